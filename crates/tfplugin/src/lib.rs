@@ -1,0 +1,30 @@
+//! A Terraform plugin server framework for Rust: protocol 6 over tonic and prost.
+//!
+//! A provider is a set of plain structs. One struct per resource is its schema, its documentation and its
+//! conversion ([`Model`]); a small trait implementation is its behaviour ([`Resource`], [`DataSource`],
+//! [`Function`]). The framework speaks the wire protocol, computes plans, and checks locally everything
+//! Terraform core would check, so that a provider author cannot produce an inconsistent plan or result.
+
+pub mod check;
+pub mod codec;
+pub mod convert;
+mod diagnostics;
+mod path;
+pub mod schema;
+mod ty;
+pub mod value;
+
+mod data_source;
+mod function;
+mod provider;
+mod resource;
+
+pub use crate::convert::{Attr, FromValue, Model, Sensitive, ToValue};
+pub use crate::data_source::DataSource;
+pub use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use crate::function::{Function, FunctionError};
+pub use crate::path::{AttributePath, PathStep};
+pub use crate::provider::{Configure, Context, Provider, Registry};
+pub use crate::resource::{Action, Apply, Import, Plan, Resource, StateSlot};
+pub use crate::ty::Type;
+pub use crate::value::{Number, Unknown, Value};
