@@ -10,6 +10,8 @@ pub mod codec;
 pub mod convert;
 mod diagnostics;
 mod path;
+#[doc(hidden)]
+pub mod proto;
 pub mod schema;
 mod ty;
 pub mod value;
