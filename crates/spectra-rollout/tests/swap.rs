@@ -1,0 +1,437 @@
+//! The machine and its executor against a model of a platform, on a paused clock.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use spectra_rollout::{
+    DeploymentState, Effect, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase, Probe, Report,
+    RolloutRequest, Running, Snapshot, Target, TargetError, TokioClock, Verdict, run,
+};
+use spectra_types::{DeploymentId, Digest, PinnedImage};
+use tokio_util::sync::CancellationToken;
+
+const REPOSITORY: &str = "127.0.0.1:5000/team/app";
+
+fn image(digit: char) -> PinnedImage {
+    format!("{REPOSITORY}@sha256:{}", digit.to_string().repeat(64)).parse().unwrap()
+}
+
+fn digest(digit: char) -> Digest {
+    image(digit).digest().clone()
+}
+
+/// What becomes of a deployment of one image.
+#[derive(Clone, Debug, PartialEq)]
+enum Fate {
+    Serves,
+    /// Serves, and fails after this many reads of its state.
+    CrashesAfter(usize),
+    Fails,
+    Hangs,
+    NeedsApproval,
+    Skipped,
+    Removed,
+    WrongDigest,
+    ReplicasMissing,
+}
+
+#[derive(Clone, Debug)]
+struct Deployment {
+    id: DeploymentId,
+    image: PinnedImage,
+    fate: Fate,
+    reads: usize,
+    active: bool,
+}
+
+/// A platform in memory: one service, deployments that become what their fate says.
+struct Platform {
+    inner: Mutex<Inner>,
+    mutations: AtomicUsize,
+    cancel_on_read: Option<(usize, CancellationToken)>,
+    reads: AtomicUsize,
+}
+
+struct Inner {
+    setting: Option<String>,
+    deployments: Vec<Deployment>,
+    candidate_fate: Fate,
+    restore_fate: Fate,
+    deploy_error: Option<Effect>,
+    /// Every n-th read fails.
+    unreadable: usize,
+    foreign_in_flight: usize,
+    superseded_by: Option<DeploymentId>,
+}
+
+impl Platform {
+    fn running(stable: Option<char>, candidate_fate: Fate) -> Self {
+        let deployments = stable.map(|digit| Deployment {
+            id: "d-stable".parse().unwrap(),
+            image: image(digit),
+            fate: Fate::Serves,
+            reads: 9,
+            active: true,
+        });
+        Self {
+            inner: Mutex::new(Inner {
+                setting: stable.map(|digit| image(digit).to_string()),
+                deployments: deployments.into_iter().collect(),
+                candidate_fate,
+                restore_fate: Fate::Serves,
+                deploy_error: None,
+                unreadable: 0,
+                foreign_in_flight: 0,
+                superseded_by: None,
+            }),
+            mutations: AtomicUsize::new(0),
+            cancel_on_read: None,
+            reads: AtomicUsize::new(0),
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(self.inner.get_mut().unwrap());
+        self
+    }
+
+    fn serving(&self) -> Option<Digest> {
+        let inner = self.inner.lock().unwrap();
+        inner.deployments.iter().find(|deployment| deployment.active).map(|deployment| deployment.image.digest().clone())
+    }
+
+    fn setting(&self) -> Option<String> {
+        self.inner.lock().unwrap().setting.clone()
+    }
+
+    fn read(&self) -> Result<(), TargetError> {
+        let reads = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some((at, token)) = &self.cancel_on_read
+            && reads >= *at
+        {
+            token.cancel();
+        }
+        let unreadable = self.inner.lock().unwrap().unreadable;
+        if unreadable > 0 && reads % unreadable == 0 {
+            return Err(TargetError::unchanged("reading the service failed: HTTP 502"));
+        }
+        Ok(())
+    }
+
+    fn start(&self, inner: &mut Inner, image: &PinnedImage, fate: Fate) -> DeploymentId {
+        self.mutations.fetch_add(1, Ordering::SeqCst);
+        let id: DeploymentId = format!("d-{}", inner.deployments.len() + 1).parse().unwrap();
+        inner.deployments.push(Deployment { id: id.clone(), image: image.clone(), fate, reads: 0, active: false });
+        id
+    }
+}
+
+impl Target for Platform {
+    async fn observe(&self) -> Result<Observation, TargetError> {
+        self.read()?;
+        let mut inner = self.inner.lock().unwrap();
+        let in_flight = (inner.foreign_in_flight > 0).then(|| "d-foreign".parse().unwrap());
+        inner.foreign_in_flight = inner.foreign_in_flight.saturating_sub(1);
+        let running = inner.deployments.iter().find(|deployment| deployment.active).map(|deployment| Running {
+            deployment: deployment.id.clone(),
+            image: Some(deployment.image.to_string()),
+            digest: Some(if deployment.fate == Fate::WrongDigest { digest('f') } else { deployment.image.digest().clone() }),
+            all_replicas_running: deployment.fate != Fate::ReplicasMissing,
+        });
+        Ok(Observation { running, in_flight, setting: inner.setting.clone() })
+    }
+
+    async fn deploy(&self, candidate: &PinnedImage, _: &Observation) -> Result<DeploymentId, TargetError> {
+        let mut inner = self.inner.lock().unwrap();
+        match inner.deploy_error {
+            Some(Effect::None) => return Err(TargetError::unchanged("setting the image was refused")),
+            Some(Effect::Possible) => {
+                inner.setting = Some(candidate.to_string());
+                self.mutations.fetch_add(1, Ordering::SeqCst);
+                return Err(TargetError::possibly_changed("starting the deployment failed: HTTP 504"));
+            }
+            None => {}
+        }
+        inner.setting = Some(candidate.to_string());
+        let fate = inner.candidate_fate.clone();
+        Ok(self.start(&mut inner, candidate, fate))
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
+        self.read()?;
+        let mut inner = self.inner.lock().unwrap();
+        let superseded_by = inner.superseded_by.clone();
+        let position = inner.deployments.iter().position(|deployment| &deployment.id == id).expect("known");
+        inner.deployments[position].reads += 1;
+        let deployment = inner.deployments[position].clone();
+        if let Some(by) = superseded_by {
+            return Ok(DeploymentState::Superseded { by });
+        }
+        if deployment.reads < 3 {
+            return Ok(DeploymentState::Pending("DEPLOYING".to_owned()));
+        }
+        let failed = || DeploymentState::Failed { status: "FAILED".to_owned(), reason: "health check failed".to_owned() };
+        match deployment.fate {
+            Fate::CrashesAfter(reads) if deployment.reads > reads => {
+                inner.deployments[position].active = false;
+                Ok(DeploymentState::Failed { status: "CRASHED".to_owned(), reason: "exit code 1".to_owned() })
+            }
+            Fate::Fails => Ok(failed()),
+            Fate::Hangs => Ok(DeploymentState::Pending("DEPLOYING".to_owned())),
+            Fate::NeedsApproval => Ok(DeploymentState::NeedsApproval),
+            Fate::Skipped => Ok(DeploymentState::Skipped),
+            Fate::Removed => Ok(DeploymentState::Removed),
+            Fate::Serves | Fate::CrashesAfter(_) | Fate::WrongDigest | Fate::ReplicasMissing => {
+                for (other, deployment) in inner.deployments.iter_mut().enumerate() {
+                    deployment.active = other == position;
+                }
+                Ok(DeploymentState::Active)
+            }
+        }
+    }
+
+    async fn restore(&self, snapshot: &Snapshot, _: Option<&DeploymentId>) -> Result<Option<DeploymentId>, TargetError> {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.setting != snapshot.setting {
+            inner.setting.clone_from(&snapshot.setting);
+            self.mutations.fetch_add(1, Ordering::SeqCst);
+        }
+        let Some(running) = &snapshot.running else {
+            inner.deployments.iter_mut().for_each(|deployment| deployment.active = false);
+            return Ok(None);
+        };
+        let digest = running.digest.as_ref();
+        if inner.deployments.iter().any(|deployment| deployment.active && Some(deployment.image.digest()) == digest) {
+            return Ok(None);
+        }
+        let image: PinnedImage = running.image.clone().unwrap().parse().unwrap();
+        let fate = inner.restore_fate.clone();
+        Ok(Some(self.start(&mut inner, &image, fate)))
+    }
+
+    fn poll_interval(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+/// Judges by what the platform serves: the listed digests are unhealthy.
+struct Prober<'a> {
+    platform: &'a Platform,
+    unhealthy: Vec<Digest>,
+    /// Probes that are healthy before the listed digests turn unhealthy.
+    healthy_first: usize,
+    asked: AtomicUsize,
+}
+
+impl Probe for Prober<'_> {
+    async fn measure(&self) -> Measurement {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        let serving = self.platform.serving();
+        let bad = asked >= self.healthy_first && serving.is_none_or(|digest| self.unhealthy.contains(&digest));
+        Measurement {
+            subject: "GET http://app/healthz".to_owned(),
+            answer: if bad { "HTTP 503".to_owned() } else { "HTTP 200".to_owned() },
+            verdict: if bad { Verdict::Unhealthy } else { Verdict::Healthy },
+        }
+    }
+}
+
+fn request(bake: u64) -> RolloutRequest {
+    RolloutRequest {
+        candidate: image('b'),
+        health: Some(HealthPolicy { interval: Duration::from_secs(5), success_threshold: 2, failure_threshold: 3 }),
+        bake: Duration::from_secs(bake),
+        progress_deadline: Duration::from_mins(2),
+        timeout: Duration::from_mins(10),
+        abort_timeout: Duration::from_mins(5),
+    }
+}
+
+async fn roll(platform: &Platform, request: RolloutRequest, unhealthy: &[char], healthy_first: usize) -> Report {
+    let prober = Prober {
+        platform,
+        unhealthy: unhealthy.iter().map(|digit| digest(*digit)).collect(),
+        healthy_first,
+        asked: AtomicUsize::new(0),
+    };
+    let cancel = platform.cancel_on_read.as_ref().map(|(_, token)| token.clone()).unwrap_or_default();
+    run(request, platform, &prober, &TokioClock::start(), &cancel).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn healthy_candidate_completes_and_serves() {
+    let platform = Platform::running(Some('a'), Fate::Serves);
+    let report = roll(&platform, request(60), &[], 0).await;
+    assert!(matches!(report.outcome, Outcome::Complete { .. }), "{report:?}");
+    assert_eq!(platform.serving(), Some(digest('b')));
+    assert_eq!(report.snapshot.digest(), Some(&digest('a')));
+    assert!(report.measurements.len() >= 12, "a bake of 60 s at 5 s: {}", report.measurements.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_rollout_adopts_what_runs_without_a_mutation() {
+    let platform = Platform::running(Some('b'), Fate::Serves);
+    let report = roll(&platform, request(0), &[], 0).await;
+    assert_eq!(report.outcome, Outcome::Complete { deployment: "d-stable".parse().unwrap() });
+    assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn adopted_candidate_that_is_unhealthy_is_refused_unchanged() {
+    let platform = Platform::running(Some('b'), Fate::Serves);
+    let report = roll(&platform, request(0), &['b'], 0).await;
+    assert!(matches!(&report.outcome, Outcome::Refused(failure) if failure.phase == Phase::Probing), "{report:?}");
+    assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn platform_failure_only_resets_the_setting() {
+    let platform = Platform::running(Some('a'), Fate::Fails);
+    let report = roll(&platform, request(0), &[], 0).await;
+    let Outcome::RolledBack { failure, deployment } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(failure.phase, Phase::Deploying);
+    assert_eq!(deployment.as_ref().unwrap().as_str(), "d-stable");
+    assert_eq!(platform.setting(), Some(image('a').to_string()));
+    assert_eq!(platform.serving(), Some(digest('a')));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unhealthy_in_the_bake_deploys_the_snapshot_again() {
+    let platform = Platform::running(Some('a'), Fate::Serves);
+    let report = roll(&platform, request(60), &['b'], 4).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(failure.phase, Phase::Baking);
+    assert_eq!(failure.reason, FailureReason::Unhealthy { failures: 3 });
+    assert_eq!(failure.last_measurement.as_ref().unwrap().answer, "HTTP 503");
+    assert_eq!(platform.serving(), Some(digest('a')));
+    assert_eq!(platform.setting(), Some(image('a').to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn crash_after_success_in_the_bake_rolls_back() {
+    let platform = Platform::running(Some('a'), Fate::CrashesAfter(8));
+    let report = roll(&platform, RolloutRequest { health: None, ..request(300) }, &[], 0).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(failure.phase, Phase::Baking);
+    assert_eq!(platform.serving(), Some(digest('a')));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_rollback_is_its_own_ending() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.restore_fate = Fate::Fails);
+    let report = roll(&platform, request(60), &['b'], 4).await;
+    assert!(matches!(report.outcome, Outcome::RollbackFailed { .. }), "{report:?}");
+    assert_eq!(report.phase, Phase::RollbackFailed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hanging_deployment_meets_the_progress_deadline() {
+    let platform = Platform::running(Some('a'), Fate::Hangs);
+    let report = roll(&platform, request(0), &[], 0).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert!(matches!(failure.reason, FailureReason::ProgressDeadline { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_code_for_every_platform_verdict() {
+    for (fate, expected) in [
+        (Fate::NeedsApproval, FailureReason::NeedsApproval),
+        (Fate::Skipped, FailureReason::Skipped),
+        (Fate::Removed, FailureReason::Removed),
+        (Fate::WrongDigest, FailureReason::WrongDigest { running: Some(digest('f')) }),
+        (Fate::ReplicasMissing, FailureReason::ReplicasNotRunning),
+    ] {
+        let platform = Platform::running(Some('a'), fate.clone());
+        let report = roll(&platform, request(0), &[], 0).await;
+        let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{fate:?}: {report:?}") };
+        assert_eq!(failure.reason, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn superseded_by_somebody_else_leaves_theirs_alone() {
+    let platform = Platform::running(Some('a'), Fate::Serves)
+        .with(|inner| inner.superseded_by = Some("d-theirs".parse().unwrap()));
+    let report = roll(&platform, request(0), &[], 0).await;
+    assert!(matches!(report.outcome, Outcome::Superseded(_)), "{report:?}");
+    assert_eq!(platform.mutations.load(Ordering::SeqCst), 1, "the deploy alone, no restore");
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_deployment_is_waited_for_then_refused() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.foreign_in_flight = 5);
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Complete { .. }));
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.foreign_in_flight = usize::MAX);
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused(_)));
+    assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_deploy_call_changes_nothing_and_an_ambiguous_one_is_undone() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::None));
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused(_)));
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::Possible));
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::RolledBack { .. }));
+    assert_eq!(platform.setting(), Some(image('a').to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_first_deployment_leaves_nothing_running() {
+    let platform = Platform::running(None, Fate::Serves);
+    let report = roll(&platform, request(60), &['b'], 4).await;
+    assert!(matches!(report.outcome, Outcome::RolledBack { deployment: None, .. }), "{report:?}");
+    assert_eq!(platform.serving(), None);
+    assert_eq!(platform.setting(), None);
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Serves),
+        1 => (3_usize..20).prop_map(Fate::CrashesAfter),
+        1 => Just(Fate::Fails),
+        1 => Just(Fate::Hangs),
+        1 => Just(Fate::NeedsApproval),
+        1 => Just(Fate::Skipped),
+        1 => Just(Fate::Removed),
+        1 => Just(Fate::WrongDigest),
+        1 => Just(Fate::ReplicasMissing),
+    ]
+}
+
+proptest! {
+    /// Whatever the platform, the probes and the user do: it ends, and the ending says what serves.
+    #[test]
+    fn every_ending_tells_the_truth(
+        stable in prop_oneof![Just(None), Just(Some('a')), Just(Some('b'))],
+        fate in fates(),
+        restore in prop_oneof![3 => Just(Fate::Serves), 1 => Just(Fate::Fails), 1 => Just(Fate::Hangs)],
+        unreadable in prop_oneof![3 => Just(0_usize), 1 => 2_usize..6],
+        candidate_is_bad in any::<bool>(),
+        healthy_first in 0_usize..12,
+        bake in prop_oneof![Just(0_u64), Just(60)],
+        cancel_at in prop_oneof![Just(None), (1_usize..40).prop_map(Some)],
+    ) {
+        let mut platform = Platform::running(stable, fate).with(|inner| {
+            inner.restore_fate = restore;
+            inner.unreadable = unreadable;
+        });
+        platform.cancel_on_read = cancel_at.map(|at| (at, CancellationToken::new()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let unhealthy: &[char] = if candidate_is_bad { &['b'] } else { &[] };
+        let report = runtime.block_on(roll(&platform, request(bake), unhealthy, healthy_first));
+        match &report.outcome {
+            Outcome::Complete { .. } => {
+                prop_assert_eq!(platform.serving(), Some(digest('b')));
+                prop_assert_eq!(platform.setting(), Some(image('b').to_string()));
+            }
+            Outcome::RolledBack { .. } => {
+                prop_assert_eq!(platform.serving(), stable.map(digest));
+                prop_assert_eq!(platform.setting(), stable.map(|digit| image(digit).to_string()));
+            }
+            Outcome::Refused(_) => prop_assert_eq!(platform.mutations.load(Ordering::SeqCst), 0),
+            Outcome::RollbackFailed { .. } | Outcome::Superseded(_) => {}
+        }
+    }
+}
