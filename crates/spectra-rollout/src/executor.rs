@@ -37,7 +37,9 @@ pub async fn run<T: Target, P: Probe, C: Clock>(
         event = match command {
             Command::Finish(outcome) => break *outcome,
             Command::Observe => answer(target.observe().await.map(Event::Observed)),
-            Command::Deploy(baseline) => answer(target.deploy(&candidate, &baseline).await.map(Event::Started)),
+            Command::Deploy(baseline) => {
+                answer(target.deploy(&candidate, &baseline).await.map(Event::Started))
+            }
             Command::ReadDeployment(id) => answer(target.deployment(&id).await.map(Event::Deployment)),
             Command::Restore { snapshot, failed } => {
                 answer(target.restore(&snapshot, failed.as_ref()).await.map(Event::Restored))
@@ -103,7 +105,9 @@ async fn wait<C: Clock>(clock: &C, duration: Duration, cancel: &CancellationToke
 
 fn end_of(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Complete { deployment } => format!("complete: deployment `{deployment}` serves the candidate"),
+        Outcome::Complete { deployment } => {
+            format!("complete: deployment `{deployment}` serves the candidate")
+        }
         Outcome::Refused(failure) => format!("refused, nothing changed: {}", failure.reason),
         Outcome::RolledBack { failure, .. } => format!("rolled back: {}", failure.reason),
         Outcome::RollbackFailed { rollback, .. } => format!("rollback failed: {rollback}"),

@@ -21,7 +21,7 @@ pub use crate::clock::{Clock, TokioClock};
 pub use crate::executor::run;
 pub use crate::machine::{Command, Event, Machine};
 pub use crate::model::{
-    DeploymentState, Failure, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase, Report,
-    RolloutRequest, Running, Snapshot, Verdict,
+    Adopt, DeploymentState, Failure, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase,
+    Report, RolloutRequest, Running, Snapshot, Verdict,
 };
 pub use crate::target::{Effect, Probe, Target, TargetError};

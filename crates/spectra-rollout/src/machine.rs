@@ -5,8 +5,8 @@ use std::time::Duration;
 use spectra_types::DeploymentId;
 
 use crate::model::{
-    DeploymentState, Failure, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase, RolloutRequest,
-    Snapshot, Verdict,
+    Adopt, DeploymentState, Failure, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase,
+    RolloutRequest, Snapshot, Verdict,
 };
 use crate::target::Effect;
 
@@ -206,7 +206,7 @@ impl Machine {
         let is_set = observation.setting.as_deref() == Some(self.request.candidate.to_string().as_str());
         self.progressed = now;
         self.baseline = Some(observation.clone());
-        if runs && is_set {
+        if runs && is_set && self.request.adopt == Adopt::IfRunning {
             self.candidate = observation.running.map(|running| running.deployment);
             self.phase = Phase::Verifying;
             return Command::Observe;
@@ -266,7 +266,11 @@ impl Machine {
                 if self.bake_left(now).is_zero() {
                     return Command::Observe;
                 }
-                if self.request.health.is_some() { Command::Measure } else { Command::Wait(self.poll.min(self.bake_left(now))) }
+                if self.request.health.is_some() {
+                    Command::Measure
+                } else {
+                    Command::Wait(self.poll.min(self.bake_left(now)))
+                }
             }
             (DeploymentState::Active | DeploymentState::Sleeping, _) => {
                 if self.phase == Phase::Deploying {
@@ -286,7 +290,10 @@ impl Machine {
     }
 
     fn observed(&mut self, now: Duration, phase: Phase, observation: &Observation) -> Command {
-        let Some(running) = observation.running.as_ref().filter(|running| Some(&running.deployment) == self.candidate.as_ref())
+        let Some(running) = observation
+            .running
+            .as_ref()
+            .filter(|running| Some(&running.deployment) == self.candidate.as_ref())
         else {
             // The list of what serves may lag behind the deployment's own status.
             self.agreeing = 0;
@@ -420,20 +427,23 @@ impl Machine {
     }
 
     fn step_back(&mut self, now: Duration, event: Event) -> Command {
-        if now.saturating_sub(self.begun) > self.request.abort_timeout && !matches!(event, Event::Observed(_)) {
+        if now.saturating_sub(self.begun) > self.request.abort_timeout && !matches!(event, Event::Observed(_))
+        {
             return self.rollback_failed(FailureReason::Timeout { timeout: self.request.abort_timeout });
         }
         match event {
-            Event::Restored(None) => Command::Observe,
+            Event::Restored(None)
+            | Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping) => Command::Observe,
             Event::Restored(Some(id)) => {
                 self.restorer = Some(id.clone());
                 Command::ReadDeployment(id)
             }
             Event::Deployment(DeploymentState::Pending(_)) => Command::Wait(self.poll),
-            Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping) => Command::Observe,
             Event::Deployment(state) => {
                 let reason = match state {
-                    DeploymentState::Failed { status, reason } => FailureReason::Deployment { status, reason },
+                    DeploymentState::Failed { status, reason } => {
+                        FailureReason::Deployment { status, reason }
+                    }
                     DeploymentState::NeedsApproval => FailureReason::NeedsApproval,
                     DeploymentState::Skipped => FailureReason::Skipped,
                     DeploymentState::Superseded { by } => FailureReason::Superseded { by },
@@ -458,10 +468,15 @@ impl Machine {
     fn observed_back(&mut self, now: Duration, observation: &Observation) -> Command {
         let snapshot = self.snapshot();
         let serves = match &snapshot.running {
-            None => observation.running.as_ref().is_none_or(|running| Some(&running.deployment) != self.candidate.as_ref()),
+            None => observation
+                .running
+                .as_ref()
+                .is_none_or(|running| Some(&running.deployment) != self.candidate.as_ref()),
             Some(before) => observation.running.as_ref().is_some_and(|running| {
                 let same = before.digest.is_some() && running.digest == before.digest;
-                (same || Some(&running.deployment) == self.restorer.as_ref() || running.deployment == before.deployment)
+                (same
+                    || Some(&running.deployment) == self.restorer.as_ref()
+                    || running.deployment == before.deployment)
                     && running.all_replicas_running
             }),
         };
@@ -481,7 +496,9 @@ impl Machine {
     }
 
     fn probed_back(&mut self, measurement: &Measurement) -> Command {
-        let Some(health) = self.request.health.clone() else { return self.rolled_back(self.restorer.clone()) };
+        let Some(health) = self.request.health.clone() else {
+            return self.rolled_back(self.restorer.clone());
+        };
         if let Some(failures) = self.judge(&health, measurement) {
             return self.rollback_failed(FailureReason::Unhealthy { failures });
         }

@@ -13,6 +13,9 @@ use crate::target::Effect;
 pub struct RolloutRequest {
     /// The image to run.
     pub candidate: PinnedImage,
+    /// Whether a service that runs the candidate already is adopted as it is, or deployed anew (changed variables
+    /// take effect with a new deployment only).
+    pub adopt: Adopt,
     /// How probes are judged; `None` trusts the platform's own health check alone.
     pub health: Option<HealthPolicy>,
     /// How long the candidate is watched once it serves.
@@ -23,6 +26,15 @@ pub struct RolloutRequest {
     pub timeout: Duration,
     /// The longest time for bringing the snapshot back.
     pub abort_timeout: Duration,
+}
+
+/// What to do about a service that runs the candidate already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// Take the running deployment for the candidate's, and judge it.
+    IfRunning,
+    /// Deploy anew.
+    Never,
 }
 
 /// How probes are judged.
@@ -272,11 +284,17 @@ impl fmt::Display for FailureReason {
             Self::Deployment { status, reason } if reason.is_empty() => {
                 write!(f, "the platform ended the deployment as `{status}` and gave no reason")
             }
-            Self::Deployment { status, reason } => write!(f, "the platform ended the deployment as `{status}`: {reason}"),
-            Self::NeedsApproval => f.write_str("the platform holds the deployment until a person approves it there"),
+            Self::Deployment { status, reason } => {
+                write!(f, "the platform ended the deployment as `{status}`: {reason}")
+            }
+            Self::NeedsApproval => {
+                f.write_str("the platform holds the deployment until a person approves it there")
+            }
             Self::Skipped => f.write_str("the platform skipped the deployment"),
             Self::Removed => f.write_str("the deployment was cancelled or removed by somebody else"),
-            Self::Superseded { by } => write!(f, "deployment `{by}`, started by somebody else, took the service over"),
+            Self::Superseded { by } => {
+                write!(f, "deployment `{by}`, started by somebody else, took the service over")
+            }
             Self::WrongDigest { running: Some(digest) } => {
                 write!(f, "the platform reports success, but `{digest}` is what runs")
             }

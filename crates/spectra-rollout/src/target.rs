@@ -23,7 +23,10 @@ pub trait Target: Send + Sync {
     ) -> impl Future<Output = Result<DeploymentId, TargetError>> + Send;
 
     /// How far a deployment has come.
-    fn deployment(&self, id: &DeploymentId) -> impl Future<Output = Result<DeploymentState, TargetError>> + Send;
+    fn deployment(
+        &self,
+        id: &DeploymentId,
+    ) -> impl Future<Output = Result<DeploymentState, TargetError>> + Send;
 
     /// Brings the snapshot back: the image setting always; a forward deployment only if something else serves.
     /// `None` means that the snapshot already serves.

@@ -1,13 +1,15 @@
 //! The machine and its executor against a model of a platform, on a paused clock.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use spectra_rollout::{
-    DeploymentState, Effect, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase, Probe, Report,
-    RolloutRequest, Running, Snapshot, Target, TargetError, TokioClock, Verdict, run,
+    Adopt, DeploymentState, Effect, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase,
+    Probe, Report, RolloutRequest, Running, Snapshot, Target, TargetError, TokioClock, Verdict, run,
 };
 use spectra_types::{DeploymentId, Digest, PinnedImage};
 use tokio_util::sync::CancellationToken;
@@ -99,7 +101,11 @@ impl Platform {
 
     fn serving(&self) -> Option<Digest> {
         let inner = self.inner.lock().unwrap();
-        inner.deployments.iter().find(|deployment| deployment.active).map(|deployment| deployment.image.digest().clone())
+        inner
+            .deployments
+            .iter()
+            .find(|deployment| deployment.active)
+            .map(|deployment| deployment.image.digest().clone())
     }
 
     fn setting(&self) -> Option<String> {
@@ -123,7 +129,13 @@ impl Platform {
     fn start(&self, inner: &mut Inner, image: &PinnedImage, fate: Fate) -> DeploymentId {
         self.mutations.fetch_add(1, Ordering::SeqCst);
         let id: DeploymentId = format!("d-{}", inner.deployments.len() + 1).parse().unwrap();
-        inner.deployments.push(Deployment { id: id.clone(), image: image.clone(), fate, reads: 0, active: false });
+        inner.deployments.push(Deployment {
+            id: id.clone(),
+            image: image.clone(),
+            fate,
+            reads: 0,
+            active: false,
+        });
         id
     }
 }
@@ -134,12 +146,17 @@ impl Target for Platform {
         let mut inner = self.inner.lock().unwrap();
         let in_flight = (inner.foreign_in_flight > 0).then(|| "d-foreign".parse().unwrap());
         inner.foreign_in_flight = inner.foreign_in_flight.saturating_sub(1);
-        let running = inner.deployments.iter().find(|deployment| deployment.active).map(|deployment| Running {
-            deployment: deployment.id.clone(),
-            image: Some(deployment.image.to_string()),
-            digest: Some(if deployment.fate == Fate::WrongDigest { digest('f') } else { deployment.image.digest().clone() }),
-            all_replicas_running: deployment.fate != Fate::ReplicasMissing,
-        });
+        let running =
+            inner.deployments.iter().find(|deployment| deployment.active).map(|deployment| Running {
+                deployment: deployment.id.clone(),
+                image: Some(deployment.image.to_string()),
+                digest: Some(if deployment.fate == Fate::WrongDigest {
+                    digest('f')
+                } else {
+                    deployment.image.digest().clone()
+                }),
+                all_replicas_running: deployment.fate != Fate::ReplicasMissing,
+            });
         Ok(Observation { running, in_flight, setting: inner.setting.clone() })
     }
 
@@ -172,7 +189,10 @@ impl Target for Platform {
         if deployment.reads < 3 {
             return Ok(DeploymentState::Pending("DEPLOYING".to_owned()));
         }
-        let failed = || DeploymentState::Failed { status: "FAILED".to_owned(), reason: "health check failed".to_owned() };
+        let failed = || DeploymentState::Failed {
+            status: "FAILED".to_owned(),
+            reason: "health check failed".to_owned(),
+        };
         match deployment.fate {
             Fate::CrashesAfter(reads) if deployment.reads > reads => {
                 inner.deployments[position].active = false;
@@ -192,7 +212,11 @@ impl Target for Platform {
         }
     }
 
-    async fn restore(&self, snapshot: &Snapshot, _: Option<&DeploymentId>) -> Result<Option<DeploymentId>, TargetError> {
+    async fn restore(
+        &self,
+        snapshot: &Snapshot,
+        _: Option<&DeploymentId>,
+    ) -> Result<Option<DeploymentId>, TargetError> {
         let mut inner = self.inner.lock().unwrap();
         if inner.setting != snapshot.setting {
             inner.setting.clone_from(&snapshot.setting);
@@ -203,7 +227,11 @@ impl Target for Platform {
             return Ok(None);
         };
         let digest = running.digest.as_ref();
-        if inner.deployments.iter().any(|deployment| deployment.active && Some(deployment.image.digest()) == digest) {
+        if inner
+            .deployments
+            .iter()
+            .any(|deployment| deployment.active && Some(deployment.image.digest()) == digest)
+        {
             return Ok(None);
         }
         let image: PinnedImage = running.image.clone().unwrap().parse().unwrap();
@@ -229,7 +257,8 @@ impl Probe for Prober<'_> {
     async fn measure(&self) -> Measurement {
         let asked = self.asked.fetch_add(1, Ordering::SeqCst);
         let serving = self.platform.serving();
-        let bad = asked >= self.healthy_first && serving.is_none_or(|digest| self.unhealthy.contains(&digest));
+        let bad =
+            asked >= self.healthy_first && serving.is_none_or(|digest| self.unhealthy.contains(&digest));
         Measurement {
             subject: "GET http://app/healthz".to_owned(),
             answer: if bad { "HTTP 503".to_owned() } else { "HTTP 200".to_owned() },
@@ -241,7 +270,12 @@ impl Probe for Prober<'_> {
 fn request(bake: u64) -> RolloutRequest {
     RolloutRequest {
         candidate: image('b'),
-        health: Some(HealthPolicy { interval: Duration::from_secs(5), success_threshold: 2, failure_threshold: 3 }),
+        adopt: Adopt::IfRunning,
+        health: Some(HealthPolicy {
+            interval: Duration::from_secs(5),
+            success_threshold: 2,
+            failure_threshold: 3,
+        }),
         bake: Duration::from_secs(bake),
         progress_deadline: Duration::from_mins(2),
         timeout: Duration::from_mins(10),
@@ -249,7 +283,12 @@ fn request(bake: u64) -> RolloutRequest {
     }
 }
 
-async fn roll(platform: &Platform, request: RolloutRequest, unhealthy: &[char], healthy_first: usize) -> Report {
+async fn roll(
+    platform: &Platform,
+    request: RolloutRequest,
+    unhealthy: &[char],
+    healthy_first: usize,
+) -> Report {
     let prober = Prober {
         platform,
         unhealthy: unhealthy.iter().map(|digit| digest(*digit)).collect(),
@@ -279,10 +318,21 @@ async fn the_first_rollout_adopts_what_runs_without_a_mutation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn asked_to_deploy_anew_the_running_digest_is_not_adopted() {
+    let platform = Platform::running(Some('b'), Fate::Serves);
+    let report = roll(&platform, RolloutRequest { adopt: Adopt::Never, ..request(0) }, &[], 0).await;
+    assert_eq!(report.outcome, Outcome::Complete { deployment: "d-2".parse().unwrap() });
+    assert_eq!(platform.mutations.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn adopted_candidate_that_is_unhealthy_is_refused_unchanged() {
     let platform = Platform::running(Some('b'), Fate::Serves);
     let report = roll(&platform, request(0), &['b'], 0).await;
-    assert!(matches!(&report.outcome, Outcome::Refused(failure) if failure.phase == Phase::Probing), "{report:?}");
+    assert!(
+        matches!(&report.outcome, Outcome::Refused(failure) if failure.phase == Phase::Probing),
+        "{report:?}"
+    );
     assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
 }
 
@@ -363,16 +413,19 @@ async fn superseded_by_somebody_else_leaves_theirs_alone() {
 async fn foreign_deployment_is_waited_for_then_refused() {
     let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.foreign_in_flight = 5);
     assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Complete { .. }));
-    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.foreign_in_flight = usize::MAX);
+    let platform =
+        Platform::running(Some('a'), Fate::Serves).with(|inner| inner.foreign_in_flight = usize::MAX);
     assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused(_)));
     assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn refused_deploy_call_changes_nothing_and_an_ambiguous_one_is_undone() {
-    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::None));
+    let platform =
+        Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::None));
     assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused(_)));
-    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::Possible));
+    let platform =
+        Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::Possible));
     assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::RolledBack { .. }));
     assert_eq!(platform.setting(), Some(image('a').to_string()));
 }
