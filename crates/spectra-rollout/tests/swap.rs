@@ -120,7 +120,7 @@ impl Platform {
             token.cancel();
         }
         let unreadable = self.inner.lock().unwrap().unreadable;
-        if unreadable > 0 && reads % unreadable == 0 {
+        if unreadable > 0 && reads.is_multiple_of(unreadable) {
             return Err(TargetError::unchanged("reading the service failed: HTTP 502"));
         }
         Ok(())
