@@ -9,10 +9,12 @@ pub mod check;
 pub mod codec;
 pub mod convert;
 mod diagnostics;
+pub mod logging;
 mod path;
 #[doc(hidden)]
 pub mod proto;
 pub mod schema;
+pub mod server;
 mod ty;
 pub mod value;
 
