@@ -30,5 +30,5 @@ pub use crate::function::{Function, FunctionError};
 pub use crate::path::{AttributePath, PathStep};
 pub use crate::provider::{Configure, Context, Provider, Registry};
 pub use crate::resource::{Action, Apply, Import, Plan, Resource, StateSlot};
-pub use crate::ty::Type;
+pub use crate::ty::{Type, TypeError};
 pub use crate::value::{Number, Unknown, Value};

@@ -52,6 +52,27 @@ impl AttributePath {
         Self(steps)
     }
 
+    /// One step deeper, in place.
+    pub(crate) fn push(&mut self, step: PathStep) {
+        self.0.push(step);
+    }
+
+    /// One step back, in place.
+    pub(crate) fn pop(&mut self) {
+        self.0.pop();
+    }
+
+    /// The same place, seen from one step further out.
+    pub(crate) fn prepend(&mut self, step: PathStep) {
+        self.0.insert(0, step);
+    }
+
+    /// Whether this place is `other` or lies inside it.
+    #[must_use]
+    pub fn starts_with(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
     /// The steps, outermost first.
     #[must_use]
     pub fn steps(&self) -> &[PathStep] {
