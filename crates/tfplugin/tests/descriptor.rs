@@ -1,5 +1,7 @@
 //! The compiled protocol against the published facts, element by element.
 
+#![expect(clippy::unwrap_used, reason = "tests end by panicking, their helpers too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -63,7 +65,7 @@ impl Protocol {
         let entries: BTreeMap<String, String> = message
             .nested_type
             .iter()
-            .filter(|nested| nested.options.as_ref().is_some_and(|options| options.map_entry()))
+            .filter(|nested| nested.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry))
             .map(|entry| {
                 let sides: Vec<String> = entry.field.iter().map(kind).collect();
                 (format!(".{name}.{}", entry.name()), format!("map<{}>", sides.join(", ")))
@@ -86,7 +88,7 @@ impl Protocol {
                 },
                 explicit_presence: field.proto3_optional(),
                 oneof,
-                deprecated: field.options.as_ref().is_some_and(|options| options.deprecated()),
+                deprecated: field.options.as_ref().is_some_and(prost_types::FieldOptions::deprecated),
             };
             fields.insert(field.name().to_owned(), facts);
         }

@@ -48,8 +48,12 @@ static STDERR: OnceLock<Writer> = OnceLock::new();
 
 /// Starts logging for the provider of this name: levels from the environment, lines on stderr, panics as errors.
 ///
+/// To be called by `main`: a panic of the thread that calls it is taken for the end of the process, and written
+/// in the form that Terraform shows its user as a crash.
+///
 /// Does nothing more than install the panic hook when the program already has a global subscriber.
 pub fn init(provider: &str) {
+    panics::on_main_thread();
     panics::install();
     let filter = LogFilter::from_environment(
         provider,
@@ -102,4 +106,94 @@ pub fn set_redactor(redact: impl for<'a> Fn(&'a str) -> Cow<'a, str> + Send + Sy
 /// The redactor at this moment; called outside the lock.
 fn redactor() -> Option<Redact> {
     REDACTOR.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::sync::Mutex;
+    use tracing::level_filters::LevelFilter;
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that come of what is logged in between.
+    fn lines(filter: LogFilter, log: impl FnOnce()) -> Vec<Value> {
+        let output = Output::default();
+        let (layer, guard) = layer(filter, output.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        drop(guard);
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] io::Error);
+
+    #[test]
+    fn an_event_carries_the_fields_of_its_spans() {
+        let lines = lines(LogFilter::level(LevelFilter::INFO), || {
+            let call = tracing::debug_span!("call", tf_rpc = "ReadResource", status = tracing::field::Empty);
+            let _call = call.enter();
+            call.record("status", 503);
+            let _inner = tracing::trace_span!("request", attempt = 2, tf_rpc = "inner").entered();
+            let error = Outer(io::Error::other("cause"));
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::info!(target: "acme::http", error, "retrying {}", 7);
+            tracing::debug!("not heard");
+        });
+        assert_eq!(lines.len(), 1);
+        let line = &lines[0];
+        assert_eq!(line["@level"], "info");
+        assert_eq!(line["@module"], "acme.http");
+        assert_eq!(line["@message"], "retrying 7");
+        assert_eq!((&line["attempt"], &line["status"]), (&2.into(), &503.into()));
+        assert_eq!(line["tf_rpc"], "inner");
+        assert_eq!(line["error"], "outer: cause");
+    }
+
+    #[test]
+    fn terraforms_keys_cannot_be_taken() {
+        let lines = lines(LogFilter::level(LevelFilter::TRACE), || {
+            tracing::warn!("@level" = 5, "@timestamp" = true, "@message" = 1.5, message = 12, "said");
+        });
+        let line = lines[0].as_object().unwrap();
+        assert!(line.iter().all(|(key, value)| !key.starts_with('@') || value.is_string()), "{line:?}");
+        assert_eq!(line["at_level"], 5);
+        assert_eq!(line["at_timestamp"], true);
+    }
+
+    #[test]
+    fn without_a_message_there_is_an_empty_one() {
+        let lines = lines(LogFilter::level(LevelFilter::TRACE), || tracing::error!(code = 3));
+        assert_eq!(lines[0]["@message"], "");
+        assert_eq!(lines[0]["code"], 3);
+    }
+
+    #[test]
+    fn the_redactor_sees_every_text() {
+        set_redactor(|text| {
+            if text.contains("hunter2") { text.replace("hunter2", "[redacted]").into() } else { text.into() }
+        });
+        let lines = lines(LogFilter::level(LevelFilter::TRACE), || {
+            let _span = tracing::info_span!("call", token = "hunter2").entered();
+            tracing::info!(body = ?["hunter2"], "with hunter2");
+        });
+        assert_eq!(lines[0]["@message"], "with [redacted]");
+        assert_eq!(lines[0]["token"], "[redacted]");
+        assert!(!lines[0].to_string().contains("hunter2"));
+    }
 }

@@ -5,8 +5,12 @@ use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
-use std::sync::Once;
-use std::{io, panic, thread};
+use std::sync::{Once, OnceLock};
+use std::thread::{self, ThreadId};
+use std::{io, panic};
+
+/// The thread whose panic ends the process.
+static MAIN: OnceLock<ThreadId> = OnceLock::new();
 
 thread_local! {
     /// A panic while a panic is being reported (in a redactor, say) must not report again.
@@ -17,6 +21,12 @@ thread_local! {
 pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&'static str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Notes that the current thread is the program's main one.
+pub(super) fn on_main_thread() {
+    // The first call is the one from `main`.
+    let _ = MAIN.set(thread::current().id());
 }
 
 /// Puts our hook in front of the one that is there. Only the first call has an effect.
@@ -61,5 +71,5 @@ fn report(info: &PanicHookInfo<'_>, previous: &(dyn Fn(&PanicHookInfo<'_>) + Sen
 
 /// Whether nothing above will catch this panic: the main thread, or a build that aborts.
 fn is_fatal() -> bool {
-    cfg!(panic = "abort") || thread::current().name() == Some("main")
+    cfg!(panic = "abort") || MAIN.get() == Some(&thread::current().id())
 }

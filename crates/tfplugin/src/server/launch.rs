@@ -40,16 +40,30 @@ impl Launch {
         if environment.get(COOKIE.0).map(String::as_str) != Some(COOKIE.1) {
             return Err(ServeError::NotLaunched);
         }
-        let text = |name: &str| environment.get(name).map(String::as_str).filter(|text| !text.is_empty());
-        let client_certificate = text("PLUGIN_CLIENT_CERT").map(parse_certificate).transpose()?;
+        let text = |name| text(environment, name);
         Ok(Self {
             protocol_accepted: accepts_protocol(text("PLUGIN_PROTOCOL_VERSIONS")),
-            client_certificate,
+            client_certificate: text("PLUGIN_CLIENT_CERT").map(parse_certificate).transpose()?,
+            ..Self::for_reattach(environment)?
+        })
+    }
+
+    /// Without a launcher only the place to listen at is looked up.
+    pub(crate) fn for_reattach(environment: &BTreeMap<String, String>) -> Result<Self, ServeError> {
+        let text = |name| text(environment, name);
+        Ok(Self {
+            protocol_accepted: true,
+            client_certificate: None,
             ports: parse_ports(text("PLUGIN_MIN_PORT"), text("PLUGIN_MAX_PORT"))?,
             socket_folder: text("PLUGIN_UNIX_SOCKET_DIR").map(PathBuf::from),
             socket_group: text("PLUGIN_UNIX_SOCKET_GROUP").map(str::to_owned),
         })
     }
+}
+
+/// An empty variable counts as none.
+fn text<'a>(environment: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    environment.get(name).map(String::as_str).filter(|text| !text.is_empty())
 }
 
 /// Whether version 6 is among the majors offered. A launcher that says nothing is taken at its best.

@@ -1,6 +1,6 @@
 //! When the process ends: Terraform says so, or is gone.
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -76,7 +76,7 @@ impl Watch {
                     return;
                 }
             }
-            pending().await
+            pending::<()>().await;
         };
         let signal = async {
             match self.signals {
@@ -173,22 +173,20 @@ impl Signals {
         })
     }
 
-    fn exit(mut self, stop: &StopToken) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                let interrupt = tokio::select! {
-                    _ = self.interrupt.recv() => true,
-                    _ = self.terminate.recv() => false,
-                    _ = self.hangup.recv() => false,
-                };
-                let running = stop.calls_in_flight();
-                match (self.mode, interrupt) {
-                    (SignalMode::Standalone, _) => return,
-                    (SignalMode::Launched, true) => tracing::debug!("interrupt ignored: Terraform decides"),
-                    (SignalMode::Launched, false) if running == 0 => return,
-                    (SignalMode::Launched, false) => {
-                        tracing::warn!(running, "asked to terminate while calls run: ignored");
-                    }
+    async fn exit(mut self, stop: &StopToken) {
+        loop {
+            let interrupt = tokio::select! {
+                _ = self.interrupt.recv() => true,
+                _ = self.terminate.recv() => false,
+                _ = self.hangup.recv() => false,
+            };
+            let running = stop.calls_in_flight();
+            match (self.mode, interrupt) {
+                (SignalMode::Standalone, _) => return,
+                (SignalMode::Launched, true) => tracing::debug!("interrupt ignored: Terraform decides"),
+                (SignalMode::Launched, false) if running == 0 => return,
+                (SignalMode::Launched, false) => {
+                    tracing::warn!(running, "asked to terminate while calls run: ignored");
                 }
             }
         }
@@ -227,7 +225,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_client_is_gone_only_after_a_whole_grace_without_connection() {
         let open = watch::Sender::new(Open::default());
-        let grace = Duration::from_secs(300);
+        let grace = Duration::from_mins(5);
         let mut gone = tokio::spawn(client_gone(open.subscribe(), grace));
         let long = Duration::from_secs(100_000);
         assert!(tokio::time::timeout(long, &mut gone).await.is_err(), "there was no connection yet");

@@ -150,7 +150,7 @@ pub fn run<P: Provider>(service: P, options: ServeOptions) -> ExitCode {
 pub async fn serve<P: Provider>(service: P, options: ServeOptions) -> Result<(), ServeError> {
     let launch = match options.mode {
         Mode::Plugin => Launch::from_environment(&options.environment)?,
-        Mode::Reattach { .. } => Launch { protocol_accepted: true, ..Launch::default() },
+        Mode::Reattach { .. } => Launch::for_reattach(&options.environment)?,
     };
     // Before anything can be interrupted.
     let owns_process = options.embedder.is_none();

@@ -18,7 +18,7 @@ pub struct ServeOptions {
     pub(super) environment: BTreeMap<String, String>,
     pub(super) stop: StopToken,
     pub(super) closed: Option<ClosedHook>,
-    pub(super) ready: Option<Box<dyn FnOnce(&Ready) + Send>>,
+    pub(super) ready: Option<ReadyHook>,
     pub(super) output: Option<Box<dyn Write + Send>>,
     pub(super) embedder: Option<CancellationToken>,
     pub(super) tls_timeout: Duration,
@@ -26,6 +26,9 @@ pub struct ServeOptions {
     pub(super) client_grace: Duration,
     pub(super) orphan_grace: Duration,
 }
+
+/// Told the address.
+type ReadyHook = Box<dyn FnOnce(&Ready) + Send>;
 
 /// Who starts the process.
 pub(super) enum Mode {
@@ -76,7 +79,7 @@ impl ServeOptions {
             embedder: None,
             tls_timeout: Duration::from_secs(10),
             parent_poll: Duration::from_secs(1),
-            client_grace: Duration::from_secs(300),
+            client_grace: Duration::from_mins(5),
             orphan_grace: Duration::from_secs(30),
         }
     }
