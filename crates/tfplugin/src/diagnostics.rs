@@ -35,11 +35,20 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(summary, detail) }
     }
 
-    /// The same message, about one attribute.
+    /// The same message, about one attribute; the root path is the object as a whole.
     #[must_use]
     pub fn at(mut self, path: impl Into<AttributePath>) -> Self {
-        self.attribute = Some(path.into());
+        self.attribute = Some(path.into()).filter(|path| !path.is_root());
         self
+    }
+
+    /// A mistake of the provider, not of the person who runs Terraform.
+    #[must_use]
+    pub(crate) fn provider_bug(detail: impl std::fmt::Display) -> Self {
+        Self::error(
+            "Provider bug",
+            format!("{detail}\n\nThis is a mistake in the provider, not in your configuration: please report it to its developers."),
+        )
     }
 }
 
@@ -80,9 +89,42 @@ impl Diagnostics {
         self.0.is_empty()
     }
 
+    /// An error about the object as a whole.
+    pub fn error(&mut self, summary: impl Into<String>, detail: impl Into<String>) {
+        self.push(Diagnostic::error(summary, detail));
+    }
+
+    /// An error about one attribute.
+    pub fn error_at(
+        &mut self,
+        path: impl Into<AttributePath>,
+        summary: impl Into<String>,
+        detail: impl Into<String>,
+    ) {
+        self.push(Diagnostic::error(summary, detail).at(path));
+    }
+
+    /// A warning about one attribute.
+    pub fn warn_at(
+        &mut self,
+        path: impl Into<AttributePath>,
+        summary: impl Into<String>,
+        detail: impl Into<String>,
+    ) {
+        self.push(Diagnostic::warning(summary, detail).at(path));
+    }
+
     /// The messages, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
+    }
+}
+
+impl FromIterator<Diagnostic> for Diagnostics {
+    fn from_iter<I: IntoIterator<Item = Diagnostic>>(diagnostics: I) -> Self {
+        let mut list = Self::new();
+        diagnostics.into_iter().for_each(|diagnostic| list.push(diagnostic));
+        list
     }
 }
 

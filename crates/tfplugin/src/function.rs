@@ -30,3 +30,15 @@ pub struct FunctionError {
     /// Which argument, counted from 0 over all of them.
     pub argument: Option<u32>,
 }
+
+impl FunctionError {
+    /// About no argument in particular.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), argument: None }
+    }
+
+    /// About one argument, counted from 0 over all of them.
+    pub fn argument(argument: u32, text: impl Into<String>) -> Self {
+        Self { text: text.into(), argument: Some(argument) }
+    }
+}

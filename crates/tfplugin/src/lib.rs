@@ -22,13 +22,23 @@ mod data_source;
 mod function;
 mod provider;
 mod resource;
+mod rpc;
+mod run;
 
-pub use crate::convert::{Attr, FromValue, Model, Sensitive, ToValue};
+// Derived code names the crate from outside; inside, tests derive too.
+extern crate self as tfplugin;
+
+#[doc(hidden)]
+pub use crate::convert::private as __private;
+
+pub use crate::convert::{Attr, AttributeShape, BlockShape, FromValue, Model, Sensitive, Set, Text, ToValue};
 pub use crate::data_source::DataSource;
 pub use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use crate::function::{Function, FunctionError};
 pub use crate::path::{AttributePath, PathStep};
 pub use crate::provider::{Configure, Context, Provider, Registry};
-pub use crate::resource::{Action, Apply, Import, Plan, Resource, StateSlot};
+pub use crate::resource::{Action, Apply, Import, OldState, Plan, Resource, StateSlot};
+pub use crate::run::run;
 pub use crate::ty::{Type, TypeError};
 pub use crate::value::{Number, Unknown, Value};
+pub use tfplugin_macros::{Model, TfEnum};

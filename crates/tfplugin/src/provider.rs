@@ -1,10 +1,13 @@
 //! What a provider implements.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::rpc::{AnyDataSource, AnyFunction, AnyResource, Callable, Data, Managed};
 use crate::{DataSource, Diagnostics, Function, Model, Resource};
 
 /// A provider: its configuration, its client, and the list of what it offers.
@@ -57,25 +60,65 @@ pub struct Context<C> {
     pub request_id: String,
 }
 
+/// Clones share the client.
+impl<C> Clone for Context<C> {
+    fn clone(&self) -> Self {
+        Self { client: Arc::clone(&self.client), cancel: self.cancel.clone(), request_id: self.request_id.clone() }
+    }
+}
+
 /// The resources, data sources and functions of a provider.
-#[derive(Debug)]
 pub struct Registry<P: Provider> {
-    provider: std::marker::PhantomData<P>,
+    pub(crate) resources: BTreeMap<&'static str, Arc<dyn AnyResource<P::Client>>>,
+    pub(crate) data_sources: BTreeMap<&'static str, Arc<dyn AnyDataSource<P::Client>>>,
+    pub(crate) functions: BTreeMap<&'static str, Arc<dyn AnyFunction>>,
+    /// Names that were given twice.
+    pub(crate) problems: Vec<String>,
 }
 
 impl<P: Provider> Registry<P> {
+    pub(crate) fn of(provider: &P) -> Self {
+        let mut registry = Self {
+            resources: BTreeMap::new(),
+            data_sources: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            problems: Vec::new(),
+        };
+        provider.register(&mut registry);
+        registry
+    }
+
     /// Adds a managed resource.
-    pub fn resource<R: Resource<Client = P::Client>>(&mut self, _resource: R) -> &mut Self {
+    pub fn resource<R: Resource<Client = P::Client>>(&mut self, resource: R) -> &mut Self {
+        if self.resources.insert(R::TYPE, Arc::new(Managed::new(resource))).is_some() {
+            self.problems.push(format!("resource `{}` is registered twice", R::TYPE));
+        }
         self
     }
 
     /// Adds a data source.
-    pub fn data_source<D: DataSource<Client = P::Client>>(&mut self, _data_source: D) -> &mut Self {
+    pub fn data_source<D: DataSource<Client = P::Client>>(&mut self, data_source: D) -> &mut Self {
+        if self.data_sources.insert(D::TYPE, Arc::new(Data::new(data_source))).is_some() {
+            self.problems.push(format!("data source `{}` is registered twice", D::TYPE));
+        }
         self
     }
 
     /// Adds a function.
-    pub fn function<F: Function>(&mut self, _function: F) -> &mut Self {
+    pub fn function<F: Function>(&mut self, function: F) -> &mut Self {
+        if self.functions.insert(F::NAME, Arc::new(Callable::new(function))).is_some() {
+            self.problems.push(format!("function `{}` is registered twice", F::NAME));
+        }
         self
+    }
+}
+
+impl<P: Provider> fmt::Debug for Registry<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("resources", &self.resources.keys())
+            .field("data_sources", &self.data_sources.keys())
+            .field("functions", &self.functions.keys())
+            .finish_non_exhaustive()
     }
 }

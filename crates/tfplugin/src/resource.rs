@@ -1,8 +1,11 @@
 //! What a managed resource implements.
 
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{AttributePath, Context, Diagnostic, Diagnostics, Model, ToValue};
+use crate::schema::conform;
+use crate::{AttributePath, Context, Diagnostic, Diagnostics, Model, ToValue, Type, Value};
 
 /// A managed resource.
 ///
@@ -62,6 +65,23 @@ pub trait Resource: Send + Sync + 'static {
         state: &StateSlot<Self::Model>,
     ) -> impl Future<Output = Result<Diagnostics, Diagnostics>> + Send;
 
+    /// Brings state that an older version of the schema wrote to the current model; called only when
+    /// [`Model::VERSION`] is greater than `state.version`. No client: it must not need the network. Attributes
+    /// that cannot be known may stay null; [`read`](Self::read) follows.
+    fn upgrade(&self, state: &OldState) -> Result<Self::Model, Diagnostics> {
+        Err(Diagnostic::error(
+            format!("Cannot upgrade the state of `{}`", Self::TYPE),
+            format!(
+                "The state was written by version {} of the schema; this provider has version {} and no way to \
+                 bring the old state to it. The state is unchanged. Use a provider version that wrote it, or remove \
+                 the object from state and import it again.",
+                state.version,
+                Self::Model::VERSION
+            ),
+        )
+        .into())
+    }
+
     /// Turns an import id into a partial state that [`read`](Self::read) can complete.
     fn import(
         &self,
@@ -88,6 +108,31 @@ pub struct Import {
     pub id: String,
 }
 
+/// State as an older version of the schema wrote it.
+#[derive(Clone)]
+pub struct OldState {
+    /// The version of the schema that wrote it.
+    pub version: i64,
+    /// The object, as JSON.
+    pub json: serde_json::Value,
+}
+
+/// State may hold secrets.
+impl std::fmt::Debug for OldState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OldState").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl OldState {
+    /// The object by an old model, kept in the provider for this purpose. Missing attributes are null, surplus
+    /// ones are left out.
+    pub fn decode<M: Model>(&self) -> Result<M, Diagnostics> {
+        let value = crate::rpc::decode_state_json(&self.json, &M::block())?;
+        Ok(M::from_value(&value, &AttributePath::root())?)
+    }
+}
+
 /// What a plan is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -112,39 +157,117 @@ pub struct Plan<M> {
     pub planned: Option<M>,
     /// Messages; an error refuses the plan.
     pub diagnostics: Diagnostics,
+    pub(crate) values: PlanValues,
+}
+
+/// The values behind a [`Plan`].
+#[derive(Clone)]
+pub(crate) struct PlanValues {
+    pub(crate) prior: Value,
+    pub(crate) config: Value,
+    pub(crate) planned: Value,
+    pub(crate) replace: BTreeSet<AttributePath>,
+    pub(crate) ty: Type,
+}
+
+/// Values may be secret.
+impl std::fmt::Debug for PlanValues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlanValues").field("replace", &self.replace).finish_non_exhaustive()
+    }
 }
 
 impl<M: Model> Plan<M> {
-    /// Whether the planned value at `path` differs from the prior one (always on create).
+    pub(crate) fn new(values: PlanValues) -> Result<Self, Diagnostic> {
+        let view = |value: &Value| match value {
+            Value::Null => Ok(None),
+            value => M::from_value(value, &AttributePath::root()).map(Some),
+        };
+        let action = match (&values.prior, &values.planned) {
+            (Value::Null, _) => Action::Create,
+            (_, Value::Null) => Action::Delete,
+            _ => Action::Update,
+        };
+        Ok(Self {
+            action,
+            prior: view(&values.prior)?,
+            config: view(&values.config)?,
+            planned: view(&values.planned)?,
+            diagnostics: Diagnostics::new(),
+            values,
+        })
+    }
+
+    /// Whether the planned value at `path` differs from the prior one (always on create). An unknown value differs
+    /// from every known one.
     #[must_use]
-    pub fn changes(&self, _path: impl Into<AttributePath>) -> bool {
-        todo!()
+    pub fn changes(&self, path: impl Into<AttributePath>) -> bool {
+        let path = path.into();
+        self.action != Action::Update || self.values.prior.get_path(&path) != self.values.planned.get_path(&path)
     }
 
     /// Whether anything differs from the prior state.
     #[must_use]
     pub fn changes_anything(&self) -> bool {
-        todo!()
+        self.values.prior != self.values.planned
+    }
+
+    /// Whether the object will be replaced as far as the calls of [`require_replace`](Self::require_replace) and the
+    /// `force_new` attributes say so far.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        !self.values.replace.is_empty()
     }
 
     /// Plans a known value for a computed attribute that the user has not set.
-    pub fn set(&mut self, _path: impl Into<AttributePath>, _value: impl ToValue) {
-        todo!()
+    pub fn set(&mut self, path: impl Into<AttributePath>, value: impl ToValue) {
+        self.put(&path.into(), value.to_value());
     }
 
     /// Plans "known after apply" for a computed attribute that the user has not set.
-    pub fn set_unknown(&mut self, _path: impl Into<AttributePath>) {
-        todo!()
+    pub fn set_unknown(&mut self, path: impl Into<AttributePath>) {
+        self.put(&path.into(), Value::unknown());
     }
 
-    /// Plans the prior value for a computed attribute that the user has not set.
-    pub fn keep_prior(&mut self, _path: impl Into<AttributePath>) {
-        todo!()
+    /// Plans the prior value for a computed attribute that the user has not set. On create there is none, and the
+    /// plan stays as it is.
+    pub fn keep_prior(&mut self, path: impl Into<AttributePath>) {
+        let path = path.into();
+        if let Some(prior) = self.values.prior.get_path(&path).cloned() {
+            self.put(&path, prior);
+        }
     }
 
-    /// Demands that the object be replaced because of this attribute.
-    pub fn require_replace(&mut self, _path: impl Into<AttributePath>) {
-        todo!()
+    /// Demands that the object be replaced because of this attribute. Terraform ignores it when the attribute does
+    /// not change.
+    pub fn require_replace(&mut self, path: impl Into<AttributePath>) {
+        self.values.replace.insert(path.into());
+    }
+
+    fn put(&mut self, path: &AttributePath, value: Value) {
+        if self.values.config.get_path(path).is_some_and(|configured| !configured.is_null()) {
+            self.diagnostics.push(
+                Diagnostic::provider_bug(format!(
+                    "The plan tried to replace the configured value of `{path}`: what the user has set must be kept."
+                ))
+                .at(path.clone()),
+            );
+            return;
+        }
+        let mut planned = self.values.planned.clone();
+        let placed = planned.set_path(path, value).map_err(|error| Diagnostic::provider_bug(error).at(path.clone()));
+        let viewed = placed.and_then(|()| {
+            let planned = conform(&planned, &self.values.ty, &AttributePath::root())?;
+            let view = M::from_value(&planned, &AttributePath::root())?;
+            Ok((planned, view))
+        });
+        match viewed {
+            Ok((planned, view)) => {
+                self.values.planned = planned;
+                self.planned = Some(view);
+            }
+            Err(diagnostic) => self.diagnostics.push(diagnostic),
+        }
     }
 
     /// Refuses the plan because of an attribute.
@@ -159,25 +282,53 @@ impl<M: Model> Plan<M> {
 }
 
 /// Where a handler saves the state that really holds, as soon as it holds.
-#[derive(Debug)]
 pub struct StateSlot<M> {
-    saved: std::sync::Mutex<Option<M>>,
+    held: Mutex<Held<M>>,
+}
+
+struct Held<M> {
+    state: Option<M>,
+    touched: bool,
 }
 
 impl<M: Clone> StateSlot<M> {
+    /// A slot that holds `state`. The framework makes it; tests of handlers may too.
+    #[must_use]
+    pub const fn new(state: Option<M>) -> Self {
+        Self { held: Mutex::new(Held { state, touched: false }) }
+    }
+
     /// Saves: from here on this is what Terraform keeps, whatever happens next.
     pub fn save(&self, state: M) {
-        *self.saved.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(state);
+        *self.lock() = Held { state: Some(state), touched: true };
     }
 
     /// Nothing exists (any more).
     pub fn clear(&self) {
-        *self.saved.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        *self.lock() = Held { state: None, touched: true };
     }
 
     /// What was saved last.
     #[must_use]
     pub fn get(&self) -> Option<M> {
-        self.saved.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.lock().state.clone()
+    }
+
+    /// Whether the handler has saved or cleared at all.
+    #[must_use]
+    pub fn touched(&self) -> bool {
+        self.lock().touched
+    }
+
+    /// A panic between two saves leaves the last one in force.
+    fn lock(&self) -> MutexGuard<'_, Held<M>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// State may hold secrets.
+impl<M> std::fmt::Debug for StateSlot<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateSlot").finish_non_exhaustive()
     }
 }

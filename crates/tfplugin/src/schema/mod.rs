@@ -1,5 +1,15 @@
 //! Schemas: what Terraform users may write, and what state holds.
 
+mod conform;
+mod docs;
+mod implied;
+mod lint;
+mod wire;
+
+pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
+pub(crate) use self::conform::conform;
+pub(crate) use self::lint::{Kind, lint};
+pub(crate) use self::wire::{function_to_proto, schema_to_proto};
 use crate::{Type, Value};
 
 /// The schema of a provider, resource or data source.

@@ -1,0 +1,282 @@
+//! One field of a model: its `#[tf(…)]` attributes, and the code they become.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::meta::ParseNestedMeta;
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, Expr, ExprLit, Ident, Lit, LitStr, Meta, Result, Type};
+
+use crate::validators;
+
+/// What stands in the `#[tf(…)]` of a field. Flags keep their place, so that errors point at them.
+#[derive(Default)]
+struct Options {
+    required: Option<Span>,
+    optional: Option<Span>,
+    computed: Option<Span>,
+    sensitive: Option<Span>,
+    write_only: Option<Span>,
+    force_new: Option<Span>,
+    stable: Option<Span>,
+    variadic: Option<Span>,
+    block: Option<(Span, BlockBounds)>,
+    default: Option<(Span, Expr)>,
+    deprecated: Option<LitStr>,
+    name: Option<LitStr>,
+    validators: Vec<TokenStream>,
+}
+
+#[derive(Default)]
+struct BlockBounds {
+    min: Option<Expr>,
+    max: Option<Expr>,
+}
+
+/// One field, parsed and free of contradictions.
+pub(crate) struct Field {
+    pub(crate) ident: Ident,
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+    description: String,
+    options: Options,
+}
+
+impl Field {
+    pub(crate) fn parse(field: &syn::Field) -> Result<Self> {
+        let Some(ident) = field.ident.clone() else {
+            return Err(Error::new_spanned(field, "a model has named fields: each is an attribute"));
+        };
+        let mut options = Options::default();
+        for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("tf")) {
+            attribute.parse_nested_meta(|meta| options.parse(&meta))?;
+        }
+        options.check(&ident)?;
+        let name = match &options.name {
+            Some(name) => name.value(),
+            None => ident.unraw().to_string(),
+        };
+        if let Some(reason) = bad_name(&name) {
+            let span = options.name.as_ref().map_or(ident.span(), LitStr::span);
+            return Err(Error::new(span, format!("`{name}` cannot be an attribute name: {reason}")));
+        }
+        Ok(Self { name, ty: field.ty.clone(), description: docs(&field.attrs), options, ident })
+    }
+
+    pub(crate) fn is_block(&self) -> bool {
+        self.options.block.is_some()
+    }
+
+    pub(crate) fn variadic(&self) -> Option<Span> {
+        self.options.variadic
+    }
+
+    /// An expression of type `Attribute`, or of type `NestedBlock` for a block.
+    pub(crate) fn schema(&self) -> TokenStream {
+        let Self { name, ty, description, options, .. } = self;
+        let deprecated = optional_text(options.deprecated.as_ref());
+        if let Some((_, bounds)) = &options.block {
+            let bound = |bound: &Option<Expr>| match bound {
+                Some(value) => quote!(::core::option::Option::Some(#value)),
+                None => quote!(::core::option::Option::None),
+            };
+            let (min, max) = (bound(&bounds.min), bound(&bounds.max));
+            return quote_spanned! {ty.span()=>
+                ::tfplugin::__private::block::<#ty>(#name, #description, #deprecated, #min, #max)
+            };
+        }
+        let flag = |name: &str, flag: Option<Span>| {
+            let name = format_ident!("{name}");
+            let set = flag.is_some();
+            quote!(#name: #set)
+        };
+        let flags = [
+            flag("required", options.required),
+            flag("optional", options.optional),
+            flag("computed", options.computed),
+            flag("sensitive", options.sensitive),
+            flag("write_only", options.write_only),
+            flag("force_new", options.force_new),
+            flag("stable", options.stable),
+        ];
+        let default = match &options.default {
+            Some((_, value)) => quote_spanned!(value.span()=>
+                ::core::option::Option::Some(::tfplugin::ToValue::to_value(&(#value)))),
+            None => quote!(::core::option::Option::None),
+        };
+        let validators = &options.validators;
+        quote_spanned! {ty.span()=>
+            ::tfplugin::__private::attribute::<#ty>(
+                #name,
+                #description,
+                ::tfplugin::__private::Flags { #(#flags),* },
+                #default,
+                #deprecated,
+                ::std::vec![#(#validators),*],
+            )
+        }
+    }
+
+    /// An expression of type `Field`: what the schema does not say of the Rust type.
+    pub(crate) fn info(&self) -> TokenStream {
+        let Self { name, ty, .. } = self;
+        let variadic = self.options.variadic.is_some();
+        let make = if self.is_block() { quote!(block_field) } else { quote!(field) };
+        quote_spanned!(ty.span()=> ::tfplugin::__private::#make::<#ty>(#name, #variadic))
+    }
+
+    /// A compile-time check that a field which may be null can hold null.
+    pub(crate) fn assertion(&self) -> TokenStream {
+        let Self { ty, name, .. } = self;
+        let nullable = self.options.optional.is_some() || self.options.default.is_some();
+        if self.is_block() || !nullable {
+            return TokenStream::new();
+        }
+        let message = format!("`{name}` may be left out of configuration: its type must be `Attr<…>` or `Option<…>`");
+        quote_spanned! {ty.span()=>
+            const _: () = ::core::assert!(<#ty as ::tfplugin::AttributeShape>::ACCEPTS_NULL, #message);
+        }
+    }
+}
+
+impl Options {
+    fn parse(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        let span = meta.path.span();
+        let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
+        let flag = match name.as_str() {
+            "required" => &mut self.required,
+            "optional" => &mut self.optional,
+            "computed" => &mut self.computed,
+            "sensitive" => &mut self.sensitive,
+            "write_only" => &mut self.write_only,
+            "force_new" => &mut self.force_new,
+            "stable" => &mut self.stable,
+            "variadic" => &mut self.variadic,
+            "block" => return self.parse_block(meta, span),
+            "default" => {
+                self.default = Some((span, meta.value()?.parse()?));
+                return Ok(());
+            }
+            "deprecated" => {
+                self.deprecated = Some(meta.value()?.parse()?);
+                return Ok(());
+            }
+            "name" => {
+                self.name = Some(meta.value()?.parse()?);
+                return Ok(());
+            }
+            "validate" => {
+                self.validators.extend(validators::parse(meta)?);
+                return Ok(());
+            }
+            _ => {
+                return Err(meta.error(
+                    "unknown option: a field takes required, optional, computed, sensitive, write_only, force_new, \
+                     stable, default = …, deprecated = \"…\", name = \"…\", block, variadic and validate(…)",
+                ));
+            }
+        };
+        if flag.replace(span).is_some() {
+            return Err(meta.error(format!("`{name}` is said twice")));
+        }
+        Ok(())
+    }
+
+    fn parse_block(&mut self, meta: &ParseNestedMeta<'_>, span: Span) -> Result<()> {
+        let mut bounds = BlockBounds::default();
+        if meta.input.peek(syn::token::Paren) {
+            meta.parse_nested_meta(|bound| {
+                if bound.path.is_ident("min") {
+                    bounds.min = Some(bound.value()?.parse()?);
+                } else if bound.path.is_ident("max") {
+                    bounds.max = Some(bound.value()?.parse()?);
+                } else {
+                    return Err(bound.error("a block takes `min = N` and `max = N`"));
+                }
+                Ok(())
+            })?;
+        }
+        self.block = Some((span, bounds));
+        Ok(())
+    }
+
+    fn check(&self, ident: &Ident) -> Result<()> {
+        let default = self.default.as_ref().map(|(span, _)| *span);
+        let contradictions = [
+            (self.required, self.optional, "an attribute is either `required` or `optional`"),
+            (self.required, self.computed, "a `required` attribute is never `computed`: the user always sets it"),
+            (self.required, default, "a `required` attribute has no use for a default"),
+            (self.write_only, self.computed, "a `write_only` attribute cannot be `computed`: it is never stored"),
+            (self.write_only, default, "a `write_only` attribute cannot have a default: it is never stored"),
+            (self.write_only, self.force_new, "a `write_only` attribute has no prior value to compare with"),
+            (self.write_only, self.stable, "a `write_only` attribute has no prior value to keep"),
+            (self.stable, default, "an attribute with a default is decided by configuration: `stable` has no meaning"),
+        ];
+        for (one, other, message) in contradictions {
+            if let (Some(_), Some(span)) = (one, other) {
+                return Err(Error::new(span, message));
+            }
+        }
+        if let (Some(span), None) = (self.stable, self.computed) {
+            return Err(Error::new(span, "`stable` keeps a computed value: add `computed`"));
+        }
+        if let Some((span, _)) = self.block {
+            let flags = [
+                self.required,
+                self.optional,
+                self.computed,
+                self.sensitive,
+                self.write_only,
+                self.force_new,
+                self.stable,
+                self.variadic,
+                default,
+            ];
+            if flags.iter().any(Option::is_some) || !self.validators.is_empty() {
+                return Err(Error::new(
+                    span,
+                    format!("block `{ident}` takes `min`, `max`, `name` and `deprecated` only: mark the fields inside it"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text of the doc comments, one leading space off each line.
+pub(crate) fn docs(attributes: &[Attribute]) -> String {
+    let mut lines = Vec::new();
+    for attribute in attributes {
+        let Meta::NameValue(pair) = &attribute.meta else { continue };
+        if !pair.path.is_ident("doc") {
+            continue;
+        }
+        if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &pair.value {
+            let text = text.value();
+            lines.extend(text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()));
+            if text.is_empty() {
+                lines.push(String::new());
+            }
+        }
+    }
+    lines.join("\n").trim().to_owned()
+}
+
+/// `Some("…".to_owned())`, or `None`.
+pub(crate) fn optional_text(text: Option<&LitStr>) -> TokenStream {
+    match text {
+        Some(text) => quote!(::core::option::Option::Some(::std::string::String::from(#text))),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+fn bad_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if name.starts_with(|letter: char| letter.is_ascii_digit()) {
+        return Some("it starts with a digit");
+    }
+    let legal = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    (!name.chars().all(legal)).then_some("only a-z, 0-9 and _ are allowed")
+}

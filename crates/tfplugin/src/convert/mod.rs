@@ -1,0 +1,114 @@
+//! Between Terraform's values and Rust structs.
+//!
+//! | Rust | Terraform |
+//! |---|---|
+//! | [`String`], [`bool`] | `string`, `bool` |
+//! | [`i64`], [`u32`], [`f64`], [`Number`](crate::Number) | `number`; a value that does not fit is an error, never rounded |
+//! | [`Text<T>`], an enum with `#[derive(TfEnum)]` | `string` that is checked in validation and parsed once |
+//! | [`Vec<T>`], [`Set<T>`], [`BTreeSet<T>`](std::collections::BTreeSet), [`BTreeMap<String, T>`](std::collections::BTreeMap) | `list`, `set`, `set`, `map` |
+//! | a struct with `#[derive(Model)]` | nested attributes, or a block with `#[tf(block)]` |
+//! | [`Value`](crate::Value) | `any` (dynamic) |
+//! | [`Attr<T>`] | `T` that may be null or not known yet |
+//! | [`Option<T>`] | `T` that may be null |
+//! | [`Sensitive<T>`] | `T` that is hidden in all output |
+
+mod attr;
+mod collections;
+pub mod private;
+mod scalars;
+mod text;
+
+pub use self::attr::{Attr, Sensitive};
+pub use self::collections::Set;
+pub use self::text::Text;
+use crate::schema::{Block, Nesting, Shape, Validator};
+use crate::{AttributePath, Diagnostic, Value};
+
+/// The summary of the diagnostic that a field gives which cannot hold an unknown value.
+pub(crate) const NOT_KNOWN: &str = "Value not known yet";
+
+/// Rust from Terraform. `Err` names the place of the value that does not fit.
+pub trait FromValue: Sized {
+    /// Converts `value`, which stands at `path`.
+    fn from_value(value: &Value, path: &AttributePath) -> Result<Self, Diagnostic>;
+}
+
+/// Terraform from Rust.
+pub trait ToValue {
+    /// Converts to a value of the type that the schema says.
+    fn to_value(&self) -> Value;
+}
+
+/// A Rust type that can stand as an attribute.
+pub trait AttributeShape {
+    /// Whether the type can hold null.
+    const ACCEPTS_NULL: bool = false;
+    /// Whether the type can hold a value that is not known yet.
+    const ACCEPTS_UNKNOWN: bool = false;
+    /// Whether an attribute of this type is hidden in output without being told to.
+    const SENSITIVE: bool = false;
+
+    /// The attribute's type, or its nested attributes.
+    fn shape() -> Shape;
+
+    /// What the type itself demands of a value, beyond its shape.
+    fn validators() -> Vec<Validator> {
+        Vec::new()
+    }
+
+    /// What the linter asks of nested models.
+    #[doc(hidden)]
+    fn fields() -> Vec<private::Field> {
+        Vec::new()
+    }
+}
+
+/// A Rust type that can stand as a nested block.
+pub trait BlockShape {
+    /// Whether the type can hold blocks whose number is not known yet.
+    const ACCEPTS_UNKNOWN: bool = false;
+
+    /// How the blocks combine, the least and the greatest number of them (0: no bound).
+    fn nesting() -> (Nesting, i64, i64);
+
+    /// What is inside each.
+    fn block() -> Block;
+
+    /// What the linter asks of nested models.
+    #[doc(hidden)]
+    fn fields() -> Vec<private::Field>;
+}
+
+/// A struct that is a schema: derive it with `#[derive(Model)]`.
+pub trait Model: FromValue + ToValue + Clone + Send + Sync + 'static {
+    /// The version of the state layout.
+    const VERSION: i64 = 0;
+
+    /// The attributes, blocks and documentation.
+    fn block() -> Block;
+
+    /// What the linter asks of each field.
+    #[doc(hidden)]
+    fn fields() -> Vec<private::Field> {
+        Vec::new()
+    }
+}
+
+/// For functions without parameters and providers without configuration.
+impl Model for () {
+    fn block() -> Block {
+        Block::default()
+    }
+}
+
+impl FromValue for () {
+    fn from_value(_: &Value, _: &AttributePath) -> Result<Self, Diagnostic> {
+        Ok(())
+    }
+}
+
+impl ToValue for () {
+    fn to_value(&self) -> Value {
+        private::to_object([])
+    }
+}

@@ -1,0 +1,129 @@
+//! `ApplyResourceChange`: create, change or delete as planned, and tell the truth about what came of it.
+
+use super::managed::{Applied, Change};
+use super::messages::{decode, diagnostics, encode};
+use super::{Call, ObjectInfo, Service, write_only};
+use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
+use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value};
+
+impl<P: Provider> Service<P> {
+    pub(super) async fn apply_resource_change(&self, call: Call, request: Request) -> Response {
+        let (private, identity) = (request.planned_private.clone(), request.planned_identity.clone());
+        let prior = request.prior_state.clone();
+        let answer = |new_state, messages| Response {
+            new_state,
+            private,
+            new_identity: identity,
+            diagnostics: diagnostics(messages),
+            ..Response::default()
+        };
+        match self.try_apply(&call, request).await {
+            Ok((state, messages)) => answer(Some(state), messages),
+            // Nothing was attempted: the prior state holds (on create it is null).
+            Err(failed) => answer(prior, failed),
+        }
+    }
+
+    async fn try_apply(
+        &self,
+        call: &Call,
+        request: Request,
+    ) -> Result<(crate::proto::tfplugin6::DynamicValue, Diagnostics), Diagnostics> {
+        let resource = self.resource(&request.type_name)?;
+        let info = resource.info();
+        let prior = decode(request.prior_state.as_ref(), &info.ty, "prior state")?;
+        let planned = decode(request.planned_state.as_ref(), &info.ty, "planned state")?;
+        let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
+        let cx = self.context(call)?;
+
+        let (change, expected) = match (prior.is_null(), planned.is_null()) {
+            (true, true) => {
+                return Err(Diagnostic::error(
+                    format!("Nothing to do for `{}`", info.name),
+                    "Terraform has asked to change an object that neither exists nor is planned.",
+                )
+                .into());
+            }
+            (true, false) => (Change::Create { planned: planned.clone(), config }, planned),
+            (false, false) => (Change::Update { prior, planned: planned.clone(), config }, planned),
+            (false, true) => (Change::Delete { prior }, Value::Null),
+        };
+        let applied = resource.apply(cx, change, self.stop_token()).await;
+        let (state, messages) = judge(info, &expected, applied);
+        match encode(&state, &info.ty, "new state") {
+            Ok(state) => Ok((state, messages)),
+            Err(unfit) => {
+                let mut failed = messages;
+                failed.push(unfit);
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// The state to report, and what to say about it: a success is held against the plan.
+fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagnostics) {
+    let Applied { mut state, touched, outcome } = applied;
+    write_only::strip(&info.schema.block, &mut state);
+    let mut messages = match outcome {
+        Ok(warnings) if !warnings.has_errors() => {
+            if planned.is_null() {
+                // Whatever was in the slot: the object is gone.
+                return (Value::Null, warnings);
+            }
+            let mut messages = warnings;
+            messages.extend(broken_promises(info, touched));
+            messages
+        }
+        Ok(errors) | Err(errors) if errors.has_errors() => errors,
+        // A failure that says nothing would count as success.
+        Ok(mut silent) | Err(mut silent) => {
+            silent.push(Diagnostic::provider_bug(format!("`{}` failed without an error message.", info.name)));
+            silent
+        }
+    };
+    let unknown = leftover(&mut state);
+    if !unknown.is_empty() && !messages.has_errors() {
+        for path in unknown {
+            messages.push(
+                Diagnostic::provider_bug(format!(
+                    "`{}` left `{path}` unknown after apply; it is stored as null.",
+                    info.name
+                ))
+                .at(path),
+            );
+        }
+    }
+    (state, messages)
+}
+
+/// A success whose result is not what the plan has promised. The state is stored as it is, because it is the truth.
+fn broken_promises(info: &ObjectInfo, touched: bool) -> Diagnostics {
+    if !touched {
+        return Diagnostic::provider_bug(format!(
+            "`{}` reported success without saving what it has done: a handler saves the state before it returns.",
+            info.name
+        ))
+        .into();
+    }
+    Diagnostics::new()
+}
+
+/// Makes null what is still unknown; the places where it was.
+fn leftover(state: &mut Value) -> Vec<AttributePath> {
+    let mut paths = Vec::new();
+    if state.is_wholly_known() {
+        return paths;
+    }
+    *state = std::mem::take(state).transform(&mut |path, value| {
+        if matches!(value, Value::Unknown(_)) {
+            if !paths.contains(path) {
+                paths.push(path.clone());
+            }
+            Value::Null
+        } else {
+            value
+        }
+    });
+    paths
+}

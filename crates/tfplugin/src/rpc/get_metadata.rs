@@ -1,0 +1,35 @@
+//! `GetMetadata`: the names of everything.
+
+use super::{Call, Service};
+use crate::Provider;
+use crate::proto::tfplugin6 as proto;
+use crate::proto::tfplugin6::get_metadata::{
+    DataSourceMetadata, FunctionMetadata, Request, ResourceMetadata, Response,
+};
+
+/// The same in every answer that carries them.
+pub(super) const CAPABILITIES: proto::ServerCapabilities = proto::ServerCapabilities {
+    plan_destroy: true,
+    get_provider_schema_optional: true,
+    move_resource_state: false,
+    generate_resource_config: false,
+};
+
+impl<P: Provider> Service<P> {
+    pub(super) async fn get_metadata(&self, _call: Call, _request: Request) -> Response {
+        let registry = &self.0.registry;
+        let type_name = |name: &&'static str| (*name).to_owned();
+        Response {
+            server_capabilities: Some(CAPABILITIES),
+            resources: registry.resources.keys().map(type_name).map(|type_name| ResourceMetadata { type_name }).collect(),
+            data_sources: registry
+                .data_sources
+                .keys()
+                .map(type_name)
+                .map(|type_name| DataSourceMetadata { type_name })
+                .collect(),
+            functions: registry.functions.keys().map(type_name).map(|name| FunctionMetadata { name }).collect(),
+            ..Response::default()
+        }
+    }
+}

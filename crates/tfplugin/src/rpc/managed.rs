@@ -1,0 +1,246 @@
+//! Managed resources by value instead of by type, so that the handlers can hold any.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::ObjectInfo;
+use crate::convert::NOT_KNOWN;
+use crate::resource::PlanValues;
+use crate::schema::{Kind, conform};
+use crate::server::{PanicReport, StopToken, run_call};
+use crate::{
+    Apply, AttributePath, Context, Diagnostic, Diagnostics, FromValue as _, Import, Model, OldState, Plan, Resource,
+    StateSlot, ToValue as _, Value,
+};
+
+/// A managed resource of any type.
+pub(crate) trait AnyResource<C>: Send + Sync {
+    fn info(&self) -> &ObjectInfo;
+
+    /// The author's check of a whole configuration.
+    fn validate(&self, config: &Value) -> Diagnostics;
+
+    /// The author's refinement of a plan.
+    fn plan<'a>(&'a self, cx: Option<&'a Context<C>>, values: PlanValues) -> BoxFuture<'a, Planned>;
+
+    fn apply<'a>(&'a self, cx: Context<C>, change: Change, stop: &'a StopToken) -> BoxFuture<'a, Applied>;
+
+    fn read<'a>(&'a self, cx: &'a Context<C>, state: &'a Value) -> BoxFuture<'a, Result<Option<Value>, Diagnostics>>;
+
+    fn import<'a>(&'a self, cx: &'a Context<C>, id: String) -> BoxFuture<'a, Result<Value, Diagnostics>>;
+
+    fn upgrade(&self, state: &OldState) -> Result<Value, Diagnostics>;
+}
+
+/// A plan after the author has seen it.
+pub(crate) struct Planned {
+    pub(crate) values: PlanValues,
+    pub(crate) diagnostics: Diagnostics,
+}
+
+/// What to apply, by value.
+pub(crate) enum Change {
+    Create { planned: Value, config: Value },
+    Update { prior: Value, planned: Value, config: Value },
+    Delete { prior: Value },
+}
+
+/// How applying went.
+pub(crate) struct Applied {
+    /// What was saved last; null for nothing.
+    pub(crate) state: Value,
+    /// Whether the handler saved or cleared at all.
+    pub(crate) touched: bool,
+    /// Warnings of a success, errors of a failure.
+    pub(crate) outcome: Result<Diagnostics, Diagnostics>,
+}
+
+/// A managed resource of one type.
+pub(crate) struct Managed<R: Resource> {
+    resource: Arc<R>,
+    info: ObjectInfo,
+}
+
+impl<R: Resource> Managed<R> {
+    pub(crate) fn new(resource: R) -> Self {
+        Self { resource: Arc::new(resource), info: ObjectInfo::of::<R::Model>(R::TYPE, Kind::Resource) }
+    }
+
+    fn model(value: &Value) -> Result<R::Model, Diagnostic> {
+        R::Model::from_value(value, &AttributePath::root())
+    }
+
+    fn value(&self, model: &R::Model) -> Result<Value, Diagnostic> {
+        conform(&model.to_value(), &self.info.ty, &AttributePath::root())
+            .map_err(|diagnostic| Diagnostic { summary: "Provider bug".to_owned(), ..diagnostic })
+    }
+
+    /// What is in a slot, whatever happened to the handler.
+    fn held(&self, slot: &StateSlot<R::Model>) -> (Value, Diagnostics) {
+        match slot.get().map(|model| self.value(&model)) {
+            None => (Value::Null, Diagnostics::new()),
+            Some(Ok(value)) => (value, Diagnostics::new()),
+            Some(Err(diagnostic)) => (Value::Null, diagnostic.into()),
+        }
+    }
+}
+
+impl<R: Resource> AnyResource<R::Client> for Managed<R> {
+    fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    fn validate(&self, config: &Value) -> Diagnostics {
+        let mut diagnostics = Diagnostics::new();
+        match Self::model(config) {
+            Ok(config) => self.resource.validate(&config, &mut diagnostics),
+            // What is not known yet is checked when it is: core asks again at plan and at apply.
+            Err(diagnostic) if diagnostic.summary == NOT_KNOWN => {}
+            Err(diagnostic) => diagnostics.push(diagnostic),
+        }
+        diagnostics
+    }
+
+    fn plan<'a>(
+        &'a self,
+        cx: Option<&'a Context<R::Client>>,
+        values: PlanValues,
+    ) -> BoxFuture<'a, Planned> {
+        async move {
+            match Plan::<R::Model>::new(values.clone()) {
+                Ok(mut plan) => {
+                    self.resource.plan(cx, &mut plan).await;
+                    Planned { values: plan.values, diagnostics: plan.diagnostics }
+                }
+                // A configured value that is not known yet in a field that cannot say so: the framework's own plan
+                // stands, and the author's refinement comes with the second plan, when all is known.
+                Err(diagnostic) if diagnostic.summary == NOT_KNOWN => {
+                    tracing::debug!(attribute = ?diagnostic.attribute, "the resource's own planning waits for a known value");
+                    Planned { values, diagnostics: Diagnostics::new() }
+                }
+                Err(diagnostic) => Planned { values, diagnostics: diagnostic.into() },
+            }
+        }
+        .boxed()
+    }
+
+    fn apply<'a>(
+        &'a self,
+        cx: Context<R::Client>,
+        change: Change,
+        stop: &'a StopToken,
+    ) -> BoxFuture<'a, Applied> {
+        async move {
+            let prepared = match prepare::<R::Model>(&change) {
+                Ok(prepared) => prepared,
+                Err(diagnostic) => {
+                    let state = match change {
+                        Change::Create { .. } => Value::Null,
+                        Change::Update { prior, .. } | Change::Delete { prior } => prior,
+                    };
+                    return Applied { state, touched: false, outcome: Err(diagnostic.into()) };
+                }
+            };
+            let slot = Arc::new(StateSlot::new(prepared.prior().cloned()));
+            let (resource, held) = (Arc::clone(&self.resource), Arc::clone(&slot));
+            // In a task of its own: what was saved survives a panic.
+            let run = run_call(stop, move |_| async move {
+                match prepared {
+                    Prepared::Create(apply) => resource.create(&cx, *apply, &held).await,
+                    Prepared::Update(apply) => resource.update(&cx, *apply, &held).await,
+                    Prepared::Delete(prior) => resource.delete(&cx, *prior, &held).await,
+                }
+            })
+            .await;
+            let mut outcome = match run {
+                Ok(outcome) => outcome,
+                Err(report) => Err(panicked(self.info.name, &report).into()),
+            };
+            let (state, unfit) = self.held(&slot);
+            if !unfit.is_empty() {
+                let mut diagnostics = unfit;
+                let (Ok(more) | Err(more)) = outcome;
+                diagnostics.extend(more);
+                outcome = Err(diagnostics);
+            }
+            Applied { state, touched: slot.touched(), outcome }
+        }
+        .boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        cx: &'a Context<R::Client>,
+        state: &'a Value,
+    ) -> BoxFuture<'a, Result<Option<Value>, Diagnostics>> {
+        async move {
+            match self.resource.read(cx, Self::model(state)?).await? {
+                Some(model) => Ok(Some(self.value(&model)?)),
+                None => Ok(None),
+            }
+        }
+        .boxed()
+    }
+
+    fn import<'a>(&'a self, cx: &'a Context<R::Client>, id: String) -> BoxFuture<'a, Result<Value, Diagnostics>> {
+        async move {
+            let model = self.resource.import(cx, Import { id }).await?;
+            Ok(self.value(&model)?)
+        }
+        .boxed()
+    }
+
+    fn upgrade(&self, state: &OldState) -> Result<Value, Diagnostics> {
+        let model = self.resource.upgrade(state)?;
+        Ok(self.value(&model)?)
+    }
+}
+
+/// A change, by type.
+enum Prepared<M> {
+    Create(Box<Apply<M>>),
+    Update(Box<Apply<M>>),
+    Delete(Box<M>),
+}
+
+impl<M> Prepared<M> {
+    fn prior(&self) -> Option<&M> {
+        match self {
+            Self::Create(_) => None,
+            Self::Update(apply) => apply.prior.as_ref(),
+            Self::Delete(prior) => Some(prior),
+        }
+    }
+}
+
+fn prepare<M: Model>(change: &Change) -> Result<Prepared<M>, Diagnostic> {
+    let model = |value: &Value| M::from_value(value, &AttributePath::root());
+    Ok(match change {
+        Change::Create { planned, config } => Prepared::Create(Box::new(Apply {
+            prior: None,
+            planned: model(planned)?,
+            config: model(config)?,
+        })),
+        Change::Update { prior, planned, config } => Prepared::Update(Box::new(Apply {
+            prior: Some(model(prior)?),
+            planned: model(planned)?,
+            config: model(config)?,
+        })),
+        Change::Delete { prior } => Prepared::Delete(Box::new(model(prior)?)),
+    })
+}
+
+/// What the user sees of a panic.
+pub(super) fn panicked(what: &str, report: &PanicReport) -> Diagnostic {
+    Diagnostic::error(
+        format!("The provider failed unexpectedly in `{what}`"),
+        format!(
+            "{} (at {}).\n\nThis is a mistake in the provider: please report it with the log lines that carry report \
+             id `{}`. The state holds what was saved before the failure; check what really exists before the next \
+             apply.",
+            report.message, report.location, report.report_id
+        ),
+    )
+}

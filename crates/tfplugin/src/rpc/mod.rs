@@ -1,0 +1,207 @@
+//! What each call of the protocol does. One file a call; the transport is in [`grpc`].
+//!
+//! A handler takes the decoded request message and answers with a response message: failures are diagnostics in
+//! it, never status errors, because only diagnostics carry text and attribute path to the user.
+
+mod apply_resource_change;
+mod call_function;
+mod configure_provider;
+mod data;
+mod defaults;
+mod functions;
+mod get_metadata;
+mod get_provider_schema;
+mod grpc;
+mod import_resource_state;
+mod managed;
+mod messages;
+mod plan_resource_change;
+mod planning;
+mod read_data_source;
+mod read_resource;
+mod upgrade_resource_state;
+mod validate;
+mod write_only;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::data::{AnyDataSource, Data};
+pub(crate) use self::functions::{AnyFunction, Callable, FunctionInfo, Parameter};
+pub(crate) use self::managed::{AnyResource, Managed};
+pub(crate) use self::upgrade_resource_state::decode_state_json;
+use crate::convert::private::Field;
+use crate::proto::tfplugin6 as proto;
+use crate::schema::{Kind, Schema, lint};
+use crate::server::{ConnectionId, StopToken};
+use crate::{Context, Diagnostic, Diagnostics, Model, Provider, Registry, Type};
+
+/// Serves one provider. Clones share everything.
+pub(crate) struct Service<P: Provider>(Arc<Shared<P>>);
+
+impl<P: Provider> Clone for Service<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<P: Provider> {
+    provider: P,
+    registry: Registry<P>,
+    config: ObjectInfo,
+    /// What is wrong with the schemas, found once.
+    problems: Vec<String>,
+    schema: OnceLock<proto::get_provider_schema::Response>,
+    /// Under reattachment many Terraform runs share the process: what they configure belongs to their connection.
+    connections: Mutex<HashMap<Option<ConnectionId>, Configured<P::Client>>>,
+    stop: StopToken,
+}
+
+/// How far the configuration of a provider got over one connection.
+enum Configured<C> {
+    /// There is a client.
+    Ready(Arc<C>),
+    /// The configuration holds unknown values, and no client could be made of it: the reasons.
+    Incomplete(Diagnostics),
+}
+
+impl<C> Clone for Configured<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Ready(client) => Self::Ready(Arc::clone(client)),
+            Self::Incomplete(reasons) => Self::Incomplete(reasons.clone()),
+        }
+    }
+}
+
+/// One call in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) request_id: String,
+}
+
+/// A schema with all that is derived from it, made once.
+pub(crate) struct ObjectInfo {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) schema: Schema,
+    pub(crate) ty: Type,
+    fields: Vec<Field>,
+}
+
+impl ObjectInfo {
+    pub(crate) fn of<M: Model>(name: &'static str, kind: Kind) -> Self {
+        let schema = Schema { version: M::VERSION, block: M::block() };
+        let ty = schema.block.implied_type();
+        Self { name, kind, schema, ty, fields: M::fields() }
+    }
+
+    /// What is wrong with the schema; see [`lint`].
+    fn problems(&self, prefix: &str) -> Vec<String> {
+        let what = match self.kind {
+            Kind::Provider => "provider block of",
+            Kind::Resource => "resource",
+            Kind::DataSource => "data source",
+        };
+        let mut problems: Vec<_> = lint(self.kind, &self.schema, &self.fields)
+            .into_iter()
+            .map(|problem| format!("{what} `{}`: {problem}", self.name))
+            .collect();
+        if self.kind != Kind::Provider && self.name != prefix && !self.name.starts_with(&format!("{prefix}_")) {
+            problems.push(format!("{what} `{}`: its name must start with `{prefix}_`", self.name));
+        }
+        problems
+    }
+}
+
+impl<P: Provider> Service<P> {
+    pub(crate) fn new(provider: P, stop: StopToken) -> Self {
+        let registry = Registry::of(&provider);
+        let config = ObjectInfo::of::<P::Config>(P::NAME, Kind::Provider);
+        let mut problems = registry.problems.clone();
+        problems.extend(config.problems(P::NAME));
+        problems.extend(registry.resources.values().flat_map(|resource| resource.info().problems(P::NAME)));
+        problems.extend(registry.data_sources.values().flat_map(|data| data.info().problems(P::NAME)));
+        problems.extend(registry.functions.values().flat_map(|function| function.info().problems.clone()));
+        Self(Arc::new(Shared {
+            provider,
+            registry,
+            config,
+            problems,
+            schema: OnceLock::new(),
+            connections: Mutex::default(),
+            stop,
+        }))
+    }
+
+    /// What is wrong with the schemas, in words for the provider's developer.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.0.problems
+    }
+
+    pub(crate) fn registry(&self) -> &Registry<P> {
+        &self.0.registry
+    }
+
+    pub(crate) fn config(&self) -> &ObjectInfo {
+        &self.0.config
+    }
+
+    pub(crate) fn stop_token(&self) -> &StopToken {
+        &self.0.stop
+    }
+
+    /// Forgets what was configured over a connection that has closed.
+    pub(crate) fn forget(&self, connection: ConnectionId) {
+        self.connections().remove(&Some(connection));
+    }
+
+    fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<Option<ConnectionId>, Configured<P::Client>>> {
+        self.0.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resource(&self, name: &str) -> Result<&Arc<dyn AnyResource<P::Client>>, Diagnostic> {
+        self.0.registry.resources.get(name).ok_or_else(|| no_such(P::NAME, "resource", name))
+    }
+
+    fn data_source(&self, name: &str) -> Result<&Arc<dyn AnyDataSource<P::Client>>, Diagnostic> {
+        self.0.registry.data_sources.get(name).ok_or_else(|| no_such(P::NAME, "data source", name))
+    }
+
+    /// What a handler works with; an error when the provider is not configured, or not wholly.
+    fn context(&self, call: &Call) -> Result<Context<P::Client>, Diagnostics> {
+        let configured = self.connections().get(&call.connection).cloned();
+        match configured {
+            Some(Configured::Ready(client)) => {
+                Ok(Context { client, cancel: call.cancel.clone(), request_id: call.request_id.clone() })
+            }
+            Some(Configured::Incomplete(reasons)) => {
+                let mut diagnostics = Diagnostics::from(Diagnostic::error(
+                    format!("Provider `{}` is not configured completely", P::NAME),
+                    "Its configuration depends on values that are known only after apply, and this operation needs \
+                     them now. Nothing was changed. Apply what those values come from first (with `-target`), or \
+                     give the provider values that are known.",
+                ));
+                diagnostics.extend(reasons);
+                Err(diagnostics)
+            }
+            None => Err(Diagnostic::error(
+                format!("Provider `{}` is not configured", P::NAME),
+                "The operation needs the provider's configuration, and none has arrived over this connection. \
+                 Nothing was changed.",
+            )
+            .into()),
+        }
+    }
+}
+
+fn no_such(provider: &str, what: &str, name: &str) -> Diagnostic {
+    Diagnostic::error(
+        format!("No {what} `{name}`"),
+        format!("Provider `{provider}` has no {what} of that name. Check the provider version in use."),
+    )
+}

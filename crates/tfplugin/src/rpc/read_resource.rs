@@ -1,0 +1,50 @@
+//! `ReadResource`: what really is there.
+
+use super::messages::{decode, diagnostics, encode};
+use super::{Call, Service, write_only};
+use crate::proto::tfplugin6::read_resource::{Request, Response};
+use crate::proto::tfplugin6::DynamicValue;
+use crate::{Diagnostic, Diagnostics, Provider, Value};
+
+impl<P: Provider> Service<P> {
+    pub(super) async fn read_resource(&self, call: Call, request: Request) -> Response {
+        // Both are erased from state unless they come back.
+        let (private, identity) = (request.private.clone(), request.current_identity.clone());
+        let current = request.current_state.clone();
+        let (new_state, messages) = match self.try_read(&call, request).await {
+            Ok(state) => (Some(state), Vec::new()),
+            // A failure to look says nothing about the object: it stays as it was.
+            Err(failed) => (current, diagnostics(failed)),
+        };
+        Response { new_state, diagnostics: messages, private, new_identity: identity, ..Response::default() }
+    }
+
+    async fn try_read(&self, call: &Call, request: Request) -> Result<DynamicValue, Diagnostics> {
+        let resource = self.resource(&request.type_name)?;
+        let info = resource.info();
+        let current = decode(request.current_state.as_ref(), &info.ty, "current state")?;
+        if current.is_null() {
+            return Ok(encode(&Value::Null, &info.ty, "state")?);
+        }
+        let cx = self.context(call)?;
+        let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
+        write_only::strip(&info.schema.block, &mut state);
+        known(info.name, &state)?;
+        Ok(encode(&state, &info.ty, "state")?)
+    }
+}
+
+/// What is read is known.
+pub(super) fn known(name: &str, state: &Value) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::new();
+    state.walk(&mut |path, value| {
+        if matches!(value, Value::Unknown(_)) {
+            diagnostics.push(
+                Diagnostic::provider_bug(format!("`{name}` read `{path}` as unknown: what is read is known or null."))
+                    .at(path.clone()),
+            );
+        }
+        true
+    });
+    if diagnostics.is_empty() { Ok(()) } else { Err(diagnostics) }
+}
