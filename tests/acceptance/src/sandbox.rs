@@ -1,0 +1,197 @@
+//! A sandbox process of one test's own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::process::Group;
+use crate::{eventually, http, programs};
+
+/// One request that the sandbox answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Position in the journal, ascending.
+    pub sequence: u64,
+    /// `query` or `mutation` for requests to Railway's API; other surfaces have other words.
+    pub kind: String,
+    /// Operation name of the request.
+    pub operation: String,
+}
+
+/// A running sandbox with its state in a temporary directory; both are gone when it is dropped.
+pub struct Sandbox {
+    // Field order is drop order: the process ends before its directory goes.
+    _process: Group,
+    info: Value,
+    directory: TempDir,
+}
+
+impl Sandbox {
+    /// Starts one whose platform runs a hundred times faster than Railway.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&["--time-scale", "100"])
+    }
+
+    /// Starts one with further arguments for `sandbox start`.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("spectra-acceptance-").tempdir().unwrap();
+        let state = directory.path().join("state");
+        let log = std::fs::File::create(directory.path().join("sandbox.log")).unwrap();
+        let mut command = Command::new(programs::deployer());
+        command
+            .args(["sandbox", "start", "--foreground", "--exit-with-parent", "--port", "0", "--state-dir"])
+            .arg(&state)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let mut process = Group::start(&mut command);
+        let info = eventually("the sandbox answers", || {
+            if let Some(code) = process.wait(std::time::Duration::ZERO) {
+                let text = std::fs::read_to_string(directory.path().join("sandbox.log")).unwrap_or_default();
+                panic!("the sandbox ended with {code}:\n{text}");
+            }
+            // The file is complete once it parses, and it is written when the port is bound.
+            let info: Value =
+                serde_json::from_slice(&std::fs::read(state.join("sandbox.json")).ok()?).ok()?;
+            Some(info)
+        });
+        Self { _process: process, info, directory }
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        let found = self.info.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_else(|| panic!("sandbox.json has no `{pointer}`: {}", self.info))
+    }
+
+    /// URL of Railway's API.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.text("/endpoint")
+    }
+
+    /// `127.0.0.1:PORT` of the image registry.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        self.text("/registry")
+    }
+
+    /// A token that may do everything.
+    #[must_use]
+    pub fn account_token(&self) -> &str {
+        self.text("/tokens/account")
+    }
+
+    /// The directory that holds the sandbox's state and log.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A fresh path inside the sandbox's temporary directory.
+    #[must_use]
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What points the provider and the command-line program here.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        vec![
+            ("SPECTRA_RAILWAY_ENDPOINT".to_owned(), self.endpoint().to_owned()),
+            ("RAILWAY_API_TOKEN".to_owned(), self.account_token().to_owned()),
+        ]
+    }
+
+    fn admin(&self, path: &str) -> String {
+        format!("{}/{path}", self.text("/admin"))
+    }
+
+    /// Requests answered after `sequence`, oldest first.
+    ///
+    /// # Panics
+    /// When the journal is not what the contract says.
+    #[must_use]
+    pub fn journal(&self, sequence: u64) -> Vec<Entry> {
+        let url = self.admin(&format!("journal?since={sequence}"));
+        let answer = http::get(&url);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let value: Value = serde_json::from_str(&answer.body).expect("the journal is JSON");
+        let entries = value.get("entries").and_then(Value::as_array).expect("the journal has entries");
+        entries
+            .iter()
+            .map(|entry| Entry {
+                sequence: entry.get("seq").and_then(Value::as_u64).expect("seq"),
+                kind: entry.get("kind").and_then(Value::as_str).expect("kind").to_owned(),
+                operation: entry.get("operation").and_then(Value::as_str).expect("operation").to_owned(),
+            })
+            .collect()
+    }
+
+    /// The journal as it is, for searches.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn raw_journal(&self) -> String {
+        let answer = http::get(&self.admin("journal?since=0"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    }
+
+    /// Sequence number of the latest request.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.journal(0).last().map_or(0, |entry| entry.sequence)
+    }
+
+    /// Mutations asked for after `sequence`.
+    #[must_use]
+    pub fn mutations(&self, sequence: u64) -> Vec<String> {
+        let entries = self.journal(sequence).into_iter();
+        entries.filter(|entry| entry.kind == "mutation").map(|entry| entry.operation).collect()
+    }
+
+    /// Requests to Railway's API after `sequence`, reads and writes.
+    #[must_use]
+    pub fn requests(&self, sequence: u64) -> Vec<Entry> {
+        let entries = self.journal(sequence).into_iter();
+        entries.filter(|entry| matches!(entry.kind.as_str(), "query" | "mutation")).collect()
+    }
+
+    /// Kinds of objects of which the platform still holds some, with their number.
+    ///
+    /// # Panics
+    /// When the status is not what the contract says.
+    #[must_use]
+    pub fn objects(&self) -> Vec<(String, u64)> {
+        let answer = http::get(&self.admin("status"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let value: Value = serde_json::from_str(&answer.body).expect("the status is JSON");
+        let objects = value.get("objects").and_then(Value::as_object).expect("the status counts objects");
+        let counted = objects.iter().map(|(kind, count)| (kind.clone(), count.as_u64().expect("a count")));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Asks Railway's API directly, as somebody outside Terraform would.
+    ///
+    /// # Panics
+    /// When the answer carries errors.
+    #[must_use]
+    pub fn graphql(&self, query: &str, variables: &Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let answer = http::post_json(self.endpoint(), Some(self.account_token()), &body);
+        assert!(answer.get("errors").is_none(), "{answer}");
+        answer.get("data").cloned().unwrap_or_default()
+    }
+}
