@@ -2,7 +2,6 @@
 
 mod conform;
 mod docs;
-mod implied;
 mod lint;
 mod wire;
 

@@ -1,0 +1,619 @@
+//! The twins of Terraform core's checks: each mistake of the catalogue is found at its place, and nothing that
+//! core would accept is refused.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod check_gen;
+mod values_gen;
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tfplugin::check::{
+    Rule, Violation, apply_consistent, final_plan, plan_valid, proposed_new_state, read_valid, wholly_known,
+    write_only_null,
+};
+use tfplugin::schema::{Attribute, Block, NestedBlock, Nesting, Schema};
+use tfplugin::value::Refinements;
+use tfplugin::{AttributePath, Number, Type, Unknown, Value};
+
+use check_gen::{Kind, attribute, nested};
+
+/// Attributes of every kind, nested ones, and blocks of every nesting.
+fn schema() -> Schema {
+    let inner = || {
+        vec![
+            attribute("key", Type::String, Kind::Optional),
+            attribute("value", Type::String, Kind::Optional),
+            attribute("id", Type::String, Kind::Computed),
+        ]
+    };
+    let block = |name: &str, nesting| NestedBlock {
+        name: name.to_owned(),
+        nesting,
+        min_items: 0,
+        max_items: 0,
+        block: Block { attributes: inner(), ..Block::default() },
+    };
+    Schema {
+        version: 0,
+        block: Block {
+            attributes: vec![
+                attribute("name", Type::String, Kind::Required),
+                attribute("size", Type::Number, Kind::Optional),
+                attribute("zone", Type::String, Kind::OptionalComputed),
+                attribute("tags", Type::map(Type::String), Kind::Optional),
+                attribute("ports", Type::list(Type::Number), Kind::Optional),
+                attribute("hosts", Type::set(Type::String), Kind::Optional),
+                attribute("etag", Type::String, Kind::Computed),
+                attribute("info", Type::object([("a", Type::String), ("b", Type::String)]), Kind::Computed),
+                Attribute { sensitive: true, ..attribute("secret", Type::String, Kind::Optional) },
+                Attribute { write_only: true, ..attribute("password_wo", Type::String, Kind::Optional) },
+                nested("one", Nesting::Single, Kind::Optional, inner()),
+                nested("maybe", Nesting::Single, Kind::OptionalComputed, inner()),
+                nested("many", Nesting::List, Kind::Optional, inner()),
+                nested("keyed", Nesting::Map, Kind::Optional, inner()),
+                nested("unordered", Nesting::Set, Kind::Optional, inner()),
+            ],
+            blocks: vec![
+                block("single", Nesting::Single),
+                block("list", Nesting::List),
+                block("set", Nesting::Set),
+                block("map", Nesting::Map),
+            ],
+            ..Block::default()
+        },
+    }
+}
+
+/// A value of the schema with nothing but these.
+fn body(values: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let mut body = schema().block.empty_value();
+    body.set_path(&"name".into(), "n".into()).unwrap();
+    for (name, value) in values {
+        body.set_path(&name.into(), value).unwrap();
+    }
+    body
+}
+
+fn inner(key: &str, value: &str, id: Value) -> Value {
+    Value::object([("key", Value::from(key)), ("value", Value::from(value)), ("id", id)])
+}
+
+fn found(violations: &[Violation]) -> Vec<(String, Rule, &str)> {
+    violations
+        .iter()
+        .map(|violation| (violation.path.to_string(), violation.rule, violation.message.as_str()))
+        .collect()
+}
+
+/// One mistake after apply: what was planned, what came out, and what is said.
+fn inconsistent(
+    row: &str,
+    planned: (&'static str, Value),
+    actual: (&'static str, Value),
+    path: &str,
+    message: &str,
+) {
+    let (planned, actual) = (body([planned]), body([actual]));
+    let violations = apply_consistent(&schema(), &planned, &actual);
+    let rule = violations.first().map(|violation| violation.rule);
+    assert_eq!(found(&violations), [(path.to_owned(), rule.unwrap_or(Rule::Unknown), message)], "{row}");
+    assert!(
+        apply_consistent(&schema(), &planned, &planned).is_empty() || !planned.is_wholly_known(),
+        "{row}"
+    );
+}
+
+#[test]
+fn catalogue_a_inconsistent_result_after_apply() {
+    let text = |text: &str| Value::from(text);
+    inconsistent("1", ("etag", text("old")), ("etag", text("new")), "etag", "was \"old\", but now \"new\"");
+    inconsistent("2", ("etag", Value::Null), ("etag", text("new")), "etag", "was null, but now \"new\"");
+    inconsistent("3", ("zone", text("EU")), ("zone", text("eu")), "zone", "was \"EU\", but now \"eu\"");
+    let tags = |tags: &[&str]| Value::map(tags.iter().map(|tag| (*tag, Value::from(*tag))));
+    inconsistent(
+        "4",
+        ("tags", tags(&["a"])),
+        ("tags", tags(&["a", "managed"])),
+        "tags",
+        "new element \"managed\" has appeared",
+    );
+    inconsistent(
+        "4b",
+        ("tags", tags(&["a", "b"])),
+        ("tags", tags(&["a"])),
+        "tags",
+        "element \"b\" has vanished",
+    );
+    let ports = |ports: &[i64]| Value::list(ports.iter().map(|port| Value::from(*port)));
+    inconsistent(
+        "5",
+        ("ports", ports(&[1, 2])),
+        ("ports", ports(&[1])),
+        "ports",
+        "length changed from 2 to 1",
+    );
+    inconsistent("5b", ("ports", ports(&[1, 2])), ("ports", ports(&[1, 3])), "ports[1]", "was 2, but now 3");
+    inconsistent("6", ("zone", Value::Null), ("zone", text("")), "zone", "was null, but now \"\"");
+    inconsistent("6b", ("zone", text("")), ("zone", Value::Null), "zone", "was \"\", but now null");
+    inconsistent(
+        "6c",
+        ("ports", Value::Null),
+        ("ports", ports(&[])),
+        "ports",
+        "was null, but now a list of 0 elements",
+    );
+    let hosts = |hosts: &[&str]| Value::set(hosts.iter().map(|host| Value::from(*host)));
+    inconsistent(
+        "7",
+        ("hosts", hosts(&["a", "b"])),
+        ("hosts", hosts(&["a", "B"])),
+        "hosts",
+        "planned set element \"b\" does not correlate with any element in actual",
+    );
+    let number = |text: &str| Value::Number(Number::parse(text).unwrap());
+    inconsistent(
+        "8",
+        ("size", number("9007199254740993")),
+        ("size", number("9007199254740992")),
+        "size",
+        "was 9007199254740993, but now 9007199254740992",
+    );
+    inconsistent(
+        "9",
+        ("secret", text("hunter2")),
+        ("secret", text("****")),
+        "secret",
+        "inconsistent values for sensitive attribute",
+    );
+    let promised = Value::Unknown(Unknown::with_prefix("srv-"));
+    let message = "value \"web-1\" does not conform to planning placeholder";
+    inconsistent("11", ("etag", promised.clone()), ("etag", text("web-1")), "etag", message);
+    let message = "value null does not conform to planning placeholder";
+    inconsistent("11b", ("etag", promised.clone()), ("etag", Value::Null), "etag", message);
+    let info = |b: &str| Value::object([("a", text("x")), ("b", text(b))]);
+    inconsistent("12", ("info", info("1")), ("info", info("2")), "info.b", "was \"1\", but now \"2\"");
+    let list = |count| Value::list(vec![inner("k", "v", Value::Null); count]);
+    inconsistent("14", ("list", list(2)), ("list", list(1)), "list", "block count changed from 2 to 1");
+
+    let schema = schema();
+    let violations = apply_consistent(&schema, &body([]), &Value::Null);
+    assert_eq!(
+        found(&violations),
+        [(String::new(), Rule::Inconsistent, "root object was present, but now absent")],
+        "13"
+    );
+    let violations = apply_consistent(&schema, &Value::Null, &body([]));
+    assert_eq!(violations[0].message, "root object was absent, but now present", "33");
+    assert!(apply_consistent(&schema, &Value::Null, &Value::Null).is_empty(), "deleted");
+    let planned = body([("etag", promised), ("info", Value::unknown())]);
+    let actual = body([("etag", text("srv-1")), ("info", info("2"))]);
+    assert_eq!(found(&apply_consistent(&schema, &planned, &actual)), []);
+    let kept = "\"hunter2\"";
+    assert!(
+        !format!("{:?}", apply_consistent(&schema, &body([("secret", text("hunter2"))]), &body([])))
+            .contains(kept)
+    );
+}
+
+/// One mistake in a plan without prior state.
+fn invalid(
+    row: &str,
+    config: (&'static str, Value),
+    planned: (&'static str, Value),
+    path: &str,
+    rule: Rule,
+    message: &str,
+) {
+    let config = body([config]);
+    let violations = plan_valid(&schema(), &Value::Null, &config, &body([planned]));
+    assert_eq!(found(&violations), [(path.to_owned(), rule, message)], "{row}");
+    assert_eq!(found(&plan_valid(&schema(), &Value::Null, &config, &config)), [], "{row}: as configured");
+}
+
+#[test]
+fn catalogue_b_invalid_plan() {
+    let text = |text: &str| Value::from(text);
+    invalid(
+        "15",
+        ("size", Value::Null),
+        ("size", Value::from(3)),
+        "size",
+        Rule::PlannedNotComputed,
+        "planned value 3 for a non-computed attribute",
+    );
+    invalid(
+        "16",
+        ("zone", text("eu")),
+        ("zone", text("EU")),
+        "zone",
+        Rule::PlannedOtherThanConfigured,
+        "planned value \"EU\" does not match config value \"eu\"",
+    );
+    let message = "planned unknown for configured value";
+    invalid("17", ("zone", text("eu")), ("zone", Value::unknown()), "zone", Rule::PlannedUnknown, message);
+    invalid(
+        "17b",
+        ("one", inner("k", "v", Value::Null)),
+        ("one", Value::unknown()),
+        "one",
+        Rule::PlannedUnknown,
+        message,
+    );
+    invalid(
+        "19",
+        ("one", Value::Null),
+        ("one", inner("k", "v", Value::Null)),
+        "one",
+        Rule::PlannedNotComputed,
+        "planned value an object for a non-computed attribute",
+    );
+    invalid(
+        "19b",
+        ("one", inner("k", "v", Value::Null)),
+        ("one", Value::Null),
+        "one",
+        Rule::PlannedExistence,
+        "planned for absence but config wants existence",
+    );
+    for (name, kind) in [("list", "list"), ("set", "set"), ("map", "map")] {
+        let message = format!(
+            "attribute representing a {kind} of nested blocks must be empty to indicate no blocks, not null"
+        );
+        let nothing = schema().block.nested_block(name).unwrap().absent_value();
+        invalid("20, 23", (name, nothing), (name, Value::Null), name, Rule::BlockNull, &message);
+    }
+    let many = |count| vec![inner("k", "v", Value::Null); count];
+    let distinct = |count: i64| Value::set((0..count).map(|n| inner(&n.to_string(), "v", Value::Null)));
+    let message = "count in plan (1) disagrees with count in config (2)";
+    invalid(
+        "24",
+        ("many", Value::List(many(2))),
+        ("many", Value::List(many(1))),
+        "many",
+        Rule::PlannedElements,
+        message,
+    );
+    invalid(
+        "24b",
+        ("unordered", distinct(2)),
+        ("unordered", distinct(1)),
+        "unordered",
+        Rule::PlannedElements,
+        message,
+    );
+    let message = "block count in plan (1) disagrees with count in config (2)";
+    invalid(
+        "24c",
+        ("list", Value::List(many(2))),
+        ("list", Value::List(many(1))),
+        "list",
+        Rule::PlannedElements,
+        message,
+    );
+    invalid("24d", ("set", distinct(2)), ("set", distinct(1)), "set", Rule::PlannedElements, message);
+    for (name, what) in [("keyed", "map"), ("map", "block")] {
+        let map = |key: &'static str| Value::map([(key, inner("k", "v", Value::Null))]);
+        let violations =
+            plan_valid(&schema(), &Value::Null, &body([(name, map("a"))]), &body([(name, map("b"))]));
+        let messages = [
+            format!("{what} key \"a\" from configuration is not present in plan"),
+            format!("{what} key \"b\" from plan is not present in config"),
+        ];
+        let rule = Rule::PlannedElements;
+        assert_eq!(
+            found(&violations),
+            messages.each_ref().map(|message| (name.to_owned(), rule, message.as_str()))
+        );
+    }
+    // Deep inside, at the exact place.
+    invalid(
+        "16b",
+        ("list", Value::list([inner("k", "v", Value::Null), inner("k2", "v", Value::Null)])),
+        ("list", Value::list([inner("k", "v", Value::unknown()), inner("k2", "w", Value::unknown())])),
+        "list[1].value",
+        Rule::PlannedOtherThanConfigured,
+        "planned value \"w\" does not match config value \"v\"",
+    );
+    let secret = plan_valid(
+        &schema(),
+        &Value::Null,
+        &body([("secret", text("hunter2"))]),
+        &body([("secret", text("x"))]),
+    );
+    assert_eq!(secret[0].message, "planned value (sensitive) does not match config value (sensitive)");
+}
+
+#[test]
+fn catalogue_b_write_only_and_type() {
+    let config = body([("password_wo", Value::from("hunter2"))]);
+    let violations = plan_valid(&schema(), &Value::Null, &config, &config);
+    let expected = [("password_wo".to_owned(), Rule::WriteOnly, "write-only attribute is not null")];
+    assert_eq!(found(&violations), expected, "18");
+    assert_eq!(found(&write_only_null(&schema(), &config)), expected);
+    assert_eq!(found(&read_valid(&schema(), &config)), expected);
+    assert_eq!(schema().block.without_write_only(config.clone()), body([]));
+    assert!(plan_valid(&schema(), &Value::Null, &config, &body([])).is_empty());
+
+    let Value::Object(mut entries) = body([]) else { unreachable!() };
+    entries.remove("etag");
+    let violations = plan_valid(&schema(), &Value::Null, &body([]), &Value::Object(entries.clone()));
+    assert_eq!(violations[0].path, AttributePath::from("etag"), "22");
+    assert_eq!(violations[0].rule, Rule::WrongType, "22");
+    entries.insert("etag".to_owned(), Value::Null);
+    entries.insert("surplus".to_owned(), Value::Null);
+    let violations = plan_valid(&schema(), &Value::Null, &body([]), &Value::Object(entries));
+    assert_eq!(violations[0].path, AttributePath::from("surplus"), "22");
+    let diagnostic = violations[0].to_diagnostic("Provider produced invalid plan");
+    assert_eq!(diagnostic.attribute, Some("surplus".into()));
+}
+
+#[test]
+fn what_a_plan_may_do() {
+    let text = |text: &str| Value::from(text);
+    let ok = |prior: Value, config: Value, planned: Value| {
+        assert_eq!(found(&plan_valid(&schema(), &prior, &config, &planned)), []);
+    };
+    // The old form of a value that means the same.
+    ok(body([("zone", text("EU"))]), body([("zone", text("eu"))]), body([("zone", text("EU"))]));
+    // Anything where it is computed and not configured.
+    ok(
+        Value::Null,
+        body([]),
+        body([("zone", Value::unknown()), ("etag", text("x")), ("info", Value::unknown())]),
+    );
+    ok(Value::Null, body([]), body([("maybe", inner("k", "v", Value::unknown()))]));
+    // A promise about what configuration leaves unknown.
+    let promised = Unknown::refined(Refinements { null: Some(false), ..Refinements::default() });
+    ok(Value::Null, body([("zone", Value::unknown())]), body([("zone", promised.into())]));
+    // Deletion.
+    ok(body([]), Value::Null, Value::Null);
+    // But not known where configuration is unknown, nor something for nothing.
+    let unknown = body([("size", Value::unknown())]);
+    let violations = plan_valid(&schema(), &Value::Null, &unknown, &body([("size", Value::from(1))]));
+    assert_eq!(violations[0].rule, Rule::PlannedOtherThanConfigured);
+    let dynamic = body([("list", Value::unknown())]);
+    let violations = plan_valid(&schema(), &Value::Null, &dynamic, &body([]));
+    assert_eq!(violations[0].message, "planned value a list of 0 elements for unknown dynamic block");
+    let violations = plan_valid(&schema(), &Value::Null, &body([]), &dynamic);
+    assert_eq!(
+        (violations[0].path.to_string(), violations[0].rule),
+        ("list".to_owned(), Rule::PlannedUnknown)
+    );
+    let violations = plan_valid(&schema(), &Value::Null, &body([]), &Value::Null);
+    assert_eq!(violations[0].message, "planned for absence but config wants existence");
+}
+
+#[test]
+fn catalogue_c_final_plan() {
+    let first = body([("zone", Value::unknown()), ("etag", Value::from("1"))]);
+    let second = body([("zone", Value::from("eu")), ("etag", Value::from("1"))]);
+    assert_eq!(found(&final_plan(&schema(), &first, &second)), [], "more is known");
+    assert_eq!(found(&final_plan(&schema(), &first, &first)), [], "still unknown");
+    let other = body([("zone", Value::from("eu")), ("etag", Value::from("2"))]);
+    assert_eq!(found(&final_plan(&schema(), &first, &other))[0].0, "etag", "25 to 27");
+    let less = body([("zone", Value::from("eu")), ("etag", Value::unknown())]);
+    assert_eq!(final_plan(&schema(), &second, &less)[0].message, "was known, but now unknown", "28, 29");
+}
+
+#[test]
+fn catalogue_d_results_that_are_not_objects() {
+    let unknown =
+        body([("etag", Value::unknown()), ("hosts", Value::set([Value::unknown(), Value::from("a")]))]);
+    let paths: Vec<String> =
+        wholly_known(&unknown).into_iter().map(|violation| violation.path.to_string()).collect();
+    assert_eq!(paths, ["etag", "hosts"], "30");
+    let planned = body([("etag", Value::unknown())]);
+    let violations = apply_consistent(&schema(), &planned, &planned);
+    assert_eq!((violations.len(), violations[0].rule), (1, Rule::Unknown), "30");
+    assert_eq!(read_valid(&schema(), &unknown)[0].rule, Rule::Unknown, "31");
+    let wrong = body([("size", Value::from("3"))]);
+    assert_eq!(
+        found(&read_valid(&schema(), &wrong)),
+        [("size".to_owned(), Rule::WrongType, "wrong type: expected number, found string")],
+        "31"
+    );
+    let lacking = Value::object([("name", Value::from("n"))]);
+    assert_eq!(read_valid(&schema(), &lacking)[0].rule, Rule::WrongType, "32");
+    assert_eq!(read_valid(&schema(), &body([("list", Value::Null)]))[0].rule, Rule::BlockNull);
+    assert!(read_valid(&schema(), &Value::Null).is_empty(), "gone");
+    let completed = schema().block.complete(body([("list", Value::Null), ("set", Value::Null)]));
+    assert_eq!(completed, body([]));
+}
+
+#[test]
+fn sets_are_paired_whatever_is_unknown_in_them() {
+    let schema = schema();
+    let element = |key: &str, id: Value| inner(key, "v", id);
+    let planned =
+        body([("set", Value::set([element("a", Value::unknown()), element("b", Value::unknown())]))]);
+    let actual = body([("set", Value::set([element("b", "2".into()), element("a", "1".into())]))]);
+    assert_eq!(found(&apply_consistent(&schema, &planned, &actual)), []);
+    let altered = body([("set", Value::set([element("b", "2".into()), element("A", "1".into())]))]);
+    let violations = apply_consistent(&schema, &planned, &altered);
+    assert_eq!(
+        violations[0].message,
+        "planned set element { id = (known after apply), key = \"a\", value = \"v\" } does not correlate with any \
+         element in actual"
+    );
+    let more = body([(
+        "set",
+        Value::set([element("b", "2".into()), element("a", "1".into()), element("a", "3".into())]),
+    )]);
+    assert_eq!(apply_consistent(&schema, &planned, &more)[0].message, "block set length changed from 2 to 3");
+    // Elements that are unknown as a whole may become equal, and one.
+    let hosts = |hosts: Vec<Value>| body([("hosts", Value::Set(hosts))]);
+    let two = hosts(vec![Value::unknown(), Value::unknown()]);
+    assert_eq!(found(&apply_consistent(&schema, &two, &hosts(vec!["x".into()]))), []);
+    assert_eq!(found(&apply_consistent(&schema, &two, &hosts(vec!["x".into(), "y".into()]))), []);
+}
+
+#[test]
+fn sets_of_ten_thousand_are_paired_quickly() {
+    let schema = schema();
+    let elements = |id: &dyn Fn(i64) -> Value| {
+        body([("set", Value::Set((0..10_000).map(|n| inner(&n.to_string(), "v", id(n))).collect()))])
+    };
+    let started = Instant::now();
+    let config = elements(&|_| Value::Null);
+    let prior = elements(&|n| Value::from(n.to_string()));
+    assert_eq!(proposed_new_state(&schema, &prior, &config), prior);
+    let planned = elements(&|_| Value::unknown());
+    assert_eq!(found(&plan_valid(&schema, &Value::Null, &config, &planned)), []);
+    assert_eq!(found(&apply_consistent(&schema, &planned, &prior)), []);
+    let unknown = body([("hosts", Value::Set(vec![Value::unknown(); 10_000]))]);
+    let known = body([("hosts", Value::set((0..10_000).map(|n| Value::from(n.to_string()))))]);
+    assert_eq!(found(&apply_consistent(&schema, &unknown, &known)), []);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_core_proposes() {
+    let schema = schema();
+    let id = |id: &str| Value::from(id);
+    let config = body([
+        ("password_wo", Value::from("w")),
+        ("many", Value::list([inner("a", "v", Value::Null), inner("b", "v", Value::Null)])),
+        ("keyed", Value::map([("x", inner("a", "v", Value::Null)), ("new", inner("a", "v", Value::Null))])),
+        ("set", Value::set([inner("a", "changed", Value::Null), inner("b", "v", Value::Null)])),
+        ("list", Value::list([inner("a", "v", Value::Null)])),
+        ("single", inner("a", "v", Value::Null)),
+    ]);
+    assert_eq!(proposed_new_state(&schema, &Value::Null, &config), config, "create: computed are null");
+    assert_eq!(proposed_new_state(&schema, &config, &Value::Null), Value::Null, "delete");
+    let prior = body([
+        ("size", Value::from(1)),
+        ("zone", id("eu")),
+        ("etag", id("1")),
+        ("many", Value::list([inner("z", "v", id("m0"))])),
+        ("keyed", Value::map([("x", inner("z", "v", id("kx"))), ("old", inner("z", "v", id("ko")))])),
+        ("set", Value::set([inner("a", "v", id("sa")), inner("b", "v", id("sb"))])),
+        ("list", Value::list([inner("z", "v", id("l0")), inner("z", "v", id("l1"))])),
+        ("single", inner("z", "v", id("s"))),
+        ("maybe", Value::object([("key", Value::Null), ("value", Value::Null), ("id", id("computed"))])),
+    ]);
+    let expected = body([
+        ("password_wo", Value::from("w")),
+        ("zone", id("eu")),
+        ("etag", id("1")),
+        ("many", Value::list([inner("a", "v", id("m0")), inner("b", "v", Value::Null)])),
+        ("keyed", Value::map([("x", inner("a", "v", id("kx"))), ("new", inner("a", "v", Value::Null))])),
+        ("set", Value::set([inner("a", "changed", Value::Null), inner("b", "v", id("sb"))])),
+        ("list", Value::list([inner("a", "v", id("l0"))])),
+        ("single", inner("a", "v", id("s"))),
+        ("maybe", Value::object([("key", Value::Null), ("value", Value::Null), ("id", id("computed"))])),
+    ]);
+    assert_eq!(proposed_new_state(&schema, &prior, &config), expected);
+    // The user once wrote `maybe`, and has removed it.
+    let prior = body([("maybe", inner("k", "v", id("computed")))]);
+    assert_eq!(proposed_new_state(&schema, &prior, &body([])), body([]));
+}
+
+#[test]
+fn blocks_with_dynamic_attributes_inside() {
+    let block = |name: &str, nesting| NestedBlock {
+        name: name.to_owned(),
+        nesting,
+        min_items: 0,
+        max_items: 0,
+        block: Block {
+            attributes: vec![
+                attribute("any", Type::Dynamic, Kind::Optional),
+                attribute("got", Type::Dynamic, Kind::Computed),
+            ],
+            ..Block::default()
+        },
+    };
+    let schema = Schema {
+        version: 0,
+        block: Block {
+            blocks: vec![block("list", Nesting::List), block("map", Nesting::Map)],
+            ..Block::default()
+        },
+    };
+    assert_eq!(schema.implied_type(), Type::object([("list", Type::Dynamic), ("map", Type::Dynamic)]));
+    let element = |any: Type, got: Type| Type::object([("any", any), ("got", got)]);
+    let value = |any: Value, got: Value| Value::object([("any", any), ("got", got)]);
+    let body = |types: Vec<Type>, values: Vec<Value>| {
+        let mut body = schema.block.empty_value();
+        body.set_path(&"list".into(), Value::dynamic(Type::Tuple(types), Value::Tuple(values))).unwrap();
+        body
+    };
+    let config = body(
+        vec![element(Type::String, Type::Dynamic), element(Type::Number, Type::Dynamic)],
+        vec![value("x".into(), Value::Null), value(1.into(), Value::Null)],
+    );
+    let prior = body(
+        vec![element(Type::String, Type::list(Type::Bool))],
+        vec![value("x".into(), Value::list([true.into()]))],
+    );
+    let proposed = proposed_new_state(&schema, &prior, &config);
+    let expected = body(
+        vec![element(Type::String, Type::list(Type::Bool)), element(Type::Number, Type::Dynamic)],
+        vec![value("x".into(), Value::list([true.into()])), value(1.into(), Value::Null)],
+    );
+    assert_eq!(proposed, expected);
+    proposed.conforms_to(&schema.implied_type()).unwrap();
+    assert_eq!(found(&plan_valid(&schema, &prior, &config, &proposed)), []);
+    let fewer = body(vec![element(Type::String, Type::Dynamic)], vec![value("x".into(), Value::Null)]);
+    assert_eq!(plan_valid(&schema, &prior, &config, &fewer)[0].rule, Rule::PlannedElements);
+}
+
+#[test]
+fn text_is_compared_as_core_has_it() {
+    let config = body([("zone", Value::from("Caf\u{e9}"))]);
+    let raw = |text: &str| body([("zone", Value::String(text.to_owned()))]);
+    assert_eq!(found(&apply_consistent(&schema(), &config, &raw("Cafe\u{301}"))), []);
+    assert_eq!(found(&plan_valid(&schema(), &Value::Null, &config, &raw("Cafe\u{301}"))), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// What core proposes is a valid plan, whatever was before.
+    #[test]
+    fn the_proposal_is_a_valid_plan((schema, prior, config) in check_gen::situation()) {
+        let proposed = proposed_new_state(&schema, &prior, &config);
+        proposed.conforms_to(&schema.implied_type()).unwrap();
+        let planned = schema.block.without_write_only(proposed);
+        prop_assert_eq!(plan_valid(&schema, &prior, &config, &planned), Vec::<Violation>::new());
+        // Planning again with the plan as the prior state changes nothing.
+        let again = schema.block.without_write_only(proposed_new_state(&schema, &planned, &config));
+        prop_assert_eq!(again, planned);
+    }
+
+    /// A result is consistent with a plan in which any part of it was unknown.
+    #[test]
+    fn any_part_may_have_been_unknown((schema, actual, _) in check_gen::situation(), mut seed in any::<u64>()) {
+        let planned = actual.clone().transform(&mut |path, part| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if !path.is_root() && seed >> 61 == 0 { Value::unknown() } else { part }
+        });
+        prop_assert_eq!(apply_consistent(&schema, &planned, &actual), Vec::<Violation>::new());
+    }
+
+    /// Of wholly known plans exactly those are consistent with a result that are equal to it.
+    #[test]
+    fn known_plans_are_kept_to_the_letter((schema, a, _) in check_gen::situation(), pick in any::<prop::sample::Index>()) {
+        let mut places = Vec::new();
+        a.walk(&mut |path, _| {
+            places.push(path.clone());
+            true
+        });
+        let place = pick.get(&places);
+        let mut b = a.clone();
+        b.set_path(place, Value::Null).unwrap_or_default();
+        prop_assert_eq!(apply_consistent(&schema, &a, &b).is_empty(), a == b);
+        prop_assert_eq!(apply_consistent(&schema, &b, &a).is_empty(), a == b);
+        prop_assert_eq!(final_plan(&schema, &a, &b).is_empty(), a == b);
+        prop_assert_eq!(read_valid(&schema, &a), Vec::<Violation>::new());
+    }
+
+    #[test]
+    fn empty_values_are_of_the_implied_type((schema, _, config) in check_gen::situation()) {
+        schema.block.empty_value().conforms_to(&schema.implied_type()).unwrap();
+        config.conforms_to(&schema.implied_type()).unwrap();
+        prop_assert_eq!(schema.block.complete(config.clone()), config);
+    }
+}
