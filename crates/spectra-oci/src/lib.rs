@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Container images: building them from directories, reading archives and layouts, and pushing, resolving and
+//! inspecting them in registries.
+//!
+//! Data goes one way. An input — a directory ([`ImageBuilder`]), an OCI layout or an archive ([`open`]) — becomes a
+//! [`LocalArtifact`], whose blobs are files with offset and length, so that every upload can be repeated from
+//! the start. A [`Client`] takes it to a registry and answers with a `PinnedImage`. Nothing holds a layer in memory.
+
+mod archive;
+mod auth;
+mod builder;
+mod client;
+mod content;
+mod credentials;
+mod error;
+mod gzip;
+mod inspect;
+mod layout;
+mod model;
+mod progress;
+mod push;
+mod retry;
+mod source;
+mod upload;
+
+pub use builder::{BuiltImage, ImageBuilder, LayerInput};
+pub use client::{Client, ClientOptions, Ping, Resolved};
+pub use credentials::{Credential, Environment, Keychain};
+pub use error::Error;
+pub use inspect::{Inspection, LayerSummary};
+pub use layout::Layout;
+pub use model::{
+    Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,
+};
+pub use progress::{BlobOutcome, NoProgress, Progress};
+pub use push::{PushOptions, Pushed};
+pub use retry::RetryPolicy;
+pub use source::{LocalArtifact, LocalImage, open};

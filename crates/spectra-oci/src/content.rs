@@ -1,0 +1,203 @@
+//! Where the bytes of a blob are, and hashing them.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek as _, SeekFrom, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use sha2::Digest as _;
+use spectra_types::{Algorithm, Digest};
+use tempfile::TempPath;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use crate::{Descriptor, Error};
+
+/// Bytes that can be read again from the start as often as an upload needs.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// In memory; for manifests and configurations.
+    Memory(Bytes),
+    /// A part of a file.
+    File { path: Arc<Path>, offset: u64, length: u64 },
+    /// A whole temporary file, deleted with the last clone.
+    Temporary { path: Arc<TempPath>, length: u64 },
+    /// A part of a temporary file, deleted with the last clone.
+    Part { path: Arc<TempPath>, offset: u64, length: u64 },
+}
+
+impl Content {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } | Self::Temporary { length, .. } | Self::Part { length, .. } => *length,
+        }
+    }
+
+    fn location(&self) -> Option<(&Path, u64, u64)> {
+        match self {
+            Self::Memory(_) => None,
+            Self::File { path, offset, length } => Some((path, *offset, *length)),
+            Self::Temporary { path, length } => Some((path, 0, *length)),
+            Self::Part { path, offset, length } => Some((path, *offset, *length)),
+        }
+    }
+
+    /// Reads `length` bytes from `start` as an HTTP body; `report` hears of every piece that is taken.
+    pub(crate) async fn body(
+        &self,
+        start: u64,
+        length: u64,
+        report: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<reqwest::Body, Error> {
+        match self.location() {
+            None => {
+                let Self::Memory(bytes) = self else { return Ok(reqwest::Body::default()) };
+                let at = |position: u64| usize::try_from(position).unwrap_or(bytes.len()).min(bytes.len());
+                let part = bytes.slice(at(start)..at(start + length));
+                let stream = futures::stream::iter([Ok::<_, io::Error>(part)]);
+                Ok(reqwest::Body::wrap_stream(stream.inspect_ok(move |piece| report(piece.len() as u64))))
+            }
+            Some((path, offset, _)) => {
+                let mut file = tokio::fs::File::open(path).await.map_err(Error::io("open", path))?;
+                file.seek(SeekFrom::Start(offset + start)).await.map_err(Error::io("read", path))?;
+                let stream = ReaderStream::with_capacity(file.take(length), 256 * 1024);
+                Ok(reqwest::Body::wrap_stream(stream.inspect_ok(move |piece| report(piece.len() as u64))))
+            }
+        }
+    }
+
+    /// Opens the content for reading with blocking calls.
+    pub(crate) fn reader(&self) -> Result<Box<dyn Read + Send>, Error> {
+        match self.location() {
+            None => {
+                let Self::Memory(bytes) = self else { return Ok(Box::new(io::empty())) };
+                Ok(Box::new(io::Cursor::new(bytes.clone())))
+            }
+            Some((path, offset, length)) => {
+                let mut file = File::open(path).map_err(Error::io("open", path))?;
+                file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
+                Ok(Box::new(file.take(length)))
+            }
+        }
+    }
+
+    /// Computes the digest by the algorithm of `like`.
+    pub(crate) fn digest(&self, like: &Digest) -> Result<Digest, Error> {
+        let path = self.location().map(|(path, ..)| path.to_owned()).unwrap_or_default();
+        let mut reader = self.reader()?;
+        let mut hasher: (sha2::Sha256, sha2::Sha512) = Default::default();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            let count = reader.read(&mut buffer).map_err(Error::io("read", &path))?;
+            if count == 0 {
+                break;
+            }
+            match like.algorithm() {
+                Algorithm::Sha256 => hasher.0.update(&buffer[..count]),
+                Algorithm::Sha512 => hasher.1.update(&buffer[..count]),
+            }
+        }
+        Ok(match like.algorithm() {
+            Algorithm::Sha256 => finish(Algorithm::Sha256, &hasher.0.finalize()),
+            Algorithm::Sha512 => finish(Algorithm::Sha512, &hasher.1.finalize()),
+        })
+    }
+
+    /// Reads everything; for documents, whose size the caller has checked.
+    pub(crate) fn read_all(&self, path: &Path) -> Result<Bytes, Error> {
+        let mut bytes = Vec::new();
+        self.reader()?.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+        Ok(bytes.into())
+    }
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.location() {
+            None => f.write_str("memory"),
+            Some((path, 0, _)) => write!(f, "`{}`", path.display()),
+            Some((path, offset, _)) => write!(f, "`{}` at byte {offset}", path.display()),
+        }
+    }
+}
+
+/// Content and how it is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) content: Content,
+}
+
+impl Blob {
+    /// A blob in memory.
+    pub(crate) fn memory(media_type: &str, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            descriptor: Descriptor::new(media_type, sha256(&bytes), bytes.len() as u64),
+            content: Content::Memory(bytes),
+        }
+    }
+}
+
+/// The SHA-256 digest of bytes in memory.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    finish(Algorithm::Sha256, &sha2::Sha256::digest(bytes))
+}
+
+/// The digest of bytes in memory by the algorithm of `like`.
+pub(crate) fn digest_like(like: &Digest, bytes: &[u8]) -> Digest {
+    match like.algorithm() {
+        Algorithm::Sha256 => sha256(bytes),
+        Algorithm::Sha512 => finish(Algorithm::Sha512, &sha2::Sha512::digest(bytes)),
+    }
+}
+
+#[expect(clippy::expect_used, reason = "the hash function returns as many bytes as its algorithm says")]
+fn finish(algorithm: Algorithm, hash: &[u8]) -> Digest {
+    Digest::from_bytes(algorithm, hash).expect("a hash has its algorithm's length")
+}
+
+/// Passes bytes on and computes their SHA-256 digest and number.
+pub(crate) struct Hashing<T> {
+    inner: T,
+    hasher: sha2::Sha256,
+    count: u64,
+}
+
+impl<T> Hashing<T> {
+    pub(crate) fn new(inner: T) -> Self {
+        Self { inner, hasher: sha2::Sha256::new(), count: 0 }
+    }
+
+    /// The inner value, the digest, and the number of bytes.
+    pub(crate) fn finish(self) -> (T, Digest, u64) {
+        (self.inner, finish(Algorithm::Sha256, &self.hasher.finalize()), self.count)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.count += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.count += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,206 @@
+//! What can go wrong, said in terms of the image, the layer, the host and the registry's own words.
+
+use std::{io, path::PathBuf};
+
+use spectra_types::{Digest, ErrorCode, ImageRefError};
+
+/// An error of this crate. The text says what was attempted on which object; the cause is in `source`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file operation failed.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or directory is not the image that was expected, or is damaged.
+    #[error("cannot read `{}` as an image: {reason}", path.display())]
+    Input {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// An image cannot be built from what was given.
+    #[error("cannot build an image: {reason}")]
+    Build {
+        /// What and why.
+        reason: String,
+    },
+    /// Content does not have the digest under which it is known.
+    #[error("{what} has the digest {found}, expected {expected}; it is damaged or was changed")]
+    DigestMismatch {
+        /// The object.
+        what: String,
+        /// The promised digest.
+        expected: Digest,
+        /// The computed digest.
+        found: Digest,
+    },
+    /// A reference cannot be used here.
+    #[error(transparent)]
+    Reference(#[from] ImageRefError),
+    /// The registry has no such image or repository.
+    #[error("{attempt}: `{host}` does not have it ({status}){}", said(message))]
+    NotFound {
+        /// What was attempted on which object.
+        attempt: String,
+        /// The registry.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry or its token service refused the credentials, or wants some.
+    #[error("{attempt}: `{host}` refused {} ({status}){}", used, said(message))]
+    NotAuthorised {
+        /// What was attempted on which object.
+        attempt: String,
+        /// The registry or token service.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// Which credentials were used and where they come from, such as `anonymous access`.
+        used: String,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry answered with an error that repeating does not cure, or did so too often.
+    #[error("{attempt}: `{host}` answered {status}{}{}", after(*attempts), said(message))]
+    Registry {
+        /// What was attempted on which object.
+        attempt: String,
+        /// The registry.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// How often it was tried.
+        attempts: u32,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry's answer breaks the protocol or a safety rule of ours.
+    #[error("{attempt}: `{host}` gave an answer that cannot be used: {reason}")]
+    Protocol {
+        /// What was attempted on which object.
+        attempt: String,
+        /// The registry.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No answer: connection, TLS, time-out or reset.
+    #[error("{attempt}: cannot reach `{host}`{}", after(*attempts))]
+    Transport {
+        /// What was attempted on which object.
+        attempt: String,
+        /// The host.
+        host: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// Why; carries no URL, for it may be signed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A credential file or helper cannot be used.
+    #[error("cannot read registry credentials for `{host}` from {from}: {reason}")]
+    Credentials {
+        /// The registry.
+        host: String,
+        /// The file or helper.
+        from: String,
+        /// Why.
+        reason: String,
+    },
+    /// A worker task ended unexpectedly.
+    #[error("{attempt}: the worker ended early")]
+    Worker {
+        /// What was attempted.
+        attempt: String,
+        /// Why.
+        source: tokio::task::JoinError,
+    },
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+fn after(attempts: u32) -> String {
+    if attempts > 1 { format!(" after {attempts} attempts") } else { String::new() }
+}
+
+impl Error {
+    /// The stable code, for documentation and scripts.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::new(match self {
+            Self::Io { .. } => "SPX-300",
+            Self::Input { .. } => "SPX-301",
+            Self::Build { .. } => "SPX-302",
+            Self::DigestMismatch { .. } => "SPX-303",
+            Self::Reference(_) => "SPX-304",
+            Self::NotFound { .. } => "SPX-305",
+            Self::NotAuthorised { .. } => "SPX-306",
+            Self::Registry { .. } => "SPX-307",
+            Self::Protocol { .. } => "SPX-308",
+            Self::Transport { .. } => "SPX-309",
+            Self::Credentials { .. } => "SPX-310",
+            Self::Worker { .. } => "SPX-311",
+        })
+    }
+
+    /// Advice that follows from the kind of error, if there is any.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotAuthorised { .. } => Some(
+                "log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY",
+            ),
+            Self::NotFound { .. } => Some(
+                "check registry, repository and tag; some registries also answer so when credentials are missing, and some want the repository created first",
+            ),
+            Self::DigestMismatch { .. } => Some("build or save the image again"),
+            Self::Transport { .. } => Some(
+                "check the host name, the network and the proxy settings; pushing again skips what has arrived",
+            ),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later without any change.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Transport { .. } => true,
+            Self::Registry { status, .. } => crate::retry::is_retryable(*status),
+            _ => false,
+        }
+    }
+
+    /// Whether the object does not exist.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether credentials are missing, wrong or not sufficient.
+    #[must_use]
+    pub const fn is_not_authorised(&self) -> bool {
+        matches!(self, Self::NotAuthorised { .. })
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn input(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Input { path: path.into(), reason: reason.into() }
+    }
+}

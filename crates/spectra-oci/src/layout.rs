@@ -1,0 +1,162 @@
+//! OCI image layouts: directories that hold blobs by digest and an index.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use spectra_types::Digest;
+use tempfile::NamedTempFile;
+
+use crate::{
+    Descriptor, Error, ImageIndex,
+    builder::{store, to_json},
+    content::{Blob, Content},
+    source::BlobStore,
+};
+
+/// The annotation under which an index names its images.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// An OCI image layout on disk.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Opens an existing layout.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let root = root.into();
+        let marker = root.join("oci-layout");
+        if !root.is_dir() {
+            return Err(Error::input(&root, "it is not a directory"));
+        }
+        let text = fs::read_to_string(&marker).map_err(|_| {
+            Error::input(&root, "the directory has no `oci-layout` file; `image build` makes a layout")
+        })?;
+        check_marker(&root, &text)?;
+        Ok(Self { root })
+    }
+
+    /// Opens the layout, or makes an empty one if the directory is missing or empty.
+    ///
+    /// A directory with other content is refused, so that a mistyped path litters nothing.
+    pub fn create(root: impl Into<PathBuf>) -> Result<Self, Error> {
+        let root = root.into();
+        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
+        if !root.join("oci-layout").exists() {
+            let mut listing = fs::read_dir(&root).map_err(Error::io("list", &root))?;
+            if listing.next().is_some() {
+                return Err(Error::input(
+                    &root,
+                    "the directory is neither empty nor an OCI layout; choose another output",
+                ));
+            }
+            persist(&to_json(&ImageIndex::new(Vec::new()))?, &root.join("index.json"))?;
+            persist(MARKER.as_bytes(), &root.join("oci-layout"))?;
+        }
+        Self::open(root)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The images in the layout.
+    pub fn index(&self) -> Result<ImageIndex, Error> {
+        let path = self.root.join("index.json");
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error.to_string()))
+    }
+
+    /// Lists an image in the index; an entry of the same name or the same digest is replaced.
+    pub(crate) fn tag(&self, mut descriptor: Descriptor, name: Option<&str>) -> Result<(), Error> {
+        let mut index = self.index()?;
+        if let Some(name) = name {
+            descriptor.annotations.insert(REF_NAME.to_owned(), name.to_owned());
+        }
+        index.manifests.retain(|entry| match name {
+            Some(name) => entry.annotations.get(REF_NAME).is_none_or(|other| other != name),
+            None => entry.annotations.contains_key(REF_NAME) || entry.digest != descriptor.digest,
+        });
+        index.manifests.push(descriptor);
+        persist(&to_json(&index)?, &self.root.join("index.json"))
+    }
+
+    /// Stores a blob unless it is there.
+    pub(crate) fn add(&self, blob: &Blob) -> Result<(), Error> {
+        let path = self.blob_path(&blob.descriptor.digest);
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
+            return Ok(());
+        }
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        }
+        store(blob, &path)
+    }
+
+    /// A digest has only letters and digits, so that no path can lead out of the layout.
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+    }
+}
+
+impl BlobStore for Layout {
+    fn path(&self) -> &Path {
+        &self.root
+    }
+
+    fn index(&self) -> Result<ImageIndex, Error> {
+        Self::index(self)
+    }
+
+    fn content(&self, digest: &Digest) -> Result<Option<Content>, Error> {
+        let path = self.blob_path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => {
+                Ok(Some(Content::File { path: Arc::from(path), offset: 0, length: metadata.len() }))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+}
+
+pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Marker {
+        image_layout_version: String,
+    }
+    let marker: Marker = serde_json::from_str(text)
+        .map_err(|error| Error::input(path, format!("its `oci-layout` file is malformed: {error}")))?;
+    if marker.image_layout_version.starts_with("1.") {
+        return Ok(());
+    }
+    Err(Error::input(path, format!("it has layout version `{}`, expected 1.x", marker.image_layout_version)))
+}
+
+/// Writes a file so that a reader sees either the old or the whole new content.
+pub(crate) fn persist(bytes: &[u8], destination: &Path) -> Result<(), Error> {
+    let directory = destination.parent().unwrap_or_else(|| Path::new("."));
+    let mut file = NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+    file.write_all(bytes).map_err(Error::io("write", destination))?;
+    file.as_file().sync_all().map_err(Error::io("write", destination))?;
+    rename(file, destination)
+}
+
+pub(crate) fn rename(file: NamedTempFile, destination: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // Temporary files are private; layouts are read by other tools and users.
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))
+        .map_err(Error::io("write", destination))?;
+    file.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
+    Ok(())
+}

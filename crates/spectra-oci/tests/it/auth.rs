@@ -1,0 +1,117 @@
+//! Who is shown which credentials, and when.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use spectra_oci::{Credential, Error, Keychain, NoProgress, PushOptions, Pushed};
+use spectra_types::Secret;
+
+use crate::fake::{Action, Fake, client_with, image};
+
+fn basic(fake: &Fake, password: &str) -> Keychain {
+    let credential = Credential::Basic { username: "bot".to_owned(), password: Secret::from(password) };
+    Keychain::empty().with(&fake.address.to_string(), credential)
+}
+
+async fn push(fake: &Fake, keychain: Keychain) -> Result<Pushed, Error> {
+    let directory = tempfile::tempdir().unwrap();
+    let artifact = image(directory.path(), 2000);
+    let options = PushOptions { mount_from: vec!["base/image".to_owned()], ..PushOptions::default() };
+    client_with(keychain).push(&fake.image("team/app:v1"), &artifact, &options, Arc::new(NoProgress)).await
+}
+
+#[tokio::test]
+async fn one_token_for_all_parallel_calls() {
+    let fake = Fake::start().await;
+    (fake.lock().scheme, fake.lock().login) = (Some("bearer"), None);
+    fake.lock().login = Some("bot:s3cret-pw");
+    push(&fake, basic(&fake, "s3cret-pw")).await.unwrap();
+    let state = fake.lock();
+    assert_eq!(state.token_requests.len(), 1, "{:?}", state.token_requests);
+    let request = &state.token_requests[0];
+    assert!(request.contains("service=fake"), "{request}");
+    assert!(request.contains("scope=repository%3Ateam%2Fapp%3Apull%2Cpush"), "{request}");
+    assert!(request.contains("scope=repository%3Abase%2Fimage%3Apull"), "{request}");
+    assert!(
+        !state.authorizations.iter().any(|value| value.starts_with("Basic")),
+        "the password goes to the token service alone"
+    );
+}
+
+#[tokio::test]
+async fn a_token_refused_in_mid_upload_is_renewed() {
+    let fake = Fake::start().await;
+    fake.lock().scheme = Some("bearer");
+    fake.fault(Method::PUT, "/blobs/uploads/", Action::Revoke);
+    push(&fake, Keychain::empty()).await.unwrap();
+    assert_eq!(fake.lock().token_requests.len(), 2);
+    assert!(fake.lock().violations.is_empty());
+}
+
+#[tokio::test]
+async fn identity_tokens_are_exchanged_by_post() {
+    let fake = Fake::start().await;
+    (fake.lock().scheme, fake.lock().login) = (Some("bearer"), None);
+    fake.lock().login = Some("nobody:nothing");
+    let credential = Credential::IdentityToken(Secret::from("identity-token"));
+    push(&fake, Keychain::empty().with(&fake.address.to_string(), credential)).await.unwrap();
+    let state = fake.lock();
+    assert!(
+        state.token_requests[0].starts_with("POST /token grant_type=refresh_token"),
+        "{:?}",
+        state.token_requests
+    );
+}
+
+#[tokio::test]
+async fn basic_authentication() {
+    let fake = Fake::start().await;
+    fake.lock().scheme = Some("basic");
+    fake.lock().login = Some("bot:s3cret-pw");
+    push(&fake, basic(&fake, "s3cret-pw")).await.unwrap();
+    let error = push(&fake, Keychain::empty()).await.unwrap_err();
+    assert!(error.is_not_authorised());
+    assert!(error.to_string().contains("refused anonymous access (401)"), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_passwords_are_said_without_the_password() {
+    let fake = Fake::start().await;
+    fake.lock().scheme = Some("bearer");
+    fake.lock().login = Some("bot:s3cret-pw");
+    let error = push(&fake, basic(&fake, "wr0ng-pw-here")).await.unwrap_err();
+    assert!(error.is_not_authorised());
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("incorrect username or password"), "{text}");
+    assert!(!text.contains("wr0ng-pw-here"), "{text}");
+}
+
+#[tokio::test]
+async fn another_host_never_sees_our_authorization() {
+    let fake = Fake::start().await;
+    let storage = Fake::start().await;
+    fake.lock().scheme = Some("bearer");
+    fake.lock().elsewhere = Some(storage.address);
+    // The blobs land in the storage; the registry has to be told, as real ones are.
+    let shared = Arc::clone(&fake.state);
+    let watched = Arc::clone(&storage.state);
+    let mover = tokio::spawn(async move {
+        loop {
+            let blobs = watched.lock().unwrap().blobs.clone();
+            shared.lock().unwrap().blobs.extend(blobs);
+            tokio::task::yield_now().await;
+        }
+    });
+    push(&fake, Keychain::empty()).await.unwrap();
+    let client = client_with(Keychain::empty());
+    // Reading the configuration is redirected to the storage, too.
+    client.inspect(&fake.image("team/app:v1"), None).await.unwrap();
+    mover.abort();
+    let seen = storage.lock();
+    assert!(
+        seen.log.iter().any(|line| line.starts_with("PUT"))
+            && seen.log.iter().any(|line| line.starts_with("GET"))
+    );
+    assert!(seen.authorizations.iter().all(String::is_empty), "{:?}", seen.authorizations);
+    assert!(fake.lock().authorizations.iter().any(|value| value.starts_with("Bearer")));
+}

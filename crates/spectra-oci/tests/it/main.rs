@@ -1,0 +1,9 @@
+//! The client against a registry that breaks on purpose and notices every breach of the protocol.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod auth;
+mod credentials;
+mod fake;
+mod layout;
+mod push;
+mod read;

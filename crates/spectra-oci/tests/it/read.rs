@@ -1,0 +1,76 @@
+//! Resolving, inspecting, listing.
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode};
+use spectra_oci::{NoProgress, PushOptions};
+
+use crate::fake::{Action, Fake, client, image};
+
+#[tokio::test]
+async fn resolve_and_inspect_what_was_pushed() {
+    let fake = Fake::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let artifact = image(directory.path(), 2000);
+    let client = client();
+    let target = fake.image("team/app:v1");
+    let pushed =
+        client.push(&target, &artifact, &PushOptions::default(), Arc::new(NoProgress)).await.unwrap();
+    let resolved = client.resolve(&target).await.unwrap();
+    assert_eq!(resolved.image, pushed.image);
+    let remote = client.inspect(&target, None).await.unwrap();
+    assert_eq!(remote.labels["team"], "blue");
+    assert_eq!(remote.platform.to_string(), "linux/amd64");
+    let local = artifact.inspect(None).unwrap();
+    assert_eq!((local.layers, local.size, local.digest), (remote.layers, remote.size, remote.digest));
+    let error = client.inspect(&target, Some(&"linux/arm64".parse().unwrap())).await.unwrap_err();
+    assert!(error.to_string().contains("no image for `linux/arm64`, but for `linux/amd64`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_document_that_is_not_what_it_claims_is_refused() {
+    let fake = Fake::start().await;
+    let claimed = format!("sha256:{}", "1".repeat(64));
+    let headers = vec![("docker-content-digest", claimed)];
+    fake.fault(Method::GET, "/manifests/", Action::Answer(StatusCode::OK, headers));
+    let error = client().resolve(&fake.image("app:v1")).await.unwrap_err();
+    assert!(error.to_string().contains("has the digest sha256:"), "{error}");
+}
+
+#[tokio::test]
+async fn missing_images_are_not_found() {
+    let fake = Fake::start().await;
+    let error = client().resolve(&fake.image("app:v1")).await.unwrap_err();
+    assert!(error.is_not_found());
+    let text = error.to_string().replace(&fake.address.to_string(), "REGISTRY");
+    insta::assert_snapshot!(text, @"get the manifest of `REGISTRY/app:v1`: `REGISTRY` does not have it (404): MANIFEST_UNKNOWN: manifest unknown");
+}
+
+#[tokio::test]
+async fn tags_of_all_pages() {
+    let fake = Fake::start().await;
+    assert_eq!(client().tags(&fake.image("app")).await.unwrap(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn referrers_fall_back_to_the_tag_schema() {
+    let fake = Fake::start().await;
+    let pinned = fake.image("app").pin(format!("sha256:{}", "2".repeat(64)).parse().unwrap());
+    assert_eq!(client().referrers(&pinned).await.unwrap(), []);
+    let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:3333333333333333333333333333333333333333333333333333333333333333","size":3,"artifactType":"x/y"}]}"#;
+    let tag = format!("sha256-{}", "2".repeat(64));
+    let media_type = "application/vnd.oci.image.index.v1+json".to_owned();
+    fake.lock().manifests.insert(("app".to_owned(), tag), (media_type, index.to_vec()));
+    let found = client().referrers(&pinned).await.unwrap();
+    assert_eq!(found[0].artifact_type.as_deref(), Some("x/y"));
+}
+
+#[tokio::test]
+async fn ping_says_how_to_authorise() {
+    let fake = Fake::start().await;
+    let host = fake.address.to_string();
+    assert_eq!(client().ping(&host).await.unwrap().authentication, "none");
+    fake.lock().scheme = Some("bearer");
+    assert_eq!(client().ping(&host).await.unwrap().authentication, "bearer");
+    assert!(fake.lock().authorizations.iter().all(String::is_empty));
+}
