@@ -35,39 +35,33 @@ impl fmt::Display for ConnectionId {
 /// Told when a connection has closed. Called on any thread; must not block.
 pub(crate) type ClosedHook = Arc<dyn Fn(ConnectionId) + Send + Sync>;
 
-/// How many connections there are, and whether there ever was one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Open {
-    pub(crate) now: usize,
-    pub(crate) ever: bool,
-}
-
 /// Every connection of one server.
 #[derive(Clone)]
 pub(crate) struct Connections(Arc<Shared>);
 
 struct Shared {
     next: AtomicU64,
-    open: watch::Sender<Open>,
+    open: watch::Sender<usize>,
     closed: Option<ClosedHook>,
     cut: CancellationToken,
 }
 
 impl Connections {
     pub(crate) fn new(closed: Option<ClosedHook>) -> Self {
-        let open = watch::Sender::new(Open::default());
+        let open = watch::Sender::new(0);
         Self(Arc::new(Shared { next: AtomicU64::new(1), open, closed, cut: CancellationToken::new() }))
     }
 
     /// Gives a fresh stream its name.
     pub(crate) fn register(&self, io: impl Io + 'static) -> Connection {
-        self.0.open.send_modify(|open| *open = Open { now: open.now + 1, ever: true });
+        self.0.open.send_modify(|open| *open += 1);
         let id = ConnectionId(self.0.next.fetch_add(1, Ordering::Relaxed));
         let cut = Box::pin(self.0.cut.clone().cancelled_owned());
         Connection { io: Box::new(io), cut, registration: Registration { id, shared: Arc::clone(&self.0) } }
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<Open> {
+    /// How many there are.
+    pub(crate) fn watch(&self) -> watch::Receiver<usize> {
         self.0.open.subscribe()
     }
 
@@ -97,7 +91,7 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.shared.open.send_modify(|open| open.now -= 1);
+        self.shared.open.send_modify(|open| *open -= 1);
         if let Some(closed) = &self.shared.closed {
             closed(self.id);
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Open;
 use super::{ServeError, StopToken};
 
 /// Why the server ends.
@@ -16,7 +15,7 @@ pub(crate) enum Exit {
     Shutdown,
     /// The launching process is gone: what runs still may finish, within bounds.
     ParentGone,
-    /// Every connection has been closed for long.
+    /// There is no connection for long.
     ClientGone,
     /// A signal that ends this mode.
     Signal,
@@ -44,7 +43,8 @@ pub(crate) struct Watch {
 pub(crate) struct Launched {
     pub(crate) parent: Option<Parent>,
     pub(crate) poll: Duration,
-    pub(crate) open: watch::Receiver<Open>,
+    /// How many connections there are.
+    pub(crate) open: watch::Receiver<usize>,
     pub(crate) grace: Duration,
 }
 
@@ -94,13 +94,14 @@ impl Watch {
     }
 }
 
-/// Returns when there was a connection, and then none for the whole of `grace`.
-async fn client_gone(mut open: watch::Receiver<Open>, grace: Duration) {
+/// Returns when there is no connection for the whole of `grace`: none any more, or none ever. A launcher connects
+/// as soon as it has read the handshake; one that was killed before that left us no parent to watch.
+async fn client_gone(mut open: watch::Receiver<usize>, grace: Duration) {
     loop {
-        if open.wait_for(|open| open.ever && open.now == 0).await.is_err() {
+        if open.wait_for(|open| *open == 0).await.is_err() {
             return pending().await;
         }
-        let back = open.wait_for(|open| open.now > 0);
+        let back = open.wait_for(|open| *open > 0);
         if tokio::time::timeout(grace, back).await.is_err() {
             return;
         }
@@ -224,20 +225,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_client_is_gone_only_after_a_whole_grace_without_connection() {
-        let open = watch::Sender::new(Open::default());
+        let open = watch::Sender::new(1);
         let grace = Duration::from_mins(5);
         let mut gone = tokio::spawn(client_gone(open.subscribe(), grace));
         let long = Duration::from_secs(100_000);
-        assert!(tokio::time::timeout(long, &mut gone).await.is_err(), "there was no connection yet");
-        open.send_replace(Open { now: 1, ever: true });
         assert!(tokio::time::timeout(long, &mut gone).await.is_err(), "it is open");
-        open.send_replace(Open { now: 0, ever: true });
+        open.send_replace(0);
         assert!(tokio::time::timeout(grace / 2, &mut gone).await.is_err(), "the grace runs");
-        open.send_replace(Open { now: 1, ever: true });
+        open.send_replace(2);
         assert!(tokio::time::timeout(long, &mut gone).await.is_err(), "it came back");
         let closed = tokio::time::Instant::now();
-        open.send_replace(Open { now: 0, ever: true });
+        open.send_replace(0);
         gone.await.unwrap();
         assert!(closed.elapsed() >= grace);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_comes_is_gone_too() {
+        let begin = tokio::time::Instant::now();
+        let open = watch::Sender::new(0);
+        client_gone(open.subscribe(), Duration::from_mins(5)).await;
+        assert_eq!(begin.elapsed().as_secs(), 300);
     }
 }

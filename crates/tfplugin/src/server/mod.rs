@@ -212,7 +212,10 @@ pub async fn serve<P: Provider>(service: P, options: ServeOptions) -> Result<(),
             Err(error) => error.into(),
         })),
     };
-    tracing::debug!(reason = ?outcome, "the server ends");
+    match &outcome {
+        Ok(reason) => tracing::debug!(?reason, "the server ends"),
+        Err(error) => tracing::error!(%error, "the server ends by itself"),
+    }
     drop(accepting);
     options.stop.stop();
     if outcome.as_ref().is_ok_and(|reason| reason.is_unannounced()) {

@@ -147,7 +147,7 @@ impl ServeOptions {
         self
     }
 
-    /// How long to stay without any connection, once there was one. Default 5 min. The parent is watched much
+    /// How long to stay without any connection, from the start on. Default 5 min. The parent is watched much
     /// closer; this is for systems and sandboxes that do not show it.
     #[must_use]
     pub fn client_grace(mut self, grace: Duration) -> Self {

@@ -106,8 +106,12 @@ struct Plugin {
 
 impl Plugin {
     fn start() -> Self {
+        Self::start_with(|command| command)
+    }
+
+    fn start_with(configure: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = launched("plugin", folder.path()).spawn().unwrap();
+        let mut child = configure(&mut launched("plugin", folder.path())).spawn().unwrap();
         let (line, stdout) = handshake(child.stdout.take().unwrap());
         Self { child, line, _stdout: stdout, folder }
     }
@@ -217,12 +221,17 @@ async fn terminate_is_heeded_when_nothing_runs() {
 
 #[tokio::test]
 async fn terminate_is_ignored_while_a_call_runs() {
-    let plugin = Plugin::start();
+    let mut plugin = Plugin::start_with(|command| command.env("TF_LOG", "WARN").stderr(Stdio::piped()));
     let channel = connect(&plugin.line).await;
     let running = tokio::spawn(apply(channel.clone(), "until cancelled"));
     until_running(channel.clone()).await;
     plugin.signal(Signal::TERM);
-    plugin.signal(Signal::INT);
+    // Signals arrive when they like: the log tells when it was seen.
+    let mut log = BufReader::new(plugin.child.stderr.take().unwrap()).lines();
+    let seen = tokio::task::spawn_blocking(move || {
+        log.any(|line| line.is_ok_and(|line| line.contains("asked to terminate")))
+    });
+    assert!(within(seen).await.unwrap());
     let mut client = ProviderClient::new(channel.clone());
     within(client.stop_provider(stop_provider::Request {})).await.unwrap();
     assert_eq!(within(running).await.unwrap().unwrap(), "unwound");
