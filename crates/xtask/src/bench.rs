@@ -1,38 +1,75 @@
 //! `cargo xtask bench`: figures that the README may quote, each from a measurement made here.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::Context;
 use crate::error::Error;
 use crate::handshake;
+use crate::quickstart;
+use crate::terraform::{self, Choice, Terraform};
 use crate::workspace::{self, Profile};
 
 /// Provider start until the schema is answered; medians, because a loaded machine has long tails.
-pub(crate) async fn startup(context: &Context, runs: u32) -> Result<(), Error> {
+pub(crate) async fn startup(
+    context: &Context,
+    runs: u32,
+    provider: Option<&Path>,
+    choice: Choice,
+) -> Result<(), Error> {
     let report = context.report;
-    let programs = workspace::programs(context, None, Profile::Release).await?;
-    report.step(&format!("start the release provider {runs} times as Terraform does, without TLS"));
+    let provider = match provider {
+        Some(path) => std::path::absolute(path).map_err(Error::file("resolve", path))?,
+        None => workspace::programs(context, None, Profile::Release).await?.provider,
+    };
+    let binary = terraform::find(context, choice).await?;
+    report.step(&format!("start the provider {runs} times as Terraform does, without TLS"));
     // The first start reads the file from disk; it is not what the four starts of an apply cost.
-    handshake::once(&programs.provider).await?;
+    handshake::once(&provider).await?;
     let mut starts = Vec::new();
     for _ in 0..runs {
-        starts.push(handshake::once(&programs.provider).await?);
+        starts.push(handshake::once(&provider).await?);
     }
-    let size = programs.provider.metadata().map_err(Error::file("read", &programs.provider))?.len();
+    report.step(&format!("let Terraform {} do the same {runs} times, with mutual TLS", binary.version));
+    let temporary = tempfile::Builder::new()
+        .prefix("spectra-bench-")
+        .tempdir()
+        .map_err(Error::file("create", std::env::temp_dir()))?;
+    let directory = temporary.path().join("configuration");
+    quickstart::minimal_configuration(&directory)?;
+    let plugins = quickstart::link_provider(&provider, temporary.path())?;
+    let terraform = Terraform::new(context, binary, &plugins, &directory)?;
+    let whole = timed(&terraform, runs, &["providers", "schema", "-json", "-no-color"]).await?;
+    let alone = timed(&terraform, runs, &["version", "-json"]).await?;
+
+    let size = provider.metadata().map_err(Error::file("read", &provider))?.len();
     let handshakes = starts.iter().map(|start| start.handshake).collect();
     let schemas = starts.iter().map(|start| start.schema).collect();
     let memory = median(starts.iter().map(|start| start.peak_rss_kib).collect());
     let answer = median(starts.iter().map(|start| start.schema_bytes).collect());
-    report.plain(&format!(
-        "startup: handshake line      {:>9} ms (median of {runs})",
-        millis(median(handshakes))
-    ));
-    report
-        .plain(&format!("startup: schema answered     {:>9} ms (median of {runs})", millis(median(schemas))));
-    report.plain(&format!("startup: peak resident size  {:>9} KiB (median of {runs})", memory.unwrap_or(0)));
-    report.plain(&format!("startup: schema on the wire  {:>9} bytes", answer.unwrap_or(0)));
-    report.plain(&format!("startup: release binary      {size:>9} bytes"));
+    let line = |name: &str, value: String, unit: &str| {
+        report.plain(&format!("startup: {name:<34} {value:>10} {unit}"));
+    };
+    report.note(&format!("medians of {runs} runs of {}", provider.display()));
+    line("handshake line", millis(median(handshakes)), "ms");
+    line("schema answered", millis(median(schemas)), "ms");
+    line("peak resident size", memory.unwrap_or(0).to_string(), "KiB");
+    line("terraform providers schema, mTLS", millis(whole), "ms");
+    line("terraform version, no provider", millis(alone), "ms");
+    line("schema on the wire", answer.unwrap_or(0).to_string(), "bytes");
+    line("provider binary", size.to_string(), "bytes");
     Ok(())
+}
+
+/// Median time of one command of Terraform, from its start to its end.
+async fn timed(terraform: &Terraform<'_>, runs: u32, arguments: &[&str]) -> Result<Option<Duration>, Error> {
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let begun = Instant::now();
+        terraform.run(arguments).await?.success()?;
+        times.push(begun.elapsed());
+    }
+    Ok(median(times))
 }
 
 fn millis(duration: Option<Duration>) -> String {

@@ -84,11 +84,8 @@ async fn pages(context: &Context, programs: &Programs, binary: &Binary) -> Resul
         .tempdir()
         .map_err(Error::file("create", std::env::temp_dir()))?;
     let directory = temporary.path().join("configuration");
-    std::fs::create_dir_all(&directory).map_err(Error::file("create", &directory))?;
-    let main = directory.join("main.tf");
-    let text = "terraform {\n  required_providers {\n    spectra = {\n      source = \"spectra/spectra\"\n    }\n  }\n}\n";
-    std::fs::write(&main, text).map_err(Error::file("write", &main))?;
-    let plugins = quickstart::link_provider(programs, temporary.path())?;
+    quickstart::minimal_configuration(&directory)?;
+    let plugins = quickstart::link_provider(&programs.provider, temporary.path())?;
     let terraform = Terraform::new(context, binary.clone(), &plugins, &directory)?;
     let end = terraform.run(&["providers", "schema", "-json", "-no-color"]).await?.success()?;
     let all: Value = serde_json::from_str(&end.stdout)

@@ -1,8 +1,9 @@
 //! Repository tasks: `cargo xtask quickstart`, `test`, `docs` and `bench`.
 //!
 //! Invariant: whatever this program starts is gone when it ends, on success, on failure and on
-//! SIGINT or SIGTERM. Every child goes through [`process::Processes`], which is the only place that
-//! spawns, and which is closed before the exit code is returned.
+//! SIGINT or SIGTERM. Children go through [`process::Processes`], which is closed before the exit code is
+//! returned. The one exception is [`handshake`], which has to talk to its child while it times it; that child
+//! is killed when the future that measures it is dropped, and ends by itself when this program is gone.
 
 mod bench;
 mod docs;
@@ -97,6 +98,12 @@ enum BenchTask {
         /// How many times to start the provider
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..=1000))]
         runs: u32,
+        /// Measure this provider instead of building ours, for example to compare
+        #[arg(long, value_name = "FILE")]
+        provider: Option<PathBuf>,
+        /// Which Terraform to use for the figure that goes through it
+        #[arg(long, value_enum, default_value_t = Choice::Auto)]
+        terraform: Choice,
     },
 }
 
@@ -163,6 +170,8 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
         Task::Quickstart(tools) => quickstart::run(&context, &tools).await,
         Task::Test(arguments) => suite::run(&context, &arguments.tools, &arguments.only).await,
         Task::Docs(arguments) => docs::run(&context, &arguments.tools, arguments.check).await,
-        Task::Bench { what: BenchTask::Startup { runs } } => bench::startup(&context, runs).await,
+        Task::Bench { what: BenchTask::Startup { runs, provider, terraform } } => {
+            bench::startup(&context, runs, provider.as_deref(), terraform).await
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn story(
 
     let directory = root.join("configuration");
     copy_configuration(&context.workspace.root.join("examples").join("quickstart"), &directory)?;
-    let plugins = link_provider(programs, root)?;
+    let plugins = link_provider(&programs.provider, root)?;
     let mut terraform = Terraform::new(context, binary, &plugins, &directory)?;
     for (name, value) in sandbox.environment() {
         terraform = terraform.env(name, value);
@@ -203,12 +203,20 @@ fn copy_configuration(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// A configuration that requires the provider and uses nothing of it.
+pub(crate) fn minimal_configuration(directory: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(directory).map_err(Error::file("create", directory))?;
+    let main = directory.join("main.tf");
+    let text = "terraform {\n  required_providers {\n    spectra = {\n      source = \"spectra/spectra\"\n    }\n  }\n}\n";
+    std::fs::write(&main, text).map_err(Error::file("write", &main))
+}
+
 /// A directory that holds the provider and nothing else, as `dev_overrides` wants it.
-pub(crate) fn link_provider(programs: &Programs, root: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn link_provider(provider: &Path, root: &Path) -> Result<PathBuf, Error> {
     let plugins = root.join("plugins");
     std::fs::create_dir_all(&plugins).map_err(Error::file("create", &plugins))?;
     let link = plugins.join("terraform-provider-spectra");
-    std::os::unix::fs::symlink(&programs.provider, &link).map_err(Error::file("link", &link))?;
+    std::os::unix::fs::symlink(provider, &link).map_err(Error::file("link", &link))?;
     Ok(plugins)
 }
 

@@ -109,7 +109,8 @@ pub(crate) async fn run(context: &Context, tools: &Tools, only: &[String]) -> Re
 }
 
 async fn format(context: &Context) -> Result<(), Error> {
-    let job = cargo().args(["fmt", "--all", "--check"]).dir(&context.workspace.root);
+    let job =
+        cargo().args(["fmt", "--all", "--check", "--", "--files-with-diff"]).dir(&context.workspace.root);
     context.processes.run(&job).await?.success().map(drop)
 }
 
@@ -209,7 +210,7 @@ async fn modules(context: &Context, programs: &Programs, binary: &Binary) -> Res
         copy_tree(&source.join(&name), &directory)?;
         let sandbox = Sandbox::start(context, programs, &root.join("sandbox")).await?;
         let image = quickstart::labelled_image(context, programs, &sandbox, root).await?;
-        let plugins = quickstart::link_provider(programs, root)?;
+        let plugins = quickstart::link_provider(&programs.provider, root)?;
         let mut terraform = Terraform::new(context, binary.clone(), &plugins, &directory)?;
         for (name, value) in sandbox.environment() {
             terraform = terraform.env(name, value);

