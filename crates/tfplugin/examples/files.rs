@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tfplugin::{
-    Apply, Attr, Configure, Context, Diagnostic, Diagnostics, Import, Model, Provider, Registry, Resource, StateSlot,
+    Apply, Attr, Configure, Context, Diagnostic, Diagnostics, Import, Model, Provider, Registry, Resource,
+    StateSlot,
 };
 
 struct Files;
@@ -54,9 +55,15 @@ struct File {
 }
 
 impl FileResource {
-    async fn write(folder: &PathBuf, file: File, state: &StateSlot<File>) -> Result<Diagnostics, Diagnostics> {
+    async fn write(
+        folder: &PathBuf,
+        file: File,
+        state: &StateSlot<File>,
+    ) -> Result<Diagnostics, Diagnostics> {
         let content = file.content.as_str().unwrap_or_default();
-        tokio::fs::write(folder.join(&file.name), content).await.map_err(|error| failed("write", &file.name, &error))?;
+        tokio::fs::write(folder.join(&file.name), content)
+            .await
+            .map_err(|error| failed("write", &file.name, &error))?;
         state.save(File { size: length(content), ..file.clone() });
         Ok(Diagnostics::new())
     }
@@ -94,7 +101,12 @@ impl Resource for FileResource {
         Self::write(&cx.client, apply.planned, state).await
     }
 
-    async fn delete(&self, cx: &Context<PathBuf>, prior: File, _: &StateSlot<File>) -> Result<Diagnostics, Diagnostics> {
+    async fn delete(
+        &self,
+        cx: &Context<PathBuf>,
+        prior: File,
+        _: &StateSlot<File>,
+    ) -> Result<Diagnostics, Diagnostics> {
         match tokio::fs::remove_file(cx.client.join(&prior.name)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("delete", &prior.name, &error)),
             _ => Ok(Diagnostics::new()),
@@ -111,7 +123,9 @@ fn length(text: &str) -> Attr<i64> {
 }
 
 fn failed(what: &str, name: &str, error: &std::io::Error) -> Diagnostics {
-    Diagnostic::error(format!("Cannot {what} `{name}`"), format!("{error}. The file is as it was.")).at("name").into()
+    Diagnostic::error(format!("Cannot {what} `{name}`"), format!("{error}. The file is as it was."))
+        .at("name")
+        .into()
 }
 
 fn main() -> ExitCode {

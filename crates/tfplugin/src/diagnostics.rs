@@ -47,7 +47,9 @@ impl Diagnostic {
     pub(crate) fn provider_bug(detail: impl std::fmt::Display) -> Self {
         Self::error(
             "Provider bug",
-            format!("{detail}\n\nThis is a mistake in the provider, not in your configuration: please report it to its developers."),
+            format!(
+                "{detail}\n\nThis is a mistake in the provider, not in your configuration: please report it to its developers."
+            ),
         )
     }
 }

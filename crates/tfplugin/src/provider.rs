@@ -63,7 +63,11 @@ pub struct Context<C> {
 /// Clones share the client.
 impl<C> Clone for Context<C> {
     fn clone(&self) -> Self {
-        Self { client: Arc::clone(&self.client), cancel: self.cancel.clone(), request_id: self.request_id.clone() }
+        Self {
+            client: Arc::clone(&self.client),
+            cancel: self.cancel.clone(),
+            request_id: self.request_id.clone(),
+        }
     }
 }
 

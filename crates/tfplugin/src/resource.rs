@@ -203,7 +203,8 @@ impl<M: Model> Plan<M> {
     #[must_use]
     pub fn changes(&self, path: impl Into<AttributePath>) -> bool {
         let path = path.into();
-        self.action != Action::Update || self.values.prior.get_path(&path) != self.values.planned.get_path(&path)
+        self.action != Action::Update
+            || self.values.prior.get_path(&path) != self.values.planned.get_path(&path)
     }
 
     /// Whether anything differs from the prior state.
@@ -255,7 +256,8 @@ impl<M: Model> Plan<M> {
             return;
         }
         let mut planned = self.values.planned.clone();
-        let placed = planned.set_path(path, value).map_err(|error| Diagnostic::provider_bug(error).at(path.clone()));
+        let placed =
+            planned.set_path(path, value).map_err(|error| Diagnostic::provider_bug(error).at(path.clone()));
         let viewed = placed.and_then(|()| {
             let planned = conform(&planned, &self.values.ty, &AttributePath::root())?;
             let view = M::from_value(&planned, &AttributePath::root())?;

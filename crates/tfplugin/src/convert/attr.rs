@@ -102,7 +102,8 @@ impl<T> Attr<T> {
             Self::Known(value) => Ok(value),
             Self::Null => Err(Diagnostic::error("Missing value", format!("`{name}` must be set.")).at(name)),
             Self::Unknown => {
-                Err(Diagnostic::error(NOT_KNOWN, format!("`{name}` must be known here, and is not yet.")).at(name))
+                Err(Diagnostic::error(NOT_KNOWN, format!("`{name}` must be known here, and is not yet."))
+                    .at(name))
             }
         }
     }

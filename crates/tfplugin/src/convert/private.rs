@@ -1,6 +1,5 @@
 //! What derived code calls. Not part of the public interface: it changes without notice.
 
-
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -148,7 +147,10 @@ pub fn to_object<const N: usize>(attributes: [(&str, Value); N]) -> Value {
 }
 
 /// Text to anything that parses from it.
-pub fn parse_text<T: FromStr<Err: fmt::Display>>(value: &Value, path: &AttributePath) -> Result<T, Diagnostic> {
+pub fn parse_text<T: FromStr<Err: fmt::Display>>(
+    value: &Value,
+    path: &AttributePath,
+) -> Result<T, Diagnostic> {
     let text = String::from_value(value, path)?;
     text.parse().map_err(|error: T::Err| {
         Diagnostic::error("Invalid value", format!("`{path}` is {text:?}: {error}.")).at(path.clone())
@@ -159,8 +161,12 @@ pub fn parse_text<T: FromStr<Err: fmt::Display>>(value: &Value, path: &Attribute
 pub(crate) fn mismatch(expected: &str, found: &Value, path: &AttributePath) -> Diagnostic {
     let place = if path.is_root() { "the object".to_owned() } else { format!("`{path}`") };
     let diagnostic = match found {
-        Value::Unknown(_) => Diagnostic::error(NOT_KNOWN, format!("{place} must be known here, and is not yet.")),
-        Value::Null => Diagnostic::error("Missing value", format!("{place} must be {expected}, and is null.")),
+        Value::Unknown(_) => {
+            Diagnostic::error(NOT_KNOWN, format!("{place} must be known here, and is not yet."))
+        }
+        Value::Null => {
+            Diagnostic::error("Missing value", format!("{place} must be {expected}, and is null."))
+        }
         other => {
             let kind = kind(other);
             Diagnostic::error("Wrong type of value", format!("{place} must be {expected}, and is {kind}."))
@@ -213,14 +219,19 @@ fn each_known(value: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Re
             .iter()
             .enumerate()
             .filter(|(_, element)| !matches!(element, Value::Null | Value::Unknown(_)))
-            .try_for_each(|(index, element)| check(element).map_err(|error| format!("element {index}: {error}"))),
-        Value::Set(elements) => {
-            elements.iter().filter(|element| !matches!(element, Value::Null | Value::Unknown(_))).try_for_each(check)
-        }
+            .try_for_each(|(index, element)| {
+                check(element).map_err(|error| format!("element {index}: {error}"))
+            }),
+        Value::Set(elements) => elements
+            .iter()
+            .filter(|element| !matches!(element, Value::Null | Value::Unknown(_)))
+            .try_for_each(check),
         Value::Map(map) => map
             .iter()
             .filter(|(_, element)| !matches!(element, Value::Null | Value::Unknown(_)))
-            .try_for_each(|(key, element)| check(element).map_err(|error| format!("element {key:?}: {error}"))),
+            .try_for_each(|(key, element)| {
+                check(element).map_err(|error| format!("element {key:?}: {error}"))
+            }),
         Value::Dynamic(inner) => each_known(&inner.1, check),
         known => check(known),
     }

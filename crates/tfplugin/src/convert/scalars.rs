@@ -99,7 +99,8 @@ impl FromValue for f64 {
 }
 
 fn narrow(number: &Number, expected: &str, path: &AttributePath) -> Diagnostic {
-    Diagnostic::error("Number out of range", format!("`{path}` must be {expected}, not {number}.")).at(path.clone())
+    Diagnostic::error("Number out of range", format!("`{path}` must be {expected}, not {number}."))
+        .at(path.clone())
 }
 
 macro_rules! number_value {

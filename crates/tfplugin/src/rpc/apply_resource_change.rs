@@ -78,7 +78,8 @@ fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagno
         Ok(errors) | Err(errors) if errors.has_errors() => errors,
         // A failure that says nothing would count as success.
         Ok(mut silent) | Err(mut silent) => {
-            silent.push(Diagnostic::provider_bug(format!("`{}` failed without an error message.", info.name)));
+            silent
+                .push(Diagnostic::provider_bug(format!("`{}` failed without an error message.", info.name)));
             silent
         }
     };

@@ -20,7 +20,10 @@ impl<P: Provider> Service<P> {
 
     pub(super) fn functions(&self) -> BTreeMap<String, proto::Function> {
         let functions = &self.0.registry.functions;
-        functions.iter().map(|(name, function)| ((*name).to_owned(), function_to_proto(function.info()))).collect()
+        functions
+            .iter()
+            .map(|(name, function)| ((*name).to_owned(), function_to_proto(function.info())))
+            .collect()
     }
 
     pub(super) async fn call_function(&self, _call: Call, request: Request) -> Response {
@@ -53,12 +56,12 @@ impl<P: Provider> Service<P> {
             .enumerate()
             .map(|(index, (argument, parameter))| {
                 // A null argument comes as an empty message from OpenTofu.
-                codec::decode_dynamic_value(&argument.msgpack, &argument.json, &parameter.ty).map_err(|error| {
-                    FunctionError {
+                codec::decode_dynamic_value(&argument.msgpack, &argument.json, &parameter.ty).map_err(
+                    |error| FunctionError {
                         text: format!("`{}` cannot be read: {error}", parameter.name),
                         argument: u32::try_from(index).ok(),
-                    }
-                })
+                    },
+                )
             })
             .collect::<Result<Vec<_>, _>>()?;
         if arguments.len() < request.arguments.len() {

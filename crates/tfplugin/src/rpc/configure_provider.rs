@@ -20,7 +20,11 @@ impl<P: Provider> Service<P> {
         }
     }
 
-    async fn try_configure(&self, call: &Call, request: Request) -> Result<Configured<P::Client>, Diagnostics> {
+    async fn try_configure(
+        &self,
+        call: &Call,
+        request: Request,
+    ) -> Result<Configured<P::Client>, Diagnostics> {
         let info = &self.0.config;
         let config = decode(request.config.as_ref(), &info.ty, "provider configuration")?;
         let mut filled = config.clone();

@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use super::ObjectInfo;
 use crate::convert::NOT_KNOWN;
 use crate::schema::{Kind, conform};
-use crate::{AttributePath, Context, DataSource, Diagnostic, Diagnostics, FromValue as _, ToValue as _, Value};
+use crate::{
+    AttributePath, Context, DataSource, Diagnostic, Diagnostics, FromValue as _, ToValue as _, Value,
+};
 
 /// A data source of any type.
 pub(crate) trait AnyDataSource<C>: Send + Sync {
@@ -15,7 +17,8 @@ pub(crate) trait AnyDataSource<C>: Send + Sync {
     /// The author's check of a whole configuration.
     fn validate(&self, config: &Value) -> Diagnostics;
 
-    fn read<'a>(&'a self, cx: &'a Context<C>, config: &'a Value) -> BoxFuture<'a, Result<Value, Diagnostics>>;
+    fn read<'a>(&'a self, cx: &'a Context<C>, config: &'a Value)
+    -> BoxFuture<'a, Result<Value, Diagnostics>>;
 }
 
 /// A data source of one type.
@@ -49,7 +52,11 @@ impl<D: DataSource> AnyDataSource<D::Client> for Data<D> {
         diagnostics
     }
 
-    fn read<'a>(&'a self, cx: &'a Context<D::Client>, config: &'a Value) -> BoxFuture<'a, Result<Value, Diagnostics>> {
+    fn read<'a>(
+        &'a self,
+        cx: &'a Context<D::Client>,
+        config: &'a Value,
+    ) -> BoxFuture<'a, Result<Value, Diagnostics>> {
         async move {
             let model = self.data_source.read(cx, Self::model(config)?).await?;
             let value = conform(&model.to_value(), &self.info.ty, &AttributePath::root())

@@ -103,12 +103,15 @@ fn each_pair(
 }
 
 fn same_block(block: &Block, target: &Value, config: &Value) -> bool {
-    let inner = block.blocks.iter().all(|nested| match (target.get(&nested.name), config.get(&nested.name)) {
-        (Some(target), Some(config)) => same_collection(nested.nesting, target, config, &|target, config| {
-            same_block(&nested.block, target, config)
-        }),
-        _ => true,
-    });
+    let inner =
+        block.blocks.iter().all(|nested| match (target.get(&nested.name), config.get(&nested.name)) {
+            (Some(target), Some(config)) => {
+                same_collection(nested.nesting, target, config, &|target, config| {
+                    same_block(&nested.block, target, config)
+                })
+            }
+            _ => true,
+        });
     inner && same_attributes(&block.attributes, target, config)
 }
 
@@ -139,7 +142,8 @@ fn same_collection(
 ) -> bool {
     match (nesting, target, config) {
         (Nesting::List, Value::List(target), Value::List(config)) => {
-            target.len() == config.len() && target.iter().zip(config).all(|(target, config)| same(target, config))
+            target.len() == config.len()
+                && target.iter().zip(config).all(|(target, config)| same(target, config))
         }
         (Nesting::Set, Value::Set(target), Value::Set(config)) => {
             target.len() == config.len()
@@ -147,7 +151,9 @@ fn same_collection(
         }
         (Nesting::Map, Value::Map(target), Value::Map(config)) => {
             target.len() == config.len()
-                && target.iter().all(|(key, target)| config.get(key).is_some_and(|config| same(target, config)))
+                && target
+                    .iter()
+                    .all(|(key, target)| config.get(key).is_some_and(|config| same(target, config)))
         }
         (Nesting::Single | Nesting::Group, target, config) => same(target, config),
         (_, target, config) => target == config,

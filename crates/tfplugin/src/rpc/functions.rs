@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::convert::AttributeShape as _;
 use crate::schema::conform;
 use crate::{
-    AttributePath, Diagnostic, FromValue as _, Function, FunctionError, Model as _, PathStep, ToValue as _, Type, Value,
+    AttributePath, Diagnostic, FromValue as _, Function, FunctionError, Model as _, PathStep, ToValue as _,
+    Type, Value,
 };
 
 /// The signature of a function.
@@ -52,10 +53,11 @@ impl<F: Function> Callable<F> {
     fn position(&self, path: &AttributePath) -> Option<u32> {
         let mut steps = path.steps().iter();
         let Some(PathStep::Attribute(name)) = steps.next() else { return None };
-        let position = self.info.parameters.iter().position(|parameter| parameter.name == *name).or_else(|| {
-            let Some(PathStep::Index(index)) = steps.next() else { return None };
-            Some(self.info.parameters.len() + usize::try_from(*index).ok()?)
-        })?;
+        let position =
+            self.info.parameters.iter().position(|parameter| parameter.name == *name).or_else(|| {
+                let Some(PathStep::Index(index)) = steps.next() else { return None };
+                Some(self.info.parameters.len() + usize::try_from(*index).ok()?)
+            })?;
         u32::try_from(position).ok()
     }
 

@@ -21,14 +21,24 @@ impl<P: Provider> Service<P> {
         let type_name = |name: &&'static str| (*name).to_owned();
         Response {
             server_capabilities: Some(CAPABILITIES),
-            resources: registry.resources.keys().map(type_name).map(|type_name| ResourceMetadata { type_name }).collect(),
+            resources: registry
+                .resources
+                .keys()
+                .map(type_name)
+                .map(|type_name| ResourceMetadata { type_name })
+                .collect(),
             data_sources: registry
                 .data_sources
                 .keys()
                 .map(type_name)
                 .map(|type_name| DataSourceMetadata { type_name })
                 .collect(),
-            functions: registry.functions.keys().map(type_name).map(|name| FunctionMetadata { name }).collect(),
+            functions: registry
+                .functions
+                .keys()
+                .map(type_name)
+                .map(|name| FunctionMetadata { name })
+                .collect(),
             ..Response::default()
         }
     }

@@ -31,7 +31,9 @@ impl<P: Provider> Service<P> {
                 data_source_schemas: registry
                     .data_sources
                     .iter()
-                    .map(|(name, data)| ((*name).to_owned(), schema_to_proto(&data.info().schema, Kind::DataSource)))
+                    .map(|(name, data)| {
+                        ((*name).to_owned(), schema_to_proto(&data.info().schema, Kind::DataSource))
+                    })
                     .collect(),
                 functions: self.functions(),
                 server_capabilities: Some(CAPABILITIES),

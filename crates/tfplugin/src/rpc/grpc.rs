@@ -123,7 +123,12 @@ impl Answer for proto::apply_resource_change::Response {
 
 impl<P: Provider> Service<P> {
     /// Runs a handler in a task of its own, with a request id in every log line, and turns a panic into an answer.
-    async fn run<Q, A, H, F>(&self, rpc: &'static str, request: Request<Q>, handler: H) -> Result<Response<A>, Status>
+    async fn run<Q, A, H, F>(
+        &self,
+        rpc: &'static str,
+        request: Request<Q>,
+        handler: H,
+    ) -> Result<Response<A>, Status>
     where
         Q: Ask,
         A: Answer,

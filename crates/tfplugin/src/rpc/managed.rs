@@ -11,8 +11,8 @@ use crate::resource::PlanValues;
 use crate::schema::{Kind, conform};
 use crate::server::{PanicReport, StopToken, run_call};
 use crate::{
-    Apply, AttributePath, Context, Diagnostic, Diagnostics, FromValue as _, Import, Model, OldState, Plan, Resource,
-    StateSlot, ToValue as _, Value,
+    Apply, AttributePath, Context, Diagnostic, Diagnostics, FromValue as _, Import, Model, OldState, Plan,
+    Resource, StateSlot, ToValue as _, Value,
 };
 
 /// A managed resource of any type.
@@ -27,7 +27,11 @@ pub(crate) trait AnyResource<C>: Send + Sync {
 
     fn apply<'a>(&'a self, cx: Context<C>, change: Change, stop: &'a StopToken) -> BoxFuture<'a, Applied>;
 
-    fn read<'a>(&'a self, cx: &'a Context<C>, state: &'a Value) -> BoxFuture<'a, Result<Option<Value>, Diagnostics>>;
+    fn read<'a>(
+        &'a self,
+        cx: &'a Context<C>,
+        state: &'a Value,
+    ) -> BoxFuture<'a, Result<Option<Value>, Diagnostics>>;
 
     fn import<'a>(&'a self, cx: &'a Context<C>, id: String) -> BoxFuture<'a, Result<Value, Diagnostics>>;
 
@@ -103,11 +107,7 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
         diagnostics
     }
 
-    fn plan<'a>(
-        &'a self,
-        cx: Option<&'a Context<R::Client>>,
-        values: PlanValues,
-    ) -> BoxFuture<'a, Planned> {
+    fn plan<'a>(&'a self, cx: Option<&'a Context<R::Client>>, values: PlanValues) -> BoxFuture<'a, Planned> {
         async move {
             match Plan::<R::Model>::new(values.clone()) {
                 Ok(mut plan) => {
@@ -184,7 +184,11 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
         .boxed()
     }
 
-    fn import<'a>(&'a self, cx: &'a Context<R::Client>, id: String) -> BoxFuture<'a, Result<Value, Diagnostics>> {
+    fn import<'a>(
+        &'a self,
+        cx: &'a Context<R::Client>,
+        id: String,
+    ) -> BoxFuture<'a, Result<Value, Diagnostics>> {
         async move {
             let model = self.resource.import(cx, Import { id }).await?;
             Ok(self.value(&model)?)

@@ -22,7 +22,8 @@ pub(super) fn decode(
 /// Encodes a value of an answer.
 pub(super) fn encode(value: &Value, ty: &Type, what: &str) -> Result<proto::DynamicValue, Diagnostic> {
     let msgpack = codec::msgpack::encode(value, ty).map_err(|error| {
-        Diagnostic::provider_bug(format!("The {what} does not fit the schema: {error}.")).at(error.path.clone())
+        Diagnostic::provider_bug(format!("The {what} does not fit the schema: {error}."))
+            .at(error.path.clone())
     })?;
     Ok(proto::DynamicValue { msgpack: msgpack.into(), json: bytes::Bytes::new() })
 }

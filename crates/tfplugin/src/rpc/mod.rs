@@ -111,7 +111,8 @@ impl ObjectInfo {
             .into_iter()
             .map(|problem| format!("{what} `{}`: {problem}", self.name))
             .collect();
-        if self.kind != Kind::Provider && self.name != prefix && !self.name.starts_with(&format!("{prefix}_")) {
+        if self.kind != Kind::Provider && self.name != prefix && !self.name.starts_with(&format!("{prefix}_"))
+        {
             problems.push(format!("{what} `{}`: its name must start with `{prefix}_`", self.name));
         }
         problems

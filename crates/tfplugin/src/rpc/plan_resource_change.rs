@@ -51,4 +51,3 @@ impl<P: Provider> Service<P> {
         })
     }
 }
-

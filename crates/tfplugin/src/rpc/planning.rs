@@ -40,9 +40,17 @@ fn in_block(
     for nested in &block.blocks {
         if let (Some(prior), Some(planned)) = (prior.get(&nested.name), planned.get(&nested.name)) {
             let path = path.attribute(nested.name.clone());
-            in_nested(nested.nesting, prior, planned, &path, forces_in_block(&nested.block), paths, &|p, n, at, all| {
-                in_block(&nested.block, p, n, at, all);
-            });
+            in_nested(
+                nested.nesting,
+                prior,
+                planned,
+                &path,
+                forces_in_block(&nested.block),
+                paths,
+                &|p, n, at, all| {
+                    in_block(&nested.block, p, n, at, all);
+                },
+            );
         }
     }
 }
@@ -99,7 +107,9 @@ fn in_nested(
                 }
             }
         }
-        (Nesting::Single | Nesting::Group, Value::Object(_), Value::Object(_)) => inside(prior, planned, path, paths),
+        (Nesting::Single | Nesting::Group, Value::Object(_), Value::Object(_)) => {
+            inside(prior, planned, path, paths)
+        }
         // Elements of sets have no address; an object that appears or goes has none on one side.
         _ => {
             paths.insert(path.clone());

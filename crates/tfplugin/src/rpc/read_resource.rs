@@ -2,8 +2,8 @@
 
 use super::messages::{decode, diagnostics, encode};
 use super::{Call, Service, write_only};
-use crate::proto::tfplugin6::read_resource::{Request, Response};
 use crate::proto::tfplugin6::DynamicValue;
+use crate::proto::tfplugin6::read_resource::{Request, Response};
 use crate::{Diagnostic, Diagnostics, Provider, Value};
 
 impl<P: Provider> Service<P> {
@@ -40,8 +40,10 @@ pub(super) fn known(name: &str, state: &Value) -> Result<(), Diagnostics> {
     state.walk(&mut |path, value| {
         if matches!(value, Value::Unknown(_)) {
             diagnostics.push(
-                Diagnostic::provider_bug(format!("`{name}` read `{path}` as unknown: what is read is known or null."))
-                    .at(path.clone()),
+                Diagnostic::provider_bug(format!(
+                    "`{name}` read `{path}` as unknown: what is read is known or null."
+                ))
+                .at(path.clone()),
             );
         }
         true

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use super::messages::{decode, diagnostics};
 use super::{Call, Service, write_only};
 use crate::convert::NOT_KNOWN;
-use crate::proto::tfplugin6::{validate_data_resource_config, validate_provider_config, validate_resource_config};
+use crate::proto::tfplugin6::{
+    validate_data_resource_config, validate_provider_config, validate_resource_config,
+};
 use crate::schema::{Attribute, Block, Shape};
 use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value};
 
@@ -20,7 +22,10 @@ impl<P: Provider> Service<P> {
         validate_provider_config::Response { diagnostics: diagnostics(messages) }
     }
 
-    fn try_validate_provider(&self, request: &validate_provider_config::Request) -> Result<Diagnostics, Diagnostic> {
+    fn try_validate_provider(
+        &self,
+        request: &validate_provider_config::Request,
+    ) -> Result<Diagnostics, Diagnostic> {
         let info = &self.0.config;
         let config = decode(request.config.as_ref(), &info.ty, "provider configuration")?;
         let mut messages = check(&info.schema.block, &config);
@@ -44,12 +49,16 @@ impl<P: Provider> Service<P> {
         validate_resource_config::Response { diagnostics: diagnostics(messages) }
     }
 
-    fn try_validate_resource(&self, request: &validate_resource_config::Request) -> Result<Diagnostics, Diagnostic> {
+    fn try_validate_resource(
+        &self,
+        request: &validate_resource_config::Request,
+    ) -> Result<Diagnostics, Diagnostic> {
         let resource = self.resource(&request.type_name)?;
         let info = resource.info();
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
         let mut messages = check(&info.schema.block, &config);
-        let allowed = request.client_capabilities.as_ref().is_some_and(|client| client.write_only_attributes_allowed);
+        let allowed =
+            request.client_capabilities.as_ref().is_some_and(|client| client.write_only_attributes_allowed);
         if !allowed {
             for path in write_only::present(&info.schema.block, &config) {
                 let detail = format!(
@@ -75,7 +84,10 @@ impl<P: Provider> Service<P> {
         validate_data_resource_config::Response { diagnostics: diagnostics(messages) }
     }
 
-    fn try_validate_data(&self, request: &validate_data_resource_config::Request) -> Result<Diagnostics, Diagnostic> {
+    fn try_validate_data(
+        &self,
+        request: &validate_data_resource_config::Request,
+    ) -> Result<Diagnostics, Diagnostic> {
         let data_source = self.data_source(&request.type_name)?;
         let info = data_source.info();
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;

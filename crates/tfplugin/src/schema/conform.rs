@@ -29,7 +29,8 @@ pub(crate) fn conform(value: &Value, ty: &Type, path: &AttributePath) -> Result<
             .collect::<Result<_, _>>()
             .map(Value::List),
         (Type::Set(element), Value::List(values) | Value::Set(values) | Value::Tuple(values)) => {
-            let values = values.iter().map(|value| conform(value, element, path)).collect::<Result<Vec<_>, _>>()?;
+            let values =
+                values.iter().map(|value| conform(value, element, path)).collect::<Result<Vec<_>, _>>()?;
             Ok(Value::set(values))
         }
         (Type::Map(element), Value::Map(values) | Value::Object(values)) => values
@@ -37,13 +38,17 @@ pub(crate) fn conform(value: &Value, ty: &Type, path: &AttributePath) -> Result<
             .map(|(key, value)| Ok((key.clone(), conform(value, element, &path.key(key.clone()))?)))
             .collect::<Result<_, _>>()
             .map(Value::Map),
-        (Type::Tuple(elements), Value::List(values) | Value::Tuple(values)) if elements.len() == values.len() => values
-            .iter()
-            .zip(elements)
-            .enumerate()
-            .map(|(index, (value, element))| conform(value, element, &path.index(index as u64)))
-            .collect::<Result<_, _>>()
-            .map(Value::Tuple),
+        (Type::Tuple(elements), Value::List(values) | Value::Tuple(values))
+            if elements.len() == values.len() =>
+        {
+            values
+                .iter()
+                .zip(elements)
+                .enumerate()
+                .map(|(index, (value, element))| conform(value, element, &path.index(index as u64)))
+                .collect::<Result<_, _>>()
+                .map(Value::Tuple)
+        }
         (Type::Object(attributes), Value::Object(values) | Value::Map(values)) => {
             object(values, attributes, path).map(Value::Object)
         }
@@ -58,7 +63,9 @@ fn object(
 ) -> Result<BTreeMap<String, Value>, Diagnostic> {
     if let Some(surplus) = values.keys().find(|name| !attributes.contains_key(*name)) {
         let path = path.attribute(surplus.clone());
-        return Err(Diagnostic::error("Unknown attribute", format!("`{path}` is not in the schema.")).at(path));
+        return Err(
+            Diagnostic::error("Unknown attribute", format!("`{path}` is not in the schema.")).at(path)
+        );
     }
     attributes
         .iter()
@@ -107,4 +114,3 @@ fn expected(ty: &Type) -> String {
         Type::Object(_) => "an object".to_owned(),
     }
 }
-

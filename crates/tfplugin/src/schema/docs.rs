@@ -44,7 +44,11 @@ impl ProviderDocs {
                 .iter()
                 .map(|(name, resource)| named(name, &resource.info().schema))
                 .collect(),
-            data_sources: registry.data_sources.iter().map(|(name, data)| named(name, &data.info().schema)).collect(),
+            data_sources: registry
+                .data_sources
+                .iter()
+                .map(|(name, data)| named(name, &data.info().schema))
+                .collect(),
             functions: registry
                 .functions
                 .iter()

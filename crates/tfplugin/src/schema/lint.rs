@@ -134,7 +134,13 @@ fn attributes(
                     in_write_only: around.in_write_only || attribute.write_only,
                     configurable: around.configurable && (attribute.required || attribute.optional),
                 };
-                self::attributes(&nested.attributes, &inner_fields(fields, &attribute.name), inner, &path, problems);
+                self::attributes(
+                    &nested.attributes,
+                    &inner_fields(fields, &attribute.name),
+                    inner,
+                    &path,
+                    problems,
+                );
             }
         }
     }
@@ -160,7 +166,9 @@ fn flags(attribute: &Attribute, around: Surroundings, path: &AttributePath, prob
             problems.push(format!("`{path}` is write-only, so it cannot be computed"));
         }
         if around.in_set {
-            problems.push(format!("`{path}` is write-only inside a set, where it would change the element's identity"));
+            problems.push(format!(
+                "`{path}` is write-only inside a set, where it would change the element's identity"
+            ));
         }
     } else if around.in_write_only {
         problems.push(format!("`{path}` is inside a write-only attribute, so it must be write-only too"));
@@ -201,7 +209,8 @@ fn rust_type(
         return;
     }
     if around.kind == Kind::Resource && !field.accepts_unknown {
-        problems.push(format!("`{path}` is computed, so plans hold it unknown: its Rust type must be `Attr<…>`"));
+        problems
+            .push(format!("`{path}` is computed, so plans hold it unknown: its Rust type must be `Attr<…>`"));
     } else if !field.accepts_null {
         problems.push(format!(
             "`{path}` is computed, so configuration holds it null: its Rust type must be `Attr<…>` or `Option<…>`"
@@ -243,7 +252,8 @@ fn contains_dynamic(ty: &Type) -> bool {
 
 fn check_name(name: &str, path: &AttributePath, problems: &mut Vec<String>) {
     let legal = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
-    if name.is_empty() || !name.chars().all(legal) || name.starts_with(|letter: char| letter.is_ascii_digit()) {
+    if name.is_empty() || !name.chars().all(legal) || name.starts_with(|letter: char| letter.is_ascii_digit())
+    {
         problems.push(format!("`{path}` is not a name of a-z, 0-9 and _ that starts with a letter"));
     }
 }

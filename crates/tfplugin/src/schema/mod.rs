@@ -5,8 +5,8 @@ mod docs;
 mod lint;
 mod wire;
 
-pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
 pub(crate) use self::conform::conform;
+pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
 pub(crate) use self::lint::{Kind, lint};
 pub(crate) use self::wire::{function_to_proto, schema_to_proto};
 use crate::{Type, Value};

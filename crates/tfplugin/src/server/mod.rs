@@ -60,6 +60,8 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const DRAIN: Duration = Duration::from_millis(300);
 /// And this long once they are cut.
 const CUT: Duration = Duration::from_millis(100);
+/// Handshakes at a time: many more than launchers need, and no way to fill the memory by knocking.
+const HANDSHAKES: usize = 64;
 /// Pause after a failed accept: too many open files do not go away by asking again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -199,7 +201,7 @@ pub async fn serve<P: Provider>(service: P, options: ServeOptions) -> Result<(),
     let mut serving = AbortOnDropHandle::new(tokio::spawn(serving));
 
     let ready = announcement(&options.mode, &listener, tls.as_ref());
-    announce(&ready.1, options.output, is_plugin && owns_process).map_err(ServeError::Announce)?;
+    announce(&ready.1, options.output, is_plugin).map_err(ServeError::Announce)?;
     if let Some(hook) = options.ready {
         hook(&ready.0);
     }
@@ -262,19 +264,36 @@ fn announcement(mode: &Mode, listener: &Listener, tls: Option<&Tls>) -> (Ready, 
     }
 }
 
-/// Writes the one line. Afterwards stdout leads nowhere in a launched process: the launcher stops reading after a
-/// long line, and whoever prints then would block for ever.
-fn announce(line: &str, output: Option<Box<dyn Write + Send>>, launched: bool) -> io::Result<()> {
-    let mut output = output.unwrap_or_else(|| Box::new(io::stdout()));
+/// Writes the one line, to stdout unless the server is embedded. What a launched process prints afterwards leads
+/// nowhere; a person at a terminal is told what the line is for.
+fn announce(line: &str, embedder: Option<Box<dyn Write + Send>>, is_plugin: bool) -> io::Result<()> {
+    let owns_process = embedder.is_none();
+    let mut output = embedder.unwrap_or_else(|| Box::new(io::stdout()));
     output.write_all(line.as_bytes())?;
     output.flush()?;
-    #[cfg(unix)]
-    if launched {
-        rustix::stdio::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+    match (owns_process, is_plugin) {
+        (false, _) => {}
+        (true, true) => silence_stdout(),
+        (true, false) => {
+            let text =
+                "Set this variable where Terraform runs, and it will use this process. Ctrl-C ends it.";
+            // A closed stderr leaves nobody to tell.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
     }
-    #[cfg(not(unix))]
-    let _ = launched;
     Ok(())
+}
+
+/// The launcher stops reading after a long line, and whoever prints then would block for ever.
+fn silence_stdout() {
+    #[cfg(unix)]
+    {
+        let null = std::fs::File::options().write(true).open("/dev/null");
+        if let Err(error) = null.and_then(|null| Ok(rustix::stdio::dup2_stdout(null)?)) {
+            // Nothing is lost unless something prints.
+            tracing::warn!(%error, "cannot lead stdout to `/dev/null`; whatever prints much may block");
+        }
+    }
 }
 
 /// Accepts connections for ever. Each TLS handshake has its own task, so that a stalled peer holds up nobody.
@@ -291,7 +310,7 @@ impl Acceptor {
         let mut handshakes = tokio::task::JoinSet::new();
         loop {
             let io = tokio::select! {
-                io = self.listener.accept() => io,
+                io = self.listener.accept(), if handshakes.len() < HANDSHAKES => io,
                 Some(_) = handshakes.join_next() => continue,
             };
             let io = match io {

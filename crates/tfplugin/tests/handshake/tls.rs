@@ -159,6 +159,12 @@ async fn a_stalled_peer_holds_up_nobody_and_is_put_out() {
     .await;
     let mut stalled = server.dial().await;
     Launcher::new(&identity).call(&server).await.unwrap();
+    // Not even a crowd keeps the launcher out for longer than the patience with it.
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(server.dial().await);
+    }
+    Launcher::new(&identity).call(&server).await.unwrap();
     // Closed by the server, without a word from us.
     assert_eq!(within(stalled.read(&mut [0; 1])).await.unwrap_or(0), 0);
     server.until.cancel();
