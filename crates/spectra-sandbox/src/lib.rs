@@ -5,3 +5,5 @@ pub mod clock;
 pub mod contract;
 
 // The platform half declares its modules here: pull, registry, runtime, services.
+pub mod registry;
+pub mod pull;

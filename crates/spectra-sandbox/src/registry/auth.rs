@@ -1,0 +1,255 @@
+//! Who may do what: nothing asked, Basic, or Bearer with a token endpoint of our own.
+//!
+//! The Bearer mode follows the token specification of the distribution project: a challenge names realm, service
+//! and scope; the client fetches a token with its password (GET with Basic, or the OAuth2 POST) and comes back.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
+use spectra_types::Secret;
+use uuid::Uuid;
+
+use super::{
+    error::{ApiError, Code},
+    name::RepositoryName,
+};
+
+/// Where tokens are fetched, below the registry's root. No repository can have this name.
+pub(crate) const TOKEN_PATH: &str = "_token";
+/// The `service` of the challenge.
+const SERVICE: &str = "spectra-sandbox";
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum RegistryAuth {
+    /// Everybody may do everything.
+    #[default]
+    Anonymous,
+    /// Every request needs this user and password.
+    Basic {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Secret<String>,
+    },
+    /// Every request needs a token of the right scope, fetched from `/v2/_token` with this user and password.
+    Bearer {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Secret<String>,
+        /// How long a token is good for, in real time.
+        token_lifetime: Duration,
+        /// Whether a token for `pull` alone is given without a password, as public registries do.
+        anonymous_pull: bool,
+    },
+}
+
+/// What a request does to a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Pull,
+    Push,
+    Delete,
+}
+
+impl Action {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// A repository and actions on it; `registry:catalog:*` is held as text too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Scope {
+    kind: String,
+    name: String,
+    actions: Vec<String>,
+}
+
+impl Scope {
+    fn parse(text: &str) -> Option<Self> {
+        // The name may hold a colon (a host with a port), so the ends are cut off.
+        let (kind, rest) = text.split_once(':')?;
+        let (name, actions) = rest.rsplit_once(':')?;
+        let actions = actions.split(',').filter(|action| !action.is_empty()).map(str::to_owned).collect();
+        Some(Self { kind: kind.to_owned(), name: name.to_owned(), actions })
+    }
+
+    fn allows(&self, kind: &str, name: &str, action: &str) -> bool {
+        self.kind == kind
+            && self.name == name
+            && self.actions.iter().any(|granted| granted == action || granted == "*")
+    }
+}
+
+#[derive(Debug)]
+struct Token {
+    scopes: Vec<Scope>,
+    expires: Instant,
+}
+
+/// Checks requests and gives tokens. Tokens live in memory: after a restart clients fetch new ones, which they
+/// must be able to do at any time anyway.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    auth: RegistryAuth,
+    tokens: Mutex<HashMap<String, Token>>,
+}
+
+impl Gate {
+    pub(crate) fn new(auth: RegistryAuth) -> Self {
+        Self { auth, tokens: Mutex::default() }
+    }
+
+    /// May the request go on? `target` is the repository and what is done to it; `None` for `/v2/` itself,
+    /// which needs only somebody known.
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        target: Option<(&RepositoryName, Action)>,
+    ) -> Result<(), ApiError> {
+        match &self.auth {
+            RegistryAuth::Anonymous => Ok(()),
+            RegistryAuth::Basic { user, password } => match basic(headers) {
+                Some((given_user, given)) if given_user == *user && given == *password.expose() => Ok(()),
+                given => Err(refused(
+                    if given.is_some() {
+                        "user or password is wrong"
+                    } else {
+                        "a user and a password are needed"
+                    },
+                    "Basic realm=\"spectra-sandbox\"",
+                )),
+            },
+            RegistryAuth::Bearer { .. } => self.check_token(headers, target),
+        }
+    }
+
+    fn check_token(
+        &self,
+        headers: &HeaderMap,
+        target: Option<(&RepositoryName, Action)>,
+    ) -> Result<(), ApiError> {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+        let mut challenge = format!("Bearer realm=\"http://{host}/v2/{TOKEN_PATH}\",service=\"{SERVICE}\"");
+        if let Some((name, action)) = target {
+            // A pusher reads as well: what is asked for is what the next requests will need.
+            let actions = if action == Action::Push { "pull,push" } else { action.as_str() };
+            challenge.push_str(&format!(",scope=\"repository:{name}:{actions}\""));
+        }
+        let Some(token) = authorization(headers, "bearer") else {
+            return Err(refused("a token is needed", &challenge));
+        };
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.retain(|_, token| token.expires > Instant::now());
+        let Some(token) = tokens.get(token) else {
+            challenge.push_str(",error=\"invalid_token\"");
+            return Err(refused("the token is unknown or has expired", &challenge));
+        };
+        let allowed = target.is_none_or(|(name, action)| {
+            token.scopes.iter().any(|scope| scope.allows("repository", name.as_str(), action.as_str()))
+        });
+        if allowed {
+            return Ok(());
+        }
+        challenge.push_str(",error=\"insufficient_scope\"");
+        Err(refused("the token does not cover this", &challenge))
+    }
+
+    /// The token endpoint. `form` holds the query of a GET or the form of an OAuth2 POST.
+    pub(crate) fn issue(&self, headers: &HeaderMap, form: &[(String, String)]) -> Response {
+        let RegistryAuth::Bearer { user, password, token_lifetime, anonymous_pull } = &self.auth else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let given = match field("grant_type").as_deref() {
+            // The identity token of this registry is its password.
+            Some("refresh_token") => field("refresh_token").map(|token| (user.clone(), token)),
+            Some(_) => field("username").zip(field("password")),
+            None => basic(headers),
+        };
+        let known = match &given {
+            Some((given_user, given)) if given_user == user && given == password.expose() => true,
+            Some(_) => return refused("user or password is wrong", "Basic realm=\"token\"").into_response(),
+            None => false,
+        };
+        let scopes: Vec<Scope> = form
+            .iter()
+            .filter(|(key, _)| key == "scope")
+            .flat_map(|(_, value)| value.split(' '))
+            .filter_map(Scope::parse)
+            .filter_map(|mut scope| {
+                if !known {
+                    scope.actions.retain(|action| *anonymous_pull && action == "pull");
+                }
+                (!scope.actions.is_empty()).then_some(scope)
+            })
+            .collect();
+        if !known && !anonymous_pull {
+            return refused("a user and a password are needed", "Basic realm=\"token\"").into_response();
+        }
+        let token = Uuid::new_v4().simple().to_string();
+        let expires = Instant::now() + *token_lifetime;
+        self.tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(token.clone(), Token { scopes, expires });
+        let mut answer =
+            json!({ "token": token, "access_token": token, "expires_in": token_lifetime.as_secs() });
+        if known && field("offline_token").or_else(|| field("access_type")).is_some() {
+            answer["refresh_token"] = json!(password.expose());
+        }
+        Json(answer).into_response()
+    }
+}
+
+/// The credentials behind a scheme of the `Authorization` header.
+fn authorization<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    let (given, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    given.eq_ignore_ascii_case(scheme).then(|| credentials.trim())
+}
+
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let decoded = BASE64_STANDARD.decode(authorization(headers, "basic")?).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn refused(message: &str, challenge: &str) -> ApiError {
+    let error = ApiError::new(Code::Unauthorized, message);
+    match HeaderValue::from_str(challenge) {
+        Ok(challenge) => error.header(header::WWW_AUTHENTICATE, challenge),
+        Err(_) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_names_kind_repository_and_actions() {
+        let scope = Scope::parse("repository:team/app:pull,push").unwrap();
+        assert!(scope.allows("repository", "team/app", "push"));
+        assert!(!scope.allows("repository", "team/app", "delete"));
+        assert!(!scope.allows("repository", "team/other", "pull"));
+        assert!(Scope::parse("repository:a:*").unwrap().allows("repository", "a", "delete"));
+        assert_eq!(Scope::parse("repository"), None);
+    }
+}

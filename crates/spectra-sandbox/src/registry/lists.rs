@@ -1,0 +1,101 @@
+//! Lists: tags, repositories, referrers.
+
+use axum::{Json, body::Body, response::Response};
+use http::{StatusCode, header, request::Parts};
+use serde_json::{Value, json};
+use spectra_types::Digest;
+
+use super::{
+    OCI_FILTERS, Registry,
+    error::{ApiError, Code},
+    manifests::Manifest,
+    name::RepositoryName,
+    query, reply,
+};
+
+impl Registry {
+    /// `GET /v2/<name>/tags/list`.
+    pub(super) async fn tags(&self, parts: &Parts, name: &RepositoryName) -> Result<Response, ApiError> {
+        let tags = self.0.store.tags(name).await?.ok_or_else(|| {
+            ApiError::new(Code::NameUnknown, format!("there is no repository `{name}`"))
+                .detail(json!({ "name": name.as_str() }))
+        })?;
+        let (tags, link) = page(parts, tags, &format!("/v2/{name}/tags/list"))?;
+        Ok(json_reply(&json!({ "name": name.as_str(), "tags": tags }), link))
+    }
+
+    /// `GET /v2/_catalog`.
+    pub(super) async fn catalog(&self, parts: &Parts) -> Result<Response, ApiError> {
+        let (names, link) = page(parts, self.0.store.repositories().await?, "/v2/_catalog")?;
+        Ok(json_reply(&json!({ "repositories": names }), link))
+    }
+
+    /// `GET /v2/<name>/referrers/<digest>`: an index, empty if nothing refers to the digest.
+    pub(super) async fn referrers(
+        &self,
+        parts: &Parts,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> Result<Response, ApiError> {
+        let wanted = query(parts, "artifactType");
+        let mut descriptors: Vec<Value> = Vec::new();
+        for stored in self.0.store.referrers(name, subject).await? {
+            let manifest: Manifest = serde_json::from_slice(&stored.body).map_err(std::io::Error::from)?;
+            // An image manifest without a type of its own is typed by its config.
+            let artifact_type = manifest.artifact_type.or(manifest.config.map(|config| config.media_type));
+            if wanted.is_some() && wanted != artifact_type {
+                continue;
+            }
+            let mut descriptor = json!({
+                "mediaType": stored.media_type,
+                "digest": stored.digest.to_string(),
+                "size": stored.body.len(),
+            });
+            if let Some(artifact_type) = artifact_type {
+                descriptor["artifactType"] = artifact_type.into();
+            }
+            if let Some(annotations) = manifest.annotations {
+                descriptor["annotations"] = annotations;
+            }
+            descriptors.push(descriptor);
+        }
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": descriptors,
+        });
+        let mut headers = vec![(header::CONTENT_TYPE, "application/vnd.oci.image.index.v1+json".to_owned())];
+        if wanted.is_some() {
+            headers.push((OCI_FILTERS, "artifactType".to_owned()));
+        }
+        Ok(reply(StatusCode::OK, &headers, Body::from(index.to_string())))
+    }
+}
+
+/// Cuts a sorted list to what `n` and `last` ask for, and says where the next page is.
+fn page(parts: &Parts, all: Vec<String>, path: &str) -> Result<(Vec<String>, Option<String>), ApiError> {
+    let last = query(parts, "last").unwrap_or_default();
+    let mut rest: Vec<String> = all.into_iter().filter(|entry| *entry > last).collect();
+    let Some(limit) = query(parts, "n") else {
+        return Ok((rest, None));
+    };
+    let limit: usize = limit.parse().map_err(|_| {
+        ApiError::new(Code::Unsupported, format!("`n={limit}` is not a number of entries"))
+            .status(StatusCode::BAD_REQUEST)
+    })?;
+    let more = rest.len() > limit;
+    rest.truncate(limit);
+    let link = rest.last().filter(|_| more).map(|last| {
+        let last: String = url::form_urlencoded::byte_serialize(last.as_bytes()).collect();
+        format!("<{path}?n={limit}&last={last}>; rel=\"next\"")
+    });
+    Ok((rest, link))
+}
+
+fn json_reply(body: &Value, link: Option<String>) -> Response {
+    let mut response = axum::response::IntoResponse::into_response(Json(body));
+    if let Some(link) = link.and_then(|link| link.try_into().ok()) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
+}

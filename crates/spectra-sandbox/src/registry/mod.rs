@@ -1,0 +1,302 @@
+//! An OCI distribution registry on the local file system.
+//!
+//! [`Registry::router`] answers everything below `/v2/`. State is on disk alone, so a restart needs nothing.
+//! The registry is strict where clients are usually let off: what they do wrong is refused as the distribution
+//! specification says, and kept in a list ([`Registry::violations`]) that tests read.
+
+mod auth;
+mod blobs;
+mod error;
+mod lists;
+mod manifests;
+mod name;
+mod range;
+mod store;
+mod upload;
+mod violation;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use spectra_types::Digest;
+
+pub(crate) use self::store::digest_of;
+pub use self::{
+    auth::RegistryAuth,
+    name::{NameError, RepositoryName},
+    violation::{Violation, ViolationKind},
+};
+use self::{
+    auth::{Action, Gate, TOKEN_PATH},
+    error::{ApiError, Code},
+    store::Store,
+    upload::Uploads,
+    violation::Violations,
+};
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const OCI_FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// Where the registry keeps its data, whom it lets in, and how much it takes.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// Folder of the store; created if absent.
+    pub root: PathBuf,
+    /// Whom it lets in.
+    pub auth: RegistryAuth,
+    /// Largest manifest, in bytes; larger ones are refused with 413.
+    pub max_manifest: u64,
+    /// Largest blob, in bytes; larger ones are refused with 413.
+    pub max_blob: u64,
+}
+
+impl RegistryConfig {
+    /// An open registry with the usual limits: 4 MiB a manifest, 16 GiB a blob.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), auth: RegistryAuth::Anonymous, max_manifest: 4 << 20, max_blob: 16 << 30 }
+    }
+}
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the registry store `{}`; nothing was changed", root.display())]
+pub struct OpenError {
+    root: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// A registry. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Registry(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    uploads: Uploads,
+    violations: Violations,
+    gate: Gate,
+    max_manifest: u64,
+    max_blob: u64,
+}
+
+impl Registry {
+    /// Opens the store. Only one process at a time may have it open.
+    pub async fn open(config: RegistryConfig) -> Result<Self, OpenError> {
+        let store = Store::open(config.root.clone())
+            .await
+            .map_err(|source| OpenError { root: config.root, source })?;
+        Ok(Self(Arc::new(Shared {
+            store,
+            uploads: Uploads::default(),
+            violations: Violations::default(),
+            gate: Gate::new(config.auth),
+            max_manifest: config.max_manifest,
+            max_blob: config.max_blob,
+        })))
+    }
+
+    /// Answers `/v2/` and everything below it.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+
+    /// What clients did wrong since the start or the last [`Registry::clear_violations`], oldest first; at most
+    /// the last thousand.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.0.violations.all()
+    }
+
+    /// Empties the list of violations.
+    pub fn clear_violations(&self) {
+        self.0.violations.clear();
+    }
+}
+
+/// What a path names. Repository names contain slashes, so a path is read from its end.
+enum Target<'a> {
+    Base,
+    Token,
+    Catalog,
+    Tags(&'a str),
+    Uploads(&'a str),
+    Upload(&'a str, &'a str),
+    Blob(&'a str, &'a str),
+    Manifest(&'a str, &'a str),
+    Referrers(&'a str, &'a str),
+}
+
+impl<'a> Target<'a> {
+    fn parse(path: &'a str) -> Option<Self> {
+        if path == "/v2" || path == "/v2/" {
+            return Some(Self::Base);
+        }
+        let path = path.strip_prefix("/v2/")?;
+        match path {
+            TOKEN_PATH => return Some(Self::Token),
+            "_catalog" => return Some(Self::Catalog),
+            _ => {}
+        }
+        let ends = |suffix: &str| path.strip_suffix(suffix);
+        if let Some(name) = ends("/tags/list") {
+            return Some(Self::Tags(name));
+        }
+        if let Some(name) = ends("/blobs/uploads/").or_else(|| ends("/blobs/uploads")) {
+            return Some(Self::Uploads(name));
+        }
+        let (front, last) = path.rsplit_once('/')?;
+        if let Some(name) = front.strip_suffix("/blobs/uploads") {
+            return Some(Self::Upload(name, last));
+        }
+        let (name, kind) = front.rsplit_once('/')?;
+        match kind {
+            "blobs" => Some(Self::Blob(name, last)),
+            "manifests" => Some(Self::Manifest(name, last)),
+            "referrers" => Some(Self::Referrers(name, last)),
+            _ => None,
+        }
+    }
+}
+
+async fn answer(State(registry): State<Registry>, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let head_only = parts.method == Method::HEAD;
+    // A task of its own: when a client goes away, the handler of its request is dropped at any await. An upload
+    // must write what it has and put its file and offset in order first.
+    let answered = tokio::spawn(async move { registry.route(&parts, body).await }).await;
+    let mut response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(error) => ApiError::new(Code::Unknown, format!("the registry failed: {error}")).into_response(),
+    };
+    if head_only {
+        *response.body_mut() = Body::empty();
+    }
+    response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    response
+}
+
+impl Registry {
+    async fn route(&self, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+        // Some clients encode the colon of a digest. Anything else encoded fails the grammar.
+        let path = parts.uri.path().replace("%3A", ":").replace("%3a", ":");
+        let target = Target::parse(&path).ok_or_else(|| {
+            ApiError::new(Code::NameUnknown, format!("`{path}` names nothing in a registry"))
+        })?;
+        let method = match parts.method.as_str() {
+            "HEAD" => "GET",
+            method => method,
+        };
+        let get = method == "GET";
+        match target {
+            Target::Base if get => {
+                self.0.gate.check(&parts.headers, None)?;
+                Ok((StatusCode::OK, axum::Json(serde_json::json!({}))).into_response())
+            }
+            Target::Token if get || method == "POST" => self.token(parts, body).await,
+            Target::Catalog if get => {
+                self.0.gate.check(&parts.headers, None)?;
+                self.catalog(parts).await
+            }
+            Target::Tags(name) if get => self.tags(parts, &self.admit(parts, name, Action::Pull)?).await,
+            Target::Referrers(name, digest) if get => {
+                let name = self.admit(parts, name, Action::Pull)?;
+                self.referrers(parts, &name, &parse_digest(digest)?).await
+            }
+            Target::Uploads(name) if method == "POST" => {
+                let name = self.admit(parts, name, Action::Push)?;
+                self.begin_upload(parts, &name, body).await
+            }
+            Target::Upload(name, id) => {
+                let name = self.admit(parts, name, Action::Push)?;
+                self.upload(parts, method, &name, id, body).await
+            }
+            Target::Blob(name, digest) if get => {
+                let name = self.admit(parts, name, Action::Pull)?;
+                self.blob(parts, &name, &parse_digest(digest)?).await
+            }
+            Target::Blob(name, digest) if method == "DELETE" => {
+                let name = self.admit(parts, name, Action::Delete)?;
+                self.delete_blob(&name, &parse_digest(digest)?).await
+            }
+            Target::Manifest(name, reference) => {
+                let action = match method {
+                    "GET" => Action::Pull,
+                    "DELETE" => Action::Delete,
+                    _ => Action::Push,
+                };
+                let name = self.admit(parts, name, action)?;
+                self.manifest(parts, method, &name, reference, body).await
+            }
+            _ => Err(unsupported(&parts.method)),
+        }
+    }
+
+    /// Parses the repository's name and checks that the request may act on it.
+    fn admit(&self, parts: &Parts, name: &str, action: Action) -> Result<RepositoryName, ApiError> {
+        let name: RepositoryName =
+            name.parse().map_err(|error: NameError| ApiError::new(Code::NameInvalid, error.to_string()))?;
+        self.0.gate.check(&parts.headers, Some((&name, action)))?;
+        Ok(name)
+    }
+
+    async fn token(&self, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+        /// Far more than any form of credentials.
+        const MAX_FORM: usize = 64 << 10;
+        let form = if parts.method == Method::POST {
+            axum::body::to_bytes(body, MAX_FORM)
+                .await
+                .map_err(|error| ApiError::new(Code::Denied, format!("the form is unreadable: {error}")))?
+        } else {
+            parts.uri.query().unwrap_or_default().to_owned().into()
+        };
+        let form: Vec<(String, String)> = url::form_urlencoded::parse(&form).into_owned().collect();
+        Ok(self.0.gate.issue(&parts.headers, &form))
+    }
+}
+
+fn unsupported(method: &Method) -> ApiError {
+    ApiError::new(Code::Unsupported, format!("`{method}` is not offered here"))
+}
+
+fn parse_digest(text: &str) -> Result<Digest, ApiError> {
+    text.parse()
+        .map_err(|error: spectra_types::DigestError| ApiError::new(Code::DigestInvalid, error.to_string()))
+}
+
+/// A parameter of the query.
+fn query(parts: &Parts, name: &str) -> Option<String> {
+    url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// A header that is text.
+fn text_header(parts: &Parts, name: &HeaderName) -> Option<String> {
+    parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Builds an answer; header values are paths, digests and numbers made here, so they are always valid.
+fn reply(status: StatusCode, headers: &[(HeaderName, String)], body: Body) -> Response {
+    let mut response = (status, body).into_response();
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    if status == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
+}

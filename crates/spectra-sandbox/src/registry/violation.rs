@@ -1,0 +1,60 @@
+//! What clients did that a strict registry would punish, kept so that tests can read it.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// How many violations are kept; the oldest go first, so that a long-lived sandbox does not grow without end.
+const KEPT: usize = 1_000;
+
+/// The rule that a client broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ViolationKind {
+    /// A chunk whose `Content-Range` is malformed, starts at another offset than the upload has, or disagrees
+    /// with the number of bytes that came.
+    WrongContentRange,
+    /// A blob was uploaded to a repository that already had it when the upload began; a `HEAD` would have told.
+    BlobResent,
+    /// A manifest came before something that it references.
+    ManifestBeforeBlobs,
+    /// The bytes do not have the digest that the client stated.
+    DigestMismatch,
+    /// A manifest's descriptor states another size than the blob has.
+    SizeMismatch,
+}
+
+/// One broken rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The rule.
+    pub kind: ViolationKind,
+    /// The repository that the request named.
+    pub repository: String,
+    /// What was found, in words: digests, offsets.
+    pub detail: String,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Violations(Mutex<Vec<Violation>>);
+
+impl Violations {
+    pub(crate) fn record(&self, kind: ViolationKind, repository: impl ToString, detail: impl Into<String>) {
+        let violation = Violation { kind, repository: repository.to_string(), detail: detail.into() };
+        tracing::warn!(?violation, "registry client broke a rule");
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.len() == KEPT {
+            list.remove(0);
+        }
+        list.push(violation);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Violation> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
