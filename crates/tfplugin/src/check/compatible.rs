@@ -57,7 +57,8 @@ fn hide_sensitive(attribute: &crate::schema::Attribute, from: usize, violations:
     if super::result::has_hidden(attribute) {
         for violation in &mut violations[from..] {
             if violation.rule == Rule::Inconsistent || violation.rule == Rule::Refinement {
-                violation.message = "inconsistent values for an object with sensitive attributes".to_owned();
+                violation.message =
+                    String::from("inconsistent values for an object with sensitive attributes");
             }
         }
     }

@@ -89,7 +89,7 @@ impl Violation {
         Self { path: path.clone(), rule, message: message.into() }
     }
 
-    fn mismatch(at: &AttributePath, mismatch: Mismatch) -> Self {
+    fn mismatch(at: &AttributePath, mismatch: &Mismatch) -> Self {
         let path: AttributePath = at.steps().iter().chain(mismatch.path.steps()).cloned().collect();
         let message = format!("wrong type: expected {}, found {}", mismatch.expected, mismatch.found);
         Self { path, rule: Rule::WrongType, message }

@@ -23,7 +23,7 @@ pub(super) fn has_hidden(attribute: &Attribute) -> bool {
 
 /// "Provider produced invalid plan/object": the value is of another type than the schema says.
 pub(super) fn conforms(ty: &Type, value: &Value) -> Option<Violation> {
-    value.conforms_to(ty).err().map(|mismatch| Violation::mismatch(&AttributePath::root(), mismatch))
+    value.conforms_to(ty).err().map(|mismatch| Violation::mismatch(&AttributePath::root(), &mismatch))
 }
 
 /// Finds every place that is unknown. Core: "Provider returned invalid result object after apply".

@@ -124,12 +124,11 @@ impl Refinements {
                 };
                 within(&self.lower, Ordering::Greater) && within(&self.upper, Ordering::Less)
             }
-            Value::List(elements) => length_fits(elements.len()),
             // Elements that are not known yet may turn out equal and become one.
             Value::Set(elements) if !value.is_wholly_known() => {
                 self.min_length.is_none_or(|min| min <= elements.len() as u64)
             }
-            Value::Set(elements) => length_fits(elements.len()),
+            Value::List(elements) | Value::Set(elements) => length_fits(elements.len()),
             Value::Map(elements) => length_fits(elements.len()),
             Value::Bool(_) | Value::Tuple(_) | Value::Object(_) => true,
         }

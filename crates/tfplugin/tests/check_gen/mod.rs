@@ -1,5 +1,7 @@
 //! Arbitrary schemas, with configurations and states that fit them.
 
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use tfplugin::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Schema, Shape};
@@ -157,8 +159,7 @@ fn attribute_value(attribute: &Attribute, stage: Stage) -> BoxedStrategy<Value> 
         Shape::Type(Type::String) => "[ab]{0,1}".prop_map(Value::from).boxed(),
         Shape::Type(ty) => values_gen::value(ty, false),
         Shape::Nested(nested) => {
-            let attributes = nested.attributes.clone();
-            let object = object(attributes, Vec::new(), stage);
+            let object = object(&nested.attributes, &[], stage);
             many(nested.nesting, object)
         }
     };
@@ -180,7 +181,7 @@ fn many(nesting: Nesting, object: BoxedStrategy<Value>) -> BoxedStrategy<Value> 
     }
 }
 
-fn object(attributes: Vec<Attribute>, blocks: Vec<NestedBlock>, stage: Stage) -> BoxedStrategy<Value> {
+fn object(attributes: &[Attribute], blocks: &[NestedBlock], stage: Stage) -> BoxedStrategy<Value> {
     let names: Vec<String> = attributes
         .iter()
         .map(|attribute| attribute.name.clone())
@@ -190,8 +191,7 @@ fn object(attributes: Vec<Attribute>, blocks: Vec<NestedBlock>, stage: Stage) ->
         .iter()
         .map(|attribute| attribute_value(attribute, stage))
         .chain(blocks.iter().map(|nested| {
-            let block = nested.block.clone();
-            let object = object(block.attributes, block.blocks, stage);
+            let object = object(&nested.block.attributes, &nested.block.blocks, stage);
             match nested.nesting {
                 Nesting::Single => prop_oneof![object, Just(Value::Null)].boxed(),
                 nesting => many(nesting, object),
@@ -204,7 +204,7 @@ fn object(attributes: Vec<Attribute>, blocks: Vec<NestedBlock>, stage: Stage) ->
 /// A schema, a prior state and a configuration.
 pub(crate) fn situation() -> impl Strategy<Value = (Schema, Value, Value)> {
     block(2).prop_flat_map(|block| {
-        let value = |stage| object(block.attributes.clone(), block.blocks.clone(), stage);
+        let value = |stage| object(&block.attributes, &block.blocks, stage);
         let (prior, config) = (value(Stage::State), value(Stage::Config));
         (Just(Schema { version: 0, block }), prior, config)
     })
