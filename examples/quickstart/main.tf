@@ -60,7 +60,7 @@ resource "spectra_variables" "web" {
   secrets_wo = {
     SESSION_KEY = var.session_key
   }
-  secrets_wo_version = "1"
+  secrets_wo_version = 1
 }
 
 resource "spectra_domain" "web" {
@@ -80,7 +80,6 @@ resource "spectra_rollout" "web" {
 
   health = {
     path              = "/healthz"
-    url               = spectra_domain.web.url
     expected_status   = 200
     interval          = "500ms"
     timeout           = "5s"
@@ -92,5 +91,6 @@ resource "spectra_rollout" "web" {
   timeout           = "5m"
   abort_timeout     = "60s"
 
-  depends_on = [spectra_variables.web]
+  # The variables are read by the new version, and the domain is where it is probed.
+  depends_on = [spectra_variables.web, spectra_domain.web]
 }

@@ -41,7 +41,6 @@ resource "spectra_rollout" "this" {
 
   health = {
     path              = var.health.path
-    url               = spectra_domain.this.url
     expected_status   = var.health.expected_status
     interval          = var.health.interval
     timeout           = var.health.timeout
@@ -50,7 +49,8 @@ resource "spectra_rollout" "this" {
   }
 
   # A changed variable reaches the running version only by a new deployment.
-  triggers = merge(var.variables, { secrets_version = var.secrets_version })
+  triggers = merge(var.variables, { secrets_version = tostring(var.secrets_version) })
 
-  depends_on = [spectra_variables.this]
+  # The variables are read by the new version, and the domain is where it is probed.
+  depends_on = [spectra_variables.this, spectra_domain.this]
 }

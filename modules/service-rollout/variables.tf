@@ -149,9 +149,14 @@ variable "secrets" {
 }
 
 variable "secrets_version" {
-  description = "Change this to send the secrets again; Terraform cannot see that a value it does not keep has changed."
-  type        = string
-  default     = "1"
+  description = "Raise this to send the secrets again; Terraform cannot see that a value it does not keep has changed."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = floor(var.secrets_version) == var.secrets_version
+    error_message = "secrets_version must be a whole number; any change of it sends the secrets again."
+  }
 }
 
 variable "on_destroy" {

@@ -1,20 +1,22 @@
-//! `cargo xtask docs`: the registry pages, written from the schema that Terraform itself reads from the
-//! built provider. Nothing in them is written by hand, so they cannot say something else than the code.
+//! `cargo xtask docs`: the registry pages, written from what the built provider says of itself (`schema`: the
+//! schema with defaults and constraints) and from the configurations in `docs/snippets`, which are validated
+//! by the real Terraform. No text in them is written by hand, so they cannot say something else than the code.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::process::Job;
 use crate::quickstart;
 use crate::terraform::{self, Binary, Terraform};
 use crate::workspace::{self, Profile, Programs};
 use crate::{Context, Tools};
 
-/// The address under which Terraform reports the provider.
-const SOURCE: &str = "registry.terraform.io/spectra/spectra";
+/// The layout of the provider's description that this program reads.
+const FORMAT: &str = "1";
 const NOTICE: &str =
     "<!-- Written by `cargo xtask docs` from the provider's schema. Change the schema, not this page. -->";
 
@@ -61,7 +63,7 @@ pub(crate) async fn check(context: &Context, programs: &Programs, binary: &Binar
 }
 
 /// Pages of an earlier schema.
-fn stale_files(root: &std::path::Path, pages: &Pages) -> Result<Vec<PathBuf>, Error> {
+fn stale_files(root: &Path, pages: &Pages) -> Result<Vec<PathBuf>, Error> {
     let mut stale = Vec::new();
     for directory in ["resources", "data-sources", "functions"] {
         let path = root.join(directory);
@@ -78,50 +80,113 @@ fn stale_files(root: &std::path::Path, pages: &Pages) -> Result<Vec<PathBuf>, Er
     Ok(stale)
 }
 
+/// Renders every page, after Terraform has validated every snippet.
 async fn pages(context: &Context, programs: &Programs, binary: &Binary) -> Result<Pages, Error> {
+    let described = context.processes.run(&Job::new(&programs.provider).arg("schema")).await?.success()?;
+    let provider: Value = serde_json::from_str(&described.stdout)
+        .map_err(|error| Error::unexpected(described.command.clone(), error.to_string()))?;
+    if text(&provider, "format_version") != FORMAT {
+        return Err(Error::unexpected(described.command, format!("its format is not `{FORMAT}`")));
+    }
+    let root = context.workspace.root.join("docs").join("snippets");
+    let snippets = read_snippets(&root, &provider)?;
+    validate(context, programs, binary, &snippets).await?;
+    Ok(render(&provider, &snippets))
+}
+
+/// Path below `docs/snippets` → configuration.
+type Snippets = BTreeMap<PathBuf, String>;
+
+/// Kind of object: key in the description, directory of pages and of snippets, word in the title.
+const KINDS: [(&str, &str, &str); 3] = [
+    ("resources", "resources", "Resource"),
+    ("data_sources", "data-sources", "Data Source"),
+    ("functions", "functions", "Function"),
+];
+
+/// One for everything that the provider has, and none for what it has not.
+fn read_snippets(root: &Path, provider: &Value) -> Result<Snippets, Error> {
+    let mut wanted = vec![PathBuf::from("provider.tf")];
+    for (key, directory, _) in KINDS {
+        wanted.extend(
+            entries(provider, key).map(|(name, _)| PathBuf::from(directory).join(format!("{name}.tf"))),
+        );
+    }
+    let mut snippets = Snippets::new();
+    for path in wanted {
+        let file = root.join(&path);
+        let text = std::fs::read_to_string(&file).map_err(Error::file("read the example", file))?;
+        snippets.insert(path, text);
+    }
+    for (_, directory, _) in KINDS {
+        let path = root.join(directory);
+        for entry in std::fs::read_dir(&path).map_err(Error::file("read", &path))? {
+            let entry = entry.map_err(Error::file("read", &path))?;
+            if !snippets.contains_key(&PathBuf::from(directory).join(entry.file_name())) {
+                return Err(Error::unexpected(
+                    entry.path().display().to_string(),
+                    "the provider has nothing of this name",
+                ));
+            }
+        }
+    }
+    Ok(snippets)
+}
+
+/// `terraform validate` for each snippet in a directory of its own.
+async fn validate(
+    context: &Context,
+    programs: &Programs,
+    binary: &Binary,
+    snippets: &Snippets,
+) -> Result<(), Error> {
     let temporary = tempfile::Builder::new()
         .prefix("spectra-docs-")
         .tempdir()
         .map_err(Error::file("create", std::env::temp_dir()))?;
-    let directory = temporary.path().join("configuration");
-    quickstart::minimal_configuration(&directory)?;
     let plugins = quickstart::link_provider(&programs.provider, temporary.path())?;
-    let terraform = Terraform::new(context, binary.clone(), &plugins, &directory)?;
-    let end = terraform.run(&["providers", "schema", "-json", "-no-color"]).await?.success()?;
-    let all: Value = serde_json::from_str(&end.stdout)
-        .map_err(|error| Error::unexpected("terraform providers schema -json", error.to_string()))?;
-    let provider = all
-        .get("provider_schemas")
-        .and_then(|schemas| schemas.get(SOURCE))
-        .ok_or_else(|| Error::unexpected("terraform providers schema -json", format!("no `{SOURCE}`")))?;
-    Ok(render(provider))
-}
-
-fn render(provider: &Value) -> Pages {
-    let mut pages = Pages::new();
-    if let Some(block) = provider.pointer("/provider/block") {
-        let mut text = page_head("Spectra Provider", block);
-        text.push_str("## Configuration\n\n");
-        attributes(&mut text, block, "###");
-        pages.insert("index.md".into(), finish(&text));
-    }
-    for (key, directory, kind) in [
-        ("resource_schemas", "resources", "Resource"),
-        ("data_source_schemas", "data-sources", "Data Source"),
-    ] {
-        for (name, schema) in entries(provider, key) {
-            let Some(block) = schema.get("block") else { continue };
-            let mut text = page_head(&format!("{name} ({kind})"), block);
-            text.push_str("## Schema\n\n");
-            attributes(&mut text, block, "###");
-            pages.insert(PathBuf::from(directory).join(page_name(name)), finish(&text));
+    for (number, (path, text)) in snippets.iter().enumerate() {
+        let directory = temporary.path().join(format!("snippet-{number}"));
+        quickstart::minimal_configuration(&directory)?;
+        let file = directory.join("snippet.tf");
+        std::fs::write(&file, text).map_err(Error::file("write", &file))?;
+        let terraform = Terraform::new(context, binary.clone(), &plugins, &directory)?;
+        let end = terraform.run(&["validate", "-no-color"]).await?;
+        if !end.status.success() {
+            context.report.note(&format!("docs/snippets/{} is not valid", path.display()));
+            return Err(end.failure());
         }
     }
-    for (name, function) in entries(provider, "functions") {
-        pages.insert(
-            PathBuf::from("functions").join(format!("{name}.md")),
-            finish(&function_page(name, function)),
-        );
+    Ok(())
+}
+
+fn render(provider: &Value, snippets: &Snippets) -> Pages {
+    let mut pages = Pages::new();
+    let example = |path: PathBuf| {
+        let code = snippets.get(&path).map_or("", |text| text.trim_end());
+        format!("## Example\n\n```hcl\n{code}\n```\n\n")
+    };
+    if let Some(block) = provider.get("provider") {
+        let mut page = page_head("Spectra Provider", block);
+        page.push_str(&example("provider.tf".into()));
+        page.push_str("## Schema\n\n");
+        attributes(&mut page, block, "###");
+        pages.insert("index.md".into(), finish(&page));
+    }
+    for (key, directory, kind) in KINDS {
+        for (name, object) in entries(provider, key) {
+            let example = example(PathBuf::from(directory).join(format!("{name}.tf")));
+            let page = if key == "functions" {
+                function_page(name, object, &example)
+            } else {
+                let mut page = page_head(&format!("{name} ({kind})"), object);
+                page.push_str(&example);
+                page.push_str("## Schema\n\n");
+                attributes(&mut page, object, "###");
+                page
+            };
+            pages.insert(PathBuf::from(directory).join(page_name(name)), finish(&page));
+        }
     }
     pages
 }
@@ -135,184 +200,148 @@ fn entries<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = (&'a String,
     value.get(key).and_then(Value::as_object).into_iter().flat_map(Map::iter)
 }
 
-fn page_head(title: &str, block: &Value) -> String {
-    format!("{NOTICE}\n\n# {title}\n\n{}\n\n", description(block))
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn description(value: &Value) -> &str {
-    value.get("description").and_then(Value::as_str).unwrap_or_default().trim()
-}
-
-fn finish(text: &str) -> String {
-    format!("{}\n", text.trim_end())
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().trim()
 }
 
 fn flag(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
+fn page_head(title: &str, block: &Value) -> String {
+    format!("{NOTICE}\n\n# {title}\n\n{}\n\n", text(block, "description"))
+}
+
+fn finish(text: &str) -> String {
+    format!("{}\n", text.trim_end())
+}
+
 /// The three groups of the registry, then one section for each nested object.
-fn attributes(text: &mut String, block: &Value, heading: &str) {
-    let mut nested = Vec::new();
-    for (title, group) in
-        [("Required", Group::Required), ("Optional", Group::Optional), ("Read-Only", Group::ReadOnly)]
-    {
-        let members: Vec<_> =
-            entries(block, "attributes").filter(|(_, attribute)| Group::of(attribute) == group).collect();
-        if members.is_empty() {
+fn attributes(page: &mut String, block: &Value, heading: &str) {
+    for (title, marker) in [("Required", "required"), ("Optional", "optional"), ("Read-Only", "read_only")] {
+        let mut members = list(block, "attributes").filter(|attribute| flag(attribute, marker)).peekable();
+        if members.peek().is_none() {
             continue;
         }
-        let _ = writeln!(text, "{heading} {title}\n");
-        for (name, attribute) in members {
-            let _ = writeln!(text, "- `{name}` ({}) {}", kind(attribute), description(attribute));
-            if let Some(object) = attribute.get("nested_type") {
-                nested.push((name, object));
-            }
+        let _ = writeln!(page, "{heading} {title}\n");
+        for attribute in members {
+            let _ = writeln!(page, "{}", bullet(attribute));
         }
-        text.push('\n');
+        page.push('\n');
     }
-    for (name, block_type) in entries(block, "block_types") {
-        if let Some(inner) = block_type.get("block") {
-            nested.push((name, inner));
-        }
+    let nested = list(block, "attributes").filter(|attribute| list(attribute, "attributes").next().is_some());
+    for attribute in nested {
+        let _ = writeln!(page, "{heading} Nested: `{}`\n", text(attribute, "name"));
+        attributes(page, attribute, &format!("{heading}#"));
     }
-    for (name, object) in nested {
-        let _ = writeln!(text, "{heading} Nested: `{name}`\n");
-        attributes(text, object, &format!("{heading}#"));
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Group {
-    Required,
-    Optional,
-    ReadOnly,
-}
-
-impl Group {
-    fn of(attribute: &Value) -> Self {
-        if flag(attribute, "required") {
-            Self::Required
-        } else if flag(attribute, "optional") {
-            Self::Optional
-        } else {
-            Self::ReadOnly
+    for nested in list(block, "blocks") {
+        if let Some(inner) = nested.get("block") {
+            let _ = writeln!(
+                page,
+                "{heading} Block: `{}`\n\n{}\n",
+                text(nested, "name"),
+                text(inner, "description")
+            );
+            attributes(page, inner, &format!("{heading}#"));
         }
     }
 }
 
-/// Type and marks, such as `String, Sensitive`.
-fn kind(attribute: &Value) -> String {
-    let mut words = vec![match (attribute.get("type"), attribute.pointer("/nested_type/nesting_mode")) {
-        (Some(ty), _) => type_name(ty),
-        (None, Some(mode)) => match mode.as_str() {
-            Some("list") => "List of Object".to_owned(),
-            Some("set") => "Set of Object".to_owned(),
-            Some("map") => "Map of Object".to_owned(),
-            _ => "Object".to_owned(),
-        },
-        (None, None) => "Dynamic".to_owned(),
-    }];
+/// Name, type with its marks, description, default, constraints.
+fn bullet(attribute: &Value) -> String {
+    let mut marks = vec![text(attribute, "type").to_owned()];
     for (name, word) in
-        [("sensitive", "Sensitive"), ("write_only", "Write-only"), ("deprecated", "Deprecated")]
+        [("sensitive", "sensitive"), ("write_only", "write-only"), ("force_new", "replaces the object")]
     {
         if flag(attribute, name) {
-            words.push(word.to_owned());
+            marks.push(word.to_owned());
         }
     }
-    words.join(", ")
+    // A description may have several lines; a list item has one.
+    let description = text(attribute, "description").split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = format!("- `{}` ({}) {description}", text(attribute, "name"), marks.join(", "));
+    if let Some(default) = attribute.get("default").filter(|default| !default.is_null()) {
+        let _ = write!(line, " Default: `{default}`.");
+    }
+    let constraints: Vec<_> = list(attribute, "constraints").filter_map(Value::as_str).collect();
+    if !constraints.is_empty() {
+        let _ = write!(line, " Must be: {}.", constraints.join("; "));
+    }
+    let deprecated = text(attribute, "deprecated");
+    if !deprecated.is_empty() {
+        let _ = write!(line, " Deprecated: {deprecated}");
+    }
+    line
 }
 
-/// A type constraint in words; Terraform writes `"string"`, `["map","string"]`, `["object",{…}]`.
-fn type_name(ty: &Value) -> String {
-    match ty {
-        Value::String(name) => match name.as_str() {
-            "string" => "String".to_owned(),
-            "number" => "Number".to_owned(),
-            "bool" => "Boolean".to_owned(),
-            _ => "Dynamic".to_owned(),
-        },
-        Value::Array(parts) => match (parts.first().and_then(Value::as_str), parts.get(1)) {
-            (Some("list"), Some(inner)) => format!("List of {}", type_name(inner)),
-            (Some("set"), Some(inner)) => format!("Set of {}", type_name(inner)),
-            (Some("map"), Some(inner)) => format!("Map of {}", type_name(inner)),
-            (Some("object"), Some(Value::Object(members))) => {
-                let members: Vec<_> =
-                    members.iter().map(|(name, ty)| format!("{name}: {}", type_name(ty))).collect();
-                format!("Object({})", members.join(", "))
-            }
-            _ => "Tuple".to_owned(),
-        },
-        _ => "Dynamic".to_owned(),
-    }
-}
-
-fn function_page(name: &str, function: &Value) -> String {
-    let parameters: Vec<&Value> =
-        function.get("parameters").and_then(Value::as_array).into_iter().flatten().collect();
-    let variadic = function.get("variadic_parameter");
-    let mut signature: Vec<String> = parameters.iter().map(|parameter| argument(parameter, "")).collect();
-    signature.extend(variadic.map(|parameter| argument(parameter, "…")));
-    let returned = function.get("return_type").map(type_name).unwrap_or_default();
-    let mut text = format!("{NOTICE}\n\n# {name} (Function)\n\n");
-    for part in ["summary", "description"] {
-        if let Some(words) =
-            function.get(part).and_then(Value::as_str).filter(|words| !words.trim().is_empty())
-        {
-            let _ = writeln!(text, "{}\n", words.trim());
-        }
-    }
-    let _ = writeln!(
-        text,
-        "## Signature\n\n```text\nprovider::spectra::{name}({}) -> {returned}\n```\n\n## Arguments\n",
-        signature.join(", ")
+fn function_page(name: &str, function: &Value, example: &str) -> String {
+    let parameters: Vec<(&Value, &str)> = list(function, "parameters")
+        .map(|parameter| (parameter, ""))
+        .chain(function.get("variadic").map(|parameter| (parameter, "...")))
+        .collect();
+    let signature: Vec<_> = parameters
+        .iter()
+        .map(|(parameter, suffix)| format!("{} {}{suffix}", text(parameter, "name"), text(parameter, "type")))
+        .collect();
+    let mut page = format!(
+        "{NOTICE}\n\n# {name} (Function)\n\n{}\n\n{example}## Signature\n\n```text\nprovider::spectra::{name}({}) {}\n```\n\n\
+         ## Arguments\n\n",
+        text(function, "description"),
+        signature.join(", "),
+        text(function, "result")
     );
-    for parameter in parameters.into_iter().chain(variadic) {
-        let label = parameter.get("name").and_then(Value::as_str).unwrap_or("value");
-        let ty = parameter.get("type").map(type_name).unwrap_or_default();
-        let _ = writeln!(text, "- `{label}` ({ty}) {}", description(parameter));
+    for (parameter, _) in parameters {
+        let _ = writeln!(
+            page,
+            "- `{}` ({}) {}",
+            text(parameter, "name"),
+            text(parameter, "type"),
+            text(parameter, "description")
+        );
     }
-    text
-}
-
-fn argument(parameter: &Value, suffix: &str) -> String {
-    let name = parameter.get("name").and_then(Value::as_str).unwrap_or("value");
-    let ty = parameter.get("type").map(type_name).unwrap_or_default();
-    format!("{name}: {ty}{suffix}")
+    page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample() -> Value {
-        serde_json::json!({
-            "provider": { "block": { "description": "Delivers.", "attributes": {
-                "railway": { "nested_type": { "nesting_mode": "single", "attributes": {
-                    "token": { "type": "string", "optional": true, "sensitive": true, "description": "The token." }
-                } }, "optional": true, "description": "Access." }
-            } } },
-            "resource_schemas": { "spectra_rollout": { "version": 0, "block": { "description": "A rollout.", "attributes": {
-                "image": { "type": "string", "required": true, "description": "Pinned image." },
-                "secrets_wo": { "type": ["map", "string"], "optional": true, "write_only": true, "description": "Secrets." },
-                "id": { "type": "string", "computed": true, "description": "The id." }
-            } } } },
-            "functions": { "pin": { "summary": "Pins.", "return_type": "string", "parameters": [
+    fn sample() -> Pages {
+        let provider = serde_json::json!({
+            "format_version": "1",
+            "provider": { "description": "Delivers.", "attributes": [
+                { "name": "railway", "type": "object", "description": "Access.", "optional": true, "attributes": [
+                    { "name": "token", "type": "string", "description": "The\ntoken.", "optional": true, "sensitive": true }
+                ] }
+            ] },
+            "resources": { "spectra_rollout": { "description": "A rollout.", "attributes": [
+                { "name": "id", "type": "string", "description": "The id.", "read_only": true },
+                { "name": "image", "type": "string", "description": "Pinned image.", "required": true, "force_new": true },
+                { "name": "bake", "type": "string", "description": "Time.", "optional": true, "default": "0s",
+                  "constraints": ["a duration"] }
+            ] } },
+            "functions": { "pin": { "summary": "Pins.", "description": "Pins an image.", "result": "string", "parameters": [
                 { "name": "image", "type": "string", "description": "What to pin." },
                 { "name": "digest", "type": "string", "description": "To what." }
             ] } }
-        })
+        });
+        let snippets = Snippets::from([("resources/spectra_rollout.tf".into(), "resource {}\n".to_owned())]);
+        render(&provider, &snippets)
     }
 
     #[test]
-    fn a_resource_page_groups_its_attributes() {
-        let pages = render(&sample());
-        let page = &pages[&PathBuf::from("resources/rollout.md")];
+    fn a_resource_page_has_its_example_and_groups_its_attributes() {
+        let page = &sample()[&PathBuf::from("resources/rollout.md")];
         let places: Vec<_> = [
             "# spectra_rollout (Resource)",
-            "### Required\n\n- `image` (String) Pinned image.",
-            "### Optional\n\n- `secrets_wo` (Map of String, Write-only) Secrets.",
-            "### Read-Only\n\n- `id` (String) The id.",
+            "## Example\n\n```hcl\nresource {}\n```",
+            "### Required\n\n- `image` (string, replaces the object) Pinned image.",
+            "### Optional\n\n- `bake` (string) Time. Default: `\"0s\"`. Must be: a duration.",
+            "### Read-Only\n\n- `id` (string) The id.",
         ]
         .iter()
         .map(|needle| page.find(needle).unwrap_or_else(|| panic!("`{needle}` is not in\n{page}")))
@@ -323,28 +352,14 @@ mod tests {
 
     #[test]
     fn nested_attributes_get_a_section_below_their_parent() {
-        let pages = render(&sample());
-        let page = &pages[&PathBuf::from("index.md")];
-        assert!(
-            page.contains(
-                "### Nested: `railway`\n\n#### Optional\n\n- `token` (String, Sensitive) The token."
-            ),
-            "{page}"
-        );
+        let page = &sample()[&PathBuf::from("index.md")];
+        let wanted = "### Nested: `railway`\n\n#### Optional\n\n- `token` (string, sensitive) The token.";
+        assert!(page.contains(wanted), "{page}");
     }
 
     #[test]
     fn a_function_page_shows_how_to_call_it() {
-        let pages = render(&sample());
-        let page = &pages[&PathBuf::from("functions/pin.md")];
-        assert!(page.contains("provider::spectra::pin(image: String, digest: String) -> String"), "{page}");
-    }
-
-    #[test]
-    fn types_are_words() {
-        assert_eq!(
-            type_name(&serde_json::json!(["list", ["object", { "a": "bool" }]])),
-            "List of Object(a: Boolean)"
-        );
+        let page = &sample()[&PathBuf::from("functions/pin.md")];
+        assert!(page.contains("provider::spectra::pin(image string, digest string) string"), "{page}");
     }
 }

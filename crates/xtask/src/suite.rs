@@ -174,7 +174,7 @@ fn count(text: &str) -> Counts {
 }
 
 async fn terraform_format(context: &Context, binary: &Binary) -> Result<(), Error> {
-    for directory in ["modules", "examples"] {
+    for directory in ["modules", "examples", "docs/snippets"] {
         let job = Job::new(&binary.path)
             .args(["fmt", "-check", "-diff", "-recursive", directory])
             .dir(&context.workspace.root)

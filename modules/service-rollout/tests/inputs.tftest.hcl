@@ -166,3 +166,13 @@ run "an_unknown_destroy_behaviour" {
 
   expect_failures = [var.on_destroy]
 }
+
+run "half_a_version" {
+  command = plan
+
+  variables {
+    secrets_version = 1.5
+  }
+
+  expect_failures = [var.secrets_version]
+}

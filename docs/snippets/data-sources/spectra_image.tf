@@ -1,0 +1,7 @@
+data "spectra_image" "web" {
+  image = "ghcr.io/acme/web:1.4"
+}
+
+output "pinned" {
+  value = data.spectra_image.web.pinned
+}

@@ -1,0 +1,3 @@
+output "reference" {
+  value = provider::spectra::railway_ref("postgres", "DATABASE_URL")
+}
