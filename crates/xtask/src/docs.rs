@@ -269,7 +269,7 @@ fn bullet(attribute: &Value) -> String {
     }
     let constraints: Vec<_> = list(attribute, "constraints").filter_map(Value::as_str).collect();
     if !constraints.is_empty() {
-        let _ = write!(line, " Must be: {}.", constraints.join("; "));
+        let _ = write!(line, " Constraints: {}.", constraints.join("; "));
     }
     let deprecated = text(attribute, "deprecated");
     if !deprecated.is_empty() {
@@ -340,7 +340,7 @@ mod tests {
             "# spectra_rollout (Resource)",
             "## Example\n\n```hcl\nresource {}\n```",
             "### Required\n\n- `image` (string, replaces the object) Pinned image.",
-            "### Optional\n\n- `bake` (string) Time. Default: `\"0s\"`. Must be: a duration.",
+            "### Optional\n\n- `bake` (string) Time. Default: `\"0s\"`. Constraints: a duration.",
             "### Read-Only\n\n- `id` (string) The id.",
         ]
         .iter()
