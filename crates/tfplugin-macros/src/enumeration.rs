@@ -17,7 +17,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let mut variants = Vec::new();
     for variant in &data.variants {
         if !matches!(variant.fields, Fields::Unit) {
-            return Err(Error::new_spanned(variant, "a variant of a `TfEnum` carries no data: it is a plain string"));
+            return Err(Error::new_spanned(
+                variant,
+                "a variant of a `TfEnum` carries no data: it is a plain string",
+            ));
         }
         let mut name = snake_case(&variant.ident.to_string());
         for attribute in variant.attrs.iter().filter(|attribute| attribute.path().is_ident("tf")) {

@@ -132,7 +132,8 @@ impl Field {
         if self.is_block() || !nullable {
             return TokenStream::new();
         }
-        let message = format!("`{name}` may be left out of configuration: its type must be `Attr<…>` or `Option<…>`");
+        let message =
+            format!("`{name}` may be left out of configuration: its type must be `Attr<…>` or `Option<…>`");
         quote_spanned! {ty.span()=>
             const _: () = ::core::assert!(<#ty as ::tfplugin::AttributeShape>::ACCEPTS_NULL, #message);
         }
@@ -204,13 +205,25 @@ impl Options {
         let default = self.default.as_ref().map(|(span, _)| *span);
         let contradictions = [
             (self.required, self.optional, "an attribute is either `required` or `optional`"),
-            (self.required, self.computed, "a `required` attribute is never `computed`: the user always sets it"),
+            (
+                self.required,
+                self.computed,
+                "a `required` attribute is never `computed`: the user always sets it",
+            ),
             (self.required, default, "a `required` attribute has no use for a default"),
-            (self.write_only, self.computed, "a `write_only` attribute cannot be `computed`: it is never stored"),
+            (
+                self.write_only,
+                self.computed,
+                "a `write_only` attribute cannot be `computed`: it is never stored",
+            ),
             (self.write_only, default, "a `write_only` attribute cannot have a default: it is never stored"),
             (self.write_only, self.force_new, "a `write_only` attribute has no prior value to compare with"),
             (self.write_only, self.stable, "a `write_only` attribute has no prior value to keep"),
-            (self.stable, default, "an attribute with a default is decided by configuration: `stable` has no meaning"),
+            (
+                self.stable,
+                default,
+                "an attribute with a default is decided by configuration: `stable` has no meaning",
+            ),
         ];
         for (one, other, message) in contradictions {
             if let (Some(_), Some(span)) = (one, other) {
@@ -235,7 +248,9 @@ impl Options {
             if flags.iter().any(Option::is_some) || !self.validators.is_empty() {
                 return Err(Error::new(
                     span,
-                    format!("block `{ident}` takes `min`, `max`, `name` and `deprecated` only: mark the fields inside it"),
+                    format!(
+                        "block `{ident}` takes `min`, `max`, `name` and `deprecated` only: mark the fields inside it"
+                    ),
                 ));
             }
         }
@@ -253,7 +268,9 @@ pub(crate) fn docs(attributes: &[Attribute]) -> String {
         }
         if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &pair.value {
             let text = text.value();
-            lines.extend(text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()));
+            lines.extend(
+                text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()),
+            );
             if text.is_empty() {
                 lines.push(String::new());
             }

@@ -18,7 +18,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         return Err(Error::new_spanned(&input.ident, "a model is a struct with named fields"));
     };
     if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(&input.generics, "a model is one schema: it has no type or lifetime parameters"));
+        return Err(Error::new_spanned(
+            &input.generics,
+            "a model is one schema: it has no type or lifetime parameters",
+        ));
     }
     let fields = match &data.fields {
         Fields::Named(fields) => fields.named.iter().map(Field::parse).collect::<Result<Vec<_>>>()?,
@@ -85,6 +88,22 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             }
         }
 
+        /// Alone, a block that must be there.
+        #[automatically_derived]
+        impl ::tfplugin::BlockShape for #ident {
+            fn nesting() -> (::tfplugin::schema::Nesting, i64, i64) {
+                (::tfplugin::schema::Nesting::Single, 1, 1)
+            }
+
+            fn block() -> ::tfplugin::schema::Block {
+                <Self as ::tfplugin::Model>::block()
+            }
+
+            fn fields() -> ::std::vec::Vec<::tfplugin::__private::Field> {
+                <Self as ::tfplugin::Model>::fields()
+            }
+        }
+
         #shape
     })
 }
@@ -131,7 +150,10 @@ fn check_together(fields: &[Field]) -> Result<()> {
         if let Some(span) = field.variadic()
             && position + 1 != fields.len()
         {
-            return Err(Error::new(span, "only the last field can be `variadic`: it takes the remaining arguments"));
+            return Err(Error::new(
+                span,
+                "only the last field can be `variadic`: it takes the remaining arguments",
+            ));
         }
         if let Some(twin) = fields[..position].iter().find(|twin| twin.name == field.name) {
             return Err(Error::new(

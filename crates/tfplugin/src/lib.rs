@@ -24,9 +24,7 @@ mod provider;
 mod resource;
 mod rpc;
 mod run;
-
-// Derived code names the crate from outside; inside, tests derive too.
-extern crate self as tfplugin;
+pub mod testing;
 
 #[doc(hidden)]
 pub use crate::convert::private as __private;

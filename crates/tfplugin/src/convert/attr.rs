@@ -38,6 +38,20 @@ impl<T> Attr<T> {
         }
     }
 
+    /// The value in place, when it is set and known.
+    pub const fn known_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Null | Self::Unknown => None,
+        }
+    }
+
+    /// This, unless it is unknown: then what `decide` says. Turns a planned value into the real one.
+    #[must_use]
+    pub fn or_unknown(self, decide: impl FnOnce() -> T) -> Self {
+        if self.is_unknown() { Self::Known(decide()) } else { self }
+    }
+
     /// Whether it is set and known.
     #[must_use]
     pub const fn is_known(&self) -> bool {
@@ -177,8 +191,7 @@ impl<T: BlockShape> BlockShape for Attr<T> {
     const ACCEPTS_UNKNOWN: bool = true;
 
     fn nesting() -> (Nesting, i64, i64) {
-        let (nesting, min, max) = T::nesting();
-        (nesting, if nesting == Nesting::Single { 0 } else { min }, max)
+        optional(T::nesting())
     }
 
     fn block() -> Block {
@@ -225,8 +238,7 @@ impl<T: AttributeShape> AttributeShape for Option<T> {
 
 impl<T: BlockShape> BlockShape for Option<T> {
     fn nesting() -> (Nesting, i64, i64) {
-        let (nesting, _, max) = T::nesting();
-        (nesting, 0, max)
+        optional(T::nesting())
     }
 
     fn block() -> Block {
@@ -235,6 +247,14 @@ impl<T: BlockShape> BlockShape for Option<T> {
 
     fn fields() -> Vec<Field> {
         T::fields()
+    }
+}
+
+/// A single block that may be left out has no bounds: Terraform demands that they be equal.
+const fn optional((nesting, min, max): (Nesting, i64, i64)) -> (Nesting, i64, i64) {
+    match nesting {
+        Nesting::Single => (nesting, 0, 0),
+        _ => (nesting, min, max),
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod attr;
 mod collections;
+#[doc(hidden)]
 pub mod private;
 mod scalars;
 mod text;

@@ -4,7 +4,7 @@ use super::managed::{Applied, Change};
 use super::messages::{decode, diagnostics, encode};
 use super::{Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
-use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value};
+use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
     pub(super) async fn apply_resource_change(&self, call: Call, request: Request) -> Response {
@@ -72,7 +72,7 @@ fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagno
                 return (Value::Null, warnings);
             }
             let mut messages = warnings;
-            messages.extend(broken_promises(info, touched));
+            messages.extend(broken_promises(info, planned, &state, touched));
             messages
         }
         Ok(errors) | Err(errors) if errors.has_errors() => errors,
@@ -99,7 +99,7 @@ fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagno
 }
 
 /// A success whose result is not what the plan has promised. The state is stored as it is, because it is the truth.
-fn broken_promises(info: &ObjectInfo, touched: bool) -> Diagnostics {
+fn broken_promises(info: &ObjectInfo, planned: &Value, state: &Value, touched: bool) -> Diagnostics {
     if !touched {
         return Diagnostic::provider_bug(format!(
             "`{}` reported success without saving what it has done: a handler saves the state before it returns.",
@@ -107,7 +107,18 @@ fn broken_promises(info: &ObjectInfo, touched: bool) -> Diagnostics {
         ))
         .into();
     }
-    Diagnostics::new()
+    check::apply_consistent(&info.schema, planned, state)
+        .into_iter()
+        // Said by itself, after all unknown values were made null.
+        .filter(|violation| violation.rule != check::Rule::Unknown)
+        .map(|violation| {
+            Diagnostic::provider_bug(format!(
+                "`{}` did not do what it has planned: {violation}. The state says what was really done.",
+                info.name
+            ))
+            .at(violation.path)
+        })
+        .collect()
 }
 
 /// Makes null what is still unknown; the places where it was.

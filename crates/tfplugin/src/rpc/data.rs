@@ -5,10 +5,8 @@ use futures::future::BoxFuture;
 
 use super::ObjectInfo;
 use crate::convert::NOT_KNOWN;
-use crate::schema::{Kind, conform};
-use crate::{
-    AttributePath, Context, DataSource, Diagnostic, Diagnostics, FromValue as _, ToValue as _, Value,
-};
+use crate::schema::Kind;
+use crate::{AttributePath, Context, DataSource, Diagnostic, Diagnostics, FromValue as _, Value};
 
 /// A data source of any type.
 pub(crate) trait AnyDataSource<C>: Send + Sync {
@@ -59,9 +57,7 @@ impl<D: DataSource> AnyDataSource<D::Client> for Data<D> {
     ) -> BoxFuture<'a, Result<Value, Diagnostics>> {
         async move {
             let model = self.data_source.read(cx, Self::model(config)?).await?;
-            let value = conform(&model.to_value(), &self.info.ty, &AttributePath::root())
-                .map_err(|diagnostic| Diagnostic { summary: "Provider bug".to_owned(), ..diagnostic })?;
-            Ok(value)
+            Ok(self.info.value(&model)?)
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! `ImportResourceState`: from an id to the start of a state, which `ReadResource` completes.
 
 use super::messages::{diagnostics, encode};
-use super::read_resource::known;
+use super::read_resource::valid;
 use super::{Call, Service, write_only};
 use crate::proto::tfplugin6::import_resource_state::{ImportedResource, Request, Response};
 use crate::{Diagnostic, Diagnostics, Provider};
@@ -27,7 +27,7 @@ impl<P: Provider> Service<P> {
         let cx = self.context(call)?;
         let mut state = resource.import(&cx, request.id.clone()).await?;
         write_only::strip(&info.schema.block, &mut state);
-        known(info.name, &state)?;
+        valid(info, &state)?;
         Ok(ImportedResource {
             type_name: request.type_name,
             state: Some(encode(&state, &info.ty, "imported state")?),

@@ -8,11 +8,11 @@ use futures::future::BoxFuture;
 use super::ObjectInfo;
 use crate::convert::NOT_KNOWN;
 use crate::resource::PlanValues;
-use crate::schema::{Kind, conform};
+use crate::schema::Kind;
 use crate::server::{PanicReport, StopToken, run_call};
 use crate::{
     Apply, AttributePath, Context, Diagnostic, Diagnostics, FromValue as _, Import, Model, OldState, Plan,
-    Resource, StateSlot, ToValue as _, Value,
+    Resource, StateSlot, Value,
 };
 
 /// A managed resource of any type.
@@ -77,8 +77,7 @@ impl<R: Resource> Managed<R> {
     }
 
     fn value(&self, model: &R::Model) -> Result<Value, Diagnostic> {
-        conform(&model.to_value(), &self.info.ty, &AttributePath::root())
-            .map_err(|diagnostic| Diagnostic { summary: "Provider bug".to_owned(), ..diagnostic })
+        self.info.value(model)
     }
 
     /// What is in a slot, whatever happened to the handler.

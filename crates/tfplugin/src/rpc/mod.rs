@@ -34,9 +34,9 @@ pub(crate) use self::managed::{AnyResource, Managed};
 pub(crate) use self::upgrade_resource_state::decode_state_json;
 use crate::convert::private::Field;
 use crate::proto::tfplugin6 as proto;
-use crate::schema::{Kind, Schema, lint};
+use crate::schema::{Kind, Schema, conform, lint};
 use crate::server::{ConnectionId, StopToken};
-use crate::{Context, Diagnostic, Diagnostics, Model, Provider, Registry, Type};
+use crate::{AttributePath, Context, Diagnostic, Diagnostics, Model, Provider, Registry, Type, Value};
 
 /// Serves one provider. Clones share everything.
 pub(crate) struct Service<P: Provider>(Arc<Shared<P>>);
@@ -98,6 +98,19 @@ impl ObjectInfo {
         let schema = Schema { version: M::VERSION, block: M::block() };
         let ty = schema.block.implied_type();
         Self { name, kind, schema, ty, fields: M::fields() }
+    }
+
+    /// A model as a value of the schema's type: absent blocks are empty, sets have no duplicates.
+    pub(crate) fn value<M: Model>(&self, model: &M) -> Result<Value, Diagnostic> {
+        conform(&model.to_value(), &self.ty, &AttributePath::root())
+            .map(|value| self.schema.block.complete(value))
+            .map_err(|diagnostic| {
+                let detail = format!(
+                    "`{}` has made a value that is not of its schema: {}",
+                    self.name, diagnostic.detail
+                );
+                Diagnostic { attribute: diagnostic.attribute, ..Diagnostic::provider_bug(detail) }
+            })
     }
 
     /// What is wrong with the schema; see [`lint`].

@@ -2,10 +2,10 @@
 
 use super::messages::{decode, diagnostics, encode, path};
 use super::planning::{draft, replacements};
-use super::{Call, Service, write_only};
+use super::{Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::plan_resource_change::{Request, Response};
 use crate::resource::PlanValues;
-use crate::{Diagnostics, Provider, Value};
+use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
     pub(super) async fn plan_resource_change(&self, call: Call, request: Request) -> Response {
@@ -37,9 +37,12 @@ impl<P: Provider> Service<P> {
         let cx = self.context(call).ok();
         let mut plan = resource.plan(cx.as_ref(), values).await;
 
-        let PlanValues { prior, planned, replace, .. } = &mut plan.values;
+        let PlanValues { prior, config, planned, replace, .. } = &mut plan.values;
         write_only::strip(block, planned);
         replace.extend(replacements(block, prior, planned));
+        if !destroys && !plan.diagnostics.has_errors() {
+            plan.diagnostics.extend(violations(info, prior, config, planned));
+        }
         if destroys {
             *planned = Value::Null;
         }
@@ -50,4 +53,18 @@ impl<P: Provider> Service<P> {
             ..Response::default()
         })
     }
+}
+
+/// What Terraform core would reject, in words that name the mistake.
+fn violations(info: &ObjectInfo, prior: &Value, config: &Value, planned: &Value) -> Diagnostics {
+    check::plan_valid(&info.schema, prior, config, planned)
+        .into_iter()
+        .map(|violation| {
+            Diagnostic::provider_bug(format!(
+                "`{}` made a plan that Terraform would reject: {violation}.",
+                info.name
+            ))
+            .at(violation.path)
+        })
+        .collect()
 }

@@ -12,12 +12,77 @@ use crate::{AttributePath, Value};
 /// A plan that changes nothing stays as it is: were computed values made unknown in it, no plan would ever be empty.
 pub(super) fn draft(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Value {
     let mut planned = proposed;
+    keep_in_block(block, &mut planned, config, prior);
     apply_defaults(block, &mut planned, config);
     write_only::strip(block, &mut planned);
     if planned != *prior {
         mark_unknown(block, &mut planned, config);
     }
     planned
+}
+
+/// Core proposes null for an optional and computed nested attribute that is not configured but has parts that only
+/// a user could have set: it cannot tell "no longer configured" from "decided by the provider". For plain
+/// attributes it proposes the prior value, and so do we for all: otherwise no plan would be empty.
+fn keep_in_block(block: &Block, target: &mut Value, config: &Value, prior: &Value) {
+    keep_in_attributes(&block.attributes, target, config, prior);
+    for nested in &block.blocks {
+        in_parallel(nested.nesting, target, config, prior, &nested.name, &|target, config, prior| {
+            keep_in_block(&nested.block, target, config, prior);
+        });
+    }
+}
+
+fn keep_in_attributes(attributes: &[Attribute], target: &mut Value, config: &Value, prior: &Value) {
+    for attribute in attributes {
+        let Shape::Nested(nested) = &attribute.shape else { continue };
+        if config.get(&attribute.name).is_some_and(|config| !config.is_null()) {
+            in_parallel(nested.nesting, target, config, prior, &attribute.name, &|target, config, prior| {
+                keep_in_attributes(&nested.attributes, target, config, prior);
+            });
+        } else if attribute.computed
+            && let Value::Object(target) = &mut *target
+            && let Some(target) = target.get_mut(&attribute.name)
+            && let Some(prior) = prior.get(&attribute.name)
+            && target.is_null()
+        {
+            prior.clone_into(target);
+        }
+    }
+}
+
+/// Visits the elements of one attribute or block that have an address, with those of configuration and prior state.
+fn in_parallel(
+    nesting: Nesting,
+    target: &mut Value,
+    config: &Value,
+    prior: &Value,
+    name: &str,
+    visit: &dyn Fn(&mut Value, &Value, &Value),
+) {
+    let Value::Object(target) = target else { return };
+    let (Some(target), Some(config), Some(prior)) = (target.get_mut(name), config.get(name), prior.get(name))
+    else {
+        return;
+    };
+    match (nesting, target, config, prior) {
+        (Nesting::Single | Nesting::Group, target, config, prior) => visit(target, config, prior),
+        (Nesting::List, Value::List(target), Value::List(config), Value::List(prior)) => {
+            target
+                .iter_mut()
+                .zip(config)
+                .zip(prior)
+                .for_each(|((target, config), prior)| visit(target, config, prior));
+        }
+        (Nesting::Map, Value::Map(target), Value::Map(config), Value::Map(prior)) => {
+            for (key, target) in target {
+                if let (Some(config), Some(prior)) = (config.get(key), prior.get(key)) {
+                    visit(target, config, prior);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The places whose change demands another object.

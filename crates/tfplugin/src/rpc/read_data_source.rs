@@ -2,7 +2,7 @@
 
 use super::defaults::apply_defaults;
 use super::messages::{decode, diagnostics, encode};
-use super::read_resource::known;
+use super::read_resource::valid;
 use super::{Call, Service};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::read_data_source::{Request, Response};
@@ -24,7 +24,7 @@ impl<P: Provider> Service<P> {
         let mut filled = config.clone();
         apply_defaults(&info.schema.block, &mut filled, &config);
         let state = data_source.read(&cx, &filled).await?;
-        known(info.name, &state)?;
+        valid(info, &state)?;
         Ok(encode(&state, &info.ty, "result")?)
     }
 }

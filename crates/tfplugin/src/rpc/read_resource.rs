@@ -1,10 +1,10 @@
 //! `ReadResource`: what really is there.
 
 use super::messages::{decode, diagnostics, encode};
-use super::{Call, Service, write_only};
+use super::{Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::read_resource::{Request, Response};
-use crate::{Diagnostic, Diagnostics, Provider, Value};
+use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
     pub(super) async fn read_resource(&self, call: Call, request: Request) -> Response {
@@ -29,24 +29,19 @@ impl<P: Provider> Service<P> {
         let cx = self.context(call)?;
         let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
         write_only::strip(&info.schema.block, &mut state);
-        known(info.name, &state)?;
+        valid(info, &state)?;
         Ok(encode(&state, &info.ty, "state")?)
     }
 }
 
-/// What is read is known.
-pub(super) fn known(name: &str, state: &Value) -> Result<(), Diagnostics> {
-    let mut diagnostics = Diagnostics::new();
-    state.walk(&mut |path, value| {
-        if matches!(value, Value::Unknown(_)) {
-            diagnostics.push(
-                Diagnostic::provider_bug(format!(
-                    "`{name}` read `{path}` as unknown: what is read is known or null."
-                ))
-                .at(path.clone()),
-            );
-        }
-        true
-    });
+/// What is read, imported or upgraded is known and of the schema's type.
+pub(super) fn valid(info: &ObjectInfo, state: &Value) -> Result<(), Diagnostics> {
+    let diagnostics: Diagnostics = check::read_valid(&info.schema, state)
+        .into_iter()
+        .map(|violation| {
+            Diagnostic::provider_bug(format!("`{}` read what cannot be stored: {violation}.", info.name))
+                .at(violation.path)
+        })
+        .collect();
     if diagnostics.is_empty() { Ok(()) } else { Err(diagnostics) }
 }

@@ -1,7 +1,7 @@
 //! `UpgradeResourceState`: stored state, of this or an older schema, in the form of the current schema.
 
 use super::messages::{diagnostics, encode};
-use super::read_resource::known;
+use super::read_resource::valid;
 use super::{Call, Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::upgrade_resource_state::{Request, Response};
@@ -39,7 +39,7 @@ impl<P: Provider> Service<P> {
             return Err(unreadable("it is null").into());
         }
         write_only::strip(&info.schema.block, &mut state);
-        known(info.name, &state)?;
+        valid(info, &state)?;
         Ok(encode(&state, &info.ty, "upgraded state")?)
     }
 }

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::messages::{decode, diagnostics};
-use super::{Call, Service, write_only};
+use super::{Call, Service};
 use crate::convert::NOT_KNOWN;
 use crate::proto::tfplugin6::{
     validate_data_resource_config, validate_provider_config, validate_resource_config,
 };
 use crate::schema::{Attribute, Block, Shape};
-use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value};
+use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
     pub(super) async fn validate_provider_config(
@@ -28,7 +28,7 @@ impl<P: Provider> Service<P> {
     ) -> Result<Diagnostics, Diagnostic> {
         let info = &self.0.config;
         let config = decode(request.config.as_ref(), &info.ty, "provider configuration")?;
-        let mut messages = check(&info.schema.block, &config);
+        let mut messages = single_values(&info.schema.block, &config);
         if messages.has_errors() {
             return Ok(messages);
         }
@@ -56,11 +56,13 @@ impl<P: Provider> Service<P> {
         let resource = self.resource(&request.type_name)?;
         let info = resource.info();
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
-        let mut messages = check(&info.schema.block, &config);
+        let mut messages = single_values(&info.schema.block, &config);
         let allowed =
             request.client_capabilities.as_ref().is_some_and(|client| client.write_only_attributes_allowed);
         if !allowed {
-            for path in write_only::present(&info.schema.block, &config) {
+            for path in
+                check::write_only_null(&info.schema, &config).into_iter().map(|violation| violation.path)
+            {
                 let detail = format!(
                     "`{path}` of `{}` is write-only: it is never stored. This version of Terraform or OpenTofu cannot \
                      hold such a value; use Terraform 1.11 or OpenTofu 1.11, or later.",
@@ -91,7 +93,7 @@ impl<P: Provider> Service<P> {
         let data_source = self.data_source(&request.type_name)?;
         let info = data_source.info();
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
-        let mut messages = check(&info.schema.block, &config);
+        let mut messages = single_values(&info.schema.block, &config);
         if !messages.has_errors() {
             messages.extend(data_source.validate(&config));
         }
@@ -100,7 +102,7 @@ impl<P: Provider> Service<P> {
 }
 
 /// What the schema demands of single values: validators and deprecations.
-fn check(block: &Block, config: &Value) -> Diagnostics {
+fn single_values(block: &Block, config: &Value) -> Diagnostics {
     let mut messages = Diagnostics::new();
     in_block(block, config, &AttributePath::root(), false, &mut messages);
     messages

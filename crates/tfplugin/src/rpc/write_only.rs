@@ -1,7 +1,7 @@
 //! Write-only attributes: seen in configuration, and nowhere else.
 
+use crate::Value;
 use crate::schema::{Attribute, Block, Shape};
-use crate::{AttributePath, Value};
 
 /// Makes every write-only attribute null, all the way down.
 pub(super) fn strip(block: &Block, value: &mut Value) {
@@ -9,24 +9,6 @@ pub(super) fn strip(block: &Block, value: &mut Value) {
         return;
     }
     strip_block(block, value);
-}
-
-/// The write-only attributes that have a value, all the way down.
-pub(super) fn present(block: &Block, value: &Value) -> Vec<AttributePath> {
-    let mut paths = Vec::new();
-    if in_schema(block) {
-        let mut bare = value.clone();
-        strip_block(block, &mut bare);
-        value.walk(&mut |path, part| {
-            let same = bare.get_path(path).is_some_and(|bare| bare == part);
-            if !same && bare.get_path(path).is_some_and(Value::is_null) {
-                paths.push(path.clone());
-                return false;
-            }
-            !same
-        });
-    }
-    paths
 }
 
 fn in_schema(block: &Block) -> bool {

@@ -93,7 +93,8 @@ fn block(
 fn bounds(nested: &NestedBlock, path: &AttributePath, problems: &mut Vec<String>) {
     let (min, max) = (nested.min_items, nested.max_items);
     let legal = match nested.nesting {
-        Nesting::Single => matches!((min, max), (0, 0 | 1) | (1, 1)),
+        // The bounds of a single block must be equal, also when it may be left out.
+        Nesting::Single => matches!((min, max), (0, 0) | (1, 1)),
         Nesting::Group | Nesting::Map => min == 0 && max == 0,
         Nesting::List | Nesting::Set => min >= 0 && max >= 0 && (max == 0 || min <= max),
     };
