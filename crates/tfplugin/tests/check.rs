@@ -514,6 +514,24 @@ fn what_core_proposes() {
     assert_eq!(proposed_new_state(&schema, &prior, &body([])), body([]));
 }
 
+/// Two elements of configuration never become one: the plan would have fewer than the configuration.
+#[test]
+fn an_open_element_does_not_take_what_another_is_equal_to() {
+    let mut schema = schema();
+    let attributes = vec![attribute("key", Type::String, Kind::OptionalComputed)];
+    schema.block.attributes = vec![nested("set", Nesting::Set, Kind::Optional, attributes)];
+    schema.block.blocks.clear();
+    let body = |keys: &[Value]| {
+        let elements = keys.iter().map(|key| Value::object([("key", key.clone())]));
+        Value::object([("set", Value::set(elements))])
+    };
+    let config = body(&[Value::Null, "a".into()]);
+    let proposed = proposed_new_state(&schema, &body(&["a".into()]), &config);
+    assert_eq!(proposed, config);
+    let proposed = proposed_new_state(&schema, &body(&["a".into(), "b".into()]), &config);
+    assert_eq!(proposed, body(&["b".into(), "a".into()]));
+}
+
 #[test]
 fn blocks_with_dynamic_attributes_inside() {
     let block = |name: &str, nesting| NestedBlock {

@@ -221,25 +221,25 @@ fn merge_entries(
     entries.iter().map(|(key, config)| (key.clone(), part.merge(child(prior, key), config))).collect()
 }
 
+/// Pairs elements that are equal first: had an element with something left open the prior element that another
+/// one is equal to, the two would become one, and the proposal would have fewer elements than the configuration.
 fn merge_set(part: Part<'_>, prior: &Value, elements: &[Value]) -> Vec<Value> {
     let before = prior.elements().unwrap_or_default();
     let mut index = Index::new(before);
     let mut used = vec![false; before.len()];
+    let mut find = |mask: &Mask, config: &Value| {
+        let mut candidates = index.candidates(mask, config).iter().copied();
+        let position = candidates.find(|at| !used[*at] && mask.agree(config, &before[*at]))?;
+        used[position] = true;
+        Some(&before[position])
+    };
+    let equal: Vec<Option<&Value>> = elements.iter().map(|config| find(&Mask::All, config)).collect();
     elements
         .iter()
-        .map(|config| {
-            let mask = part.configured(config);
-            let free = index
-                .candidates(&mask, config)
-                .iter()
-                .find(|position| !used[**position] && mask.agree(config, &before[**position]));
-            match free {
-                Some(position) => {
-                    used[*position] = true;
-                    part.merge(&before[*position], config)
-                }
-                None => part.merge(&Value::Null, config),
-            }
+        .zip(equal)
+        .map(|(config, equal)| {
+            let prior = equal.or_else(|| find(&part.configured(config), config));
+            part.merge(prior.unwrap_or(&Value::Null), config)
         })
         .collect()
 }
