@@ -27,9 +27,9 @@ struct Image {
 /// Runs the whole story; every temporary file is gone afterwards.
 pub(crate) async fn run(context: &Context, tools: &Tools) -> Result<(), Error> {
     let programs = workspace::programs(context, tools.bin_dir.as_deref(), Profile::Debug).await?;
-    let service = match &tools.bin_dir {
-        Some(directory) => directory.join("quickstart-app"),
-        None => workspace::example_service(context).await?,
+    let service = match tools.bin_dir.as_ref().map(|directory| directory.join("quickstart-app")) {
+        Some(path) if path.is_file() => path,
+        _ => workspace::example_service(context).await?,
     };
     let binary = terraform::find(context, tools.terraform).await?;
     story(context, &programs, &service, binary).await
