@@ -201,6 +201,9 @@ impl Processes {
         if let Some(directory) = &job.directory {
             command.current_dir(directory);
         }
+        for name in ["NO_PROXY", "no_proxy"] {
+            command.env(name, without_proxy(std::env::var(name).ok().as_deref()));
+        }
         for name in &job.unset {
             command.env_remove(name);
         }
@@ -302,6 +305,15 @@ impl Processes {
         for task in ending {
             let _ = task.await;
         }
+    }
+}
+
+/// A person's proxy must not be asked for what runs on this machine.
+fn without_proxy(existing: Option<&str>) -> String {
+    let local = "localhost,.localhost,127.0.0.1,::1";
+    match existing.map(str::trim) {
+        None | Some("") => local.to_owned(),
+        Some(hosts) => format!("{hosts},{local}"),
     }
 }
 

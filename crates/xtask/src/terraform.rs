@@ -169,12 +169,14 @@ async fn install(context: &Context) -> Result<PathBuf, Error> {
     Ok(shim)
 }
 
-/// Removes what would change how Terraform behaves, and keeps it from asking for news.
+/// Removes what would change how Terraform and the provider behave, a real account's token above all, and
+/// keeps Terraform from asking for news. Logs stay switchable.
 fn clean(job: Job) -> Job {
     let mut job = job.env("CHECKPOINT_DISABLE", "1").env("TF_IN_AUTOMATION", "1");
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("TF_") && text != "TF_IN_AUTOMATION" {
+        let terraform = text.starts_with("TF_") && text != "TF_IN_AUTOMATION" && !text.starts_with("TF_LOG");
+        if terraform || text.starts_with("RAILWAY_") || text.starts_with("SPECTRA_RAILWAY_") {
             job = job.unset(&name);
         }
     }
