@@ -1,0 +1,73 @@
+//! `image`: build, push, inspect.
+
+mod build;
+mod inspect;
+mod push;
+
+use clap::Subcommand;
+use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain};
+use spectra_types::{ExitCode, ImageRef, Secret};
+
+use crate::{failure::Failure, printer::Printer};
+
+/// Commands of `image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an OCI layout from directories, without a daemon, the same bytes every time
+    Build(build::Arguments),
+    /// Push a layout or archive to a registry
+    Push(push::Arguments),
+    /// Show what an image runs, its labels, layers and digests
+    Inspect(inspect::Arguments),
+}
+
+/// How to log in, for commands that talk to a registry.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Login {
+    /// User name for the registry; without it, docker's and podman's stored credentials are used
+    #[arg(long, env = "SPECTRA_REGISTRY_USERNAME", requires = "password_source")]
+    username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, env = "SPECTRA_PASSWORD_STDIN", group = "password_source", requires = "username",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    password_stdin: bool,
+    /// Password, from the environment alone: arguments can be seen by every process
+    #[arg(
+        long,
+        env = "SPECTRA_REGISTRY_PASSWORD",
+        group = "password_source",
+        hide = true,
+        hide_env_values = true
+    )]
+    password: Option<Secret<String>>,
+}
+
+impl Login {
+    /// A client that shows the given credentials to the image's registry alone.
+    fn client(self, image: &ImageRef) -> Result<Client, Failure> {
+        let mut keychain = Keychain::new(Environment::from_process());
+        if let Some(username) = self.username {
+            let password = match (self.password_stdin, self.password) {
+                (true, _) => {
+                    let mut text = String::new();
+                    std::io::stdin()
+                        .read_line(&mut text)
+                        .map_err(|source| Failure::io("read the password from standard input", source))?;
+                    Secret::from(text.trim_end_matches(['\r', '\n']))
+                }
+                (false, Some(password)) => password,
+                (false, None) => return Err(Failure::usage("`--username` needs `--password-stdin`")),
+            };
+            keychain = keychain.with(image.registry(), Credential::Basic { username, password });
+        }
+        Ok(Client::new(keychain, ClientOptions::default()))
+    }
+}
+
+pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Build(arguments) => build::run(arguments, printer).await,
+        Command::Push(arguments) => push::run(arguments, printer).await,
+        Command::Inspect(arguments) => inspect::run(arguments, printer).await,
+    }
+}

@@ -1,0 +1,22 @@
+//! One file a command.
+
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod image;
+
+use spectra_types::ExitCode;
+
+use crate::{
+    cli::{Cli, Command},
+    failure::Failure,
+    printer::Printer,
+};
+
+/// Runs the command that was asked for.
+pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Image(command) => image::run(command, *printer).await,
+        Command::Doctor(arguments) => doctor::run(&arguments, *printer).await,
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}

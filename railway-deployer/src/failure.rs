@@ -1,0 +1,78 @@
+//! Why a command failed, and the exit code that says so.
+
+use std::{error::Error as StdError, io};
+
+use spectra_types::{ErrorCode, ExitCode};
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The arguments make no sense together or name something that does not exist.
+    #[error("{message}")]
+    Usage { message: String },
+    /// A file operation or the like.
+    #[error("cannot {action}")]
+    Io { action: String, source: io::Error },
+    /// Images and registries.
+    #[error(transparent)]
+    Image(#[from] spectra_oci::Error),
+    /// Checks failed; they have been printed.
+    #[error("{failed} of {total} checks failed")]
+    Checks { failed: usize, total: usize },
+    /// A worker task ended unexpectedly.
+    #[error("a worker task ended early")]
+    Worker(#[from] tokio::task::JoinError),
+    /// A signal.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    pub(crate) fn io(action: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { action: action.into(), source }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into() }
+    }
+
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage { .. } | Self::Image(spectra_oci::Error::Reference(_)) => ExitCode::Usage,
+            Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
+            Self::Interrupted => ExitCode::Interrupted,
+            _ => ExitCode::Failed,
+        }
+    }
+
+    /// The stable code of the error, where its crate has one.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Image(error) => Some(error.code()),
+            _ => None,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Image(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// The texts of the error and everything below it, a text that repeats its parent's left out.
+    pub(crate) fn chain(&self) -> Vec<String> {
+        let mut texts = vec![self.to_string()];
+        let mut source = self.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            if texts.last().is_none_or(|last| !last.ends_with(&text)) {
+                texts.push(text);
+            }
+            source = error.source();
+        }
+        texts
+    }
+}

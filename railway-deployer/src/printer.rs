@@ -1,0 +1,201 @@
+//! The one way to the terminal. Everything passes the process's redactor, as a last resort: what holds a secret
+//! cannot be printed in the first place.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use spectra_types::{ExitCode, Redactor};
+
+use crate::{
+    cli::{Color, Global},
+    failure::Failure,
+};
+
+/// Version of every JSON document that commands print.
+const JSON_VERSION: u32 = 1;
+
+/// How to print.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    json: bool,
+    quiet: bool,
+    progress: bool,
+    color: bool,
+}
+
+/// How good or bad a line is; shown by its word, and by colour where that is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl Printer {
+    pub(crate) fn new(global: &Global) -> Self {
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        };
+        Self { json: global.json, quiet: global.quiet, progress: !global.no_progress && !global.quiet, color }
+    }
+
+    /// Whether data is printed as JSON.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Whether progress is shown at all.
+    pub(crate) const fn shows_progress(self) -> bool {
+        self.progress
+    }
+
+    /// Whether progress may be drawn and redrawn.
+    pub(crate) fn is_interactive(self) -> bool {
+        self.progress && io::stderr().is_terminal()
+    }
+
+    /// Prints the command's result: the text, or the value with `version` and `kind` added.
+    pub(crate) fn data(self, kind: &str, value: &impl Serialize, text: &str) -> Result<(), Failure> {
+        if !self.json {
+            to_stdout(&format!("{}\n", text.trim_end()));
+            return Ok(());
+        }
+        let invalid = |source: serde_json::Error| Failure::io("write JSON", source.into());
+        let mut document = json!({ "version": JSON_VERSION, "kind": kind });
+        let value = serde_json::to_value(value).map_err(invalid)?;
+        if let (Value::Object(document), Value::Object(fields)) = (&mut document, value) {
+            document.extend(fields);
+            // A document of its own with a version keeps it under another name.
+            document.insert("version".to_owned(), JSON_VERSION.into());
+            document.insert("kind".to_owned(), kind.into());
+        }
+        to_stdout(&format!("{}\n", serde_json::to_string_pretty(&document).map_err(invalid)?));
+        Ok(())
+    }
+
+    /// Says something that is not the result.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{text}\n"));
+        }
+    }
+
+    /// Prints a failure and returns its exit code.
+    pub(crate) fn fail(self, failure: &Failure) -> ExitCode {
+        let exit = failure.exit_code();
+        let chain = failure.chain();
+        if self.json {
+            let document = json!({
+                "version": JSON_VERSION,
+                "kind": "error",
+                "error": {
+                    "code": failure.code(),
+                    "message": chain.first(),
+                    "causes": chain.get(1..),
+                    "hint": failure.hint(),
+                    "exit_code": exit.code(),
+                },
+            });
+            to_stderr(&format!("{document}\n"));
+            return exit;
+        }
+        let code = failure.code().map(|code| format!("[{code}]")).unwrap_or_default();
+        let mut text = format!("{}: {}\n", self.paint(&format!("error{code}"), Status::Fail), chain[0]);
+        for cause in &chain[1..] {
+            text.push_str(&format!("  caused by: {cause}\n"));
+        }
+        if let Some(hint) = failure.hint() {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        to_stderr(&text);
+        exit
+    }
+
+    /// Colours a word by its status, if colour is on.
+    pub(crate) fn paint(self, text: &str, status: Status) -> String {
+        if !self.color {
+            return text.to_owned();
+        }
+        let code = match status {
+            Status::Ok => 32,
+            Status::Warn => 33,
+            Status::Fail => 31,
+        };
+        format!("\u{1b}[1;{code}m{text}\u{1b}[0m")
+    }
+
+    /// Sends the log of all crates to standard error; `SPECTRA_LOG` chooses what, by default warnings.
+    pub(crate) fn install_logging(self) {
+        let filter = tracing_subscriber::EnvFilter::try_from_env("SPECTRA_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(self.color)
+            .with_writer(|| RedactingLines { buffer: Vec::new() })
+            .finish();
+        // Fails only if a subscriber is set already, which nothing in this process does.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+}
+
+/// Holds back what is written until it is whole, so that a secret cut in two writes is still seen.
+struct RedactingLines {
+    buffer: Vec<u8>,
+}
+
+impl Write for RedactingLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for RedactingLines {
+    fn drop(&mut self) {
+        to_stderr(&String::from_utf8_lossy(&self.buffer));
+    }
+}
+
+/// Writes to standard output, redacted. A reader that has gone away is not our failure.
+pub(crate) fn to_stdout(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(Redactor::global().redact(text).as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Writes to standard error, redacted.
+pub(crate) fn to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(Redactor::global().redact(text).as_bytes());
+}
+
+/// A size for people, in the units that registries use.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut scaled = u128::from(count) * 10;
+    while scaled >= 10_240 && unit + 1 < UNITS.len() {
+        scaled /= 1024;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{}.{} {}", scaled / 10, scaled % 10, UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes() {
+        assert_eq!(super::bytes(1023), "1023 B");
+        assert_eq!(super::bytes(1536), "1.5 KiB");
+        assert_eq!(super::bytes(5 * 1024 * 1024 * 1024), "5.0 GiB");
+    }
+}

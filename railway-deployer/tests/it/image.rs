@@ -1,0 +1,172 @@
+//! `image build`, `push`, `inspect`, end to end against the sandbox's registry.
+
+use std::net::SocketAddr;
+
+use spectra_sandbox::registry::{Registry, RegistryAuth, RegistryConfig};
+
+use crate::support::{Place, content};
+
+/// The sandbox's registry alone, on a thread of its own.
+struct Running {
+    registry: Registry,
+    address: SocketAddr,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let config = RegistryConfig { auth, ..RegistryConfig::new(place.path("registry")) };
+    let (registry, address) = runtime.block_on(async {
+        let registry = Registry::open(config).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = registry.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (registry, address)
+    });
+    place.scrub(&address.to_string(), "[REGISTRY]");
+    Running { registry, address, _runtime: runtime }
+}
+
+fn build(place: &Place) -> String {
+    content(place, "in");
+    let run = place.run(&[
+        "image",
+        "build",
+        "in",
+        "--output",
+        "layout",
+        "--name",
+        "v1",
+        "--entrypoint",
+        "/bin/app",
+        "--entrypoint",
+        "--verbose",
+        "--env",
+        "MODE=a=b",
+        "--label",
+        "dev.spectra.sandbox.body=hello",
+        "--expose",
+        "8080",
+        "--user",
+        "1000:1000",
+        "--workdir",
+        "/etc",
+    ]);
+    run.done().stdout.trim().to_owned()
+}
+
+#[test]
+fn build_push_inspect() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    let target = format!("{}/team/app:v1", running.address);
+    insta::assert_snapshot!(place.run(&["image", "push", "layout", &target]).shown(), @"
+    exit 0
+    --- stdout
+    [REGISTRY]/team/app@sha256:[HEX]
+    --- stderr
+    [TIME] sha256:[HEX] uploaded
+    [TIME] sha256:[HEX] uploaded
+    [TIME] sha256:[HEX] manifest written
+    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (616 B), 0 already there
+    ");
+    insta::assert_snapshot!(place.run(&["image", "push", "layout", &target, "--no-progress"]).shown(), @"
+    exit 0
+    --- stdout
+    [REGISTRY]/team/app@sha256:[HEX]
+    --- stderr
+    pushed `[REGISTRY]/team/app:v1`: 0 blobs sent (0 B), 2 already there
+    ");
+    insta::assert_snapshot!(place.run(&["image", "inspect", &target]).shown(), @"
+    exit 0
+    --- stdout
+    image        [REGISTRY]/team/app@sha256:[HEX]
+    digest       sha256:[HEX]
+    type         application/vnd.oci.image.manifest.v1+json
+    platform     linux/amd64
+    size         616 B
+    created      1970-01-01T00:00:00Z
+    entrypoint   /bin/app --verbose
+    user         1000:1000
+    workdir      /etc
+    ports        8080/tcp
+    env          MODE=a=b
+    label        dev.spectra.sandbox.body=hello
+    layer        sha256:[HEX] 162 B
+    --- stderr
+    ");
+    let json = place.run(&["image", "inspect", &target, "--json"]).done().json();
+    assert_eq!((json["version"].as_u64(), json["kind"].as_str()), (Some(1), Some("image.inspect")));
+    assert_eq!(json["digest"], digest.as_str());
+    assert_eq!(json["labels"]["dev.spectra.sandbox.body"], "hello");
+    let local = place.run(&["image", "inspect", "layout", "--json"]).done().json();
+    assert_eq!(local["digest"], json["digest"]);
+    let pushed = place.run(&["image", "push", "layout", &target, "--tag", "stable", "--json"]).done().json();
+    assert_eq!(pushed["tags"], serde_json::json!(["v1", "stable"]));
+    assert_eq!(pushed["image"], format!("{}/team/app@{digest}", running.address).as_str());
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn builds_are_reproducible_anywhere() {
+    let (one, two) = (Place::new(), Place::new());
+    assert_eq!(build(&one), build(&two));
+}
+
+#[test]
+fn what_cannot_be_found() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let target = format!("{}/team/none:v1", running.address);
+    insta::assert_snapshot!(place.run(&["image", "inspect", &target]).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-305]: get the manifest of `[REGISTRY]/team/none:v1`: `[REGISTRY]` does not have it (404): MANIFEST_UNKNOWN: `team/none` has no manifest `v1`
+    hint: check registry, repository and tag; some registries also answer so when credentials are missing, and some want the repository created first
+    ");
+    insta::assert_snapshot!(place.run(&["image", "push", "missing", &target]).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-300]: cannot open `missing`
+      caused by: No such file or directory (os error 2)
+    ");
+    let run = place.run(&["image", "inspect", &target, "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!((run.code, error["error"]["code"].as_str()), (1, Some("SPX-305")));
+    assert!(run.stdout.is_empty());
+}
+
+#[test]
+fn credentials_are_needed_and_never_shown() {
+    let mut place = Place::new();
+    let auth = RegistryAuth::Bearer {
+        user: "bot".to_owned(),
+        password: "corr3ct-horse".into(),
+        token_lifetime: std::time::Duration::from_secs(60),
+        anonymous_pull: false,
+    };
+    let running = registry(&mut place, auth);
+    build(&place);
+    let target = format!("{}/team/app:v1", running.address);
+    insta::assert_snapshot!(place.run(&["image", "push", "layout", &target]).shown(), @"
+    exit 6
+    --- stdout
+    --- stderr
+    error[SPX-306]: push blob `sha256:[HEX]` to `[REGISTRY]/team/app`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
+    hint: log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY
+    ");
+    let login = ["image", "push", "layout", &target, "--username", "bot", "--password-stdin"];
+    let wrong = place.run_with_input(&login, "wr0ng-horse\n");
+    assert_eq!(wrong.code, 6, "{}", wrong.shown());
+    assert!(!wrong.stderr.contains("wr0ng-horse"));
+    place.run_with_input(&login, "corr3ct-horse\n").done();
+    place.set("DOCKER_USERNAME", "bot");
+    place.set("DOCKER_PASSWORD", "corr3ct-horse");
+    assert_eq!(place.run(&["image", "inspect", &target]).code, 6, "the variables are for Docker Hub");
+    place.set("DOCKER_REGISTRY", &running.address.to_string());
+    place.run(&["image", "inspect", &target]).done();
+}

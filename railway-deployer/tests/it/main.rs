@@ -1,0 +1,6 @@
+//! The real binary, from arguments to exit code, standard output and standard error.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod general;
+mod image;
+mod support;
