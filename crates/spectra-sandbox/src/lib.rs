@@ -7,3 +7,5 @@ pub mod contract;
 // The platform half declares its modules here: pull, registry, runtime, services.
 pub mod registry;
 pub mod pull;
+pub mod runtime;
+pub mod services;

@@ -1,0 +1,10 @@
+//! The edge in front of running services: the domain proxy, and what its traffic adds up to.
+
+mod headers;
+mod proxy;
+mod stats;
+
+pub use self::{
+    proxy::{Proxy, ProxyOptions},
+    stats::{HttpRow, MinuteSample, TrafficStats},
+};
