@@ -102,8 +102,21 @@ impl Sandbox {
         self.running.pid()
     }
 
-    /// Everything that was asked of the sandbox after `sequence`.
+    /// Everything that was asked of the sandbox after `sequence`, however many pages that takes.
     pub(crate) async fn journal(&self, sequence: u64) -> Result<Vec<Entry>, Error> {
+        let mut all = Vec::new();
+        let mut after = sequence;
+        loop {
+            let page = self.journal_page(after).await?;
+            match page.last() {
+                Some(last) if last.sequence > after => after = last.sequence,
+                _ => return Ok(all),
+            }
+            all.extend(page);
+        }
+    }
+
+    async fn journal_page(&self, sequence: u64) -> Result<Vec<Entry>, Error> {
         let url = format!("{}/journal?since={sequence}", self.admin);
         let value = http::get_json(&url).await?;
         let entries = value.get("entries").and_then(Value::as_array).or_else(|| value.as_array());

@@ -117,16 +117,32 @@ impl Sandbox {
         format!("{}/{path}", self.text("/admin"))
     }
 
-    /// Requests answered after `sequence`, oldest first.
+    /// Requests answered after `sequence`, oldest first, however many pages that takes.
     ///
     /// # Panics
     /// When the journal is not what the contract says.
     #[must_use]
     pub fn journal(&self, sequence: u64) -> Vec<Entry> {
-        let url = self.admin(&format!("journal?since={sequence}"));
-        let answer = http::get(&url);
+        let mut all = Vec::new();
+        let mut after = sequence;
+        loop {
+            let page = Self::entries(&self.journal_page(after));
+            match page.last() {
+                Some(last) if last.sequence > after => after = last.sequence,
+                _ => return all,
+            }
+            all.extend(page);
+        }
+    }
+
+    fn journal_page(&self, sequence: u64) -> String {
+        let answer = http::get(&self.admin(&format!("journal?since={sequence}")));
         assert_eq!(answer.status, 200, "{}", answer.body);
-        let value: Value = serde_json::from_str(&answer.body).expect("the journal is JSON");
+        answer.body
+    }
+
+    fn entries(body: &str) -> Vec<Entry> {
+        let value: Value = serde_json::from_str(body).expect("the journal is JSON");
         let entries = value.get("entries").and_then(Value::as_array).expect("the journal has entries");
         entries
             .iter()
@@ -138,15 +154,22 @@ impl Sandbox {
             .collect()
     }
 
-    /// The journal as it is, for searches.
+    /// The whole journal as it is, for searches.
     ///
     /// # Panics
     /// When it cannot be read.
     #[must_use]
     pub fn raw_journal(&self) -> String {
-        let answer = http::get(&self.admin("journal?since=0"));
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.body
+        let mut text = String::new();
+        let mut after = 0;
+        loop {
+            let body = self.journal_page(after);
+            match Self::entries(&body).last() {
+                Some(last) if last.sequence > after => after = last.sequence,
+                _ => return text,
+            }
+            text.push_str(&body);
+        }
     }
 
     /// Sequence number of the latest request.
