@@ -7,6 +7,7 @@
 
 mod archive;
 mod auth;
+mod authorize;
 mod builder;
 mod client;
 mod content;
@@ -19,6 +20,7 @@ mod model;
 mod progress;
 mod push;
 mod retry;
+mod session;
 mod source;
 mod upload;
 

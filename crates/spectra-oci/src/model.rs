@@ -2,6 +2,7 @@
 //!
 //! Maps are ordered, because the same input must give the same bytes and thus the same digest. Documents that
 //! were read are passed on as the bytes they came as; these types are for looking inside.
+#![allow(clippy::zero_sized_map_values, reason = "exposed ports are a map to empty objects")]
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -242,7 +243,6 @@ pub struct Config {
     pub user: String,
     /// Ports such as `8080/tcp`; the values are empty objects.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
-    #[expect(clippy::zero_sized_map_values, reason = "the format is a map to empty objects")]
     pub exposed_ports: BTreeMap<String, Empty>,
     /// `NAME=value`.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]

@@ -18,9 +18,9 @@ use crate::{
     BlobOutcome, Client, Descriptor, Error, LocalArtifact, LocalImage, Progress,
     auth::Scopes,
     builder::oci_manifest,
-    client::{Body, Call, Session},
     content::{Blob, Content},
     gzip,
+    session::{Body, Call, Session},
     source::LayerSource,
 };
 

@@ -13,8 +13,8 @@ use url::Url;
 
 use crate::{
     BlobOutcome, Error,
-    client::{Body, Call, Failed, Session, may_pass},
     content::Blob,
+    session::{Body, Call, Failed, Session, may_pass},
 };
 
 /// What chunks begin with when a registry refuses a whole blob: below the limit of common front ends.
