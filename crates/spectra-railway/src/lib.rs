@@ -1,1 +1,61 @@
-//! Placeholder.
+//! A typed client of Railway's public API.
+//!
+//! - One request reads everything about an environment; whoever asks within a moment shares it
+//!   ([`Client::environment_snapshot`]), so that a plan costs a few requests, however many objects it reads.
+//! - Writes are never repeated blindly. A write whose answer was lost is settled by looking the object up by its
+//!   natural key and taking it over; where that is impossible the error says [`ErrorKind::Ambiguous`].
+//! - "Not Authorized" is Railway's word for three things. An object is [`ErrorKind::NotFound`] only after a listing
+//!   of its parent said so.
+//! - What was changed is read back, and what reads differently is an error.
+//! - Requests are paced: below the edge's limit, slower as the hourly budget shrinks, not at all while the server
+//!   asks to wait.
+//!
+//! Facts about the API that this is built on are in the comments beside the code that needs them.
+
+mod cache;
+mod classify;
+mod client;
+mod config;
+mod deployment;
+mod domain;
+mod environment;
+mod error;
+mod gql;
+mod identity;
+mod instance;
+mod pace;
+mod patch;
+mod project;
+mod project_token;
+mod region;
+mod service;
+mod snapshot;
+mod time;
+mod transport;
+mod variables;
+mod wire_enum;
+
+pub use crate::client::Client;
+pub use crate::config::{
+    API_TOKEN_VARIABLE, Budget, ClientConfig, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, TOKEN_VARIABLE,
+    TokenKindHint, TokenOrigin, endpoint_from_env,
+};
+pub use crate::deployment::{
+    Deployment, DeploymentEvent, DeploymentStatus, InstanceRef, LogLine, Replica, ReplicaStatus, StatusClass,
+};
+pub use crate::domain::ServiceDomain;
+pub use crate::environment::{Environment, InitialDeploys, NewEnvironment};
+pub use crate::error::{ConfigError, Error, ErrorKind, Result};
+pub use crate::identity::{Identity, ProjectScope, TokenKind, Workspace};
+pub use crate::instance::{
+    Change, FieldDifference, Instance, InstanceUpdate, Placement, RegistryCredentials, RestartPolicy,
+    RestartPolicyType,
+};
+pub use crate::patch::{Deploys, Patch};
+pub use crate::project::{NewProject, Project, ProjectChanges};
+pub use crate::project_token::ProjectToken;
+pub use crate::region::{Region, normalise as normalise_region};
+pub use crate::service::{FanOut, NewService, Service};
+pub use crate::snapshot::EnvironmentSnapshot;
+pub use crate::time::{Clock, Polling, SystemClock};
+pub use crate::variables::{Variable, VariableChanges, VariableScope, VariableValue};

@@ -1,0 +1,385 @@
+//! The client: one call, its turn, its retries, and the caches beside it.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use serde::Serialize;
+use spectra_types::{EnvironmentId, IdError, ProjectId, SafeUrl};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::cache::SingleFlight;
+use crate::config::{Budget, ClientConfig};
+use crate::environment::Environment;
+use crate::error::{ConfigError, Error, ErrorKind, Result};
+use crate::gql::{Access, Effect, Operation};
+use crate::identity::{Credential, Identity, TokenKind, detect};
+use crate::pace::Pacer;
+use crate::project::Project;
+use crate::service::Service;
+use crate::snapshot::EnvironmentSnapshot;
+use crate::time::Polling;
+use crate::transport::{AuthHeader, Transport, read};
+
+/// How often a read is tried.
+const READ_ATTEMPTS: u32 = 6;
+/// How often a write is tried that was surely not executed.
+const WRITE_ATTEMPTS: u32 = 4;
+
+/// A client of Railway's API; cheap to clone, and clones share everything.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: ClientConfig,
+    polling: Polling,
+    back_off: Duration,
+    transport: Transport,
+    pacer: Pacer,
+    credential: OnceCell<Credential>,
+    /// Projects and environments share one cooldown, so their creation is put in a row.
+    creation: Mutex<()>,
+    snapshots: SingleFlight<EnvironmentId, EnvironmentSnapshot>,
+    environments: SingleFlight<ProjectId, Vec<Environment>>,
+    services: SingleFlight<ProjectId, Vec<Service>>,
+    projects: SingleFlight<(), Vec<Project>>,
+}
+
+/// What a write makes stale.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Touches<'a> {
+    Environment(&'a EnvironmentId),
+    Everything,
+}
+
+#[derive(Serialize)]
+struct Body<V> {
+    #[serde(rename = "operationName")]
+    operation_name: &'static str,
+    query: &'static str,
+    variables: V,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &SafeUrl::from(self.inner.config.endpoint.clone()))
+            .finish()
+    }
+}
+
+impl Client {
+    /// Makes a client. Nothing is sent yet; the token is looked at with the first call.
+    pub fn new(config: ClientConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let loopback = SafeUrl::from(config.endpoint.clone()).is_loopback();
+        let budget = config.budget.unwrap_or(if loopback { Budget::LOOPBACK } else { Budget::REMOTE });
+        let polling = config.polling.unwrap_or(if loopback { Polling::LOOPBACK } else { Polling::REMOTE });
+        let inner = Inner {
+            transport: Transport::new(&config)?,
+            pacer: Pacer::new(budget, config.clock.now()),
+            polling,
+            back_off: Duration::from_millis(if loopback { 50 } else { 500 }),
+            credential: OnceCell::new(),
+            creation: Mutex::new(()),
+            snapshots: SingleFlight::default(),
+            environments: SingleFlight::default(),
+            services: SingleFlight::default(),
+            projects: SingleFlight::default(),
+            config,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What Railway says about the token; asked once.
+    pub async fn identity(&self) -> Result<&Identity> {
+        Ok(&self.credential().await?.identity)
+    }
+
+    /// How patient the client is.
+    #[must_use]
+    pub fn polling(&self) -> Polling {
+        self.inner.polling
+    }
+
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn snapshots(&self) -> &SingleFlight<EnvironmentId, EnvironmentSnapshot> {
+        &self.inner.snapshots
+    }
+
+    pub(crate) fn environment_lists(&self) -> &SingleFlight<ProjectId, Vec<Environment>> {
+        &self.inner.environments
+    }
+
+    pub(crate) fn service_lists(&self) -> &SingleFlight<ProjectId, Vec<Service>> {
+        &self.inner.services
+    }
+
+    pub(crate) fn project_lists(&self) -> &SingleFlight<(), Vec<Project>> {
+        &self.inner.projects
+    }
+
+    pub(crate) fn creation(&self) -> &Mutex<()> {
+        &self.inner.creation
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.config.clock.now()
+    }
+
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        if !duration.is_zero() {
+            self.inner.config.clock.sleep(duration).await;
+        }
+    }
+
+    async fn credential(&self) -> Result<&Credential> {
+        self.inner.credential.get_or_try_init(|| Box::pin(detect(self))).await
+    }
+
+    /// A read.
+    pub(crate) async fn query<O: Operation>(&self, variables: O::Variables) -> Result<O::ResponseData> {
+        debug_assert_eq!(O::EFFECT, Effect::Read);
+        let credential = self.credential().await?;
+        self.permit::<O>(credential)?;
+        self.call_as::<O>(&credential.header, variables).await
+    }
+
+    /// A write; whatever comes of it, what it touches is read anew afterwards.
+    pub(crate) async fn mutate<O: Operation>(
+        &self,
+        touches: Touches<'_>,
+        variables: O::Variables,
+    ) -> Result<O::ResponseData> {
+        debug_assert_eq!(O::EFFECT, Effect::Write);
+        let credential = self.credential().await?;
+        self.permit::<O>(credential)?;
+        let result = self.call_as::<O>(&credential.header, variables).await;
+        self.forget(touches);
+        result
+    }
+
+    pub(crate) fn forget(&self, touches: Touches<'_>) {
+        match touches {
+            Touches::Environment(id) => self.inner.snapshots.invalidate(id),
+            Touches::Everything => {
+                self.inner.snapshots.invalidate_all();
+                self.inner.environments.invalidate_all();
+                self.inner.services.invalidate_all();
+                self.inner.projects.invalidate_all();
+            }
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as a question to the client")]
+    fn permit<O: Operation>(&self, credential: &Credential) -> Result<()> {
+        if O::ACCESS == Access::Any || credential.identity.kind != TokenKind::Project {
+            return Ok(());
+        }
+        let message = format!(
+            "this needs an account or workspace token, but there is only the {}",
+            credential.identity.describe()
+        );
+        Err(Error::new(ErrorKind::Forbidden, O::NAME, message)
+            .hinting("set `RAILWAY_API_TOKEN` to an account or workspace token"))
+    }
+
+    /// A call with a header of the caller's choice: in turn, and repeated where that is safe.
+    pub(crate) async fn call_as<O: Operation>(
+        &self,
+        header: &AuthHeader,
+        variables: O::Variables,
+    ) -> Result<O::ResponseData> {
+        let query = O::build_query(variables);
+        let body = Body { operation_name: O::NAME, query: query.query, variables: query.variables };
+        let body = serde_json::to_vec(&body).map_err(|error| {
+            Error::new(ErrorKind::BadInput, O::NAME, "the request cannot be written as JSON").because(error)
+        })?;
+        let attempts = match O::EFFECT {
+            Effect::Read => READ_ATTEMPTS,
+            Effect::Write => WRITE_ATTEMPTS,
+        };
+        let budget =
+            self.inner.config.budget.map_or(Budget::REMOTE.longest_wait, |budget| budget.longest_wait);
+        let start = self.now();
+        let mut attempt = 1;
+        loop {
+            let wait = self.inner.pacer.take_turn(self.now()).map_err(|wait| {
+                Error::new(ErrorKind::RateLimited, O::NAME, "the request budget is used up").after(Some(wait))
+            })?;
+            self.sleep(wait).await;
+            let error = match self.exchange::<O>(header, body.clone()).await {
+                Ok(data) => return Ok(data),
+                Err(error) => error,
+            };
+            let again = match O::EFFECT {
+                Effect::Read => matches!(error.kind(), ErrorKind::Transport | ErrorKind::RateLimited),
+                // Refused before execution, or never sent. Everything else may have happened.
+                Effect::Write => error.kind() == ErrorKind::RateLimited || error.never_sent(),
+            };
+            let pause = error.retry_after().unwrap_or_else(|| self.back_off(attempt));
+            if error.kind() == ErrorKind::RateLimited {
+                // Everybody waits, not this call alone.
+                self.inner.pacer.block(self.now(), pause);
+            }
+            let spent = self.now().saturating_sub(start) + pause;
+            if !again || attempt >= attempts || spent > budget {
+                tracing::debug!(operation = O::NAME, kind = ?error.kind(), attempt, "railway call failed");
+                return Err(error);
+            }
+            tracing::debug!(operation = O::NAME, kind = ?error.kind(), attempt, ?pause, "railway call is repeated");
+            if error.kind() != ErrorKind::RateLimited {
+                self.sleep(pause).await;
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn exchange<O: Operation>(&self, header: &AuthHeader, body: Vec<u8>) -> Result<O::ResponseData> {
+        let reply = self.inner.transport.send(O::NAME, O::EFFECT, header, body).await?;
+        let wall = self.inner.config.clock.wall();
+        self.inner.pacer.observe(&reply.headers, self.now(), wall);
+        tracing::trace!(operation = O::NAME, status = reply.status.as_u16(), "railway answered");
+        read(O::NAME, O::EFFECT, &reply, wall)
+    }
+
+    /// Doubles with every attempt; between half and the whole of it, so that many clients spread.
+    fn back_off(&self, attempt: u32) -> Duration {
+        let full = self.inner.back_off.saturating_mul(1 << attempt.min(5)).min(Duration::from_secs(15));
+        full.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// Looks until there is something, at most for `within`; the first look is immediate.
+    pub(crate) async fn look<T, F>(&self, within: Duration, mut look: impl FnMut() -> F) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<Option<T>>>,
+    {
+        let deadline = self.now() + within;
+        let mut pauses = self.inner.polling.pauses();
+        loop {
+            match look().await {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotYet | ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            let pause = pauses.next().unwrap_or(self.inner.polling.longest);
+            if self.now() + pause > deadline {
+                return Ok(None);
+            }
+            self.sleep(pause).await;
+        }
+    }
+
+    /// Waits until a new object can be read, as long as [`Polling::visible_within`]. Reads that answer "not found"
+    /// or "not yet" are repeated; other failures end the wait.
+    pub async fn wait_until_visible<T, F>(&self, object: &str, mut read: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let within = self.inner.polling.visible_within;
+        let found = self
+            .look(within, || {
+                let reading = read();
+                async move { reading.await.map(Some) }
+            })
+            .await?;
+        found.ok_or_else(|| {
+            let message = format!("{object} exists but could not be read for {} s", within.as_secs());
+            Error::new(ErrorKind::NotYet, "Read", message)
+        })
+    }
+
+    /// Repeats a call that Railway puts off ("creating projects too quickly", "cannot redeploy yet"), which happens
+    /// before anything is done, until it is let through or [`Polling::cooldown_within`] has passed.
+    pub(crate) async fn out_wait_cooldown<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let deadline = self.now() + self.inner.polling.cooldown_within;
+        let mut pauses = self.inner.polling.pauses();
+        loop {
+            let error = match call().await {
+                Err(error) if error.kind() == ErrorKind::Cooldown => error,
+                other => return other,
+            };
+            let pause = error
+                .retry_after()
+                .or_else(|| pauses.next().map(|pause| pause * 3))
+                .unwrap_or(self.inner.polling.longest);
+            if self.now() + pause > deadline {
+                return Err(error);
+            }
+            self.sleep(pause).await;
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "so that call sites read alike")]
+    pub(crate) fn id<O: Operation, T: TryFrom<String, Error = IdError>>(&self, text: String) -> Result<T> {
+        id::<O, T>(text)
+    }
+}
+
+/// An id out of a reply.
+pub(crate) fn id<O: Operation, T: TryFrom<String, Error = IdError>>(text: String) -> Result<T> {
+    T::try_from(text).map_err(|error| {
+        Error::new(ErrorKind::SchemaMismatch, O::NAME, "the reply holds an id that is none").because(error)
+    })
+}
+
+/// A boolean mutation that answered `false` without errors did something unknown.
+pub(crate) fn confirmed<O: Operation>(answer: bool) -> Result<()> {
+    if answer {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorKind::Ambiguous,
+            O::NAME,
+            "Railway did not confirm the change: it answered `false`",
+        ))
+    }
+}
+
+/// Objects of all pages.
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page that promises more without saying where is refused: treating it as the last would make objects vanish.
+    pub(crate) fn new<O: Operation>(items: Vec<T>, has_next: bool, cursor: Option<String>) -> Result<Self> {
+        if has_next && cursor.as_deref().is_none_or(str::is_empty) {
+            let message = "the list has more pages but no cursor to the next one";
+            return Err(Error::new(ErrorKind::SchemaMismatch, O::NAME, message));
+        }
+        Ok(Self { items, next: cursor.filter(|_| has_next) })
+    }
+}
+
+/// Follows cursors to the end.
+pub(crate) async fn all_pages<O: Operation, T, F>(mut page: impl FnMut(Option<String>) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<Page<T>>>,
+{
+    let (mut items, mut after) = (Vec::new(), None);
+    loop {
+        let Page { items: more, next } = page(after.clone()).await?;
+        items.extend(more);
+        match next {
+            None => return Ok(items),
+            Some(_) if next == after => {
+                let message = "the list repeats a page";
+                return Err(Error::new(ErrorKind::SchemaMismatch, O::NAME, message));
+            }
+            Some(_) => after = next,
+        }
+    }
+}
