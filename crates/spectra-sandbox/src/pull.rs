@@ -3,17 +3,22 @@
 //! Written from the distribution specification alone and without a line of the product's own registry client:
 //! the sandbox must not share the mistakes that it is there to find.
 
+mod archive;
+
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     net::IpAddr,
     sync::OnceLock,
     time::Duration,
 };
 
-use futures::{StreamExt, future::BoxFuture};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, future::BoxFuture};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header};
 use serde::Deserialize;
 use spectra_types::{Algorithm, DEFAULT_REGISTRY, Digest, ImageRef};
+use tokio::sync::mpsc;
 
 use crate::contract::{ImagePuller, PullError, PulledImage, RegistryCredentials};
 
@@ -69,6 +74,49 @@ impl RegistryPuller {
     }
 }
 
+impl RegistryPuller {
+    fn prepare(&self, image: &ImageRef, credentials: Option<RegistryCredentials>) -> Result<Pull, PullError> {
+        let unreachable = |reason: String| PullError::Unreachable { image: image.to_string(), reason };
+        let site = Site::of(image).map_err(&unreachable)?;
+        if self.reach == Reach::Loopback && !site.local {
+            return Err(unreachable(
+                "this sandbox pulls from registries on loopback only; push the image to its own registry"
+                    .to_owned(),
+            ));
+        }
+        let client = self.client(site.local).map_err(|error| unreachable(describe(&error)))?;
+        Ok(Pull { client, site, image: image.clone(), credentials, authorization: None })
+    }
+
+    /// The whole image as the tar that `docker load` reads, under the name `tag`. Nothing is kept on disk; every
+    /// blob is verified while it passes, and a wrong one breaks the stream before its end.
+    pub(crate) async fn archive(
+        &self,
+        image: &ImageRef,
+        credentials: Option<RegistryCredentials>,
+        tag: &str,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, PullError> {
+        let mut pull = self.prepare(image, credentials)?;
+        let (config, layers) = pull.contents().await?;
+        let (sender, receiver) = mpsc::channel(4);
+        let tag = tag.to_owned();
+        tokio::spawn(async move {
+            if let Err(error) = archive::write(&mut pull, &config, &layers, &tag, &sender).await {
+                // A receiver that is gone has given up already.
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        Ok(futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|piece| (piece, receiver))
+        }))
+    }
+}
+
+/// Is the registry of the image on this machine by definition?
+pub(crate) fn is_local(image: &ImageRef) -> bool {
+    Site::of(image).is_ok_and(|site| site.local)
+}
+
 impl ImagePuller for RegistryPuller {
     fn pull(
         &self,
@@ -76,19 +124,13 @@ impl ImagePuller for RegistryPuller {
         credentials: Option<RegistryCredentials>,
     ) -> BoxFuture<'_, Result<PulledImage, PullError>> {
         Box::pin(async move {
-            let unreachable = |reason: String| PullError::Unreachable { image: image.to_string(), reason };
-            let site = Site::of(&image).map_err(&unreachable)?;
-            if self.reach == Reach::Loopback && !site.local {
-                return Err(unreachable(
-                    "this sandbox pulls from registries on loopback only; push the image to its own registry"
-                        .to_owned(),
-                ));
-            }
-            let client = self.client(site.local).map_err(|error| unreachable(describe(&error)))?;
-            let pull = Pull { client, site, image: &image, credentials, authorization: None };
-            tokio::time::timeout(self.timeout, pull.run())
-                .await
-                .unwrap_or_else(|_| Err(unreachable(format!("no answer within {:?}", self.timeout))))
+            let pull = self.prepare(&image, credentials)?;
+            tokio::time::timeout(self.timeout, pull.run()).await.unwrap_or_else(|_| {
+                Err(PullError::Unreachable {
+                    image: image.to_string(),
+                    reason: format!("no answer within {:?}", self.timeout),
+                })
+            })
         })
     }
 }
@@ -140,10 +182,10 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// One pull.
-struct Pull<'a> {
+struct Pull {
     client: Client,
     site: Site,
-    image: &'a ImageRef,
+    image: ImageRef,
     credentials: Option<RegistryCredentials>,
     authorization: Option<Authorization>,
 }
@@ -192,7 +234,7 @@ struct Behaviour {
     exposed_ports: Option<HashMap<String, serde_json::Value>>,
 }
 
-impl Pull<'_> {
+impl Pull {
     async fn run(mut self) -> Result<PulledImage, PullError> {
         let wanted = self.image.digest().cloned();
         let reference =
@@ -234,6 +276,19 @@ impl Pull<'_> {
                 .collect(),
             exposed_ports,
         })
+    }
+
+    /// The descriptors of config and layers.
+    async fn contents(&mut self) -> Result<(Descriptor, Vec<Descriptor>), PullError> {
+        let wanted = self.image.digest().cloned();
+        let reference =
+            wanted.as_ref().map_or_else(|| self.image.tag_or_latest().to_owned(), ToString::to_string);
+        let (body, media_type) = self.manifest(&reference, wanted.as_ref()).await?;
+        let manifest = self.image_manifest(&body, &media_type).await?;
+        match manifest.config {
+            Some(config) => Ok((config, manifest.layers.unwrap_or_default())),
+            None => Err(self.malformed("its manifest has no config")),
+        }
     }
 
     /// Follows indexes to the manifest of the platform that the sandbox plays.

@@ -1,5 +1,7 @@
 //! The pull client against the sandbox's own registry and against servers that misbehave.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
@@ -167,7 +169,7 @@ async fn registries_that_ask_for_a_password() {
     let bearer = |anonymous_pull| RegistryAuth::Bearer {
         user: "ada".into(),
         password: password(),
-        token_lifetime: Duration::from_secs(60),
+        token_lifetime: Duration::from_mins(1),
         anonymous_pull,
     };
     for (auth, anonymous) in [(basic, false), (bearer(false), false), (bearer(true), true)] {

@@ -1,5 +1,7 @@
 //! The registry over real HTTP.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
 use reqwest::{Client, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -606,7 +608,7 @@ async fn bearer_authentication_is_by_repository_and_action() {
     config.auth = RegistryAuth::Bearer {
         user: "ada".into(),
         password: password(),
-        token_lifetime: Duration::from_secs(60),
+        token_lifetime: Duration::from_mins(1),
         anonymous_pull: true,
     };
     let bed = Bed::with(config).await;

@@ -1,5 +1,7 @@
 //! The domain proxy over real HTTP, in front of small servers that show what reached them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
 use std::{
     net::SocketAddr,
     sync::{

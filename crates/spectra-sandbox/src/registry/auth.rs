@@ -1,7 +1,7 @@
 //! Who may do what: nothing asked, Basic, or Bearer with a token endpoint of our own.
 //!
 //! The Bearer mode follows the token specification of the distribution project: a challenge names realm, service
-//! and scope; the client fetches a token with its password (GET with Basic, or the OAuth2 POST) and comes back.
+//! and scope; the client fetches a token with its password (GET with Basic, or the `OAuth2` POST) and comes back.
 
 use std::{
     collections::HashMap,
@@ -151,7 +151,7 @@ impl Gate {
         if let Some((name, action)) = target {
             // A pusher reads as well: what is asked for is what the next requests will need.
             let actions = if action == Action::Push { "pull,push" } else { action.as_str() };
-            challenge.push_str(&format!(",scope=\"repository:{name}:{actions}\""));
+            challenge = format!("{challenge},scope=\"repository:{name}:{actions}\"");
         }
         let Some(token) = authorization(headers, "bearer") else {
             return Err(refused("a token is needed", &challenge));
@@ -172,7 +172,7 @@ impl Gate {
         Err(refused("the token does not cover this", &challenge))
     }
 
-    /// The token endpoint. `form` holds the query of a GET or the form of an OAuth2 POST.
+    /// The token endpoint. `form` holds the query of a GET or the form of an `OAuth2` POST.
     pub(crate) fn issue(&self, headers: &HeaderMap, form: &[(String, String)]) -> Response {
         let RegistryAuth::Bearer { user, password, token_lifetime, anonymous_pull } = &self.auth else {
             return StatusCode::NOT_FOUND.into_response();

@@ -26,7 +26,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use spectra_types::Digest;
 
-pub(crate) use self::store::digest_of;
+pub(crate) use self::store::{Hasher, digest_of};
 pub use self::{
     auth::RegistryAuth,
     name::{NameError, RepositoryName},

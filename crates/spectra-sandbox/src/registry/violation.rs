@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::name::RepositoryName;
+
 /// How many violations are kept; the oldest go first, so that a long-lived sandbox does not grow without end.
 const KEPT: usize = 1_000;
 
@@ -40,7 +42,7 @@ pub struct Violation {
 pub(crate) struct Violations(Mutex<Vec<Violation>>);
 
 impl Violations {
-    pub(crate) fn record(&self, kind: ViolationKind, repository: impl ToString, detail: impl Into<String>) {
+    pub(crate) fn record(&self, kind: ViolationKind, repository: &RepositoryName, detail: impl Into<String>) {
         let violation = Violation { kind, repository: repository.to_string(), detail: detail.into() };
         tracing::warn!(?violation, "registry client broke a rule");
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -158,7 +158,7 @@ mod tests {
                 start_delay: Duration::from_secs(5),
                 body: Some("hello".into()),
                 exit: Some(3),
-                sleep_after: Some(Duration::from_secs(600)),
+                sleep_after: Some(Duration::from_mins(10)),
             })
         );
         let other = BTreeMap::from([("maintainer".to_owned(), "ada".to_owned())]);

@@ -46,7 +46,7 @@ impl Default for ProxyOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(300),
+            response_timeout: Duration::from_mins(5),
             wake_timeout: Duration::from_secs(30),
         }
     }

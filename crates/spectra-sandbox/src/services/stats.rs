@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(both[0].by_status, BTreeMap::from([(200, 2), (500, 1)]));
         assert_eq!(both[0].latencies.iter().sum::<Duration>(), Duration::from_millis(6));
         assert_eq!((both[1].at, &both[1].by_status), (120_000, &BTreeMap::from([(200, 1)])));
-        assert_eq!(stats.minutes(&[old.clone()], 120_000), []);
+        assert_eq!(stats.minutes(std::slice::from_ref(&old), 120_000), []);
         assert_eq!(stats.minutes(&[new], 120_000).len(), 1);
         assert_eq!(stats.rows(Some(&old), 60_001).len(), 1);
         assert_eq!(stats.rows(None, 0).len(), 4);
