@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Build, push and look into container images
     #[command(subcommand)]
     Image(commands::image::Command),
+    /// Look at what was rolled out
+    #[command(subcommand)]
+    Rollout(commands::rollout::Command),
     /// Check what Spectra needs on this machine
     Doctor(commands::doctor::Arguments),
     /// Print a completion script for a shell

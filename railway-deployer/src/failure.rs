@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, io};
 
+use spectra_railway::{ConfigError, ErrorKind};
 use spectra_types::{ErrorCode, ExitCode};
 
 /// A failed command.
@@ -16,6 +17,12 @@ pub(crate) enum Failure {
     /// Images and registries.
     #[error(transparent)]
     Image(#[from] spectra_oci::Error),
+    /// The Railway API.
+    #[error(transparent)]
+    Railway(#[from] spectra_railway::Error),
+    /// The settings of the Railway client.
+    #[error(transparent)]
+    RailwayConfig(#[from] spectra_railway::ConfigError),
     /// Checks failed; they have been printed.
     #[error("{failed} of {total} checks failed")]
     Checks { failed: usize, total: usize },
@@ -41,6 +48,12 @@ impl Failure {
         match self {
             Self::Usage { .. } | Self::Image(spectra_oci::Error::Reference(_)) => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
+            Self::Railway(error) => match error.kind() {
+                ErrorKind::Unauthenticated | ErrorKind::Forbidden => ExitCode::NotAuthorised,
+                _ => ExitCode::Failed,
+            },
+            Self::RailwayConfig(ConfigError::MissingToken) => ExitCode::NotAuthorised,
+            Self::RailwayConfig(_) => ExitCode::Usage,
             Self::Interrupted => ExitCode::Interrupted,
             _ => ExitCode::Failed,
         }
@@ -50,6 +63,7 @@ impl Failure {
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Image(error) => Some(error.code()),
+            Self::Railway(error) => Some(error.kind().code()),
             _ => None,
         }
     }
@@ -58,6 +72,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Image(error) => error.hint(),
+            Self::Railway(error) => error.hint(),
             _ => None,
         }
     }

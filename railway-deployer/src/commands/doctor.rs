@@ -13,6 +13,8 @@ use crate::{
     printer::{Printer, Status},
 };
 
+mod railway;
+
 /// How long `terraform version` and the like may take.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -50,6 +52,7 @@ pub(crate) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitC
     for host in &arguments.registry {
         checks.push(registry(host).await);
     }
+    checks.push(railway::check().await);
     let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
     printer.data("doctor", &json!({ "ok": failed == 0, "checks": checks }), &text(&checks, printer))?;
     if failed == 0 {

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod image;
+pub(crate) mod rollout;
 
 use spectra_types::ExitCode;
 
@@ -16,6 +17,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Image(command) => image::run(command, *printer).await,
+        Command::Rollout(command) => rollout::run(command, *printer).await,
         Command::Doctor(arguments) => doctor::run(&arguments, *printer).await,
         Command::Completions(arguments) => completions::run(&arguments),
     }

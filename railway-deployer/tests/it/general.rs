@@ -56,8 +56,10 @@ fn doctor_names_what_is_missing() {
     ok   credentials: `[DIR]/.docker/config.json`
     warn credential helpers: not on PATH: docker-credential-nowhere
          -> install them, or log in again without them
+    warn railway: no token in RAILWAY_API_TOKEN or RAILWAY_TOKEN
+         -> make a token in the account's or workspace's settings, or start a sandbox, which prints one
     --- stderr
-    error: 1 of 3 checks failed
+    error: 1 of 4 checks failed
     ");
     place.program("tofu", r#"printf '{"terraform_version":"1.7.2"}'"#);
     place.program("docker-credential-nowhere", "exit 1");
@@ -68,8 +70,10 @@ fn doctor_names_what_is_missing() {
          -> install Terraform 1.5 or OpenTofu 1.8, or newer
     ok   credentials: `[DIR]/.docker/config.json`
     ok   credential helpers: nowhere
+    warn railway: no token in RAILWAY_API_TOKEN or RAILWAY_TOKEN
+         -> make a token in the account's or workspace's settings, or start a sandbox, which prints one
     --- stderr
-    error: 1 of 3 checks failed
+    error: 1 of 4 checks failed
     ");
     place.program("terraform", r#"printf '{"terraform_version":"1.11.4"}'"#);
     let run = place.run(&["doctor", "--json"]).done();

@@ -3,4 +3,5 @@
 
 mod general;
 mod image;
+mod rollout;
 mod support;
