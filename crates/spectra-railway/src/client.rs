@@ -106,6 +106,13 @@ impl Client {
         self.inner.polling
     }
 
+    /// How long to wait between two looks at something that changes: stretched as the request budget shrinks, so
+    /// that watching leaves two thirds of it to others.
+    #[must_use]
+    pub fn watch_interval(&self) -> Duration {
+        self.inner.polling.watch.max(self.inner.pacer.interval() * 3)
+    }
+
     pub(crate) fn config(&self) -> &ClientConfig {
         &self.inner.config
     }

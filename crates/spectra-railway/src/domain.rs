@@ -145,6 +145,7 @@ impl Client {
             })
         })
         .await
+        .map_err(|error| error.leaving(&created.id))
     }
 
     /// Railway says "try again" also when the name would be too long.

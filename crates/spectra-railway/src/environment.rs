@@ -166,7 +166,7 @@ impl Client {
             self.environment(&new.project, &created.id).await
         })
         .await
-        .map_err(|error| error.attempting(attempt))
+        .map_err(|error| error.leaving(&created.id).attempting(attempt))
     }
 
     async fn create_environment_once(&self, new: &NewEnvironment) -> Result<Environment> {

@@ -119,6 +119,8 @@ struct Failure {
     retry_after: Option<Duration>,
     hint: Option<String>,
     never_sent: bool,
+    changed: bool,
+    left: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -152,6 +154,8 @@ impl Error {
             retry_after: None,
             hint: None,
             never_sent: false,
+            changed: false,
+            left: None,
             source: None,
         }))
     }
@@ -184,6 +188,18 @@ impl Error {
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
+    }
+
+    /// The failure came after a change that was made.
+    pub(crate) fn after_change(mut self) -> Self {
+        self.0.changed = true;
+        self
+    }
+
+    /// The failure came after this object was made.
+    pub(crate) fn leaving(mut self, id: impl fmt::Display) -> Self {
+        self.0.left = Some(id.to_string());
+        self.after_change()
     }
 
     /// Says what the whole was for; the outermost word is kept.
@@ -258,10 +274,17 @@ impl Error {
         self.kind() == ErrorKind::Ambiguous
     }
 
+    /// The id of an object that the failed call made, and that exists now: to be kept and finished, not made again.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<&str> {
+        self.0.left.as_deref()
+    }
+
     /// Whether a failed write surely changed nothing.
     #[must_use]
     pub const fn changed_nothing(&self) -> bool {
-        !matches!(self.0.kind, ErrorKind::Ambiguous | ErrorKind::Diverged | ErrorKind::SchemaMismatch)
+        !self.0.changed
+            && !matches!(self.0.kind, ErrorKind::Ambiguous | ErrorKind::Diverged | ErrorKind::SchemaMismatch)
     }
 }
 

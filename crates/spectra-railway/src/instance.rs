@@ -477,12 +477,13 @@ impl Client {
         if !clearing.is_empty() {
             let message = format!("Spectra: clear settings of {}", observed.service_name);
             self.commit_patch(&instance.project, &instance.environment, &clearing, &message, Deploys::Skip)
-                .await?;
+                .await
+                .map_err(|error| if mutate { error.after_change() } else { error })?;
         }
         let mut last = Vec::new();
         let deadline = self.now() + self.polling().settled_within;
         for pause in self.polling().pauses() {
-            let found = self.fresh_instance(instance).await?;
+            let found = self.fresh_instance(instance).await.map_err(Error::after_change)?;
             last = update.differences(&expected, &found);
             if last.is_empty() {
                 return Ok(found);

@@ -62,6 +62,11 @@ impl Pacer {
         Ok(wait)
     }
 
+    /// The time between two requests in the long run, as things stand.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.lock().per_second)
+    }
+
     /// Nothing goes out for this long.
     pub(crate) fn block(&self, now: Duration, pause: Duration) {
         let mut state = self.lock();

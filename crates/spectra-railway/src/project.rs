@@ -198,7 +198,7 @@ impl Client {
         let object = format!("project `{}` ({})", project.name, project.id);
         self.wait_until_visible(&object, || self.project(&project.id))
             .await
-            .map_err(|error| error.attempting(attempt))
+            .map_err(|error| error.leaving(&project.id).attempting(attempt))
     }
 
     async fn create_project_once(&self, new: &NewProject, workspace: &WorkspaceId) -> Result<Project> {

@@ -148,9 +148,10 @@ impl Client {
             }
             other => other?,
         };
-        let instance = self.wait_for_instance(new, &service).await?;
+        let leaving = |error: Error| error.leaving(&service.id);
+        let instance = self.wait_for_instance(new, &service).await.map_err(leaving)?;
         for environment in &others {
-            self.prune(new, &service, environment).await?;
+            self.prune(new, &service, environment).await.map_err(leaving)?;
         }
         Ok((service, instance))
     }
@@ -236,7 +237,7 @@ impl Client {
         let object = format!("the instance of service `{}`", instance.service);
         self.wait_until_visible(&object, || self.fresh_instance(instance))
             .await
-            .map_err(|error| error.attempting(attempt))
+            .map_err(|error| error.after_change().attempting(attempt))
     }
 
     /// Renames a service, in all environments.

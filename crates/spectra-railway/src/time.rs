@@ -48,6 +48,8 @@ impl Clock for SystemClock {
 pub struct Polling {
     /// The pause after the first look; the first look itself is immediate.
     pub first: Duration,
+    /// The pause between two looks at a deployment.
+    pub watch: Duration,
     /// The longest pause; pauses grow by half.
     pub longest: Duration,
     /// When a new object that still cannot be seen is given up. Tails of more than 28 s were seen.
@@ -62,6 +64,7 @@ impl Polling {
     /// For Railway itself: a look a second, since looks cost from an hourly budget.
     pub const REMOTE: Self = Self {
         first: Duration::from_secs(1),
+        watch: Duration::from_secs(3),
         longest: Duration::from_secs(1),
         visible_within: Duration::from_secs(90),
         settled_within: Duration::from_secs(15),
@@ -71,6 +74,7 @@ impl Polling {
     /// For a sandbox on this machine, whose times are short and whose requests are free.
     pub const LOOPBACK: Self = Self {
         first: Duration::from_millis(100),
+        watch: Duration::from_millis(200),
         longest: Duration::from_secs(1),
         visible_within: Duration::from_secs(90),
         settled_within: Duration::from_secs(5),

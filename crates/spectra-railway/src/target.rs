@@ -1,0 +1,302 @@
+//! One service in one environment, as the rollout machine sees it.
+
+use std::time::Duration;
+
+use spectra_rollout::{DeploymentState, Effect, Observation, Running, Snapshot, Target, TargetError};
+use spectra_types::{DeploymentId, ImageRef, PinnedImage};
+
+use crate::client::Client;
+use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
+use crate::error::{Error, ErrorKind, Result};
+use crate::instance::{Change, Instance, InstanceUpdate, RegistryCredentials};
+
+/// How many deployments are looked back over.
+const LOOK_BACK: u32 = 20;
+/// How many lines of a log are quoted as a reason.
+const REASON_LINES: u32 = 5;
+
+/// A [`Target`] on Railway.
+///
+/// The image is set by digest and then deployed by the one call that deploys what is set and says which deployment
+/// that is; Railway's own "redeploy" verbs replay the old image. Every write is scoped to the one environment.
+#[derive(Clone, Debug)]
+pub struct RailwayTarget {
+    client: Client,
+    instance: InstanceRef,
+    credentials: Option<RegistryCredentials>,
+}
+
+impl RailwayTarget {
+    /// The service in the environment.
+    #[must_use]
+    pub const fn new(client: Client, instance: InstanceRef) -> Self {
+        Self { client, instance, credentials: None }
+    }
+
+    /// Sends these credentials of the registry along with the image.
+    #[must_use]
+    pub fn with_registry_credentials(mut self, credentials: RegistryCredentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    async fn look(&self) -> Result<(Instance, Vec<Deployment>)> {
+        let instance = self.client.fresh_instance(&self.instance).await?;
+        let recent = self.client.recent_deployments(&self.instance, LOOK_BACK).await?;
+        Ok((instance, recent))
+    }
+
+    async fn set_image(&self, image: Change<String>) -> Result<()> {
+        let update = InstanceUpdate {
+            image,
+            registry_credentials: self.credentials.clone(),
+            ..InstanceUpdate::default()
+        };
+        self.client.update_instance(&self.instance, &update).await.map(drop)
+    }
+
+    /// Sets the image and starts a deployment of it, or takes over the one that setting it started.
+    async fn set_and_deploy(&self, image: &str) -> Result<DeploymentId> {
+        let known: Vec<_> = self
+            .client
+            .recent_deployments(&self.instance, LOOK_BACK)
+            .await?
+            .into_iter()
+            .map(|deployment| deployment.id)
+            .collect();
+        self.set_image(Change::Set(image.to_owned())).await?;
+        // Usually it starts none.
+        let started = self
+            .client
+            .find_new_deployment(&self.instance, &known, Some(image))
+            .await
+            .map_err(Error::after_change)?;
+        match started {
+            Some(deployment) => Ok(deployment.id),
+            None => self.client.deploy(&self.instance, Some(image)).await.map_err(Error::after_change),
+        }
+    }
+
+    /// Why a deployment failed, as far as Railway tells. Best effort: a reason that cannot be read is no failure.
+    async fn reason(&self, deployment: &Deployment) -> String {
+        let events = self.client.deployment_events(&deployment.id).await.unwrap_or_default();
+        let failed = events.iter().rev().find(|event| event.error.is_some() || event.reason.is_some());
+        let mut parts = Vec::new();
+        if let Some(event) = failed {
+            let mut text = format!("step {}", event.step);
+            if let Some((attempt, of)) = event.attempt {
+                text.push_str(&match of {
+                    Some(of) => format!(", attempt {attempt} of {of}"),
+                    None => format!(", attempt {attempt}"),
+                });
+            }
+            let words: Vec<_> = [&event.error, &event.reason, &event.detail]
+                .into_iter()
+                .flatten()
+                .map(String::as_str)
+                .collect();
+            parts.push(format!("{text}: {}", words.join(", ")));
+        }
+        let lines = self.client.deployment_log_tail(&deployment.id, REASON_LINES).await.unwrap_or_default();
+        if let Some(last) = lines.iter().rev().find(|line| !line.message.trim().is_empty()) {
+            parts.push(format!("last line of its log: `{}`", last.message.trim()));
+        }
+        if parts.is_empty() {
+            let build = self.client.build_log_tail(&deployment.id, REASON_LINES).await.unwrap_or_default();
+            parts.push(match build.iter().rev().find(|line| !line.message.trim().is_empty()) {
+                Some(line) => format!("last line of its build log: `{}`", line.message.trim()),
+                None => {
+                    "it failed without any log, as happens when the image cannot be pulled: check its name \
+                         and the registry credentials"
+                        .to_owned()
+                }
+            });
+        }
+        parts.join("; ")
+    }
+
+    async fn state_of(&self, id: &DeploymentId) -> Result<DeploymentState> {
+        let deployment = self.client.deployment(id).await?;
+        Ok(match deployment.status.class() {
+            StatusClass::Transient => DeploymentState::Pending(deployment.status.to_string()),
+            StatusClass::NeedsHuman => DeploymentState::NeedsApproval,
+            StatusClass::Good if deployment.status == DeploymentStatus::Sleeping => DeploymentState::Sleeping,
+            StatusClass::Good if deployment.stopped && !any_replica_up(&deployment) => {
+                DeploymentState::Removed
+            }
+            StatusClass::Good => DeploymentState::Active,
+            StatusClass::Bad => DeploymentState::Failed {
+                status: deployment.status.to_string(),
+                reason: self.reason(&deployment).await,
+            },
+            StatusClass::Skipped => DeploymentState::Skipped,
+            StatusClass::Gone => {
+                let recent = self.client.recent_deployments(&self.instance, LOOK_BACK).await?;
+                let newer = recent.into_iter().find(|other| {
+                    other.id != *id
+                        && other.created_at > deployment.created_at
+                        && other.status.class() != StatusClass::Skipped
+                });
+                newer.map_or(DeploymentState::Removed, |newer| DeploymentState::Superseded { by: newer.id })
+            }
+        })
+    }
+
+    async fn bring_back(
+        &self,
+        snapshot: &Snapshot,
+        failed: Option<&DeploymentId>,
+    ) -> Result<Option<DeploymentId>> {
+        // The setting first: whoever deploys from here on, deploys the old image.
+        self.set_image(Change::from_option(snapshot.setting.clone())).await?;
+        let (instance, recent) = self.look().await?;
+        let failed = failed.and_then(|id| recent.iter().find(|deployment| deployment.id == *id));
+        if let Some(failed) = failed {
+            if failed.status.is_in_flight() || failed.status == DeploymentStatus::NeedsApproval {
+                self.client.cancel_deployment(&self.instance, &failed.id).await?;
+            }
+        }
+        let failed_id = failed.map(|failed| &failed.id);
+        let Some(before) = &snapshot.running else {
+            // Nothing served, so nothing shall.
+            if let Some(failed) = failed
+                && matches!(failed.status.class(), StatusClass::Good | StatusClass::Bad)
+            {
+                self.client.remove_deployment(&self.instance, &failed.id).await?;
+            }
+            return Ok(None);
+        };
+        let serving = serving(&instance, &recent);
+        let still = serving.is_some_and(|serving| {
+            Some(&serving.id) != failed_id
+                && (serving.id == before.deployment
+                    || (before.digest.is_some() && serving.digest == before.digest))
+        });
+        let image = pinned(before);
+        if let Some(other) = recent.iter().find(|other| {
+            other.status.is_in_flight() && Some(&other.id) != failed_id && other.id != before.deployment
+        }) {
+            // An interrupted attempt to come back is under way already.
+            if let Some(image) = &image
+                && same_image(other.image.as_deref(), image)
+            {
+                return Ok(Some(other.id.clone()));
+            }
+        }
+        if still {
+            return Ok(None);
+        }
+        let Some(image) = image.or_else(|| snapshot.setting.clone()) else {
+            let message = format!(
+                "Railway does not say which image deployment `{}` was made from, so it cannot be deployed again",
+                before.deployment
+            );
+            return Err(Error::new(ErrorKind::Business, "ServiceInstanceDeploy", message));
+        };
+        let deployment = self.set_and_deploy(&image).await?;
+        // What is deployed is pinned; what was set may have been a tag, and stays somebody's choice.
+        if let Some(setting) = &snapshot.setting
+            && !same_image(Some(&image), setting)
+        {
+            self.set_image(Change::Set(setting.clone())).await?;
+        }
+        Ok(Some(deployment))
+    }
+}
+
+fn any_replica_up(deployment: &Deployment) -> bool {
+    deployment.replicas.iter().any(|replica| {
+        matches!(
+            replica.status,
+            ReplicaStatus::Created
+                | ReplicaStatus::Initializing
+                | ReplicaStatus::Running
+                | ReplicaStatus::Restarting
+        )
+    })
+}
+
+/// The newest deployment that serves. While one takes over from another both do for a time.
+fn serving<'a>(instance: &'a Instance, recent: &'a [Deployment]) -> Option<&'a Deployment> {
+    let newest = |deployments: &'a [Deployment]| {
+        deployments
+            .iter()
+            .filter(|deployment| deployment.is_serving())
+            .max_by(|a, b| a.created_at.cmp(&b.created_at))
+    };
+    match (newest(&instance.active_deployments), newest(recent)) {
+        (Some(active), Some(listed)) if listed.created_at > active.created_at => Some(listed),
+        (Some(active), _) => Some(active),
+        (None, listed) => listed,
+    }
+}
+
+/// The reference by digest of what ran.
+fn pinned(running: &Running) -> Option<String> {
+    let image = running.image.as_deref()?;
+    let digest = running.digest.as_ref()?;
+    let reference: ImageRef = image.parse().ok()?;
+    Some(reference.pin(digest.clone()).to_string())
+}
+
+fn failed(error: Error, attempt: &str) -> TargetError {
+    let effect = if error.changed_nothing() { Effect::None } else { Effect::Possible };
+    let message = match error.hint() {
+        Some(hint) => format!("{attempt}: {error}; {hint}"),
+        None => format!("{attempt}: {error}"),
+    };
+    let failed = match effect {
+        Effect::None => TargetError::unchanged(message),
+        Effect::Possible => TargetError::possibly_changed(message),
+    };
+    failed.caused_by(error)
+}
+
+impl Target for RailwayTarget {
+    async fn observe(&self) -> Result<Observation, TargetError> {
+        let (instance, recent) =
+            self.look().await.map_err(|error| failed(error, "the service could not be observed"))?;
+        let running = serving(&instance, &recent).map(|deployment| Running {
+            deployment: deployment.id.clone(),
+            image: deployment.image.clone(),
+            digest: deployment.digest.clone(),
+            all_replicas_running: deployment.status == DeploymentStatus::Sleeping
+                || (deployment.all_replicas_running()
+                    && deployment.replicas.len()
+                        >= usize::try_from(instance.total_replicas()).unwrap_or(usize::MAX)),
+        });
+        let in_flight =
+            recent.iter().find(|deployment| deployment.status.is_in_flight()).map(|found| found.id.clone());
+        Ok(Observation { running, in_flight, setting: instance.image })
+    }
+
+    async fn deploy(
+        &self,
+        candidate: &PinnedImage,
+        _baseline: &Observation,
+    ) -> Result<DeploymentId, TargetError> {
+        self.set_and_deploy(&candidate.to_string())
+            .await
+            .map_err(|error| failed(error, &format!("`{candidate}` could not be deployed")))
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
+        self.state_of(id)
+            .await
+            .map_err(|error| failed(error, &format!("deployment `{id}` could not be read")))
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &Snapshot,
+        failed_deployment: Option<&DeploymentId>,
+    ) -> Result<Option<DeploymentId>, TargetError> {
+        self.bring_back(snapshot, failed_deployment)
+            .await
+            .map_err(|error| failed(error, "the previous state could not be brought back"))
+    }
+
+    fn poll_interval(&self) -> Duration {
+        self.client.watch_interval()
+    }
+}
