@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Look at what was rolled out
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    /// Run a Railway-compatible platform on this machine
+    #[command(subcommand)]
+    Sandbox(commands::sandbox::Command),
     /// Check what Spectra needs on this machine
     Doctor(commands::doctor::Arguments),
     /// Print a completion script for a shell

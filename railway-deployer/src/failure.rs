@@ -1,6 +1,6 @@
 //! Why a command failed, and the exit code that says so.
 
-use std::{error::Error as StdError, io};
+use std::{error::Error as StdError, io, path::PathBuf};
 
 use spectra_railway::{ConfigError, ErrorKind};
 use spectra_types::{ErrorCode, ExitCode};
@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// The settings of the Railway client.
     #[error(transparent)]
     RailwayConfig(#[from] spectra_railway::ConfigError),
+    /// A running sandbox does not do what it should, or there is none.
+    #[error("{message}")]
+    SandboxState { message: String, hint: &'static str },
     /// Checks failed; they have been printed.
     #[error("{failed} of {total} checks failed")]
     Checks { failed: usize, total: usize },
@@ -37,6 +40,11 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn io(action: impl Into<String>, source: io::Error) -> Self {
         Self::Io { action: action.into(), source }
+    }
+
+    pub(crate) fn file(action: &str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let action = format!("{action} `{}`", path.into().display());
+        move |source| Self::Io { action, source }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -73,6 +81,7 @@ impl Failure {
         match self {
             Self::Image(error) => error.hint(),
             Self::Railway(error) => error.hint(),
+            Self::SandboxState { hint, .. } => Some(hint),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, RetryPolicy};
 use spectra_types::ExitCode;
 
+use super::sandbox::{Found, StateDir, find};
 use crate::{
     failure::Failure,
     printer::{Printer, Status},
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
     /// A registry to reach, such as ghcr.io
     #[arg(long, env = "SPECTRA_REGISTRY", value_name = "HOST")]
     registry: Vec<String>,
+    #[command(flatten)]
+    state: StateDir,
 }
 
 /// The result of one check.
@@ -53,6 +56,7 @@ pub(crate) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitC
         checks.push(registry(host).await);
     }
     checks.push(railway::check().await);
+    checks.push(sandbox(&arguments.state).await);
     let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
     printer.data("doctor", &json!({ "ok": failed == 0, "checks": checks }), &text(&checks, printer))?;
     if failed == 0 {
@@ -177,4 +181,17 @@ async fn registry(host: &str) -> Check {
             .advice(format!("to push, log in with `docker login {host}`"));
     }
     Check::new(name, Status::Ok, message)
+}
+
+/// Whether a sandbox runs; none is fine.
+async fn sandbox(state: &StateDir) -> Check {
+    match find(&state.state_dir).await {
+        Ok(Found::Running(info, _)) => Check::new("sandbox", Status::Ok, format!("running at {}", info.url)),
+        Ok(Found::Nothing) => Check::new("sandbox", Status::Ok, "not running"),
+        Ok(Found::Stale(info)) => {
+            Check::new("sandbox", Status::Warn, format!("process {} has ended without cleaning up", info.pid))
+                .advice("start it again with `railway-deployer sandbox start`; its state is kept")
+        }
+        Err(error) => Check::new("sandbox", Status::Warn, error.chain().join(": ")),
+    }
 }

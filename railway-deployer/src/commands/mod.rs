@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod image;
 pub(crate) mod rollout;
+pub(crate) mod sandbox;
 
 use spectra_types::ExitCode;
 
@@ -18,6 +19,7 @@ pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure
     match cli.command {
         Command::Image(command) => image::run(command, *printer).await,
         Command::Rollout(command) => rollout::run(command, *printer).await,
+        Command::Sandbox(command) => sandbox::run(command, *printer).await,
         Command::Doctor(arguments) => doctor::run(&arguments, *printer).await,
         Command::Completions(arguments) => completions::run(&arguments),
     }

@@ -58,8 +58,9 @@ fn doctor_names_what_is_missing() {
          -> install them, or log in again without them
     warn railway: no token in RAILWAY_API_TOKEN or RAILWAY_TOKEN
          -> make a token in the account's or workspace's settings, or start a sandbox, which prints one
+    ok   sandbox: not running
     --- stderr
-    error: 1 of 4 checks failed
+    error: 1 of 5 checks failed
     ");
     place.program("tofu", r#"printf '{"terraform_version":"1.7.2"}'"#);
     place.program("docker-credential-nowhere", "exit 1");
@@ -72,8 +73,9 @@ fn doctor_names_what_is_missing() {
     ok   credential helpers: nowhere
     warn railway: no token in RAILWAY_API_TOKEN or RAILWAY_TOKEN
          -> make a token in the account's or workspace's settings, or start a sandbox, which prints one
+    ok   sandbox: not running
     --- stderr
-    error: 1 of 4 checks failed
+    error: 1 of 5 checks failed
     ");
     place.program("terraform", r#"printf '{"terraform_version":"1.11.4"}'"#);
     let run = place.run(&["doctor", "--json"]).done();

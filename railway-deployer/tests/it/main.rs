@@ -4,4 +4,5 @@
 mod general;
 mod image;
 mod rollout;
+mod sandbox;
 mod support;
