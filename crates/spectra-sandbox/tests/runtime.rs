@@ -95,6 +95,22 @@ impl Bed {
     }
 }
 
+/// Nobody listens there any more. Polled: right after an end, a connect was seen to succeed once in some sixty
+/// runs on a loaded machine, and the cause is not known. Asked without the
+/// client, whose pool may hold a connection from before.
+async fn refused(instance: &dyn Instance) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !refuses(instance).await {
+        assert!(tokio::time::Instant::now() < deadline, "{} still listens", instance.addr());
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn refuses(instance: &dyn Instance) -> bool {
+    let connected = tokio::net::TcpStream::connect(instance.addr()).await;
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
 async fn until(status: &watch::Receiver<InstanceStatus>, wanted: InstanceStatus) {
     let mut status = status.clone();
     let reached = tokio::time::timeout(PATIENCE, status.wait_for(|status| *status == wanted)).await;
@@ -159,7 +175,7 @@ async fn connections_are_refused_until_the_start_delay_is_over() {
     let bed = Bed::new();
     let (instance, _logs) = bed.start(&[("start-delay", "5s")], 0, 0).await.unwrap();
     assert_eq!(*instance.status().borrow(), InstanceStatus::Starting);
-    assert!(bed.get(&*instance, "/").await.unwrap_err().is_connect());
+    assert!(refuses(&*instance).await);
     let status = instance.status();
     bed.passing(Duration::from_secs(1), until(&status, InstanceStatus::Running)).await;
     assert_eq!(bed.status(&*instance, "/").await, StatusCode::OK);
@@ -185,7 +201,7 @@ async fn a_crash_cuts_what_is_in_flight() {
     let (answer, ()) =
         tokio::join!(request, bed.passing(Duration::from_secs(1), until(&status, InstanceStatus::Exited(1))));
     assert!(answer.is_err());
-    assert!(bed.get(&*instance, "/").await.unwrap_err().is_connect());
+    refused(&*instance).await;
     let mut lines = Vec::new();
     while let Ok(line) = logs.try_recv() {
         lines.push(line);
@@ -202,7 +218,7 @@ async fn some_images_end_at_once() {
     for (label, code) in [("0", 0), ("3", 3)] {
         let (instance, _logs) = bed.start(&[("exit", label)], 0, 0).await.unwrap();
         until(&instance.status(), InstanceStatus::Exited(code)).await;
-        assert!(bed.get(&*instance, "/").await.unwrap_err().is_connect());
+        refused(&*instance).await;
     }
 }
 
@@ -225,7 +241,7 @@ async fn stopping_finishes_what_is_in_flight() {
         bed.passing(Duration::from_secs(1), async { tokio::join!(answered, instance.stop(PATIENCE)) }).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert_eq!(*instance.status().borrow(), InstanceStatus::Stopped);
-    assert!(bed.get(&*instance, "/").await.unwrap_err().is_connect());
+    refused(&*instance).await;
     instance.stop(Duration::ZERO).await;
 }
 
