@@ -26,6 +26,10 @@ mod rpc;
 mod run;
 pub mod testing;
 
+// Derived code names the crate from outside; the unit tests derive inside.
+#[cfg(test)]
+extern crate self as tfplugin;
+
 #[doc(hidden)]
 pub use crate::convert::private as __private;
 

@@ -7,7 +7,7 @@ use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
 use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn apply_resource_change(&self, call: Call, request: Request) -> Response {
+    pub(crate) async fn apply_resource_change(&self, call: Call, request: Request) -> Response {
         let (private, identity) = (request.planned_private.clone(), request.planned_identity.clone());
         let prior = request.prior_state.clone();
         let answer = |new_state, messages| Response {

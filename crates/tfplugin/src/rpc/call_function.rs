@@ -10,7 +10,7 @@ use crate::schema::function_to_proto;
 use crate::{FunctionError, Provider, codec};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn get_functions(
+    pub(crate) async fn get_functions(
         &self,
         _call: Call,
         _request: proto::get_functions::Request,
@@ -26,7 +26,7 @@ impl<P: Provider> Service<P> {
             .collect()
     }
 
-    pub(super) async fn call_function(&self, _call: Call, request: Request) -> Response {
+    pub(crate) async fn call_function(&self, _call: Call, request: Request) -> Response {
         let count = request.arguments.len();
         match self.try_call(request) {
             Ok(result) => Response { result: Some(result), error: None },

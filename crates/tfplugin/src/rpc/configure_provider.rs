@@ -9,7 +9,7 @@ use crate::proto::tfplugin6::configure_provider::{Request, Response};
 use crate::{AttributePath, Configure, Diagnostics, FromValue as _, Provider};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn configure_provider(&self, call: Call, request: Request) -> Response {
+    pub(crate) async fn configure_provider(&self, call: Call, request: Request) -> Response {
         let connection = call.connection;
         match self.try_configure(&call, request).await {
             Ok(configured) => {

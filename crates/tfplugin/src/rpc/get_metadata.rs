@@ -16,7 +16,7 @@ pub(super) const CAPABILITIES: proto::ServerCapabilities = proto::ServerCapabili
 };
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn get_metadata(&self, _call: Call, _request: Request) -> Response {
+    pub(crate) async fn get_metadata(&self, _call: Call, _request: Request) -> Response {
         let registry = &self.0.registry;
         let type_name = |name: &&'static str| (*name).to_owned();
         Response {

@@ -9,7 +9,7 @@ use crate::schema::{Kind, schema_to_proto};
 use crate::{Diagnostic, Provider};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn get_provider_schema(&self, _call: Call, _request: Request) -> Response {
+    pub(crate) async fn get_provider_schema(&self, _call: Call, _request: Request) -> Response {
         self.schema().clone()
     }
 
@@ -44,7 +44,7 @@ impl<P: Provider> Service<P> {
     }
 
     /// No resource has an identity yet.
-    pub(super) async fn get_resource_identity_schemas(
+    pub(crate) async fn get_resource_identity_schemas(
         &self,
         _call: Call,
         _request: proto::get_resource_identity_schemas::Request,

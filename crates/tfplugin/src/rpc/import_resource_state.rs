@@ -7,7 +7,7 @@ use crate::proto::tfplugin6::import_resource_state::{ImportedResource, Request, 
 use crate::{Diagnostic, Diagnostics, Provider};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn import_resource_state(&self, call: Call, request: Request) -> Response {
+    pub(crate) async fn import_resource_state(&self, call: Call, request: Request) -> Response {
         match self.try_import(&call, request).await {
             Ok(imported) => Response { imported_resources: vec![imported], ..Response::default() },
             Err(failed) => Response { diagnostics: diagnostics(failed), ..Response::default() },

@@ -19,6 +19,8 @@ mod plan_resource_change;
 mod planning;
 mod read_data_source;
 mod read_resource;
+#[cfg(test)]
+mod tests;
 mod upgrade_resource_state;
 mod validate;
 mod write_only;

@@ -8,7 +8,7 @@ use crate::resource::PlanValues;
 use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn plan_resource_change(&self, call: Call, request: Request) -> Response {
+    pub(crate) async fn plan_resource_change(&self, call: Call, request: Request) -> Response {
         let (private, identity) = (request.prior_private.clone(), request.prior_identity.clone());
         match self.try_plan(&call, request).await {
             Ok(response) => Response { planned_private: private, planned_identity: identity, ..response },

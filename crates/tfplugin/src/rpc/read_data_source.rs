@@ -9,7 +9,7 @@ use crate::proto::tfplugin6::read_data_source::{Request, Response};
 use crate::{Diagnostics, Provider};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn read_data_source(&self, call: Call, request: Request) -> Response {
+    pub(crate) async fn read_data_source(&self, call: Call, request: Request) -> Response {
         match self.try_read_data(&call, request).await {
             Ok(state) => Response { state: Some(state), ..Response::default() },
             Err(failed) => Response { diagnostics: diagnostics(failed), ..Response::default() },

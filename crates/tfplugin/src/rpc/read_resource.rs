@@ -7,7 +7,7 @@ use crate::proto::tfplugin6::read_resource::{Request, Response};
 use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn read_resource(&self, call: Call, request: Request) -> Response {
+    pub(crate) async fn read_resource(&self, call: Call, request: Request) -> Response {
         // Both are erased from state unless they come back.
         let (private, identity) = (request.private.clone(), request.current_identity.clone());
         let current = request.current_state.clone();

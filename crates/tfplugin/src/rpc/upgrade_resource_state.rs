@@ -9,7 +9,7 @@ use crate::schema::Block;
 use crate::{Diagnostic, Diagnostics, OldState, Provider, Value, codec};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn upgrade_resource_state(&self, _call: Call, request: Request) -> Response {
+    pub(crate) async fn upgrade_resource_state(&self, _call: Call, request: Request) -> Response {
         // An answer without a state and without an error would make Terraform forget the object.
         match self.try_upgrade(request) {
             Ok(state) => Response { upgraded_state: Some(state), diagnostics: Vec::new() },

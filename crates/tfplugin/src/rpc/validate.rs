@@ -13,7 +13,7 @@ use crate::schema::{Attribute, Block, Shape};
 use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
-    pub(super) async fn validate_provider_config(
+    pub(crate) async fn validate_provider_config(
         &self,
         _call: Call,
         request: validate_provider_config::Request,
@@ -40,7 +40,7 @@ impl<P: Provider> Service<P> {
         Ok(messages)
     }
 
-    pub(super) async fn validate_resource_config(
+    pub(crate) async fn validate_resource_config(
         &self,
         _call: Call,
         request: validate_resource_config::Request,
@@ -77,7 +77,7 @@ impl<P: Provider> Service<P> {
         Ok(messages)
     }
 
-    pub(super) async fn validate_data_resource_config(
+    pub(crate) async fn validate_data_resource_config(
         &self,
         _call: Call,
         request: validate_data_resource_config::Request,

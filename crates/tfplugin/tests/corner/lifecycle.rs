@@ -1,6 +1,6 @@
 //! Everything that must work.
 
-use crate::terraform::{Terraform, is_empty};
+use crate::terraform::{Debugged, Terraform, is_empty};
 
 /// One of everything, first form.
 const FIRST: &str = r#"
@@ -353,6 +353,27 @@ output "kind" { value = provider::corner::kind({ a = [1, "x"] }, "12%") }
     workspace.fails(&["plan", "-no-color"], &["is not a percentage such as `12%`"]);
     workspace.write("data \"corner_echo\" \"a\" { text = \"nothing\" }");
     workspace.fails(&["plan", "-no-color"], &["No echo", "text = \"nothing\""]);
+}
+
+pub(crate) fn one_process_serves_many_configurations(terraform: &Terraform) {
+    let provider = Debugged::start();
+    let mut workspaces = [terraform.workspace(), terraform.workspace()];
+    for (workspace, key) in workspaces.iter_mut().zip(["one", "two"]) {
+        workspace.attach(&provider);
+        workspace.write(&format!("resource \"corner_everything\" \"a\" {{\n  key = {key:?}\n{LEAST}}}\n"));
+    }
+    // At the same time, so that both are configured while the other runs.
+    std::thread::scope(|scope| {
+        for workspace in &workspaces {
+            scope.spawn(|| workspace.apply());
+        }
+    });
+    for (workspace, key) in workspaces.iter().zip(["one", "two"]) {
+        workspace.settled();
+        let objects = workspace.objects();
+        assert_eq!(std::fs::read_dir(&objects).unwrap().count(), 1);
+        assert!(objects.join(format!("id-{key}.json")).exists(), "each configuration has its own folder");
+    }
 }
 
 pub(crate) fn an_unknown_provider_configuration_plans(terraform: &Terraform) {

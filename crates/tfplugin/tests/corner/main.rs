@@ -24,13 +24,14 @@ const TESTS: &[(&str, fn(&Terraform))] = &[
     ("secrets_are_in_no_state", lifecycle::secrets_are_in_no_state),
     ("old_state_is_upgraded", lifecycle::old_state_is_upgraded),
     ("data_sources_and_functions_answer", lifecycle::data_sources_and_functions_answer),
+    ("one_process_serves_many_configurations", lifecycle::one_process_serves_many_configurations),
     ("an_unknown_provider_configuration_plans", lifecycle::an_unknown_provider_configuration_plans),
     ("bad_values_are_refused_by_name", mistakes::bad_values_are_refused_by_name),
     ("provider_bugs_are_named_and_state_stays_true", mistakes::provider_bugs_are_named),
 ];
 
 fn main() -> ExitCode {
-    if std::env::var_os("TF_PLUGIN_MAGIC_COOKIE").is_some() {
+    if std::env::var_os("TF_PLUGIN_MAGIC_COOKIE").is_some() || std::env::var_os("CORNER_PROVIDER").is_some() {
         return tfplugin::run(provider::Corner);
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();

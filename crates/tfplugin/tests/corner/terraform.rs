@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// Which program to run.
 pub(crate) struct Terraform(OsString);
@@ -34,12 +35,42 @@ impl Terraform {
             root.path().join("bin")
         );
         fs::write(root.path().join("config.tfrc"), config).unwrap();
-        Workspace { program: self.0.clone(), root }
+        Workspace { reattach: None, program: self.0.clone(), root }
+    }
+}
+
+/// The provider serving for reattachment, until dropped.
+pub(crate) struct Debugged {
+    process: Child,
+    pub(crate) reattach: String,
+}
+
+impl Debugged {
+    pub(crate) fn start() -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg("--debug")
+            .env("CORNER_PROVIDER", "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let line = lines.map(Result::unwrap).find(|line| line.contains("TF_REATTACH_PROVIDERS")).unwrap();
+        let reattach = line[line.find('{').unwrap()..=line.rfind('}').unwrap()].to_owned();
+        Self { process, reattach }
+    }
+}
+
+impl Drop for Debugged {
+    fn drop(&mut self) {
+        // Gone already is as well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 /// A working directory.
 pub(crate) struct Workspace {
+    reattach: Option<String>,
     program: OsString,
     root: tempfile::TempDir,
 }
@@ -63,6 +94,11 @@ const NEVER: [&str; 7] = [
 ];
 
 impl Workspace {
+    /// Uses a running provider from here on.
+    pub(crate) fn attach(&mut self, provider: &Debugged) {
+        self.reattach = Some(provider.reattach.clone());
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.root.path().join("work")
     }
@@ -96,6 +132,7 @@ impl Workspace {
             .env("NO_COLOR", "1")
             .env_remove("TF_LOG")
             .env_remove("TF_REATTACH_PROVIDERS")
+            .envs(self.reattach.iter().map(|reattach| ("TF_REATTACH_PROVIDERS", reattach)))
             .output()
             .unwrap();
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

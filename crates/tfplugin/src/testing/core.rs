@@ -1,0 +1,451 @@
+//! Terraform core in small.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::messages::{decode, diagnostics, encode, path};
+use super::to_value;
+use crate::check::{self, Violation};
+use crate::proto::tfplugin6 as proto;
+use crate::rpc::{Call, Service};
+use crate::schema::Schema;
+use crate::server::StopToken;
+use crate::{AttributePath, DataSource, Diagnostics, Model, Provider, Resource, Type, Value, codec};
+
+/// A provider with the state of its resources, by name.
+pub struct Core<P: Provider> {
+    service: Service<P>,
+    stop: StopToken,
+    state: BTreeMap<String, Stored>,
+}
+
+/// One object in state.
+#[derive(Clone)]
+struct Stored {
+    value: Value,
+    private: Bytes,
+    tainted: bool,
+}
+
+/// What a plan or an apply does with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Nothing.
+    Nothing,
+    /// There was none before.
+    Created,
+    /// It stays, and changes.
+    Updated,
+    /// It goes, and another takes its place.
+    Replaced,
+    /// It goes.
+    Deleted,
+}
+
+/// What came of a plan or an apply.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was or would be done.
+    pub changed: Changed,
+    /// The planned state of a plan, the new state of an apply.
+    pub value: Value,
+    /// The attributes that make it a replacement.
+    pub replaced_by: Vec<AttributePath>,
+    /// Warnings.
+    pub warnings: Diagnostics,
+}
+
+/// Why something failed.
+#[derive(Debug)]
+pub enum Failed {
+    /// The provider says so.
+    Refused(Diagnostics),
+    /// Terraform core would say so: the answer breaks its rules.
+    Rules(Vec<String>),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(messages) => {
+                for message in messages.iter() {
+                    let place =
+                        message.attribute.as_ref().map(|path| format!(" (`{path}`)")).unwrap_or_default();
+                    writeln!(f, "{}{place}: {}", message.summary, message.detail)?;
+                }
+                Ok(())
+            }
+            Self::Rules(rules) => write!(f, "Terraform would not accept the answer: {}", rules.join("; ")),
+        }
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl Failed {
+    fn rules(violations: &[Violation]) -> Result<(), Self> {
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::Rules(violations.iter().map(ToString::to_string).collect()))
+        }
+    }
+
+    /// What the provider has said; empty when core has refused.
+    #[must_use]
+    pub fn diagnostics(self) -> Diagnostics {
+        match self {
+            Self::Refused(diagnostics) => diagnostics,
+            Self::Rules(_) => Diagnostics::new(),
+        }
+    }
+}
+
+/// The messages, or the failure they are.
+fn accepted(messages: Vec<proto::Diagnostic>) -> Result<Diagnostics, Failed> {
+    let messages = diagnostics(messages);
+    if messages.has_errors() { Err(Failed::Refused(messages)) } else { Ok(messages) }
+}
+
+/// A schema with its type.
+struct Shape {
+    type_name: &'static str,
+    schema: Schema,
+    ty: Type,
+}
+
+impl Shape {
+    fn of<M: Model>(type_name: &'static str) -> Self {
+        let schema = Schema { version: M::VERSION, block: M::block() };
+        Self { type_name, ty: schema.block.implied_type(), schema }
+    }
+}
+
+/// An accepted plan.
+struct Plan {
+    value: Value,
+    private: Bytes,
+    replaced_by: Vec<AttributePath>,
+    warnings: Diagnostics,
+}
+
+impl<P: Provider> Core<P> {
+    /// Validates and configures a provider.
+    pub async fn new(provider: P, config: &P::Config) -> Result<Self, Failed> {
+        let stop = StopToken::new();
+        let service = Service::new(provider, stop.clone());
+        if !service.problems().is_empty() {
+            return Err(Failed::Rules(service.problems().to_vec()));
+        }
+        let core = Self { service, stop, state: BTreeMap::new() };
+        let config = to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))?;
+        let config = encode(&config, &P::Config::block().implied_type())?;
+        let request = proto::validate_provider_config::Request { config: config.clone() };
+        accepted(core.service.validate_provider_config(core.call(), request).await.diagnostics)?;
+        let request = proto::configure_provider::Request {
+            terraform_version: "1.11.0".to_owned(),
+            config,
+            client_capabilities: Some(capabilities()),
+        };
+        accepted(core.service.configure_provider(core.call(), request).await.diagnostics)?;
+        Ok(core)
+    }
+
+    fn call(&self) -> Call {
+        let cancel: CancellationToken = self.stop.begin().cancel().clone();
+        Call { connection: None, cancel, request_id: "test".to_owned() }
+    }
+
+    /// What `StopProvider` does: trips the token of every call in flight.
+    pub fn interrupt(&self) {
+        self.stop.stop();
+    }
+
+    /// The state of an object; `None` when there is none.
+    pub fn state<R: Resource>(&self, name: &str) -> Option<Result<R::Model, Failed>> {
+        let stored = self.state.get(name)?;
+        let model = <R::Model as crate::FromValue>::from_value(&stored.value, &AttributePath::root());
+        Some(model.map_err(|diagnostic| Failed::Refused(diagnostic.into())))
+    }
+
+    /// The state of an object as a value; null when there is none.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Value {
+        self.state.get(name).map_or(Value::Null, |stored| stored.value.clone())
+    }
+
+    /// Whether the object is tainted: its creation has failed half-way, and the next apply replaces it.
+    #[must_use]
+    pub fn is_tainted(&self, name: &str) -> bool {
+        self.state.get(name).is_some_and(|stored| stored.tainted)
+    }
+
+    /// `terraform validate`.
+    pub async fn validate<R: Resource>(&self, config: &R::Model) -> Result<Diagnostics, Failed> {
+        let shape = Shape::of::<R::Model>(R::TYPE);
+        self.check_config(&shape, &self.configured(config)?).await
+    }
+
+    /// `terraform plan`, after a refresh.
+    pub async fn plan<R: Resource>(&mut self, name: &str, config: &R::Model) -> Result<Outcome, Failed> {
+        self.refresh::<R>(name).await?;
+        let shape = Shape::of::<R::Model>(R::TYPE);
+        let config = self.configured(config)?;
+        self.check_config(&shape, &config).await?;
+        let (changed, plan) = self.plan_change(&shape, name, &config).await?;
+        Ok(Outcome { changed, value: plan.value, replaced_by: plan.replaced_by, warnings: plan.warnings })
+    }
+
+    /// `terraform apply`. The configuration at apply may say more than the one at plan: see [`apply_planned`](Self::apply_planned).
+    pub async fn apply<R: Resource>(&mut self, name: &str, config: &R::Model) -> Result<Outcome, Failed> {
+        self.apply_planned::<R>(name, config, config).await
+    }
+
+    /// Plans with a configuration that may hold unknown values, and applies with one in which they are known.
+    pub async fn apply_planned<R: Resource>(
+        &mut self,
+        name: &str,
+        planned: &R::Model,
+        config: &R::Model,
+    ) -> Result<Outcome, Failed> {
+        let first = self.plan::<R>(name, planned).await?;
+        let shape = Shape::of::<R::Model>(R::TYPE);
+        let config = self.configured(config)?;
+        if !config.is_wholly_known() {
+            return Err(Failed::Rules(vec!["the configuration at apply is wholly known".to_owned()]));
+        }
+        if first.changed == Changed::Nothing {
+            return Ok(first);
+        }
+        self.check_config(&shape, &config).await?;
+        if first.changed == Changed::Replaced {
+            self.delete(&shape, name).await?;
+        }
+        // The second plan may know more; it may not say anything else.
+        let (changed, plan) = self.plan_change(&shape, name, &config).await?;
+        Failed::rules(&check::final_plan(&shape.schema, &first.value, &plan.value))?;
+        let prior = self.value(name);
+        let request = proto::apply_resource_change::Request {
+            type_name: shape.type_name.to_owned(),
+            prior_state: encode(&prior, &shape.ty)?,
+            planned_state: encode(&plan.value, &shape.ty)?,
+            config: encode(&config, &shape.ty)?,
+            planned_private: plan.private,
+            ..Default::default()
+        };
+        let response = self.service.apply_resource_change(self.call(), request).await;
+        let value = decode(response.new_state.as_ref(), &shape.ty)?;
+        let messages = diagnostics(response.diagnostics);
+        let failed = messages.has_errors();
+        self.store(name, &prior, value.clone(), response.private, failed);
+        if failed {
+            return Err(Failed::Refused(messages));
+        }
+        if value.is_null() {
+            return Err(Failed::Rules(vec!["an apply without an error must return an object".to_owned()]));
+        }
+        Failed::rules(&check::apply_consistent(&shape.schema, &plan.value, &value))?;
+        let changed = if first.changed == Changed::Replaced { Changed::Replaced } else { changed };
+        Ok(Outcome { changed, value, replaced_by: first.replaced_by, warnings: messages })
+    }
+
+    /// What core keeps of the answer to an apply.
+    fn store(&mut self, name: &str, prior: &Value, value: Value, private: Bytes, failed: bool) {
+        if !value.is_null() {
+            let tainted = failed && prior.is_null();
+            self.state.insert(name.to_owned(), Stored { value, private, tainted });
+        } else if !failed {
+            self.state.remove(name);
+        }
+        // An error with a null state leaves what was there.
+    }
+
+    /// Reads the object back: state goes through JSON first, as it does between two runs.
+    pub async fn refresh<R: Resource>(&mut self, name: &str) -> Result<(), Failed> {
+        let Some(stored) = self.state.get(name).cloned() else { return Ok(()) };
+        let shape = Shape::of::<R::Model>(R::TYPE);
+        let json = codec::json::encode(&stored.value, &shape.ty)
+            .map_err(|error| Failed::Rules(vec![error.to_string()]))?;
+        let request = proto::upgrade_resource_state::Request {
+            type_name: R::TYPE.to_owned(),
+            version: shape.schema.version,
+            raw_state: Some(proto::RawState { json: json.into(), ..Default::default() }),
+        };
+        let upgraded = self.service.upgrade_resource_state(self.call(), request).await;
+        accepted(upgraded.diagnostics)?;
+        self.read(&shape, name, upgraded.upgraded_state, stored).await
+    }
+
+    async fn read(
+        &mut self,
+        shape: &Shape,
+        name: &str,
+        current: Option<proto::DynamicValue>,
+        stored: Stored,
+    ) -> Result<(), Failed> {
+        let request = proto::read_resource::Request {
+            type_name: shape.type_name.to_owned(),
+            current_state: current,
+            private: stored.private.clone(),
+            client_capabilities: Some(capabilities()),
+            ..Default::default()
+        };
+        let response = self.service.read_resource(self.call(), request).await;
+        accepted(response.diagnostics)?;
+        let value = decode(response.new_state.as_ref(), &shape.ty)?;
+        Failed::rules(&check::read_valid(&shape.schema, &value))?;
+        if value.is_null() {
+            self.state.remove(name);
+        } else {
+            self.state.insert(name.to_owned(), Stored { value, private: response.private, ..stored });
+        }
+        Ok(())
+    }
+
+    /// `terraform import`.
+    pub async fn import<R: Resource>(&mut self, name: &str, id: &str) -> Result<(), Failed> {
+        let shape = Shape::of::<R::Model>(R::TYPE);
+        let request = proto::import_resource_state::Request {
+            type_name: R::TYPE.to_owned(),
+            id: id.to_owned(),
+            client_capabilities: Some(capabilities()),
+            ..Default::default()
+        };
+        let response = self.service.import_resource_state(self.call(), request).await;
+        accepted(response.diagnostics)?;
+        let [imported] = <[_; 1]>::try_from(response.imported_resources).map_err(|several| {
+            Failed::Rules(vec![format!("one object is imported, not {}", several.len())])
+        })?;
+        let value = decode(imported.state.as_ref(), &shape.ty)?;
+        Failed::rules(&check::read_valid(&shape.schema, &value))?;
+        let stored = Stored { value, private: imported.private, tainted: false };
+        self.read(&shape, name, imported.state, stored).await?;
+        if self.state.contains_key(name) {
+            Ok(())
+        } else {
+            Err(Failed::Rules(vec![format!("there is no object `{id}` to import: it was read as gone")]))
+        }
+    }
+
+    /// `terraform destroy`, of one object.
+    pub async fn destroy<R: Resource>(&mut self, name: &str) -> Result<(), Failed> {
+        self.refresh::<R>(name).await?;
+        self.delete(&Shape::of::<R::Model>(R::TYPE), name).await
+    }
+
+    async fn delete(&mut self, shape: &Shape, name: &str) -> Result<(), Failed> {
+        let Some(stored) = self.state.get(name).cloned() else { return Ok(()) };
+        let plan = self.ask_plan(shape, &stored.value, &Value::Null, stored.private).await?;
+        let request = proto::apply_resource_change::Request {
+            type_name: shape.type_name.to_owned(),
+            prior_state: encode(&stored.value, &shape.ty)?,
+            planned_state: encode(&Value::Null, &shape.ty)?,
+            config: encode(&Value::Null, &shape.ty)?,
+            planned_private: plan.private,
+            ..Default::default()
+        };
+        let response = self.service.apply_resource_change(self.call(), request).await;
+        let value = decode(response.new_state.as_ref(), &shape.ty)?;
+        let messages = diagnostics(response.diagnostics);
+        let failed = messages.has_errors();
+        self.store(name, &stored.value, value, response.private, failed);
+        if failed { Err(Failed::Refused(messages)) } else { Ok(()) }
+    }
+
+    /// Reads a data source.
+    pub async fn data<D: DataSource>(&self, config: &D::Model) -> Result<Value, Failed> {
+        let ty = D::Model::block().implied_type();
+        let config = encode(&self.configured(config)?, &ty)?;
+        let request = proto::validate_data_resource_config::Request {
+            type_name: D::TYPE.to_owned(),
+            config: config.clone(),
+        };
+        accepted(self.service.validate_data_resource_config(self.call(), request).await.diagnostics)?;
+        let request =
+            proto::read_data_source::Request { type_name: D::TYPE.to_owned(), config, ..Default::default() };
+        let response = self.service.read_data_source(self.call(), request).await;
+        accepted(response.diagnostics)?;
+        decode(response.state.as_ref(), &ty)
+    }
+
+    fn configured<M: Model>(&self, config: &M) -> Result<Value, Failed> {
+        to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))
+    }
+
+    async fn check_config(&self, shape: &Shape, config: &Value) -> Result<Diagnostics, Failed> {
+        let request = proto::validate_resource_config::Request {
+            type_name: shape.type_name.to_owned(),
+            config: encode(config, &shape.ty)?,
+            client_capabilities: Some(capabilities()),
+        };
+        accepted(self.service.validate_resource_config(self.call(), request).await.diagnostics)
+    }
+
+    /// What to do, and the plan of it; for a replacement the plan of the new object.
+    async fn plan_change(
+        &self,
+        shape: &Shape,
+        name: &str,
+        config: &Value,
+    ) -> Result<(Changed, Plan), Failed> {
+        let nothing = Stored { value: Value::Null, private: Bytes::new(), tainted: false };
+        let stored = self.state.get(name).cloned().unwrap_or(nothing);
+        if stored.tainted {
+            let plan = self.ask_plan(shape, &Value::Null, config, Bytes::new()).await?;
+            return Ok((Changed::Replaced, plan));
+        }
+        let plan = self.ask_plan(shape, &stored.value, config, stored.private).await?;
+        if stored.value.is_null() {
+            return Ok((Changed::Created, plan));
+        }
+        let differs = |path: &AttributePath| stored.value.get_path(path) != plan.value.get_path(path);
+        let replaced_by: Vec<_> = plan.replaced_by.iter().filter(|path| differs(path)).cloned().collect();
+        if !replaced_by.is_empty() {
+            let fresh = self.ask_plan(shape, &Value::Null, config, plan.private).await?;
+            return Ok((Changed::Replaced, Plan { replaced_by, ..fresh }));
+        }
+        let changed = if stored.value == plan.value { Changed::Nothing } else { Changed::Updated };
+        Ok((changed, Plan { replaced_by, ..plan }))
+    }
+
+    async fn ask_plan(
+        &self,
+        shape: &Shape,
+        prior: &Value,
+        config: &Value,
+        private: Bytes,
+    ) -> Result<Plan, Failed> {
+        let proposed = check::proposed_new_state(&shape.schema, prior, config);
+        let request = proto::plan_resource_change::Request {
+            type_name: shape.type_name.to_owned(),
+            prior_state: encode(prior, &shape.ty)?,
+            proposed_new_state: encode(&proposed, &shape.ty)?,
+            config: encode(config, &shape.ty)?,
+            prior_private: private,
+            client_capabilities: Some(capabilities()),
+            ..Default::default()
+        };
+        let response = self.service.plan_resource_change(self.call(), request).await;
+        let warnings = accepted(response.diagnostics)?;
+        let value = decode(response.planned_state.as_ref(), &shape.ty)?;
+        if !config.is_null() {
+            Failed::rules(&check::plan_valid(&shape.schema, prior, config, &value))?;
+        }
+        let replaced_by = response.requires_replace.into_iter().map(path).collect();
+        Ok(Plan { value, private: response.planned_private, replaced_by, warnings })
+    }
+}
+
+fn capabilities() -> proto::ClientCapabilities {
+    proto::ClientCapabilities { write_only_attributes_allowed: true, ..Default::default() }
+}
+
+/// State may hold secrets.
+impl<P: Provider> fmt::Debug for Core<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("objects", &self.state.keys()).finish_non_exhaustive()
+    }
+}
