@@ -76,10 +76,7 @@ impl Field {
         let Self { name, ty, description, options, .. } = self;
         let deprecated = optional_text(options.deprecated.as_ref());
         if let Some((_, bounds)) = &options.block {
-            let bound = |bound: &Option<Expr>| match bound {
-                Some(value) => quote!(::core::option::Option::Some(#value)),
-                None => quote!(::core::option::Option::None),
-            };
+            let bound = |bound: &Option<Expr>| optional(bound.as_ref().map(|value| quote!(#value)));
             let (min, max) = (bound(&bounds.min), bound(&bounds.max));
             return quote_spanned! {ty.span()=>
                 ::tfplugin::__private::block::<#ty>(#name, #description, #deprecated, #min, #max)
@@ -99,11 +96,7 @@ impl Field {
             flag("force_new", options.force_new),
             flag("stable", options.stable),
         ];
-        let default = match &options.default {
-            Some((_, value)) => quote_spanned!(value.span()=>
-                ::core::option::Option::Some(::tfplugin::ToValue::to_value(&(#value)))),
-            None => quote!(::core::option::Option::None),
-        };
+        let default = optional(options.default.as_ref().map(|(_, value)| to_value(value)));
         let validators = &options.validators;
         quote_spanned! {ty.span()=>
             ::tfplugin::__private::attribute::<#ty>(
@@ -279,12 +272,22 @@ pub(crate) fn docs(attributes: &[Attribute]) -> String {
     lines.join("\n").trim().to_owned()
 }
 
+/// `Some(…)`, or `None`.
+pub(crate) fn optional(value: Option<TokenStream>) -> TokenStream {
+    value.map_or_else(
+        || quote!(::core::option::Option::None),
+        |value| quote!(::core::option::Option::Some(#value)),
+    )
+}
+
+/// An expression as a Terraform value.
+pub(crate) fn to_value(value: &Expr) -> TokenStream {
+    quote_spanned!(value.span()=> ::tfplugin::ToValue::to_value(&(#value)))
+}
+
 /// `Some("…".to_owned())`, or `None`.
 pub(crate) fn optional_text(text: Option<&LitStr>) -> TokenStream {
-    match text {
-        Some(text) => quote!(::core::option::Option::Some(::std::string::String::from(#text))),
-        None => quote!(::core::option::Option::None),
-    }
+    optional(text.map(|text| quote!(::std::string::String::from(#text))))
 }
 
 fn bad_name(name: &str) -> Option<&'static str> {

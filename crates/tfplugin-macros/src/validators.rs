@@ -6,6 +6,8 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, ExprPath, LitStr, RangeLimits, Result, Token, parenthesized};
 
+use crate::field::{optional, to_value};
+
 /// Parses the inside of `validate(…)`; each item becomes an expression of type `Validator`.
 pub(crate) fn parse(meta: &ParseNestedMeta<'_>) -> Result<Vec<TokenStream>> {
     let mut validators = Vec::new();
@@ -44,11 +46,7 @@ fn bounds(rule: &ParseNestedMeta<'_>, check: &TokenStream, describe: &TokenStrea
     if range.start.is_none() && range.end.is_none() {
         return Err(Error::new_spanned(range, "a range without ends checks nothing"));
     }
-    let end = |end: &Option<Box<Expr>>| match end {
-        Some(value) => quote_spanned!(value.span()=>
-            ::core::option::Option::Some(::tfplugin::ToValue::to_value(&(#value)))),
-        None => quote!(::core::option::Option::None),
-    };
+    let end = |end: &Option<Box<Expr>>| optional(end.as_deref().map(to_value));
     let (low, high) = (end(&range.start), end(&range.end));
     Ok(quote!(::tfplugin::schema::Validator {
         description: ::tfplugin::__private::#describe(#low, #high),

@@ -4,7 +4,7 @@
 //! `terraform-provider-files`; the crate's README shows how.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tfplugin::{
@@ -55,11 +55,7 @@ struct File {
 }
 
 impl FileResource {
-    async fn write(
-        folder: &PathBuf,
-        file: File,
-        state: &StateSlot<File>,
-    ) -> Result<Diagnostics, Diagnostics> {
+    async fn write(folder: &Path, file: File, state: &StateSlot<File>) -> Result<Diagnostics, Diagnostics> {
         let content = file.content.as_str().unwrap_or_default();
         tokio::fs::write(folder.join(&file.name), content)
             .await

@@ -353,7 +353,7 @@ async fn an_update_that_fails_leaves_the_old_state() {
 #[tokio::test]
 async fn bad_values_and_refused_deletions_are_errors() {
     let (mut core, _) = core().await;
-    let refused = core.validate::<R>(&Service { replicas: 10.into(), ..service("a") }).await.unwrap_err();
+    let refused = core.validate::<R>(&Service { replicas: 10.into(), ..service("a") }).unwrap_err();
     assert_eq!(
         messages(refused),
         ["Invalid value for `replicas` at Some(AttributePath([Attribute(\"replicas\")]))"]

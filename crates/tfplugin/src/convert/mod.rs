@@ -53,12 +53,14 @@ pub trait AttributeShape {
     fn shape() -> Shape;
 
     /// What the type itself demands of a value, beyond its shape.
+    #[must_use]
     fn validators() -> Vec<Validator> {
         Vec::new()
     }
 
     /// What the linter asks of nested models.
     #[doc(hidden)]
+    #[must_use]
     fn fields() -> Vec<private::Field> {
         Vec::new()
     }
@@ -90,6 +92,7 @@ pub trait Model: FromValue + ToValue + Clone + Send + Sync + 'static {
 
     /// What the linter asks of each field.
     #[doc(hidden)]
+    #[must_use]
     fn fields() -> Vec<private::Field> {
         Vec::new()
     }

@@ -238,6 +238,7 @@ fn each_known(value: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Re
 }
 
 /// `range(a..=b)`: numbers, or each number of a collection.
+#[expect(clippy::needless_pass_by_value, reason = "derived code makes the bounds in the call")]
 pub fn range(value: &Value, low: Option<Value>, high: Option<Value>) -> Result<(), String> {
     each_known(value, |value| {
         let Value::Number(number) = value else { return Ok(()) };

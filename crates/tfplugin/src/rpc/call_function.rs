@@ -2,22 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::Service;
 use super::messages::encode;
-use super::{Call, Service};
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::call_function::{Request, Response};
 use crate::schema::function_to_proto;
 use crate::{FunctionError, Provider, codec};
 
 impl<P: Provider> Service<P> {
-    pub(crate) async fn get_functions(
-        &self,
-        _call: Call,
-        _request: proto::get_functions::Request,
-    ) -> proto::get_functions::Response {
-        proto::get_functions::Response { functions: self.functions(), diagnostics: Vec::new() }
-    }
-
     pub(super) fn functions(&self) -> BTreeMap<String, proto::Function> {
         let functions = &self.0.registry.functions;
         functions
@@ -26,20 +18,20 @@ impl<P: Provider> Service<P> {
             .collect()
     }
 
-    pub(crate) async fn call_function(&self, _call: Call, request: Request) -> Response {
+    pub(super) fn call_function(&self, request: &Request) -> Response {
         let count = request.arguments.len();
         match self.try_call(request) {
             Ok(result) => Response { result: Some(result), error: None },
             Err(error) => {
                 // An index that is out of range is an error of its own in Terraform.
-                let argument = error.argument.map(i64::from).filter(|index| *index < count as i64);
+                let argument = error.argument.filter(|index| (*index as usize) < count).map(i64::from);
                 let error = proto::FunctionError { text: error.text, function_argument: argument };
                 Response { result: None, error: Some(error) }
             }
         }
     }
 
-    fn try_call(&self, request: Request) -> Result<proto::DynamicValue, FunctionError> {
+    fn try_call(&self, request: &Request) -> Result<proto::DynamicValue, FunctionError> {
         let Some(function) = self.0.registry.functions.get(request.name.as_str()) else {
             return Err(FunctionError::new(format!(
                 "provider `{}` has no function `{}`; check the provider version in use",

@@ -1,10 +1,10 @@
 //! `GetMetadata`: the names of everything.
 
-use super::{Call, Service};
+use super::Service;
 use crate::Provider;
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::get_metadata::{
-    DataSourceMetadata, FunctionMetadata, Request, ResourceMetadata, Response,
+    DataSourceMetadata, FunctionMetadata, ResourceMetadata, Response,
 };
 
 /// The same in every answer that carries them.
@@ -16,7 +16,7 @@ pub(super) const CAPABILITIES: proto::ServerCapabilities = proto::ServerCapabili
 };
 
 impl<P: Provider> Service<P> {
-    pub(crate) async fn get_metadata(&self, _call: Call, _request: Request) -> Response {
+    pub(super) fn metadata(&self) -> Response {
         let registry = &self.0.registry;
         let type_name = |name: &&'static str| (*name).to_owned();
         Response {

@@ -1,18 +1,13 @@
-//! `GetProviderSchema` and `GetResourceIdentitySchemas`.
+//! `GetProviderSchema`.
 
+use super::Service;
 use super::get_metadata::CAPABILITIES;
 use super::messages::diagnostics;
-use super::{Call, Service};
-use crate::proto::tfplugin6 as proto;
-use crate::proto::tfplugin6::get_provider_schema::{Request, Response};
+use crate::proto::tfplugin6::get_provider_schema::Response;
 use crate::schema::{Kind, schema_to_proto};
 use crate::{Diagnostic, Provider};
 
 impl<P: Provider> Service<P> {
-    pub(crate) async fn get_provider_schema(&self, _call: Call, _request: Request) -> Response {
-        self.schema().clone()
-    }
-
     /// The schema of everything, converted once.
     pub(super) fn schema(&self) -> &Response {
         self.0.schema.get_or_init(|| {
@@ -41,14 +36,5 @@ impl<P: Provider> Service<P> {
                 ..Response::default()
             }
         })
-    }
-
-    /// No resource has an identity yet.
-    pub(crate) async fn get_resource_identity_schemas(
-        &self,
-        _call: Call,
-        _request: proto::get_resource_identity_schemas::Request,
-    ) -> proto::get_resource_identity_schemas::Response {
-        proto::get_resource_identity_schemas::Response::default()
     }
 }

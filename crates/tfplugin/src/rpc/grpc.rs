@@ -45,6 +45,7 @@ macro_rules! messages {
 
         impl Answer for proto::$rpc::Response {
             fn failed(diagnostic: Diagnostic) -> Self {
+                #[allow(clippy::needless_update, reason = "some answers have other fields")]
                 Self { diagnostics: diagnostics(diagnostic.into()), ..Self::default() }
             }
 
@@ -176,12 +177,10 @@ impl<P: Provider> Service<P> {
     }
 }
 
-/// Every call that is implemented, by the method of the service that answers it. Written in the form that
+/// Every call that is implemented, with what answers it. Written in the form that
 /// `async_trait` gives to methods, which is expanded before this macro is.
-///
-/// The handlers are inherent methods of the same names; they take one argument more.
 macro_rules! calls {
-    ($($method:ident = $rpc:literal;)*) => {$(
+    ($($method:ident = $rpc:literal, |$service:ident, $call:ident, $request:ident| $answer:expr;)*) => {$(
         fn $method<'life0, 'async_trait>(
             &'life0 self,
             request: Request<proto::$method::Request>,
@@ -190,9 +189,7 @@ macro_rules! calls {
             'life0: 'async_trait,
             Self: 'async_trait,
         {
-            self.run($rpc, request, |service, call, request| async move {
-                Service::$method(&service, call, request).await
-            })
+            self.run($rpc, request, |$service, $call, $request| async move { $answer })
             .boxed()
         }
     )*};
@@ -203,21 +200,22 @@ macro_rules! calls {
 #[tonic::async_trait]
 impl<P: Provider> proto::provider_server::Provider for Service<P> {
     calls! {
-        get_metadata = "GetMetadata";
-        get_provider_schema = "GetProviderSchema";
-        get_resource_identity_schemas = "GetResourceIdentitySchemas";
-        get_functions = "GetFunctions";
-        validate_provider_config = "ValidateProviderConfig";
-        validate_resource_config = "ValidateResourceConfig";
-        validate_data_resource_config = "ValidateDataResourceConfig";
-        configure_provider = "ConfigureProvider";
-        upgrade_resource_state = "UpgradeResourceState";
-        read_resource = "ReadResource";
-        plan_resource_change = "PlanResourceChange";
-        apply_resource_change = "ApplyResourceChange";
-        import_resource_state = "ImportResourceState";
-        read_data_source = "ReadDataSource";
-        call_function = "CallFunction";
+        get_metadata = "GetMetadata", |service, _call, _request| service.metadata();
+        get_provider_schema = "GetProviderSchema", |service, _call, _request| service.schema().clone();
+        // No resource has an identity yet.
+        get_resource_identity_schemas = "GetResourceIdentitySchemas", |_service, _call, _request| proto::get_resource_identity_schemas::Response::default();
+        get_functions = "GetFunctions", |service, _call, _request| proto::get_functions::Response { functions: service.functions(), diagnostics: Vec::new() };
+        validate_provider_config = "ValidateProviderConfig", |service, _call, request| Self::validate_provider_config(&service, &request);
+        validate_resource_config = "ValidateResourceConfig", |service, _call, request| Self::validate_resource_config(&service, &request);
+        validate_data_resource_config = "ValidateDataResourceConfig", |service, _call, request| Self::validate_data_resource_config(&service, &request);
+        configure_provider = "ConfigureProvider", |service, call, request| Self::configure_provider(&service, call, request).await;
+        upgrade_resource_state = "UpgradeResourceState", |service, _call, request| Self::upgrade_resource_state(&service, request);
+        read_resource = "ReadResource", |service, call, request| Self::read_resource(&service, call, request).await;
+        plan_resource_change = "PlanResourceChange", |service, call, request| Self::plan_resource_change(&service, call, request).await;
+        apply_resource_change = "ApplyResourceChange", |service, call, request| Self::apply_resource_change(&service, call, request).await;
+        import_resource_state = "ImportResourceState", |service, call, request| Self::import_resource_state(&service, call, request).await;
+        read_data_source = "ReadDataSource", |service, call, request| Self::read_data_source(&service, call, request).await;
+        call_function = "CallFunction", |service, _call, request| Self::call_function(&service, &request);
     }
 
     /// Trips the tokens of the calls in flight and returns at once: the process keeps serving.

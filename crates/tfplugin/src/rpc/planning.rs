@@ -173,7 +173,7 @@ fn in_nested(
             }
         }
         (Nesting::Single | Nesting::Group, Value::Object(_), Value::Object(_)) => {
-            inside(prior, planned, path, paths)
+            inside(prior, planned, path, paths);
         }
         // Elements of sets have no address; an object that appears or goes has none on one side.
         _ => {

@@ -155,6 +155,7 @@ fn thing(name: &str, secret: Option<&str>, id: Option<Value>) -> Value {
     ])
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]
 fn wire(value: &Value) -> Option<proto::DynamicValue> {
     let msgpack = codec::msgpack::encode(value, &thing_type()).unwrap();
     Some(proto::DynamicValue { msgpack: msgpack.into(), json: Bytes::new() })
@@ -165,6 +166,7 @@ fn value(wire: Option<&proto::DynamicValue>) -> Value {
     codec::decode_dynamic_value(&wire.msgpack, &wire.json, &thing_type()).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the messages have it")]
 fn identity() -> Option<proto::ResourceIdentityData> {
     Some(proto::ResourceIdentityData {
         identity_data: Some(proto::DynamicValue { msgpack: Bytes::from_static(b"\x80"), json: Bytes::new() }),

@@ -2,14 +2,14 @@
 
 use super::messages::{diagnostics, encode};
 use super::read_resource::valid;
-use super::{Call, Service, write_only};
+use super::{Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::upgrade_resource_state::{Request, Response};
 use crate::schema::Block;
 use crate::{Diagnostic, Diagnostics, OldState, Provider, Value, codec};
 
 impl<P: Provider> Service<P> {
-    pub(crate) async fn upgrade_resource_state(&self, _call: Call, request: Request) -> Response {
+    pub(crate) fn upgrade_resource_state(&self, request: Request) -> Response {
         // An answer without a state and without an error would make Terraform forget the object.
         match self.try_upgrade(request) {
             Ok(state) => Response { upgraded_state: Some(state), diagnostics: Vec::new() },

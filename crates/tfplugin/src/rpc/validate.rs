@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Service;
 use super::messages::{decode, diagnostics};
-use super::{Call, Service};
 use crate::convert::NOT_KNOWN;
 use crate::proto::tfplugin6::{
     validate_data_resource_config, validate_provider_config, validate_resource_config,
@@ -13,12 +13,11 @@ use crate::schema::{Attribute, Block, Shape};
 use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
-    pub(crate) async fn validate_provider_config(
+    pub(crate) fn validate_provider_config(
         &self,
-        _call: Call,
-        request: validate_provider_config::Request,
+        request: &validate_provider_config::Request,
     ) -> validate_provider_config::Response {
-        let messages = self.try_validate_provider(&request).unwrap_or_else(Into::into);
+        let messages = self.try_validate_provider(request).unwrap_or_else(Into::into);
         validate_provider_config::Response { diagnostics: diagnostics(messages) }
     }
 
@@ -40,12 +39,11 @@ impl<P: Provider> Service<P> {
         Ok(messages)
     }
 
-    pub(crate) async fn validate_resource_config(
+    pub(crate) fn validate_resource_config(
         &self,
-        _call: Call,
-        request: validate_resource_config::Request,
+        request: &validate_resource_config::Request,
     ) -> validate_resource_config::Response {
-        let messages = self.try_validate_resource(&request).unwrap_or_else(Into::into);
+        let messages = self.try_validate_resource(request).unwrap_or_else(Into::into);
         validate_resource_config::Response { diagnostics: diagnostics(messages) }
     }
 
@@ -77,12 +75,11 @@ impl<P: Provider> Service<P> {
         Ok(messages)
     }
 
-    pub(crate) async fn validate_data_resource_config(
+    pub(crate) fn validate_data_resource_config(
         &self,
-        _call: Call,
-        request: validate_data_resource_config::Request,
+        request: &validate_data_resource_config::Request,
     ) -> validate_data_resource_config::Response {
-        let messages = self.try_validate_data(&request).unwrap_or_else(Into::into);
+        let messages = self.try_validate_data(request).unwrap_or_else(Into::into);
         validate_data_resource_config::Response { diagnostics: diagnostics(messages) }
     }
 

@@ -30,6 +30,7 @@ impl Kind {
 
 /// What surrounds the attributes being checked.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one place")]
 struct Surroundings {
     kind: Kind,
     in_set: bool,

@@ -144,7 +144,7 @@ impl<P: Provider> Core<P> {
         let config = to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))?;
         let config = encode(&config, &P::Config::block().implied_type())?;
         let request = proto::validate_provider_config::Request { config: config.clone() };
-        accepted(core.service.validate_provider_config(core.call(), request).await.diagnostics)?;
+        accepted(core.service.validate_provider_config(&request).diagnostics)?;
         let request = proto::configure_provider::Request {
             terraform_version: "1.11.0".to_owned(),
             config,
@@ -165,6 +165,7 @@ impl<P: Provider> Core<P> {
     }
 
     /// The state of an object; `None` when there is none.
+    #[must_use]
     pub fn state<R: Resource>(&self, name: &str) -> Option<Result<R::Model, Failed>> {
         let stored = self.state.get(name)?;
         let model = <R::Model as crate::FromValue>::from_value(&stored.value, &AttributePath::root());
@@ -184,17 +185,17 @@ impl<P: Provider> Core<P> {
     }
 
     /// `terraform validate`.
-    pub async fn validate<R: Resource>(&self, config: &R::Model) -> Result<Diagnostics, Failed> {
+    pub fn validate<R: Resource>(&self, config: &R::Model) -> Result<Diagnostics, Failed> {
         let shape = Shape::of::<R::Model>(R::TYPE);
-        self.check_config(&shape, &self.configured(config)?).await
+        self.check_config(&shape, &configured(config)?)
     }
 
     /// `terraform plan`, after a refresh.
     pub async fn plan<R: Resource>(&mut self, name: &str, config: &R::Model) -> Result<Outcome, Failed> {
         self.refresh::<R>(name).await?;
         let shape = Shape::of::<R::Model>(R::TYPE);
-        let config = self.configured(config)?;
-        self.check_config(&shape, &config).await?;
+        let config = configured(config)?;
+        self.check_config(&shape, &config)?;
         let (changed, plan) = self.plan_change(&shape, name, &config).await?;
         Ok(Outcome { changed, value: plan.value, replaced_by: plan.replaced_by, warnings: plan.warnings })
     }
@@ -213,14 +214,14 @@ impl<P: Provider> Core<P> {
     ) -> Result<Outcome, Failed> {
         let first = self.plan::<R>(name, planned).await?;
         let shape = Shape::of::<R::Model>(R::TYPE);
-        let config = self.configured(config)?;
+        let config = configured(config)?;
         if !config.is_wholly_known() {
             return Err(Failed::Rules(vec!["the configuration at apply is wholly known".to_owned()]));
         }
         if first.changed == Changed::Nothing {
             return Ok(first);
         }
-        self.check_config(&shape, &config).await?;
+        self.check_config(&shape, &config)?;
         if first.changed == Changed::Replaced {
             self.delete(&shape, name).await?;
         }
@@ -274,7 +275,7 @@ impl<P: Provider> Core<P> {
             version: shape.schema.version,
             raw_state: Some(proto::RawState { json: json.into(), ..Default::default() }),
         };
-        let upgraded = self.service.upgrade_resource_state(self.call(), request).await;
+        let upgraded = self.service.upgrade_resource_state(request);
         accepted(upgraded.diagnostics)?;
         self.read(&shape, name, upgraded.upgraded_state, stored).await
     }
@@ -358,12 +359,12 @@ impl<P: Provider> Core<P> {
     /// Reads a data source.
     pub async fn data<D: DataSource>(&self, config: &D::Model) -> Result<Value, Failed> {
         let ty = D::Model::block().implied_type();
-        let config = encode(&self.configured(config)?, &ty)?;
+        let config = encode(&configured(config)?, &ty)?;
         let request = proto::validate_data_resource_config::Request {
             type_name: D::TYPE.to_owned(),
             config: config.clone(),
         };
-        accepted(self.service.validate_data_resource_config(self.call(), request).await.diagnostics)?;
+        accepted(self.service.validate_data_resource_config(&request).diagnostics)?;
         let request =
             proto::read_data_source::Request { type_name: D::TYPE.to_owned(), config, ..Default::default() };
         let response = self.service.read_data_source(self.call(), request).await;
@@ -371,17 +372,13 @@ impl<P: Provider> Core<P> {
         decode(response.state.as_ref(), &ty)
     }
 
-    fn configured<M: Model>(&self, config: &M) -> Result<Value, Failed> {
-        to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))
-    }
-
-    async fn check_config(&self, shape: &Shape, config: &Value) -> Result<Diagnostics, Failed> {
+    fn check_config(&self, shape: &Shape, config: &Value) -> Result<Diagnostics, Failed> {
         let request = proto::validate_resource_config::Request {
             type_name: shape.type_name.to_owned(),
             config: encode(config, &shape.ty)?,
             client_capabilities: Some(capabilities()),
         };
-        accepted(self.service.validate_resource_config(self.call(), request).await.diagnostics)
+        accepted(self.service.validate_resource_config(&request).diagnostics)
     }
 
     /// What to do, and the plan of it; for a replacement the plan of the new object.
@@ -437,6 +434,10 @@ impl<P: Provider> Core<P> {
         let replaced_by = response.requires_replace.into_iter().map(path).collect();
         Ok(Plan { value, private: response.planned_private, replaced_by, warnings })
     }
+}
+
+fn configured<M: Model>(config: &M) -> Result<Value, Failed> {
+    to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))
 }
 
 fn capabilities() -> proto::ClientCapabilities {

@@ -4,8 +4,15 @@
 //! the plugin there. `TERRAFORM` names another program than the `terraform` on `PATH`; without either the tests are
 //! skipped, unless `SPECTRA_REQUIRE_TERRAFORM` is set.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test program")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unnecessary_debug_formatting,
+    reason = "a test program, which writes paths as HCL strings"
+)]
 
+mod everything;
 mod lifecycle;
 mod mistakes;
 mod provider;
@@ -16,7 +23,9 @@ use std::process::ExitCode;
 
 use self::terraform::Terraform;
 
-const TESTS: &[(&str, fn(&Terraform))] = &[
+type Test = (&'static str, fn(&Terraform));
+
+const TESTS: &[Test] = &[
     ("everything_lives_and_dies", lifecycle::everything_lives_and_dies),
     ("the_least_is_enough", lifecycle::the_least_is_enough),
     ("unknown_values_pass_through_every_kind_of_attribute", lifecycle::unknown_values_pass_through),
@@ -36,7 +45,9 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        for (name, _) in TESTS {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
     let Some(terraform) = Terraform::find() else {
