@@ -43,6 +43,7 @@ pub(crate) enum Color {
 }
 
 /// The commands.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build, push and look into container images
@@ -58,11 +59,4 @@ pub(crate) enum Command {
     Doctor(commands::doctor::Arguments),
     /// Print a completion script for a shell
     Completions(commands::completions::Arguments),
-}
-
-impl Command {
-    /// Whether the command ends in its own way when the process is asked to.
-    pub(crate) const fn handles_signals(&self) -> bool {
-        false
-    }
 }

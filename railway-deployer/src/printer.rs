@@ -16,6 +16,7 @@ use crate::{
 const JSON_VERSION: u32 = 1;
 
 /// How to print.
+#[expect(clippy::struct_excessive_bools, reason = "four independent flags of the command line")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     json: bool,
@@ -109,10 +110,10 @@ impl Printer {
         let code = failure.code().map(|code| format!("[{code}]")).unwrap_or_default();
         let mut text = format!("{}: {}\n", self.paint(&format!("error{code}"), Status::Fail), chain[0]);
         for cause in &chain[1..] {
-            text.push_str(&format!("  caused by: {cause}\n"));
+            text.extend(["  caused by: ", cause, "\n"]);
         }
         if let Some(hint) = failure.hint() {
-            text.push_str(&format!("hint: {hint}\n"));
+            text.extend(["hint: ", hint, "\n"]);
         }
         to_stderr(&text);
         exit

@@ -13,6 +13,7 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "has the form of every command")]
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::command(), "railway-deployer", &mut script);

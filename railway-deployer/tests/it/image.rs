@@ -146,7 +146,7 @@ fn credentials_are_needed_and_never_shown() {
     let auth = RegistryAuth::Bearer {
         user: "bot".to_owned(),
         password: "corr3ct-horse".into(),
-        token_lifetime: std::time::Duration::from_secs(60),
+        token_lifetime: std::time::Duration::from_mins(1),
         anonymous_pull: false,
     };
     let running = registry(&mut place, auth);

@@ -2,6 +2,7 @@
 
 mod admin;
 mod faults;
+mod process;
 mod status;
 mod stop;
 

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use reqwest::Method;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use spectra_types::{ExitCode, HumanDuration};
 
-use super::{Found, StateDir, admin::call, find};
+use super::{Found, StateDir, admin::call, find, process::is_alive};
 use crate::{failure::Failure, printer::Printer};
 
 const POLL: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ pub(super) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitC
 async fn is_gone(pid: Option<Pid>, within: Duration) -> bool {
     let deadline = Instant::now() + within;
     loop {
-        if pid.is_none_or(|pid| test_kill_process(pid).is_err()) {
+        if pid.is_none_or(|pid| !is_alive(pid)) {
             return true;
         }
         if Instant::now() >= deadline {
