@@ -254,6 +254,10 @@ impl Machine {
 
     fn deployment(&mut self, now: Duration, phase: Phase, state: DeploymentState) -> Command {
         match (state, phase) {
+            // Nothing of a sleeping deployment can be observed; probes wake it.
+            (DeploymentState::Sleeping, _) if self.request.health.is_none() => {
+                self.fail(now, FailureReason::Sleeping)
+            }
             (DeploymentState::Pending(status), _) => {
                 if status != self.status {
                     self.status = status;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use spectra_types::{DeploymentId, Digest, PinnedImage};
+use spectra_types::{DeploymentId, Digest, ErrorCode, PinnedImage};
 
 use crate::target::Effect;
 
@@ -167,7 +167,7 @@ pub enum DeploymentState {
     Pending(String),
     /// Up and serving.
     Active,
-    /// Up, asleep until the next request. Counts as up.
+    /// Up, asleep until the next request.
     Sleeping,
     /// A person has to approve it on the platform.
     NeedsApproval,
@@ -273,8 +273,32 @@ pub enum FailureReason {
         /// The limit.
         timeout: Duration,
     },
+    /// It fell asleep before it was seen running, and no probe is there to wake it.
+    Sleeping,
     /// Stopped by the user.
     Cancelled,
+}
+
+impl FailureReason {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::new(match self {
+            Self::Target { .. } => "SPX-301",
+            Self::Deployment { .. } => "SPX-302",
+            Self::NeedsApproval => "SPX-303",
+            Self::Skipped => "SPX-304",
+            Self::Removed => "SPX-305",
+            Self::Superseded { .. } => "SPX-306",
+            Self::WrongDigest { .. } => "SPX-307",
+            Self::ReplicasNotRunning => "SPX-308",
+            Self::Unhealthy { .. } => "SPX-309",
+            Self::ProgressDeadline { .. } => "SPX-310",
+            Self::Timeout { .. } => "SPX-311",
+            Self::Sleeping => "SPX-312",
+            Self::Cancelled => "SPX-313",
+        })
+    }
 }
 
 impl fmt::Display for FailureReason {
@@ -307,6 +331,9 @@ impl fmt::Display for FailureReason {
                 write!(f, "the deployment stayed at `{status}` for {deadline:?}, the progress deadline")
             }
             Self::Timeout { timeout } => write!(f, "it was not done within {timeout:?}, the timeout"),
+            Self::Sleeping => f.write_str(
+                "the deployment fell asleep before it was seen running, and there is no probe to wake it",
+            ),
             Self::Cancelled => f.write_str("it was stopped by the user"),
         }
     }

@@ -37,6 +37,7 @@ enum Fate {
     Removed,
     WrongDigest,
     ReplicasMissing,
+    Sleeps,
 }
 
 #[derive(Clone, Debug)]
@@ -202,6 +203,12 @@ impl Target for Platform {
             Fate::Hangs => Ok(DeploymentState::Pending("DEPLOYING".to_owned())),
             Fate::NeedsApproval => Ok(DeploymentState::NeedsApproval),
             Fate::Skipped => Ok(DeploymentState::Skipped),
+            Fate::Sleeps => {
+                for (other, deployment) in inner.deployments.iter_mut().enumerate() {
+                    deployment.active = other == position;
+                }
+                Ok(DeploymentState::Sleeping)
+            }
             Fate::Removed => Ok(DeploymentState::Removed),
             Fate::Serves | Fate::CrashesAfter(_) | Fate::WrongDigest | Fate::ReplicasMissing => {
                 for (other, deployment) in inner.deployments.iter_mut().enumerate() {
@@ -401,6 +408,16 @@ async fn own_code_for_every_platform_verdict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sleeping_is_an_error_unless_probes_wake_it() {
+    let platform = Platform::running(Some('a'), Fate::Sleeps);
+    let report = roll(&platform, RolloutRequest { health: None, ..request(0) }, &[], 0).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(failure.reason, FailureReason::Sleeping);
+    let platform = Platform::running(Some('a'), Fate::Sleeps);
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Complete { .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn superseded_by_somebody_else_leaves_theirs_alone() {
     let platform = Platform::running(Some('a'), Fate::Serves)
         .with(|inner| inner.superseded_by = Some("d-theirs".parse().unwrap()));
@@ -450,6 +467,7 @@ fn fates() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Removed),
         1 => Just(Fate::WrongDigest),
         1 => Just(Fate::ReplicasMissing),
+        1 => Just(Fate::Sleeps),
     ]
 }
 

@@ -1,0 +1,12 @@
+//! Data sources, one a file.
+
+mod deployments;
+mod image;
+
+use tfplugin::Registry;
+
+use crate::provider::Spectra;
+
+pub(crate) fn register(registry: &mut Registry<Spectra>) {
+    registry.data_source(deployments::Deployments).data_source(image::Image);
+}

@@ -1,0 +1,233 @@
+//! The `provider` block, and the clients that every resource works with.
+
+use std::collections::BTreeMap;
+
+use spectra_oci::{ClientOptions, Credential, Environment, Keychain};
+use spectra_railway::{ClientConfig, TokenKindHint};
+use spectra_types::Secret;
+use tfplugin::{
+    Attr, AttributePath, Configure, Context, Diagnostic, Diagnostics, Model, Provider, Registry, Sensitive,
+    TfEnum,
+};
+use url::Url;
+
+use crate::{data_sources, functions, resources};
+
+/// The provider.
+pub(crate) struct Spectra;
+
+/// Projects, environments, services and rollouts on Railway.
+///
+/// The token is taken from the configuration, else from `RAILWAY_API_TOKEN` (account and workspace tokens) or
+/// `RAILWAY_TOKEN` (project tokens). Nothing is called until a resource needs it.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct ProviderModel {
+    /// How Railway is reached.
+    #[tf(optional)]
+    railway: Attr<RailwayModel>,
+    /// Logins to registries by host (`ghcr.io`, `127.0.0.1:7430`), for reading images. Hosts that are not named here
+    /// are looked up in the Docker configuration and its credential helpers.
+    #[tf(optional)]
+    registry: Attr<BTreeMap<String, RegistryModel>>,
+}
+
+/// How Railway is reached.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct RailwayModel {
+    /// An account, workspace or project token. Prefer the environment: `RAILWAY_API_TOKEN`, `RAILWAY_TOKEN`.
+    #[tf(optional, sensitive)]
+    token: Attr<Sensitive<String>>,
+    /// Which kind of token it is; found out when left out.
+    #[tf(optional)]
+    token_type: Attr<TokenType>,
+    /// The GraphQL endpoint, for the sandbox. Also `SPECTRA_RAILWAY_ENDPOINT`.
+    #[tf(optional, validate(with = crate::validators::http_url))]
+    endpoint: Attr<String>,
+}
+
+/// The kinds of Railway tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TfEnum)]
+pub(crate) enum TokenType {
+    /// Everything a person can do.
+    Account,
+    /// Every project of one workspace.
+    Workspace,
+    /// One environment of one project.
+    Project,
+}
+
+/// A login to a registry.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct RegistryModel {
+    /// The user name.
+    #[tf(required)]
+    username: Attr<String>,
+    /// The password or token.
+    #[tf(required, sensitive)]
+    password: Attr<Sensitive<String>>,
+}
+
+/// What every resource and data source works with.
+pub(crate) struct Clients {
+    railway: Result<spectra_railway::Client, Diagnostics>,
+    registry: spectra_oci::Client,
+}
+
+/// The context that handlers get.
+pub(crate) type Cx = Context<Clients>;
+
+impl Clients {
+    /// Railway, or why it cannot be reached: configurations that only read images need no token.
+    pub(crate) fn railway(&self) -> Result<&spectra_railway::Client, Diagnostics> {
+        self.railway.as_ref().map_err(Clone::clone)
+    }
+
+    /// Registries.
+    pub(crate) const fn registry(&self) -> &spectra_oci::Client {
+        &self.registry
+    }
+}
+
+fn railway_attribute(name: &str) -> AttributePath {
+    AttributePath::from("railway").attribute(name)
+}
+
+impl Provider for Spectra {
+    type Config = ProviderModel;
+    type Client = Clients;
+
+    const NAME: &'static str = "spectra";
+    const ADDRESS: &'static str = "registry.terraform.io/spectra/spectra";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    async fn configure(&self, request: Configure<ProviderModel>) -> Result<Clients, Diagnostics> {
+        let railway = match request.config.railway {
+            Attr::Unknown => {
+                return Err(Diagnostic::error(
+                    "Railway's settings are not known yet",
+                    "The `railway` attribute of the provider depends on something that is known only after apply. \
+                     Nothing was called. Apply what it depends on first, with `-target`, or give the token in \
+                     `RAILWAY_API_TOKEN`.",
+                )
+                .at("railway")
+                .into());
+            }
+            Attr::Null => None,
+            Attr::Known(railway) => Some(railway),
+        };
+        let config = client_config(railway, &request.terraform_version)?;
+        let railway = config.and_then(|config| {
+            spectra_railway::Client::new(config).map_err(|error| not_configured(&error.to_string()))
+        });
+        Ok(Clients { railway, registry: registry_client(request.config.registry)? })
+    }
+
+    fn register(&self, registry: &mut Registry<Self>) {
+        resources::register(registry);
+        data_sources::register(registry);
+        functions::register(registry);
+    }
+}
+
+/// `Err` outside: the configuration is wrong. `Err` inside: there is no token, which only matters once one is needed.
+fn client_config(
+    railway: Option<RailwayModel>,
+    terraform_version: &str,
+) -> Result<Result<ClientConfig, Diagnostics>, Diagnostics> {
+    let RailwayModel { token, token_type, endpoint } =
+        railway.unwrap_or(RailwayModel { token: Attr::Null, token_type: Attr::Null, endpoint: Attr::Null });
+    for (name, unknown) in [
+        ("token", token.is_unknown()),
+        ("token_type", token_type.is_unknown()),
+        ("endpoint", endpoint.is_unknown()),
+    ] {
+        if unknown {
+            return Err(Diagnostic::error(
+                "A setting of the provider is not known yet",
+                format!(
+                    "`railway.{name}` depends on something that is known only after apply. Nothing was called. Apply \
+                     what it depends on first, with `-target`, or set it by its environment variable."
+                ),
+            )
+            .at(railway_attribute(name))
+            .into());
+        }
+    }
+    let mut config = match token.known() {
+        Some(token) => {
+            let mut config = ClientConfig::new(Secret::new(token.into_inner()));
+            config.endpoint =
+                spectra_railway::endpoint_from_env().map_err(|error| not_configured(&error.to_string()))?;
+            config
+        }
+        None => match ClientConfig::from_env() {
+            Ok(config) => config,
+            Err(error) => return Ok(Err(not_configured(&error.to_string()))),
+        },
+    };
+    if let Some(endpoint) = endpoint.known() {
+        config.endpoint = Url::parse(&endpoint).map_err(|error| {
+            Diagnostic::error("Not a URL", format!("`{endpoint}` is not a URL: {error}."))
+                .at(railway_attribute("endpoint"))
+        })?;
+    }
+    config.token_kind = match token_type.known() {
+        None => TokenKindHint::Auto,
+        Some(TokenType::Account) => TokenKindHint::Account,
+        Some(TokenType::Workspace) => TokenKindHint::Workspace,
+        Some(TokenType::Project) => TokenKindHint::Project,
+    };
+    config.user_agent =
+        format!("terraform-provider-spectra/{} (Terraform {terraform_version})", env!("CARGO_PKG_VERSION"));
+    Ok(Ok(config))
+}
+
+fn not_configured(problem: &str) -> Diagnostics {
+    Diagnostic::error(
+        "Railway cannot be reached with this configuration",
+        format!(
+            "{problem}. Nothing was called. Set `railway.token` in the provider block, or `RAILWAY_API_TOKEN` (account \
+             or workspace token) or `RAILWAY_TOKEN` (project token) in the environment."
+        ),
+    )
+    .into()
+}
+
+/// Logins that are not known yet are an error only for the host they belong to, which would be asked without them.
+fn registry_client(
+    logins: Attr<BTreeMap<String, RegistryModel>>,
+) -> Result<spectra_oci::Client, Diagnostics> {
+    let mut keychain = Keychain::new(Environment::from_process());
+    let unknown = |path: AttributePath| {
+        Diagnostic::error(
+            "A registry login is not known yet",
+            format!(
+                "`{path}` depends on something that is known only after apply. Nothing was called. Apply what it \
+                 depends on first, with `-target`, or leave the login to the Docker configuration."
+            ),
+        )
+        .at(path)
+    };
+    if logins.is_unknown() {
+        return Err(unknown("registry".into()).into());
+    }
+    for (host, login) in logins.or_default() {
+        let path = AttributePath::from("registry").key(host.clone());
+        let (Attr::Known(username), Attr::Known(password)) = (login.username, login.password) else {
+            return Err(unknown(path).into());
+        };
+        let password = Secret::new(password.into_inner());
+        keychain = keychain.with(&host, Credential::Basic { username, password });
+    }
+    Ok(spectra_oci::Client::new(keychain, ClientOptions::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schema_is_legal() {
+        assert_eq!(tfplugin::testing::lint(Spectra), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,195 @@
+//! `spectra_domain`: a domain that Railway generates for a service.
+
+use spectra_railway::{InstanceRef, ServiceDomain, service_url};
+use spectra_types::{EnvironmentId, ProjectId, ServiceId};
+use tfplugin::{
+    Action, Apply, Attr, Diagnostic, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text,
+};
+
+use super::import_id::import_id;
+use super::parents;
+use crate::errors::{UNCHANGED, known, railway};
+use crate::provider::{Clients, Cx};
+
+/// A domain that Railway generates for a service in one environment.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct DomainModel {
+    /// The domain's id.
+    #[tf(computed, stable)]
+    id: Attr<String>,
+    /// The project.
+    #[tf(required, force_new)]
+    project_id: Attr<Text<ProjectId>>,
+    /// The environment.
+    #[tf(required, force_new)]
+    environment_id: Attr<Text<EnvironmentId>>,
+    /// The service that answers.
+    #[tf(required, force_new)]
+    service_id: Attr<Text<ServiceId>>,
+    /// The port that the service listens on; Railway finds it when left out.
+    #[tf(optional, validate(range(1..=65535)))]
+    target_port: Attr<i64>,
+    /// The domain: `web-production-1a2b.up.railway.app`.
+    #[tf(computed, stable)]
+    domain: Attr<String>,
+    /// The service's URL, with a slash at the end.
+    #[tf(computed, stable)]
+    url: Attr<String>,
+}
+
+impl DomainModel {
+    fn instance(&self) -> Result<InstanceRef, Diagnostics> {
+        Ok(InstanceRef {
+            project: known(&self.project_id, "project_id")?.into_inner(),
+            environment: known(&self.environment_id, "environment_id")?.into_inner(),
+            service: known(&self.service_id, "service_id")?.into_inner(),
+        })
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.target_port.as_known().and_then(|port| u16::try_from(*port).ok())
+    }
+
+    fn with(self, domain: ServiceDomain) -> Result<Self, Diagnostics> {
+        let url = service_url(&domain.domain).map_err(|error| {
+            Diagnostic::error(
+                "Railway generated an unusable domain",
+                format!(
+                    "The domain `{}` makes no URL: {error}. The domain exists on Railway.",
+                    domain.domain
+                ),
+            )
+            .at("domain")
+        })?;
+        Ok(Self { id: domain.id.into(), domain: domain.domain.into(), url: url.to_string().into(), ..self })
+    }
+}
+
+/// The resource.
+pub(crate) struct Domain;
+
+impl Resource for Domain {
+    type Model = DomainModel;
+    type Client = Clients;
+
+    const TYPE: &'static str = "spectra_domain";
+
+    async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<DomainModel>) {
+        let Some(planned) = plan.planned.clone() else { return };
+        // Railway can set a port, not forget one.
+        if plan.prior.as_ref().is_some_and(|prior| prior.target_port.is_known())
+            && planned.target_port.is_null()
+        {
+            plan.require_replace("target_port");
+        }
+        if let (Some(cx), Action::Create) = (cx, plan.action) {
+            parents::check_all(cx, plan, &planned.project_id, &planned.environment_id, &planned.service_id)
+                .await;
+        }
+    }
+
+    async fn create(
+        &self,
+        cx: &Cx,
+        apply: Apply<DomainModel>,
+        state: &StateSlot<DomainModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let planned = apply.planned;
+        let instance = planned.instance()?;
+        let domain =
+            cx.client.railway()?.create_service_domain(&instance, planned.port()).await.map_err(|error| {
+                let left = if error.changed_nothing() {
+                    UNCHANGED
+                } else {
+                    "A domain may have been generated: look at the service on Railway before applying again."
+                };
+                railway(
+                    format!("No domain could be generated for service `{}`", instance.service),
+                    &error,
+                    left,
+                )
+            })?;
+        state.save(planned.with(domain)?);
+        Ok(Diagnostics::new())
+    }
+
+    async fn read(&self, cx: &Cx, state: DomainModel) -> Result<Option<DomainModel>, Diagnostics> {
+        let (instance, id) = (state.instance()?, known(&state.id, "id")?);
+        let service = match cx.client.railway()?.instance(&instance).await {
+            Ok(service) => service,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => {
+                return Err(railway(
+                    format!("The domain `{id}` could not be read"),
+                    &error,
+                    "State is unchanged.",
+                )
+                .into());
+            }
+        };
+        let Some(found) = service.domains.into_iter().find(|domain| domain.id == id) else { return Ok(None) };
+        // A port that nobody asked for is Railway's finding, not drift; after an import there is no asking yet.
+        let imported = state.domain.is_null();
+        let target_port = match (&state.target_port, found.target_port) {
+            (Attr::Null, _) if !imported => Attr::Null,
+            (_, port) => port.map(i64::from).into(),
+        };
+        Ok(Some(DomainModel { target_port, ..state.with(found)? }))
+    }
+
+    async fn update(
+        &self,
+        cx: &Cx,
+        apply: Apply<DomainModel>,
+        state: &StateSlot<DomainModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let planned = apply.planned;
+        let instance = planned.instance()?;
+        if let Some(port) = planned.port() {
+            let domain = ServiceDomain {
+                id: known(&planned.id, "id")?,
+                domain: known(&planned.domain, "domain")?,
+                service: instance.service,
+                environment: instance.environment,
+                target_port: None,
+            };
+            cx.client.railway()?.update_service_domain(&domain, port).await.map_err(|error| {
+                railway(
+                    format!("The port of domain `{}` could not be set", domain.domain),
+                    &error,
+                    "State keeps the port from before.",
+                )
+                .at("target_port")
+            })?;
+        }
+        state.save(planned);
+        Ok(Diagnostics::new())
+    }
+
+    async fn delete(
+        &self,
+        cx: &Cx,
+        prior: DomainModel,
+        _: &StateSlot<DomainModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let (instance, id) = (prior.instance()?, known(&prior.id, "id")?);
+        cx.client.railway()?.delete_service_domain(&instance, &id).await.map_err(|error| {
+            railway(format!("The domain `{id}` could not be deleted"), &error, "It is still in state.")
+        })?;
+        Ok(Diagnostics::new())
+    }
+
+    async fn import(&self, _: &Cx, import: Import) -> Result<DomainModel, Diagnostics> {
+        let [project, environment, service, domain] =
+            import_id(&import.id, ["project", "environment", "service", "domain"])?;
+        Ok(DomainModel {
+            id: domain.as_str().to_owned().into(),
+            project_id: project.parse()?,
+            environment_id: environment.parse()?,
+            service_id: service.parse()?,
+            target_port: Attr::Null,
+            domain: Attr::Null,
+            url: Attr::Null,
+        })
+    }
+}

@@ -1,0 +1,217 @@
+//! `spectra_environment`: a Railway environment with its shared variables.
+
+use spectra_railway::{
+    Deploys, Environment as RailwayEnvironment, InitialDeploys, NewEnvironment, VariableScope,
+};
+use spectra_types::{EnvironmentId, ProjectId};
+use tfplugin::{Action, Apply, Attr, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text};
+
+use super::import_id::import_id;
+use super::managed_variables::{self as managed, Managed, SecretNames, Secrets, Variables};
+use super::parents;
+use crate::errors::{UNCHANGED, known, railway};
+use crate::provider::{Clients, Cx};
+
+/// A Railway environment, with the variables that all its services share.
+///
+/// Without `source_environment_id` it is a root: empty, and every service created in any root of the project appears
+/// in it. With it, it is a fork: services, volumes, configuration and unsealed variables of the source are copied,
+/// and services created in it stay in it. A fork does not deploy what it copied; a `spectra_rollout` does.
+///
+/// Only the variables named here are managed. Secrets are sealed: Railway never shows them again, and they are in no
+/// plan and no state.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct EnvironmentModel {
+    /// The environment's id.
+    #[tf(computed, stable)]
+    id: Attr<Text<EnvironmentId>>,
+    /// The project that the environment is in.
+    #[tf(required, force_new)]
+    project_id: Attr<Text<ProjectId>>,
+    /// The environment's name, unique in the project.
+    #[tf(required, validate(length(1..=32)))]
+    name: Attr<String>,
+    /// The environment to fork; a root environment is made when left out.
+    #[tf(optional, force_new)]
+    source_environment_id: Attr<Text<EnvironmentId>>,
+    /// Whether Railway made the environment for a pull request and will remove it by itself.
+    #[tf(computed, stable)]
+    is_ephemeral: Attr<bool>,
+    /// Shared variables by name. Values may refer to others: `provider::spectra::railway_ref`.
+    #[tf(optional, validate(with = crate::validators::variable_names))]
+    variables: Variables,
+    /// Shared secrets by name: write-only, sealed on Railway. Raise `secrets_wo_version` when a value changes.
+    #[tf(optional, write_only, sensitive, validate(with = crate::validators::variable_names))]
+    secrets_wo: Secrets,
+    /// Any number; raising it writes the secrets again.
+    #[tf(optional)]
+    secrets_wo_version: Attr<i64>,
+    /// The names of the secrets that are set. Values are never read.
+    #[tf(computed)]
+    secret_names: SecretNames,
+}
+
+impl EnvironmentModel {
+    fn managed(&self) -> Managed {
+        Managed {
+            variables: self.variables.clone(),
+            secrets_wo_version: self.secrets_wo_version.clone(),
+            secret_names: self.secret_names.clone(),
+        }
+    }
+
+    fn with_managed(self, managed: Managed) -> Self {
+        let Managed { variables, secrets_wo_version, secret_names } = managed;
+        Self { variables, secrets_wo_version, secret_names, ..self }
+    }
+
+    fn with(self, environment: RailwayEnvironment) -> Self {
+        Self {
+            id: Text::new(environment.id).into(),
+            project_id: Text::new(environment.project).into(),
+            name: environment.name.into(),
+            source_environment_id: environment.source.map(Text::new).into(),
+            is_ephemeral: environment.is_ephemeral.into(),
+            ..self
+        }
+    }
+
+    fn ids(&self) -> Result<(Text<ProjectId>, Text<EnvironmentId>), Diagnostics> {
+        Ok((known(&self.project_id, "project_id")?, known(&self.id, "id")?))
+    }
+}
+
+/// The resource.
+pub(crate) struct Environment;
+
+impl Resource for Environment {
+    type Model = EnvironmentModel;
+    type Client = Clients;
+
+    const TYPE: &'static str = "spectra_environment";
+
+    async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<EnvironmentModel>) {
+        let Some(config) = plan.config.clone() else { return };
+        managed::plan_secret_names(plan, &config.secrets_wo);
+        let (Some(cx), Some(planned)) = (cx, plan.planned.clone()) else { return };
+        if plan.action == Action::Create {
+            parents::check_project(cx, plan, &planned.project_id).await;
+            parents::check_environment(
+                cx,
+                plan,
+                &planned.project_id,
+                &planned.source_environment_id,
+                "source_environment_id",
+            )
+            .await;
+        }
+    }
+
+    async fn create(
+        &self,
+        cx: &Cx,
+        apply: Apply<EnvironmentModel>,
+        state: &StateSlot<EnvironmentModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let Apply { planned, config, .. } = apply;
+        let new = NewEnvironment {
+            project: known(&planned.project_id, "project_id")?.into_inner(),
+            name: known(&planned.name, "name")?,
+            source: planned.source_environment_id.as_known().map(|source| source.get().clone()),
+            deploys: InitialDeploys::Skip,
+        };
+        let environment = cx.client.railway()?.create_environment(&new).await.map_err(|error| {
+            let left = if error.changed_nothing() {
+                UNCHANGED
+            } else {
+                "The environment may have been created: look for it on Railway, and import or delete it before applying again."
+            };
+            railway(format!("The environment `{}` could not be created", new.name), &error, left)
+        })?;
+        let changes = managed::changes(None, &planned.managed(), &config.secrets_wo);
+        let complete = planned.with(environment);
+        // From here on the environment exists: whatever fails below, state knows it, with no variables set yet.
+        let none =
+            Managed { variables: Attr::Null, secrets_wo_version: Attr::Null, secret_names: Attr::Null };
+        state.save(complete.clone().with_managed(none));
+        let (project, id) = complete.ids()?;
+        managed::write(cx, &project, &id, &VariableScope::Shared, &changes, Deploys::Skip).await?;
+        state.save(complete);
+        Ok(Diagnostics::new())
+    }
+
+    async fn read(&self, cx: &Cx, state: EnvironmentModel) -> Result<Option<EnvironmentModel>, Diagnostics> {
+        let (project, id) = state.ids()?;
+        let railway_client = cx.client.railway()?;
+        let failed = |error: spectra_railway::Error| -> Diagnostics {
+            railway(format!("The environment `{id}` could not be read"), &error, "State is unchanged.").into()
+        };
+        let environment = match railway_client.environment(&project, &id).await {
+            Ok(environment) => environment,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let managed = match railway_client.variables(&project, &id, &VariableScope::Shared).await {
+            Ok(found) => managed::read(&state.managed(), &found),
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Some(state.with(environment).with_managed(managed)))
+    }
+
+    async fn update(
+        &self,
+        cx: &Cx,
+        apply: Apply<EnvironmentModel>,
+        state: &StateSlot<EnvironmentModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let Apply { prior, planned, config } = apply;
+        let (project, id) = planned.ids()?;
+        let name = known(&planned.name, "name")?;
+        if prior.as_ref().is_none_or(|prior| prior.name != planned.name) {
+            cx.client.railway()?.rename_environment(&project, &id, &name).await.map_err(|error| {
+                railway(
+                    format!("The environment `{id}` could not be renamed to `{name}`"),
+                    &error,
+                    "State keeps the values from before.",
+                )
+                .at("name")
+            })?;
+            if let Some(prior) = &prior {
+                state.save(EnvironmentModel { name: planned.name.clone(), ..prior.clone() });
+            }
+        }
+        let before = prior.as_ref().map(EnvironmentModel::managed);
+        let changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
+        managed::write(cx, &project, &id, &VariableScope::Shared, &changes, Deploys::Skip).await?;
+        state.save(planned);
+        Ok(Diagnostics::new())
+    }
+
+    async fn delete(
+        &self,
+        cx: &Cx,
+        prior: EnvironmentModel,
+        _: &StateSlot<EnvironmentModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let (project, id) = prior.ids()?;
+        cx.client.railway()?.delete_environment(&project, &id).await.map_err(|error| {
+            railway(format!("The environment `{id}` could not be deleted"), &error, "It is still in state.")
+        })?;
+        Ok(Diagnostics::new())
+    }
+
+    async fn import(&self, _: &Cx, import: Import) -> Result<EnvironmentModel, Diagnostics> {
+        let [project, id] = import_id(&import.id, ["project", "environment"])?;
+        Ok(EnvironmentModel {
+            id: id.parse()?,
+            project_id: project.parse()?,
+            name: Attr::Null,
+            source_environment_id: Attr::Null,
+            is_ephemeral: Attr::Null,
+            variables: Attr::Null,
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+        })
+    }
+}

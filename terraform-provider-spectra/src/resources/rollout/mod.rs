@@ -1,0 +1,387 @@
+//! `spectra_rollout`: this service in this environment runs this digest.
+
+mod model;
+mod report;
+
+use std::time::Duration;
+
+use spectra_railway::{Client, Deployment, HttpProbe, Instance, InstanceRef, RailwayTarget, service_url};
+use spectra_rollout::{
+    Adopt, HealthPolicy, Measurement, Outcome, Phase, Probe, Report, RolloutRequest, TokioClock, Verdict, run,
+};
+use spectra_types::{Digest, HumanDuration, ImageRef};
+use tfplugin::{Action, Apply, Attr, Diagnostic, Diagnostics, Import, Plan, Resource, StateSlot, Text};
+use url::Url;
+
+use self::model::{HealthModel, OnDestroy, RolloutModel, Strategy};
+use super::import_id::import_id;
+use super::parents;
+use crate::errors::{UNCHANGED, known, railway};
+use crate::provider::{Clients, Cx};
+
+/// The computed attributes that a rollout decides.
+const DECIDED: [&str; 6] =
+    ["running_digest", "stable_digest", "previous_digest", "phase", "rollout_id", "deployment_id"];
+
+impl RolloutModel {
+    fn instance(&self) -> Result<InstanceRef, Diagnostics> {
+        Ok(InstanceRef {
+            project: known(&self.project_id, "project_id")?.into_inner(),
+            environment: known(&self.environment_id, "environment_id")?.into_inner(),
+            service: known(&self.service_id, "service_id")?.into_inner(),
+        })
+    }
+
+    fn asked_digest(&self) -> Option<&Digest> {
+        Some(self.image.as_known()?.digest())
+    }
+}
+
+/// The resource.
+pub(crate) struct Rollout;
+
+impl Resource for Rollout {
+    type Model = RolloutModel;
+    type Client = Clients;
+
+    const TYPE: &'static str = "spectra_rollout";
+
+    fn validate(&self, config: &RolloutModel, diagnostics: &mut Diagnostics) {
+        if let (Some(bake), Some(timeout)) = (config.bake.as_known(), config.timeout.as_known())
+            && bake.get().get() >= timeout.get().get()
+        {
+            diagnostics.push(
+                Diagnostic::error(
+                    "The bake does not fit into the timeout",
+                    format!(
+                        "`bake` is {bake} and `timeout`, which includes it, is {timeout}: raise `timeout`."
+                    ),
+                )
+                .at("bake"),
+            );
+        }
+    }
+
+    async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<RolloutModel>) {
+        let Some(planned) = plan.planned.clone() else { return };
+        if let (Some(cx), Action::Create) = (cx, plan.action) {
+            parents::check_all(cx, plan, &planned.project_id, &planned.environment_id, &planned.service_id)
+                .await;
+        }
+        if let Some(prior) = &plan.prior
+            && !needs_rollout(prior, &planned)
+        {
+            DECIDED.into_iter().for_each(|name| plan.keep_prior(name));
+            return;
+        }
+        DECIDED.into_iter().for_each(|name| plan.set_unknown(name));
+        // What success means is known beforehand; anything else is an error, and state then says what really holds.
+        if let Some(image) = planned.image.as_known() {
+            plan.set("running_digest", image.digest().to_string());
+            plan.set("stable_digest", image.digest().to_string());
+            plan.set("phase", Phase::Complete.as_str().to_owned());
+        }
+    }
+
+    async fn create(
+        &self,
+        cx: &Cx,
+        apply: Apply<RolloutModel>,
+        state: &StateSlot<RolloutModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let planned = apply.planned;
+        let instance = planned.instance()?;
+        let id = format!("{}/{}", instance.environment, instance.service);
+        let planned = RolloutModel { id: id.into(), ..planned };
+        let report = roll_out(cx, &planned, &instance, Adopt::IfRunning).await?;
+        match failure(&planned, &report, Action::Create) {
+            // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
+            Some(diagnostic) => Err(diagnostic.into()),
+            None => {
+                state.save(complete(cx, planned, &report));
+                Ok(Diagnostics::new())
+            }
+        }
+    }
+
+    async fn read(&self, cx: &Cx, state: RolloutModel) -> Result<Option<RolloutModel>, Diagnostics> {
+        let instance = state.instance()?;
+        match cx.client.railway()?.instance(&instance).await {
+            Ok(found) => Ok(Some(read(state, &found))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => {
+                let summary = format!("The service `{}` could not be read", instance.service);
+                Err(railway(summary, &error, "State is unchanged.").into())
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        cx: &Cx,
+        apply: Apply<RolloutModel>,
+        state: &StateSlot<RolloutModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let Apply { prior, planned, .. } = apply;
+        let Some(prior) = prior else {
+            return Err(
+                Diagnostic::error("There is no prior state", "An update has a state to start from.").into()
+            );
+        };
+        if !needs_rollout(&prior, &planned) {
+            // Other settings matter to the next rollout only.
+            state.save(planned);
+            return Ok(Diagnostics::new());
+        }
+        let instance = planned.instance()?;
+        let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
+        let report = roll_out(cx, &planned, &instance, adopt).await?;
+        match failure(&planned, &report, Action::Update) {
+            Some(diagnostic) => {
+                state.save(failed(cx, prior, &report));
+                Err(diagnostic.into())
+            }
+            None => {
+                state.save(complete(cx, planned, &report));
+                Ok(Diagnostics::new())
+            }
+        }
+    }
+
+    async fn delete(
+        &self,
+        cx: &Cx,
+        prior: RolloutModel,
+        _: &StateSlot<RolloutModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        if prior.on_destroy != Attr::Known(OnDestroy::Remove) {
+            return Ok(Diagnostics::new());
+        }
+        let (client, instance) = (cx.client.railway()?, prior.instance()?);
+        let failed = |error: spectra_railway::Error| -> Diagnostics {
+            let summary = format!("The deployment of service `{}` could not be removed", instance.service);
+            railway(summary, &error, "The rollout is still in state, and the service may still run.").into()
+        };
+        let found = match client.fresh_instance(&instance).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Ok(Diagnostics::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        for deployment in found.active_deployments.iter().filter(|deployment| deployment.is_serving()) {
+            client.remove_deployment(&instance, &deployment.id).await.map_err(failed)?;
+        }
+        Ok(Diagnostics::new())
+    }
+
+    async fn import(&self, _: &Cx, import: Import) -> Result<RolloutModel, Diagnostics> {
+        let [project, environment, service] = import_id(&import.id, ["project", "environment", "service"])?;
+        let minutes =
+            |minutes: u64| Attr::Known(Text::new(HumanDuration::new(Duration::from_secs(minutes * 60))));
+        Ok(RolloutModel {
+            id: format!("{}/{}", environment.as_str(), service.as_str()).into(),
+            project_id: project.parse()?,
+            environment_id: environment.parse()?,
+            service_id: service.parse()?,
+            image: Attr::Null,
+            strategy: Strategy::Swap.into(),
+            health: Attr::Null,
+            bake: minutes(0),
+            progress_deadline: minutes(10),
+            timeout: minutes(30),
+            abort_timeout: minutes(5),
+            on_destroy: OnDestroy::Retain.into(),
+            triggers: Attr::Null,
+            running_digest: Attr::Null,
+            stable_digest: Attr::Null,
+            previous_digest: Attr::Null,
+            phase: Attr::Null,
+            rollout_id: Attr::Null,
+            deployment_id: Attr::Null,
+        })
+    }
+}
+
+/// Whether getting from `prior` to `planned` takes a rollout. Drift does: what runs is not what was asked for.
+fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
+    let asked = planned.asked_digest();
+    let same_image = match (prior.image.as_known(), planned.image.as_known()) {
+        (Some(before), Some(after)) => before.get() == after.get(),
+        _ => false,
+    };
+    !same_image
+        || prior.running_digest.as_known().map(Text::get) != asked
+        || prior.phase.as_str() != Some(Phase::Complete.as_str())
+        || prior.triggers != planned.triggers
+}
+
+async fn roll_out(
+    cx: &Cx,
+    planned: &RolloutModel,
+    instance: &InstanceRef,
+    adopt: Adopt,
+) -> Result<Report, Diagnostics> {
+    let client = cx.client.railway()?;
+    let duration = |attribute: &Attr<Text<HumanDuration>>, name: &str| -> Result<Duration, Diagnostics> {
+        Ok(known(attribute, name)?.get().get())
+    };
+    let health = planned.health.as_known();
+    let probe = match health {
+        Some(health) => Prober::Http(Box::new(http_probe(client, health, instance).await?)),
+        None => Prober::None,
+    };
+    let request = RolloutRequest {
+        candidate: known(&planned.image, "image")?.into_inner(),
+        adopt,
+        health: health.map(policy).transpose()?,
+        bake: duration(&planned.bake, "bake")?,
+        progress_deadline: duration(&planned.progress_deadline, "progress_deadline")?,
+        timeout: duration(&planned.timeout, "timeout")?,
+        abort_timeout: duration(&planned.abort_timeout, "abort_timeout")?,
+    };
+    let target = RailwayTarget::new(client.clone(), instance.clone());
+    Ok(run(request, &target, &probe, &TokioClock::start(), &cx.cancel).await)
+}
+
+fn policy(health: &HealthModel) -> Result<HealthPolicy, Diagnostics> {
+    let threshold = |attribute: &Attr<i64>, name: &str| -> Result<u32, Diagnostics> {
+        Ok(u32::try_from(known(attribute, name)?).unwrap_or(u32::MAX))
+    };
+    Ok(HealthPolicy {
+        interval: known(&health.interval, "interval")?.get().get(),
+        success_threshold: threshold(&health.success_threshold, "success_threshold")?,
+        failure_threshold: threshold(&health.failure_threshold, "failure_threshold")?,
+    })
+}
+
+async fn http_probe(
+    client: &Client,
+    health: &HealthModel,
+    instance: &InstanceRef,
+) -> Result<HttpProbe, Diagnostics> {
+    let refuse = |summary: &str, detail: String| -> Diagnostics {
+        Diagnostic::error(summary, format!("{detail} {UNCHANGED}")).at("health").into()
+    };
+    let url = match health.url.as_str() {
+        Some(url) => Url::parse(url)
+            .map_err(|error| refuse("The probe's URL is none", format!("`{url}`: {error}.")))?,
+        None => {
+            let found = client.fresh_instance(instance).await.map_err(|error| {
+                railway(format!("The service `{}` could not be read", instance.service), &error, UNCHANGED)
+            })?;
+            let Some(domain) = found.domains.first() else {
+                return Err(refuse(
+                    "The service cannot be probed",
+                    format!(
+                        "Service `{}` has no domain, so there is nothing to ask. Give it a `spectra_domain` and let the \
+                         rollout depend on it, or give `health.url`.",
+                        found.service_name
+                    ),
+                ));
+            };
+            let path = health.path.as_str().unwrap_or("/");
+            service_url(&domain.domain).and_then(|url| url.join(path)).map_err(|error| {
+                refuse("The probe's URL is none", format!("`{}` with `{path}`: {error}.", domain.domain))
+            })?
+        }
+    };
+    let expected = u16::try_from(known(&health.expected_status, "expected_status")?).unwrap_or(200);
+    let timeout = known(&health.timeout, "timeout")?.get().get();
+    HttpProbe::new(url, expected, timeout)
+        .map_err(|error| refuse("The service cannot be probed", format!("{}.", crate::errors::chain(&error))))
+}
+
+/// A rollout without a `health` attribute asks nothing; the machine then does not ask for measurements.
+enum Prober {
+    Http(Box<HttpProbe>),
+    None,
+}
+
+impl Probe for Prober {
+    async fn measure(&self) -> Measurement {
+        match self {
+            Self::Http(probe) => probe.measure().await,
+            Self::None => Measurement {
+                subject: "nothing".to_owned(),
+                answer: "no probe is configured".to_owned(),
+                verdict: Verdict::Unhealthy,
+            },
+        }
+    }
+}
+
+fn failure(planned: &RolloutModel, report: &Report, action: Action) -> Option<Diagnostic> {
+    match (&report.outcome, planned.image.as_known()) {
+        (Outcome::Complete { .. }, _) | (_, None) => None,
+        (_, Some(image)) => Some(report::diagnostic(image.get(), report, action)),
+    }
+}
+
+/// The id of a rollout: when it was, and which call it was.
+fn rollout_id(cx: &Cx) -> String {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let call: String = cx.request_id.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    format!("ro-{now}-{call}")
+}
+
+fn complete(cx: &Cx, planned: RolloutModel, report: &Report) -> RolloutModel {
+    let digest: Attr<Text<Digest>> = planned.asked_digest().cloned().map(Text::new).into();
+    RolloutModel {
+        running_digest: digest.clone(),
+        stable_digest: digest,
+        previous_digest: report.snapshot.digest().cloned().map(Text::new).into(),
+        phase: report.phase.as_str().to_owned().into(),
+        rollout_id: rollout_id(cx).into(),
+        deployment_id: report.deployment.clone().map(Text::new).into(),
+        ..planned
+    }
+}
+
+/// What really holds after a failed update: what was asked for before, and what was seen to run at the end. The new
+/// configuration differs from it, so the next plan shows the change again.
+fn failed(cx: &Cx, prior: RolloutModel, report: &Report) -> RolloutModel {
+    let (running_digest, deployment_id) = match &report.observed {
+        Some(observed) => (
+            observed.running_digest().cloned().map(Text::new).into(),
+            observed.running.as_ref().map(|running| Text::new(running.deployment.clone())).into(),
+        ),
+        // It could not be read; the next refresh will tell.
+        None => (prior.running_digest, prior.deployment_id),
+    };
+    RolloutModel {
+        running_digest,
+        deployment_id,
+        previous_digest: report.snapshot.digest().cloned().map(Text::new).into(),
+        phase: report.phase.as_str().to_owned().into(),
+        rollout_id: rollout_id(cx).into(),
+        ..prior
+    }
+}
+
+/// What runs now. Another deployment of the same digest is no drift: Railway moves services between hosts by itself.
+fn read(state: RolloutModel, found: &Instance) -> RolloutModel {
+    let serving = found
+        .active_deployments
+        .iter()
+        .filter(|deployment| deployment.is_serving())
+        .max_by_key(|one| one.created_at);
+    let digest: Attr<Text<Digest>> =
+        serving.and_then(|deployment| deployment.digest.clone()).map(Text::new).into();
+    let state = RolloutModel {
+        running_digest: digest.clone(),
+        deployment_id: serving.map(|deployment| Text::new(deployment.id.clone())).into(),
+        ..state
+    };
+    // After an import nothing was asked for yet: what runs is adopted.
+    let Some(image) = serving.and_then(pinned).filter(|_| state.image.is_null()) else { return state };
+    RolloutModel {
+        image: image.into(),
+        stable_digest: digest,
+        phase: Phase::Complete.as_str().to_owned().into(),
+        ..state
+    }
+}
+
+fn pinned(deployment: &Deployment) -> Option<Text<spectra_types::PinnedImage>> {
+    let image: ImageRef = deployment.image.as_deref()?.parse().ok()?;
+    Some(Text::new(image.pin(deployment.digest.clone()?)))
+}

@@ -1,0 +1,108 @@
+//! A rollout that did not end with its candidate, in words.
+
+use std::fmt::Write as _;
+
+use spectra_rollout::{Failure, FailureReason, Outcome, Report};
+use spectra_types::{PinnedImage, Redactor};
+use tfplugin::{Action, Diagnostic};
+
+use crate::errors::sentence;
+
+/// How many lines of the timeline are shown.
+const TIMELINE: usize = 12;
+
+/// What was attempted, where and why it failed, what serves now, and what to do.
+pub(super) fn diagnostic(image: &PinnedImage, report: &Report, action: Action) -> Diagnostic {
+    let (summary, failure, end) = match &report.outcome {
+        Outcome::Complete { .. } => return Diagnostic::warning("The rollout is complete", image.to_string()),
+        Outcome::Refused(failure) => (
+            "The rollout was refused",
+            failure,
+            "Nothing was changed: the environment is as it was.".to_owned(),
+        ),
+        Outcome::RolledBack { failure, deployment } => (
+            "The rollout failed and was rolled back",
+            failure,
+            restored(report, deployment.as_ref().map(ToString::to_string)),
+        ),
+        Outcome::RollbackFailed { failure, rollback } => (
+            "The rollout failed, and so did the rollback",
+            failure,
+            format!(
+                "Bringing the previous digest back failed: {rollback} [SPX-320]. Nothing more is tried: look at the \
+                 service on Railway now."
+            ),
+        ),
+        Outcome::Superseded(failure) => (
+            "The rollout was superseded",
+            failure,
+            "Nothing was brought back, since that would undo the other deployment.".to_owned(),
+        ),
+    };
+    let mut detail = format!(
+        "{} [{}].\n\nphase:           {}\nfailed digest:   {}\n",
+        sentence(&failure.reason.to_string()),
+        failure.reason.code(),
+        failure.phase,
+        image.digest(),
+    );
+    lines(&mut detail, report, failure);
+    let _ = write!(detail, "\n{end}\n\n{}", advice(failure, action));
+    // The platform's reasons quote the service's own log, and a probe's answer its body.
+    Diagnostic::error(summary, Redactor::global().redact(&detail).into_owned()).at("image")
+}
+
+fn restored(report: &Report, deployment: Option<String>) -> String {
+    match (report.snapshot.digest(), deployment) {
+        (Some(digest), Some(deployment)) => {
+            format!(
+                "The environment serves the digest from before again: {digest} (deployment `{deployment}`)."
+            )
+        }
+        (_, Some(deployment)) => {
+            format!("The environment serves what it served before: deployment `{deployment}`.")
+        }
+        (_, None) => "Nothing ran before, and nothing runs now.".to_owned(),
+    }
+}
+
+fn lines(detail: &mut String, report: &Report, failure: &Failure) {
+    if let Some(digest) = report.snapshot.digest()
+        && matches!(report.outcome, Outcome::RolledBack { .. })
+    {
+        let _ = writeln!(detail, "restored digest: {digest}");
+    }
+    let running = match &report.observed {
+        None => "could not be read".to_owned(),
+        Some(observed) => observed.running_digest().map_or_else(|| "nothing".to_owned(), ToString::to_string),
+    };
+    let _ = writeln!(detail, "running digest:  {running}");
+    if let Some(measurement) = &failure.last_measurement {
+        let _ = writeln!(detail, "last probe:      {} answered {}", measurement.subject, measurement.answer);
+    }
+    if let Some(deployment) = &report.deployment {
+        let _ = writeln!(detail, "deployment:      {deployment}");
+    }
+    detail.push_str("timeline:\n");
+    let skipped = report.timeline.len().saturating_sub(TIMELINE);
+    if skipped > 0 {
+        let _ = writeln!(detail, "  … {skipped} earlier lines");
+    }
+    for (at, line) in &report.timeline[skipped..] {
+        let _ = writeln!(detail, "  +{:.1}s {line}", at.as_secs_f64());
+    }
+}
+
+fn advice(failure: &Failure, action: Action) -> String {
+    let again = match action {
+        Action::Create => "The rollout is not in state; applying again tries it again.",
+        Action::Update | Action::Delete => "State says what runs; the next plan shows the change again.",
+    };
+    let cause = match &failure.reason {
+        FailureReason::NeedsApproval => "Approve the deployment on Railway, then apply again. ",
+        FailureReason::Sleeping => "Add `health`, or turn sleeping off for the service. ",
+        FailureReason::WrongDigest { .. } => "Look for automatic updates of the image on Railway. ",
+        _ => "",
+    };
+    format!("{cause}{again}")
+}

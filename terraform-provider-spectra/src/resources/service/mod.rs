@@ -1,0 +1,357 @@
+//! `spectra_service`: a Railway service in one environment.
+
+mod model;
+mod settings;
+
+use spectra_railway::{
+    Client, Deploys, FanOut, Instance, InstanceRef, InstanceUpdate, NewService, VariableChanges,
+    VariableScope,
+};
+use tfplugin::{
+    Action, Apply, Attr, AttributePath, Diagnostic, Diagnostics, Import, Plan, Resource, StateSlot, Text,
+};
+
+pub(crate) use self::model::ServiceModel;
+use super::import_id::import_id;
+use super::managed_variables::{self as managed, Managed};
+use super::parents;
+use crate::errors::{UNCHANGED, known, railway};
+use crate::provider::{Clients, Cx};
+
+impl ServiceModel {
+    fn managed(&self) -> Managed {
+        Managed {
+            variables: self.variables.clone(),
+            secrets_wo_version: self.secrets_wo_version.clone(),
+            secret_names: self.secret_names.clone(),
+        }
+    }
+
+    fn instance(&self) -> Result<InstanceRef, Diagnostics> {
+        Ok(InstanceRef {
+            project: known(&self.project_id, "project_id")?.into_inner(),
+            environment: known(&self.environment_id, "environment_id")?.into_inner(),
+            service: known(&self.id, "id")?.into_inner(),
+        })
+    }
+
+    /// The service as it is right after it was created: nothing set yet.
+    fn bare(&self) -> Self {
+        Self {
+            image: Attr::Null,
+            health_check: Attr::Null,
+            replicas: Attr::Null,
+            regions: Attr::Null,
+            restart_policy: Attr::Null,
+            start_command: Attr::Null,
+            pre_deploy_command: Attr::Null,
+            overlap: Attr::Null,
+            draining: Attr::Null,
+            variables: Attr::Null,
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+            registry_credentials: Attr::Null,
+            ..self.clone()
+        }
+    }
+}
+
+/// The resource.
+pub(crate) struct Service;
+
+impl Resource for Service {
+    type Model = ServiceModel;
+    type Client = Clients;
+
+    const TYPE: &'static str = "spectra_service";
+
+    fn validate(&self, config: &ServiceModel, diagnostics: &mut Diagnostics) {
+        if config.replicas.is_known() && config.regions.is_known() {
+            diagnostics.push(
+                Diagnostic::error(
+                    "Replicas are given twice",
+                    "`replicas` and `regions` exclude each other: `regions` says how many run in each region.",
+                )
+                .at("replicas"),
+            );
+        }
+        let (variables, secrets) = (config.variables.as_known(), config.secrets_wo.as_known());
+        if let (Some(variables), Some(secrets)) = (variables, secrets) {
+            for name in secrets.keys().filter(|name| variables.contains_key(*name)) {
+                diagnostics.push(
+                    Diagnostic::error(
+                        "A variable is given twice",
+                        format!("`{name}` is among `variables` and among `secrets_wo`: it can be one of them only."),
+                    )
+                    .at(AttributePath::from("variables").key(name.clone())),
+                );
+            }
+        }
+    }
+
+    async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<ServiceModel>) {
+        let Some(config) = plan.config.clone() else { return };
+        managed::plan_secret_names(plan, &config.secrets_wo);
+        let (Some(cx), Some(planned), Action::Create) = (cx, plan.planned.clone(), plan.action) else {
+            return;
+        };
+        if parents::check_project(cx, plan, &planned.project_id).await
+            && parents::check_environment(
+                cx,
+                plan,
+                &planned.project_id,
+                &planned.environment_id,
+                "environment_id",
+            )
+            .await
+        {
+            check_fan_out(cx, plan, &planned).await;
+        }
+    }
+
+    async fn create(
+        &self,
+        cx: &Cx,
+        apply: Apply<ServiceModel>,
+        state: &StateSlot<ServiceModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let Apply { planned, config, .. } = apply;
+        let client = cx.client.railway()?;
+        let name = known(&planned.name, "name")?;
+        let instance = place(client, &planned, &name).await?;
+        let planned = ServiceModel { id: Text::new(instance.service.clone()).into(), ..planned };
+        // From here on the service exists in this environment, whatever fails below.
+        state.save(planned.bare());
+        let update = settings::update(None, &planned, &config);
+        let changes = managed::changes(None, &planned.managed(), &config.secrets_wo);
+        configure(cx, &planned.instance()?, &name, &update, &changes).await?;
+        deploy_if_set(client, &planned, true).await?;
+        state.save(planned);
+        Ok(Diagnostics::new())
+    }
+
+    async fn read(&self, cx: &Cx, state: ServiceModel) -> Result<Option<ServiceModel>, Diagnostics> {
+        let reference = state.instance()?;
+        match cx.client.railway()?.instance(&reference).await {
+            Ok(found) => Ok(Some(settings::read(state, &found))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => {
+                let summary = format!("The service `{}` could not be read", reference.service);
+                Err(railway(summary, &error, "State is unchanged.").into())
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        cx: &Cx,
+        apply: Apply<ServiceModel>,
+        state: &StateSlot<ServiceModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let Apply { prior, planned, config } = apply;
+        let client = cx.client.railway()?;
+        let (reference, name) = (planned.instance()?, known(&planned.name, "name")?);
+        if prior.as_ref().is_none_or(|prior| prior.name != planned.name) {
+            client.rename_service(&reference.project, &reference.service, &name).await.map_err(|error| {
+                railway(
+                    format!("The service `{}` could not be renamed to `{name}`", reference.service),
+                    &error,
+                    "State keeps the values from before.",
+                )
+                .at("name")
+            })?;
+            if let Some(prior) = &prior {
+                state.save(ServiceModel { name: planned.name.clone(), ..prior.clone() });
+            }
+        }
+        let update = settings::update(prior.as_ref(), &planned, &config);
+        let before = prior.as_ref().map(ServiceModel::managed);
+        let changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
+        let something = update.is_some() || !changes.is_empty();
+        configure(cx, &reference, &name, &update, &changes).await?;
+        deploy_if_set(client, &planned, something).await?;
+        state.save(planned);
+        Ok(Diagnostics::new())
+    }
+
+    async fn delete(
+        &self,
+        cx: &Cx,
+        prior: ServiceModel,
+        _: &StateSlot<ServiceModel>,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let (client, reference) = (cx.client.railway()?, prior.instance()?);
+        let result = if runs_elsewhere(client, &reference).await? {
+            client.delete_instance(&reference).await
+        } else {
+            client.delete_service(&reference.project, &reference.service).await
+        };
+        result.map_err(|error| {
+            railway(
+                format!("The service `{}` could not be deleted", reference.service),
+                &error,
+                "It is still in state.",
+            )
+        })?;
+        Ok(Diagnostics::new())
+    }
+
+    async fn import(&self, _: &Cx, import: Import) -> Result<ServiceModel, Diagnostics> {
+        let [project, environment, service] = import_id(&import.id, ["project", "environment", "service"])?;
+        let nothing = ServiceModel {
+            id: service.parse()?,
+            project_id: project.parse()?,
+            environment_id: environment.parse()?,
+            name: Attr::Null,
+            image: Attr::Null,
+            health_check: Attr::Null,
+            replicas: Attr::Null,
+            regions: Attr::Null,
+            restart_policy: Attr::Null,
+            start_command: Attr::Null,
+            pre_deploy_command: Attr::Null,
+            overlap: Attr::Null,
+            draining: Attr::Null,
+            variables: Attr::Null,
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+            registry_credentials: Attr::Null,
+            allow_fan_out: false.into(),
+        };
+        Ok(nothing)
+    }
+}
+
+/// At plan, where the environment is known: would Railway place the service into other environments too?
+async fn check_fan_out(cx: &Cx, plan: &mut Plan<ServiceModel>, planned: &ServiceModel) {
+    let (Some(project), Some(environment), Some(name)) =
+        (planned.project_id.as_known(), planned.environment_id.as_known(), planned.name.as_known())
+    else {
+        return;
+    };
+    let Ok(client) = cx.client.railway() else { return };
+    let (Ok(environments), Ok(services)) =
+        (client.environments(project).await, client.services(project).await)
+    else {
+        return;
+    };
+    let Some(home) = environments.iter().find(|known| &known.id == environment.get()) else { return };
+    let others: Vec<String> = environments
+        .iter()
+        .filter(|other| home.is_root() && other.is_root() && other.id != home.id)
+        .map(|other| format!("`{}`", other.name))
+        .collect();
+    // A service that the project has already is placed into this environment alone.
+    let exists = services.iter().any(|service| &service.name == name);
+    if exists || others.is_empty() || planned.allow_fan_out == Attr::Known(true) {
+        return;
+    }
+    plan.error(
+        "environment_id",
+        "The service would appear in other environments too",
+        format!(
+            "`{}` is a root environment, and Railway places a service that is created in one root environment into all \
+             of them, that is also into {}. {UNCHANGED}\n\nMake the environment a fork (`source_environment_id` of \
+             `spectra_environment`), or set `allow_fan_out = true`.",
+            home.name,
+            others.join(", ")
+        ),
+    );
+}
+
+/// Creates the service, or places the one that the project has already into this environment.
+async fn place(client: &Client, planned: &ServiceModel, name: &str) -> Result<Instance, Diagnostics> {
+    let project = known(&planned.project_id, "project_id")?.into_inner();
+    let environment = known(&planned.environment_id, "environment_id")?.into_inner();
+    let failed = |error: spectra_railway::Error| -> Diagnostics {
+        let left = if error.changed_nothing() {
+            UNCHANGED
+        } else {
+            "The service may have been created: look for it on Railway, and import or delete it before applying again."
+        };
+        railway(format!("The service `{name}` could not be created"), &error, left).into()
+    };
+    let Some(existing) = client.service_by_name(&project, name).await.map_err(failed)? else {
+        let allowed = planned.allow_fan_out == Attr::Known(true);
+        let fan_out = if allowed { FanOut::Allow } else { FanOut::Refuse };
+        let new = NewService { project, environment, name: name.to_owned(), fan_out };
+        return client.create_service(&new).await.map(|(_, instance)| instance).map_err(failed);
+    };
+    let reference = InstanceRef { project, environment, service: existing.id };
+    match client.fresh_instance(&reference).await {
+        Ok(_) => Err(Diagnostic::error(
+            format!("The service `{name}` is in this environment already"),
+            format!(
+                "Somebody else created service `{}`. {UNCHANGED}\n\nImport it with the id `{}/{}/{}`, or choose another name.",
+                reference.service, reference.project, reference.environment, reference.service
+            ),
+        )
+        .at("name")
+        .into()),
+        Err(error) if error.is_not_found() => client.create_instance(&reference).await.map_err(failed),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes settings and variables; nothing is deployed by either.
+async fn configure(
+    cx: &Cx,
+    instance: &InstanceRef,
+    name: &str,
+    update: &Option<InstanceUpdate>,
+    changes: &VariableChanges,
+) -> Result<(), Diagnostics> {
+    if let Some(update) = update {
+        cx.client.railway()?.update_instance(instance, update).await.map_err(|error| {
+            let left = if error.changed_nothing() {
+                "None of its settings was changed."
+            } else {
+                "Some of its settings may have been changed; the next apply writes them again."
+            };
+            railway(format!("The settings of service `{name}` could not be written"), &error, left)
+        })?;
+    }
+    let scope = VariableScope::Service(instance.service.clone());
+    managed::write(cx, &instance.project, &instance.environment, &scope, changes, Deploys::Skip).await
+}
+
+/// A service whose image is given here is deployed when something changed; otherwise a rollout does that.
+async fn deploy_if_set(client: &Client, planned: &ServiceModel, something: bool) -> Result<(), Diagnostics> {
+    let Some(image) = planned.image.as_known().filter(|_| something) else { return Ok(()) };
+    let reference = planned.instance()?;
+    client.deploy(&reference, Some(image.as_str())).await.map_err(|error| {
+        railway(
+            format!("The image `{image}` could not be deployed"),
+            &error,
+            "The settings are written, and take effect with the next deployment.",
+        )
+        .at("image")
+    })?;
+    Ok(())
+}
+
+/// Whether another environment has the service too.
+async fn runs_elsewhere(client: &Client, instance: &InstanceRef) -> Result<bool, Diagnostics> {
+    let failed = |error: spectra_railway::Error| -> Diagnostics {
+        railway("The project's environments could not be read", &error, "The service is still in state.")
+            .into()
+    };
+    let environments = match client.environments(&instance.project).await {
+        Ok(environments) => environments,
+        Err(error) if error.is_not_found() => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    for environment in
+        environments.iter().filter(|other| other.id != instance.environment && other.can_access)
+    {
+        match client.environment_snapshot(&instance.project, &environment.id).await {
+            Ok(snapshot) if snapshot.instances.contains_key(&instance.service) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(false)
+}
