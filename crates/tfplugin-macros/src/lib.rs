@@ -6,6 +6,9 @@
 mod enumeration;
 mod field;
 mod model;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+mod tests;
 mod validators;
 
 use proc_macro::TokenStream;

@@ -27,9 +27,6 @@ pub(crate) fn parse(meta: &ParseNestedMeta<'_>) -> Result<Vec<TokenStream>> {
         });
         Ok(())
     })?;
-    if validators.is_empty() {
-        return Err(meta.error("`validate()` without a rule checks nothing"));
-    }
     Ok(validators)
 }
 

@@ -83,6 +83,48 @@ pub trait BlockShape {
 }
 
 /// A struct that is a schema: derive it with `#[derive(Model)]`.
+///
+/// ```
+/// use tfplugin::{Attr, Model};
+///
+/// /// A service.
+/// #[derive(Clone, Model)]
+/// struct Service {
+///     /// Its name.
+///     #[tf(required, force_new, validate(length(1..=63)))]
+///     name: Attr<String>,
+///     /// How many run.
+///     #[tf(default = 1, validate(range(1..=50)))]
+///     replicas: Attr<i64>,
+///     /// Given by the platform.
+///     #[tf(computed, stable)]
+///     id: Attr<String>,
+/// }
+///
+/// assert_eq!(Service::block().attributes[1].description, "How many run.");
+/// ```
+///
+/// What may be left out needs a type that can say so:
+///
+/// ```compile_fail,E0080
+/// # use tfplugin::Model;
+/// #[derive(Clone, Model)]
+/// struct Service {
+///     #[tf(optional)]
+///     name: String,
+/// }
+/// ```
+///
+/// and every field a type that Terraform has:
+///
+/// ```compile_fail,E0277
+/// # use tfplugin::Model;
+/// #[derive(Clone, Model)]
+/// struct Service {
+///     #[tf(required)]
+///     started: std::time::Instant,
+/// }
+/// ```
 pub trait Model: FromValue + ToValue + Clone + Send + Sync + 'static {
     /// The version of the state layout.
     const VERSION: i64 = 0;

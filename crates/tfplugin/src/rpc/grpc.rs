@@ -16,6 +16,9 @@ use crate::{Diagnostic, Provider};
 
 /// A request, for log lines and messages.
 trait Ask: Send + 'static {
+    /// The log key of what the call is about.
+    const KEY: &'static str = "tf_resource_type";
+
     /// The type or function the call is about; empty for the provider as a whole.
     fn about(&self) -> &str;
 }
@@ -36,8 +39,10 @@ fn count(messages: &[proto::Diagnostic]) -> (usize, usize) {
 }
 
 macro_rules! messages {
-    ($($rpc:ident $(.$about:ident)?;)*) => {$(
+    ($($rpc:ident $(.$about:ident)? $(as $key:literal)?;)*) => {$(
         impl Ask for proto::$rpc::Request {
+            $(const KEY: &'static str = $key;)?
+
             fn about(&self) -> &str {
                 messages!(@about self $(.$about)?)
             }
@@ -65,15 +70,17 @@ messages! {
     get_functions;
     validate_provider_config;
     validate_resource_config.type_name;
-    validate_data_resource_config.type_name;
+    validate_data_resource_config.type_name as "tf_data_source_type";
     configure_provider;
     upgrade_resource_state.type_name;
     plan_resource_change.type_name;
     import_resource_state.type_name;
-    read_data_source.type_name;
+    read_data_source.type_name as "tf_data_source_type";
 }
 
 impl Ask for proto::call_function::Request {
+    const KEY: &'static str = "tf_function";
+
     fn about(&self) -> &str {
         &self.name
     }
@@ -146,8 +153,13 @@ impl<P: Provider> Service<P> {
             tf_rpc = rpc,
             tf_provider_addr = P::ADDRESS,
             tf_proto_version = "6.11",
-            tf_resource_type = %about,
+            tf_resource_type = tracing::field::Empty,
+            tf_data_source_type = tracing::field::Empty,
+            tf_function = tracing::field::Empty,
         );
+        if !about.is_empty() {
+            span.record(Q::KEY, about.as_str());
+        }
         let started = Instant::now();
         let service = self.clone();
         let answer = async move {
@@ -203,18 +215,40 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
         get_metadata = "GetMetadata", |service, _call, _request| service.metadata();
         get_provider_schema = "GetProviderSchema", |service, _call, _request| service.schema().clone();
         // No resource has an identity yet.
-        get_resource_identity_schemas = "GetResourceIdentitySchemas", |_service, _call, _request| proto::get_resource_identity_schemas::Response::default();
-        get_functions = "GetFunctions", |service, _call, _request| proto::get_functions::Response { functions: service.functions(), diagnostics: Vec::new() };
-        validate_provider_config = "ValidateProviderConfig", |service, _call, request| Self::validate_provider_config(&service, &request);
-        validate_resource_config = "ValidateResourceConfig", |service, _call, request| Self::validate_resource_config(&service, &request);
-        validate_data_resource_config = "ValidateDataResourceConfig", |service, _call, request| Self::validate_data_resource_config(&service, &request);
-        configure_provider = "ConfigureProvider", |service, call, request| Self::configure_provider(&service, call, request).await;
-        upgrade_resource_state = "UpgradeResourceState", |service, _call, request| Self::upgrade_resource_state(&service, request);
+        get_resource_identity_schemas = "GetResourceIdentitySchemas", |_service, _call, _request| {
+            proto::get_resource_identity_schemas::Response::default()
+        };
+        get_functions = "GetFunctions", |service, _call, _request| {
+            proto::get_functions::Response { functions: service.functions(), diagnostics: Vec::new() }
+        };
+        validate_provider_config = "ValidateProviderConfig", |service, _call, request| {
+            Self::validate_provider_config(&service, &request)
+        };
+        validate_resource_config = "ValidateResourceConfig", |service, _call, request| {
+            Self::validate_resource_config(&service, &request)
+        };
+        validate_data_resource_config = "ValidateDataResourceConfig", |service, _call, request| {
+            Self::validate_data_resource_config(&service, &request)
+        };
+        configure_provider = "ConfigureProvider", |service, call, request| {
+            Self::configure_provider(&service, call, request).await
+        };
+        upgrade_resource_state = "UpgradeResourceState", |service, _call, request| {
+            Self::upgrade_resource_state(&service, request)
+        };
         read_resource = "ReadResource", |service, call, request| Self::read_resource(&service, call, request).await;
-        plan_resource_change = "PlanResourceChange", |service, call, request| Self::plan_resource_change(&service, call, request).await;
-        apply_resource_change = "ApplyResourceChange", |service, call, request| Self::apply_resource_change(&service, call, request).await;
-        import_resource_state = "ImportResourceState", |service, call, request| Self::import_resource_state(&service, call, request).await;
-        read_data_source = "ReadDataSource", |service, call, request| Self::read_data_source(&service, call, request).await;
+        plan_resource_change = "PlanResourceChange", |service, call, request| {
+            Self::plan_resource_change(&service, call, request).await
+        };
+        apply_resource_change = "ApplyResourceChange", |service, call, request| {
+            Self::apply_resource_change(&service, call, request).await
+        };
+        import_resource_state = "ImportResourceState", |service, call, request| {
+            Self::import_resource_state(&service, call, request).await
+        };
+        read_data_source = "ReadDataSource", |service, call, request| {
+            Self::read_data_source(&service, call, request).await
+        };
         call_function = "CallFunction", |service, _call, request| Self::call_function(&service, &request);
     }
 
