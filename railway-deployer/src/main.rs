@@ -33,8 +33,10 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
     let result = runtime.block_on(async {
         // A command is dropped where it stands, which is safe because nothing that mutates a service runs in one.
         tokio::select! {
-            result = commands::run(cli, &printer) => result,
+            // First, so that the handlers are in place before the command does anything.
+            biased;
             () = interrupted() => Err(Failure::Interrupted),
+            result = commands::run(cli, &printer) => result,
         }
     });
     // A blocking task, such as a compression, must not keep an interrupted process alive.

@@ -170,3 +170,26 @@ fn credentials_are_needed_and_never_shown() {
     place.set("DOCKER_REGISTRY", &running.address.to_string());
     place.run(&["image", "inspect", &target]).done();
 }
+
+#[test]
+fn an_interrupt_is_exit_code_130() {
+    let place = Place::new();
+    build(&place);
+    // A registry that takes the connection and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("{}/app:v1", listener.local_addr().unwrap());
+    let child = place
+        .command()
+        .args(["image", "push", "layout", &target])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Once it has connected, its handlers are in place.
+    let _connection = listener.accept().unwrap();
+    let process = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "error: interrupted\n");
+}
