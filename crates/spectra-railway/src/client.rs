@@ -231,7 +231,8 @@ impl Client {
                 // Refused before execution, or never sent. Everything else may have happened.
                 Effect::Write => error.kind() == ErrorKind::RateLimited || error.never_sent(),
             };
-            let pause = error.retry_after().unwrap_or_else(|| self.back_off(attempt));
+            // A wish of zero seconds still leaves the server a moment.
+            let pause = error.retry_after().unwrap_or_default().max(self.back_off(attempt));
             if error.kind() == ErrorKind::RateLimited {
                 // Everybody waits, not this call alone.
                 self.inner.pacer.block(self.now(), pause);

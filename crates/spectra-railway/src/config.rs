@@ -68,9 +68,9 @@ pub struct Budget {
 
 impl Budget {
     /// Below every paid plan's and the edge's limit of 10 a second.
-    pub const REMOTE: Self = Self { per_second: 5.0, burst: 5, longest_wait: Duration::from_secs(300) };
+    pub const REMOTE: Self = Self { per_second: 5.0, burst: 5, longest_wait: Duration::from_mins(5) };
     /// For a sandbox on this machine: the limit of the Pro plan, which it enforces.
-    pub const LOOPBACK: Self = Self { per_second: 40.0, burst: 10, longest_wait: Duration::from_secs(300) };
+    pub const LOOPBACK: Self = Self { per_second: 40.0, burst: 10, longest_wait: Duration::from_mins(5) };
 }
 
 /// Everything a [`Client`](crate::Client) needs.
@@ -112,7 +112,7 @@ impl ClientConfig {
             other_token: None,
             token_kind: TokenKindHint::Auto,
             user_agent: concat!("spectra/", env!("CARGO_PKG_VERSION")).to_owned(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             budget: None,
             polling: None,
             snapshot_ttl: Duration::from_secs(5),

@@ -305,7 +305,7 @@ impl Client {
             }
         }
         // Stable: equal times keep Railway's order.
-        deployments.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        deployments.sort_by_key(|deployment| std::cmp::Reverse(deployment.created_at));
         Ok(deployments)
     }
 

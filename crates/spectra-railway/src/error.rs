@@ -202,11 +202,9 @@ impl Error {
         self.after_change()
     }
 
-    /// Says what the whole was for; the outermost word is kept.
+    /// Says what the whole was for; the outermost caller knows best and has the last word.
     pub(crate) fn attempting(mut self, attempt: impl FnOnce() -> String) -> Self {
-        if self.0.attempt.is_none() {
-            self.0.attempt = Some(attempt());
-        }
+        self.0.attempt = Some(attempt());
         self
     }
 

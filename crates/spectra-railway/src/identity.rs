@@ -222,9 +222,7 @@ async fn probe_bearer(
         })
         .collect::<Result<Vec<_>>>()?;
     // A workspace token reaches exactly one; only an account knows who it is.
-    let kind = if workspaces.len() != 1 {
-        TokenKind::Account
-    } else {
+    let kind = if workspaces.len() == 1 {
         match client.call_as::<TokenProbeMe>(header, token_probe_me::Variables).await {
             Ok(_) => TokenKind::Account,
             // OAuth tokens are sent like account tokens and may lack the right to personal fields.
@@ -232,6 +230,8 @@ async fn probe_bearer(
             Err(error) if is_refusal(&error) => TokenKind::Workspace,
             Err(error) => return Err(error),
         }
+    } else {
+        TokenKind::Account
     };
     Ok(Identity { kind, origin, workspaces, scope: None })
 }

@@ -318,8 +318,8 @@ impl InstanceUpdate {
                 Change::Keep => None,
             },
             pre_deploy_command: self.pre_deploy_command.as_set().map(|command| vec![command.clone()]),
-            overlap_seconds: self.overlap.as_set().copied().and_then(whole_seconds),
-            draining_seconds: self.draining.as_set().copied().and_then(whole_seconds),
+            overlap_seconds: expected.overlap.and_then(whole_seconds),
+            draining_seconds: expected.draining.and_then(whole_seconds),
             num_replicas: replicas,
             multi_region_config: regions,
             restart_policy_type: self.restart_policy.as_ref().map(|policy| policy.condition.clone()),
@@ -463,12 +463,12 @@ impl Client {
                     .await?;
                 confirmed::<ServiceInstanceUpdate>(data.service_instance_update)
             };
-            let sent = match self.out_wait_cooldown(send).await {
+            let answer = match self.out_wait_cooldown(send).await {
                 // The same values again are no second change.
                 Err(error) if error.is_ambiguous() => send().await,
                 other => other,
             };
-            if let Err(error) = sent {
+            if let Err(error) = answer {
                 return Err(self
                     .settle_missing_environment(&instance.project, &instance.environment, error)
                     .await);
@@ -493,8 +493,8 @@ impl Client {
             }
             self.sleep(pause).await;
         }
-        let list: Vec<_> = last.iter().map(ToString::to_string).collect();
-        let message = format!("Railway accepted the update, but reads back otherwise: {}", list.join("; "));
+        let fields: Vec<_> = last.iter().map(ToString::to_string).collect();
+        let message = format!("Railway accepted the update, but reads back otherwise: {}", fields.join("; "));
         Err(Error::new(ErrorKind::Diverged, ServiceInstanceUpdate::NAME, message))
     }
 

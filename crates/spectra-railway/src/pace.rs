@@ -13,7 +13,7 @@ use jiff::fmt::rfc2822;
 use crate::config::Budget;
 
 /// How long a block of the edge (body `error code: 1015`, no headers) is respected at least.
-const EDGE_BLOCK: Duration = Duration::from_secs(60);
+const EDGE_BLOCK: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(crate) struct Pacer {
@@ -80,7 +80,7 @@ impl Pacer {
         let Some(remaining) = number("x-ratelimit-remaining") else { return };
         let limit = number("x-ratelimit-limit").unwrap_or(0);
         let reset = number("x-ratelimit-reset")
-            .map_or(Duration::from_secs(60), |at| Duration::from_secs(at).saturating_sub(wall))
+            .map_or(Duration::from_mins(1), |at| Duration::from_secs(at).saturating_sub(wall))
             .max(Duration::from_secs(1));
         let full_speed = self.budget.per_second.max(0.01);
         let mut state = self.lock();

@@ -259,7 +259,9 @@ impl Client {
                 let patch = self.query::<EnvironmentPatchGet>(variables).await?.environment_patch;
                 if let Some(reason) = patch.last_applied_error.filter(|text| !text.is_empty()) {
                     let message = format!("Railway could not apply the change: {reason}");
-                    return Err(Error::new(ErrorKind::Business, EnvironmentPatchGet::NAME, message));
+                    return Err(Error::new(ErrorKind::Business, EnvironmentPatchGet::NAME, message).hinting(
+                        "the change may be staged in the environment now: see Railway's dashboard before repeating",
+                    ));
                 }
                 let applied =
                     matches!(patch.status, environment_patch_get::EnvironmentPatchStatus::COMMITTED);

@@ -83,19 +83,17 @@ impl RailwayTarget {
         let failed = events.iter().rev().find(|event| event.error.is_some() || event.reason.is_some());
         let mut parts = Vec::new();
         if let Some(event) = failed {
-            let mut text = format!("step {}", event.step);
-            if let Some((attempt, of)) = event.attempt {
-                text.push_str(&match of {
-                    Some(of) => format!(", attempt {attempt} of {of}"),
-                    None => format!(", attempt {attempt}"),
-                });
-            }
+            let attempt = match event.attempt {
+                Some((attempt, Some(of))) => format!(", attempt {attempt} of {of}"),
+                Some((attempt, None)) => format!(", attempt {attempt}"),
+                None => String::new(),
+            };
             let words: Vec<_> = [&event.error, &event.reason, &event.detail]
                 .into_iter()
                 .flatten()
                 .map(String::as_str)
                 .collect();
-            parts.push(format!("{text}: {}", words.join(", ")));
+            parts.push(format!("step {}{attempt}: {}", event.step, words.join(", ")));
         }
         let lines = self.client.deployment_log_tail(&deployment.id, REASON_LINES).await.unwrap_or_default();
         if let Some(last) = lines.iter().rev().find(|line| !line.message.trim().is_empty()) {
@@ -151,10 +149,10 @@ impl RailwayTarget {
         self.set_image(Change::from_option(snapshot.setting.clone())).await?;
         let (instance, recent) = self.look().await?;
         let failed = failed.and_then(|id| recent.iter().find(|deployment| deployment.id == *id));
-        if let Some(failed) = failed {
-            if failed.status.is_in_flight() || failed.status == DeploymentStatus::NeedsApproval {
-                self.client.cancel_deployment(&self.instance, &failed.id).await?;
-            }
+        if let Some(failed) = failed
+            && (failed.status.is_in_flight() || failed.status == DeploymentStatus::NeedsApproval)
+        {
+            self.client.cancel_deployment(&self.instance, &failed.id).await?;
         }
         let failed_id = failed.map(|failed| &failed.id);
         let Some(before) = &snapshot.running else {

@@ -1,5 +1,7 @@
 //! Our schema file holds only what is used, and says of it exactly what Railway's does.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,13 @@
+//! The client against a Railway that answers as it is told.
+
+#![expect(clippy::unwrap_used, clippy::unchecked_time_subtraction, reason = "a test that cannot go on fails")]
+#![expect(clippy::needless_pass_by_value, reason = "replies read better with the literal inside the call")]
+
+mod creation;
+mod fake;
+mod identity;
+mod instances;
+mod patches;
+mod reads;
+mod replies;
+mod target;
