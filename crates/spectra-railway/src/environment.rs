@@ -161,12 +161,40 @@ impl Client {
         }
         .map_err(|error| error.attempting(attempt))?;
         let object = format!("environment `{}` ({})", created.name, created.id);
-        self.wait_until_visible(&object, || async {
-            self.forget(Touches::Everything);
-            self.environment(&new.project, &created.id).await
-        })
-        .await
-        .map_err(|error| error.leaving(&created.id).attempting(attempt))
+        let leaving = |error: Error| error.leaving(&created.id).attempting(attempt);
+        let environment = self
+            .wait_until_visible(&object, || async {
+                self.forget(Touches::Everything);
+                self.environment(&new.project, &created.id).await
+            })
+            .await
+            .map_err(leaving)?;
+        if let Some(source) = &new.source {
+            self.wait_for_copies(&new.project, source, &created.id).await.map_err(leaving)?;
+        }
+        Ok(environment)
+    }
+
+    /// The services of a fork appear one by one. Waits until those of the source are all there, as long as new
+    /// objects are waited for; what is missing then is the next plan's to see.
+    async fn wait_for_copies(
+        &self,
+        project: &ProjectId,
+        source: &EnvironmentId,
+        fork: &EnvironmentId,
+    ) -> Result<()> {
+        let original = self.environment_snapshot(project, source).await?;
+        let complete = self
+            .look(self.polling().visible_within, || async {
+                let copy = self.fresh_environment_snapshot(project, fork).await?;
+                let missing = original.instances.keys().any(|service| !copy.instances.contains_key(service));
+                Ok((!missing).then_some(()))
+            })
+            .await?;
+        if complete.is_none() {
+            tracing::warn!(environment = %fork, "the fork does not have all services of its source yet");
+        }
+        Ok(())
     }
 
     async fn create_environment_once(&self, new: &NewEnvironment) -> Result<Environment> {

@@ -111,7 +111,13 @@ async fn q11_a_fork_that_the_gateway_lost_is_found_by_its_name() {
     fake.once("EnvironmentCreate", raw(504, "timeout"));
     fake.once("EnvironmentList", environments(std::slice::from_ref(&production)));
     fake.always("EnvironmentList", environments(&[production, environment("e2", "staging", Some("env"))]));
+    // its services appear one by one.
+    let both = [instance("s1", &json!({})), instance("s2", &json!({}))];
+    fake.once("EnvironmentSnapshot", snapshot(&both, &json!({})));
+    fake.once("EnvironmentSnapshot", snapshot(&both[..1], &json!({})));
+    fake.once("EnvironmentSnapshot", snapshot(&both, &json!({})));
     let made = client.create_environment(&staging(Some("env"))).await.unwrap();
+    assert_eq!(fake.count("EnvironmentSnapshot"), 3);
     assert_eq!((made.id.as_str(), made.is_root()), ("e2", false));
     assert_eq!(fake.count("EnvironmentCreate"), 1);
     assert_eq!(
