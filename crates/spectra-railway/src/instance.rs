@@ -16,6 +16,9 @@ use crate::patch::{Deploys, Patch};
 use crate::variables::Variable;
 use crate::wire_enum::wire_enum;
 
+/// How long Railway waits for a health check where nothing is set.
+const DEFAULT_HEALTHCHECK: Duration = Duration::from_mins(5);
+
 wire_enum! {
     /// When a container that ended is started again.
     pub enum RestartPolicyType {
@@ -267,7 +270,10 @@ impl InstanceUpdate {
             ("overlap", self.overlap.is_clear(), expected.overlap, found.overlap),
             ("draining time", self.draining.is_clear(), expected.draining, found.draining),
         ] {
-            note(field, cleared || expected == found, time(expected), time(found));
+            // what is not set may read as the default.
+            let default = if field == "health check timeout" { DEFAULT_HEALTHCHECK } else { Duration::ZERO };
+            let same = expected == found || cleared || (expected.is_none() && found == Some(default));
+            note(field, same, time(expected), time(found));
         }
         if expected.regions.is_empty() {
             // Railway may show replicas by region once they are set.

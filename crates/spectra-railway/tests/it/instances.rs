@@ -149,3 +149,20 @@ async fn q25_regions_are_sent_by_railways_names() {
     let error = client.update_instance(&instance_ref(), &placement("mars")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadInput);
 }
+
+#[tokio::test]
+async fn q56_defaults_that_appear_are_no_difference_but_other_values_are() {
+    let (fake, client) = Fake::with_account().await;
+    let update = InstanceUpdate { healthcheck_path: Change::Set("/up".into()), ..InstanceUpdate::default() };
+    fake.always("ServiceInstanceUpdate", accepted());
+    fake.once("EnvironmentSnapshot", shown(&json!({}), &json!({})));
+    let defaults = json!({ "healthcheckPath": "/up", "healthcheckTimeout": 300, "overlapSeconds": 0 });
+    fake.once("EnvironmentSnapshot", shown(&defaults, &json!({})));
+    client.update_instance(&instance_ref(), &update).await.unwrap();
+
+    fake.once("EnvironmentSnapshot", shown(&json!({}), &json!({})));
+    let other = json!({ "healthcheckPath": "/up", "healthcheckTimeout": 10, "overlapSeconds": 0 });
+    fake.always("EnvironmentSnapshot", shown(&other, &json!({})));
+    let error = client.update_instance(&instance_ref(), &update).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Diverged, "{error}");
+}
