@@ -108,6 +108,21 @@ pub struct Import {
     pub id: String,
 }
 
+impl Import {
+    /// A partial state: these attributes, everything else null and without blocks. The model's fields must be able to
+    /// be null (`Attr`), except those given.
+    pub fn partial<'a, M: Model>(
+        &self,
+        attributes: impl IntoIterator<Item = (&'a str, Value)>,
+    ) -> Result<M, Diagnostics> {
+        let mut value = M::block().empty_value();
+        for (name, given) in attributes {
+            value.set_path(&name.into(), given).map_err(Diagnostic::provider_bug)?;
+        }
+        Ok(M::from_value(&value, &AttributePath::root())?)
+    }
+}
+
 /// State as an older version of the schema wrote it.
 #[derive(Clone)]
 pub struct OldState {

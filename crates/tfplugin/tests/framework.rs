@@ -188,7 +188,7 @@ impl Resource for ServiceResource {
     }
 
     async fn import(&self, _: &Context<Remote>, import: Import) -> Result<Service, Diagnostics> {
-        Ok(Service { id: import.id.into(), name: Attr::Null, ..service("") })
+        import.partial([("id", Value::from(import.id.as_str()))])
     }
 }
 

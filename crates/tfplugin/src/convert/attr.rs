@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::private::Field;
-use super::{AttributeShape, BlockShape, FromValue, NOT_KNOWN, ToValue};
+use super::{AttributeShape, BlockShape, FromValue, MISSING, NOT_KNOWN, ToValue};
 use crate::schema::{Block, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Unknown, Value};
 
@@ -114,7 +114,7 @@ impl<T> Attr<T> {
     pub fn require(self, name: &str) -> Result<T, Diagnostic> {
         match self {
             Self::Known(value) => Ok(value),
-            Self::Null => Err(Diagnostic::error("Missing value", format!("`{name}` must be set.")).at(name)),
+            Self::Null => Err(Diagnostic::error(MISSING, format!("`{name}` must be set.")).at(name)),
             Self::Unknown => {
                 Err(Diagnostic::error(NOT_KNOWN, format!("`{name}` must be known here, and is not yet."))
                     .at(name))
@@ -292,7 +292,20 @@ impl<T> From<T> for Sensitive<T> {
 
 impl<T: FromValue> FromValue for Sensitive<T> {
     fn from_value(value: &Value, path: &AttributePath) -> Result<Self, Diagnostic> {
-        T::from_value(value, path).map(Self)
+        T::from_value(value, path).map(Self).map_err(hide)
+    }
+}
+
+/// The messages of conversions quote the value, unless there is none.
+fn hide(diagnostic: Diagnostic) -> Diagnostic {
+    if matches!(diagnostic.summary.as_str(), NOT_KNOWN | MISSING) {
+        return diagnostic;
+    }
+    let place =
+        diagnostic.attribute.as_ref().map_or_else(|| "The value".to_owned(), |path| format!("`{path}`"));
+    Diagnostic {
+        detail: format!("{place} is not valid; it is sensitive, so it is not shown here."),
+        ..diagnostic
     }
 }
 

@@ -7,7 +7,7 @@
 //! | [`Text<T>`], an enum with `#[derive(TfEnum)]` | `string` that is checked in validation and parsed once |
 //! | [`Vec<T>`], [`Set<T>`], [`BTreeSet<T>`](std::collections::BTreeSet), [`BTreeMap<String, T>`](std::collections::BTreeMap) | `list`, `set`, `set`, `map` |
 //! | a struct with `#[derive(Model)]` | nested attributes, or a block with `#[tf(block)]` |
-//! | [`Value`](crate::Value) | `any` (dynamic) |
+//! | [`Value`] | `any` (dynamic) |
 //! | [`Attr<T>`] | `T` that may be null or not known yet |
 //! | [`Option<T>`] | `T` that may be null |
 //! | [`Sensitive<T>`] | `T` that is hidden in all output |
@@ -27,6 +27,9 @@ use crate::{AttributePath, Diagnostic, Value};
 
 /// The summary of the diagnostic that a field gives which cannot hold an unknown value.
 pub(crate) const NOT_KNOWN: &str = "Value not known yet";
+
+/// The summary of the diagnostic that a field gives which cannot be null.
+pub(crate) const MISSING: &str = "Missing value";
 
 /// Rust from Terraform. `Err` names the place of the value that does not fit.
 pub trait FromValue: Sized {

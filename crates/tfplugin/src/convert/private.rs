@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::{AttributeShape, BlockShape, FromValue, Model, NOT_KNOWN};
+use super::{AttributeShape, BlockShape, FromValue, MISSING, Model, NOT_KNOWN};
 use crate::schema::{Attribute, NestedBlock, NestedObject, Nesting, Shape, Validator, conform};
 use crate::{AttributePath, Diagnostic, Value};
 
@@ -164,9 +164,7 @@ pub(crate) fn mismatch(expected: &str, found: &Value, path: &AttributePath) -> D
         Value::Unknown(_) => {
             Diagnostic::error(NOT_KNOWN, format!("{place} must be known here, and is not yet."))
         }
-        Value::Null => {
-            Diagnostic::error("Missing value", format!("{place} must be {expected}, and is null."))
-        }
+        Value::Null => Diagnostic::error(MISSING, format!("{place} must be {expected}, and is null.")),
         other => {
             let kind = kind(other);
             Diagnostic::error("Wrong type of value", format!("{place} must be {expected}, and is {kind}."))

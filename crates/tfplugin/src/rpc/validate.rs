@@ -145,6 +145,12 @@ fn in_attributes(
         for validator in &attribute.validators {
             if let Err(reason) = (validator.check)(value) {
                 let summary = format!("Invalid value for `{}`", attribute.name);
+                // Reasons quote the value.
+                let reason = if attribute.sensitive || attribute.write_only {
+                    "The value is not valid; it is sensitive, so it is not shown here.".to_owned()
+                } else {
+                    reason
+                };
                 let detail = format!("{reason}{} Expected: {}.", stop(&reason), validator.description);
                 messages.push(Diagnostic::error(summary, detail).at(path.clone()));
             }

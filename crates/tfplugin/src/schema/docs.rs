@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Attribute, Block, Nesting, Schema, Shape};
 use crate::rpc::{FunctionInfo, Parameter, Service};
+use crate::server::StopToken;
 use crate::{Provider, Value, codec};
 
 /// Everything a provider offers.
@@ -30,6 +31,12 @@ pub struct ProviderDocs {
 }
 
 impl ProviderDocs {
+    /// Describes a provider; what `schema` on its command line prints.
+    #[must_use]
+    pub fn describe<P: Provider>(provider: P) -> Self {
+        Self::of(&Service::new(provider, StopToken::new()))
+    }
+
     pub(crate) fn of<P: Provider>(service: &Service<P>) -> Self {
         let registry = service.registry();
         let named = |name: &&'static str, schema: &Schema| ((*name).to_owned(), BlockDocs::of(&schema.block));

@@ -3,6 +3,7 @@
 mod conform;
 mod docs;
 mod lint;
+mod markdown;
 mod wire;
 
 pub(crate) use self::conform::conform;

@@ -32,6 +32,13 @@ impl std::str::FromStr for Percent {
     }
 }
 
+fn no_hush(value: &Value) -> Result<(), String> {
+    match value.as_str() {
+        Some(text) if text.contains("hush") => Err(format!("{text:?} says hush")),
+        _ => Ok(()),
+    }
+}
+
 /// Attributes inside.
 #[derive(Clone, Debug, PartialEq, PartialOrd, Ord, Eq, Model)]
 pub(crate) struct Nested {
@@ -171,7 +178,7 @@ pub(crate) struct Everything {
     o_letters: Attr<Vec<String>>,
     #[tf(optional, deprecated = "Use `o_string`.")]
     o_old: Attr<String>,
-    #[tf(optional)]
+    #[tf(optional, validate(length(..=99), with = no_hush))]
     secret: Attr<Sensitive<String>>,
 
     #[tf(optional, computed)]

@@ -355,6 +355,22 @@ output "kind" { value = provider::corner::kind({ a = [1, "x"] }, "12%") }
     workspace.fails(&["plan", "-no-color"], &["No echo", "text = \"nothing\""]);
 }
 
+pub(crate) fn the_command_line_describes_the_provider(_: &Terraform) {
+    let run = |argument: &str| {
+        let this = std::env::current_exe().unwrap();
+        std::process::Command::new(this).arg(argument).env("CORNER_PROVIDER", "1").output().unwrap()
+    };
+    let schema = run("schema");
+    assert!(schema.status.success(), "{}", String::from_utf8_lossy(&schema.stderr));
+    let schema: serde_json::Value = serde_json::from_slice(&schema.stdout).unwrap();
+    let attributes = schema["resources"]["corner_everything"]["attributes"].as_array().unwrap();
+    let count = attributes.iter().find(|attribute| attribute["name"] == "d_int").unwrap();
+    assert_eq!((&count["default"], &count["constraints"][0]), (&5.into(), &"between 1 and 9".into()));
+    assert_eq!(schema["functions"]["join"]["variadic"]["type"], "string");
+    assert_eq!(String::from_utf8(run("--version").stdout).unwrap(), "terraform-provider-corner 1.2.3\n");
+    assert_eq!(run("--verison").status.code(), Some(2));
+}
+
 pub(crate) fn one_process_serves_many_configurations(terraform: &Terraform) {
     let provider = Debugged::start();
     let mut workspaces = [terraform.workspace(), terraform.workspace()];

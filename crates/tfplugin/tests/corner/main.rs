@@ -33,6 +33,7 @@ const TESTS: &[Test] = &[
     ("secrets_are_in_no_state", lifecycle::secrets_are_in_no_state),
     ("old_state_is_upgraded", lifecycle::old_state_is_upgraded),
     ("data_sources_and_functions_answer", lifecycle::data_sources_and_functions_answer),
+    ("the_command_line_describes_the_provider", lifecycle::the_command_line_describes_the_provider),
     ("one_process_serves_many_configurations", lifecycle::one_process_serves_many_configurations),
     ("an_unknown_provider_configuration_plans", lifecycle::an_unknown_provider_configuration_plans),
     ("bad_values_are_refused_by_name", mistakes::bad_values_are_refused_by_name),

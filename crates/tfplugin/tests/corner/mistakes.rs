@@ -40,6 +40,14 @@ pub(crate) fn bad_values_are_refused_by_name(terraform: &Terraform) {
     refused("r_int = 1\n o_letters = [\"a\", \"a\", \"a\", \"a\"]", &["at most 3"]);
     refused("r_int = 1\n o_string = \"refused\"", &["The whole configuration was looked at."]);
 
+    // The reason quotes the value, and the value is secret. (Terraform shows the line of the configuration itself.)
+    refused(
+        "r_int = 1\n secret = join(\"-\", [\"hush\", \"now\"])",
+        &["The value is not valid; it is sensitive", "no hush"],
+    );
+    let said = workspace.run(&["validate", "-no-color"]);
+    assert!(!said.text.contains("hush-now"), "{}", said.text);
+
     workspace.write(&with("r_int = 1\n o_old = \"x\""));
     let said = workspace.ok(&["validate", "-no-color"]);
     assert!(
