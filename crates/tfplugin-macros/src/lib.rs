@@ -7,7 +7,6 @@ mod enumeration;
 mod field;
 mod model;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 mod tests;
 mod validators;
 
