@@ -14,6 +14,8 @@ use tfplugin::{
 
 struct Files;
 
+type Cx = Context<PathBuf>;
+
 /// Keeps files in one folder.
 #[derive(Clone, Model)]
 struct Config {
@@ -38,6 +40,9 @@ impl Provider for Files {
     }
 }
 
+/// Warnings of a success, errors of a failure.
+type Done = Result<Diagnostics, Diagnostics>;
+
 struct FileResource;
 
 /// A text file.
@@ -55,7 +60,7 @@ struct File {
 }
 
 impl FileResource {
-    async fn write(folder: &Path, file: File, state: &StateSlot<File>) -> Result<Diagnostics, Diagnostics> {
+    async fn write(folder: &Path, file: File, state: &StateSlot<File>) -> Done {
         let content = file.content.as_str().unwrap_or_default();
         tokio::fs::write(folder.join(&file.name), content)
             .await
@@ -71,16 +76,11 @@ impl Resource for FileResource {
 
     const TYPE: &'static str = "files_file";
 
-    async fn create(
-        &self,
-        cx: &Context<PathBuf>,
-        apply: Apply<File>,
-        state: &StateSlot<File>,
-    ) -> Result<Diagnostics, Diagnostics> {
+    async fn create(&self, cx: &Cx, apply: Apply<File>, state: &StateSlot<File>) -> Done {
         Self::write(&cx.client, apply.planned, state).await
     }
 
-    async fn read(&self, cx: &Context<PathBuf>, state: File) -> Result<Option<File>, Diagnostics> {
+    async fn read(&self, cx: &Cx, state: File) -> Result<Option<File>, Diagnostics> {
         match tokio::fs::read_to_string(cx.client.join(&state.name)).await {
             Ok(text) => Ok(Some(File { size: length(&text), content: text.into(), ..state })),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -88,28 +88,18 @@ impl Resource for FileResource {
         }
     }
 
-    async fn update(
-        &self,
-        cx: &Context<PathBuf>,
-        apply: Apply<File>,
-        state: &StateSlot<File>,
-    ) -> Result<Diagnostics, Diagnostics> {
+    async fn update(&self, cx: &Cx, apply: Apply<File>, state: &StateSlot<File>) -> Done {
         Self::write(&cx.client, apply.planned, state).await
     }
 
-    async fn delete(
-        &self,
-        cx: &Context<PathBuf>,
-        prior: File,
-        _: &StateSlot<File>,
-    ) -> Result<Diagnostics, Diagnostics> {
+    async fn delete(&self, cx: &Cx, prior: File, _: &StateSlot<File>) -> Done {
         match tokio::fs::remove_file(cx.client.join(&prior.name)).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("delete", &prior.name, &error)),
             _ => Ok(Diagnostics::new()),
         }
     }
 
-    async fn import(&self, _: &Context<PathBuf>, import: Import) -> Result<File, Diagnostics> {
+    async fn import(&self, _: &Cx, import: Import) -> Result<File, Diagnostics> {
         Ok(File { name: import.id, content: Attr::Null, size: Attr::Null })
     }
 }
