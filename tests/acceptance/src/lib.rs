@@ -11,6 +11,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 mod canary;
+mod configuration;
 mod http;
 mod image;
 mod process;
@@ -19,6 +20,7 @@ mod sandbox;
 mod terraform;
 
 pub use canary::assert_absent;
+pub use configuration::{SHOP, shop_with_rollout, shop_with_rollout_that};
 pub use http::{Answer, get, post_json};
 pub use image::{Image, ImageBuilder};
 pub use process::{Run, run};
