@@ -57,13 +57,15 @@ resource "spectra_rollout" "web" {{
 
   health = {{
     path              = "/healthz"
-    url               = spectra_domain.web.url
     expected_status   = 200
     interval          = "100ms"
     timeout           = "2s"
     success_threshold = 2
     failure_threshold = 3
   }}
+
+  # Probed on the service's own domain.
+  depends_on = [spectra_domain.web]
 }}
 "#
     )
