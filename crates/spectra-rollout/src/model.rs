@@ -284,19 +284,19 @@ impl FailureReason {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         ErrorCode::new(match self {
-            Self::Target { .. } => "SPX-301",
-            Self::Deployment { .. } => "SPX-302",
-            Self::NeedsApproval => "SPX-303",
-            Self::Skipped => "SPX-304",
-            Self::Removed => "SPX-305",
-            Self::Superseded { .. } => "SPX-306",
-            Self::WrongDigest { .. } => "SPX-307",
-            Self::ReplicasNotRunning => "SPX-308",
-            Self::Unhealthy { .. } => "SPX-309",
-            Self::ProgressDeadline { .. } => "SPX-310",
-            Self::Timeout { .. } => "SPX-311",
-            Self::Sleeping => "SPX-312",
-            Self::Cancelled => "SPX-313",
+            Self::Target { .. } => "SPX-401",
+            Self::Deployment { .. } => "SPX-402",
+            Self::NeedsApproval => "SPX-403",
+            Self::Skipped => "SPX-404",
+            Self::Removed => "SPX-405",
+            Self::Superseded { .. } => "SPX-406",
+            Self::WrongDigest { .. } => "SPX-407",
+            Self::ReplicasNotRunning => "SPX-408",
+            Self::Unhealthy { .. } => "SPX-409",
+            Self::ProgressDeadline { .. } => "SPX-410",
+            Self::Timeout { .. } => "SPX-411",
+            Self::Sleeping => "SPX-412",
+            Self::Cancelled => "SPX-413",
         })
     }
 }

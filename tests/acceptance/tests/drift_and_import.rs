@@ -1,7 +1,7 @@
 //! Changes made behind Terraform's back are seen and put right; every resource can be adopted.
 
 use serde_json::json;
-use spectra_acceptance::{ImageBuilder, Sandbox, Terraform, get, shop_with_rollout};
+use spectra_acceptance::{ImageBuilder, Sandbox, State, Terraform, get, shop_with_rollout};
 
 fn with_variables() -> String {
     let mut text = shop_with_rollout();
@@ -88,8 +88,22 @@ fn a_project_deleted_outside_is_planned_anew() {
     terraform.assert_empty_plan();
 }
 
+/// An object is found from the outside inwards: project, environment, service, and the object's own id.
+fn import_id(state: &State, address: &str) -> String {
+    let part = |name: &str| state.text(address, name);
+    match address.split('.').next() {
+        Some("spectra_project") => part("id").to_owned(),
+        Some("spectra_environment") => format!("{}/{}", part("project_id"), part("id")),
+        Some("spectra_service") => format!("{}/{}/{}", part("project_id"), part("environment_id"), part("id")),
+        Some("spectra_domain") => {
+            format!("{}/{}/{}/{}", part("project_id"), part("environment_id"), part("service_id"), part("id"))
+        }
+        _ => format!("{}/{}/{}", part("project_id"), part("environment_id"), part("service_id")),
+    }
+}
+
 #[test]
-fn every_resource_can_be_forgotten_and_imported_by_its_id() {
+fn every_resource_can_be_forgotten_and_imported_again() {
     let sandbox = Sandbox::start();
     let image = ImageBuilder::new("good").push(&sandbox);
     let mut terraform = Terraform::new(&sandbox, &with_variables());
@@ -102,7 +116,7 @@ fn every_resource_can_be_forgotten_and_imported_by_its_id() {
         let id = state.text(&address, "id");
         let _ = terraform.run(&["state", "rm", &address]).success();
         let before = sandbox.now();
-        let _ = terraform.run(&["import", &address, id]).success();
+        let _ = terraform.run(&["import", &address, &import_id(&state, &address)]).success();
         assert_eq!(sandbox.mutations(before), Vec::<String>::new(), "importing {address} only reads");
         assert_eq!(terraform.state().text(&address, "id"), id);
     }

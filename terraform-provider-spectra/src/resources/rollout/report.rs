@@ -29,7 +29,7 @@ pub(super) fn diagnostic(image: &PinnedImage, report: &Report, action: Action) -
             "The rollout failed, and so did the rollback",
             failure,
             format!(
-                "Bringing the previous digest back failed: {rollback} [SPX-320]. Nothing more is tried: look at the \
+                "Bringing the previous digest back failed: {rollback} [SPX-420]. Nothing more is tried: look at the \
                  service on Railway now."
             ),
         ),
