@@ -94,7 +94,9 @@ fn import_id(state: &State, address: &str) -> String {
     match address.split('.').next() {
         Some("spectra_project") => part("id").to_owned(),
         Some("spectra_environment") => format!("{}/{}", part("project_id"), part("id")),
-        Some("spectra_service") => format!("{}/{}/{}", part("project_id"), part("environment_id"), part("id")),
+        Some("spectra_service") => {
+            format!("{}/{}/{}", part("project_id"), part("environment_id"), part("id"))
+        }
         Some("spectra_domain") => {
             format!("{}/{}/{}/{}", part("project_id"), part("environment_id"), part("service_id"), part("id"))
         }

@@ -322,7 +322,11 @@ fn manifest(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site")]
+#[expect(
+    clippy::too_many_arguments,
+    clippy::needless_pass_by_value,
+    reason = "one call site, which is done with them"
+)]
 fn upload(
     state: &mut Registry,
     address: SocketAddr,

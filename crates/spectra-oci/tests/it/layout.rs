@@ -105,8 +105,10 @@ fn docker_save(path: &Path, gzip: bool) -> Vec<String> {
         builder.append_data(&mut header, name, &b"data"[..]).unwrap();
         builder.into_inner().unwrap()
     };
-    let hex =
-        |bytes: &[u8]| sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        let hash = sha2::Sha256::digest(bytes);
+        spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap().hex().to_owned()
+    };
     let first = layer("one");
     let second = layer("two");
     let config = format!(
