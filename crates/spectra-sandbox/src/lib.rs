@@ -1,11 +1,25 @@
 //! The loopback platform: a Railway-compatible API, an OCI registry, running services and fault injection in
 //! one process on one port of 127.0.0.1.
+//!
+//! [`Sandbox::start`] opens a state directory and serves until it is told to stop; `docs/sandbox.md` describes
+//! what can be steered while it runs.
 
+mod admin;
 pub mod clock;
+mod config;
 pub mod contract;
-
-// The platform half declares its modules here: pull, registry, runtime, services.
-pub mod registry;
+mod core;
+mod faults;
+mod journal;
 pub mod pull;
+mod railway;
+pub mod registry;
 pub mod runtime;
+mod sandbox;
+mod server;
 pub mod services;
+mod settings;
+mod store;
+
+pub use config::{Config, DEFAULT_PORT, Error, RuntimeKind, SandboxInfo, Tokens};
+pub use sandbox::Sandbox;

@@ -1,0 +1,321 @@
+//! Faults on request: rules that make the next answers of named operations go wrong in the ways that were seen
+//! in the field.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use spectra_types::HumanDuration;
+
+use crate::clock::Tick;
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Action {
+    /// Answers this status before anything is executed.
+    Http {
+        /// HTTP status.
+        status: u16,
+        /// Body text; a Cloudflare-like page or GraphQL error by default.
+        #[serde(default)]
+        body: Option<String>,
+        /// Sends `Retry-After` (real seconds) and the rate-limit headers.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// 429 with body `error code: 1015` and no rate-limit headers.
+    #[serde(rename = "edge_1015")]
+    Edge1015,
+    /// 200 with an HTML page.
+    Html,
+    /// 200 with the first half of the real answer; the operation was executed.
+    TruncatedJson,
+    /// The connection is cut before anything is executed.
+    Reset,
+    /// No answer for this long (real time); then the connection is cut. Nothing is executed.
+    Hang {
+        /// Real time.
+        #[serde(default)]
+        duration: Option<HumanDuration>,
+    },
+    /// The real answer, one byte at a time over this long (real time).
+    SlowBody {
+        /// Real time.
+        duration: HumanDuration,
+    },
+    /// Executes, then answers 504 (default), or resets, or says "Problem processing request".
+    FailAfterCommit {
+        /// `gateway_timeout`, `reset` or `problem`.
+        #[serde(default)]
+        with: AfterCommit,
+    },
+    /// Executes nothing and answers this GraphQL error.
+    FailBeforeCommit {
+        /// `extensions.code`; `null` sends none.
+        #[serde(default)]
+        code: Option<String>,
+        /// Message.
+        message: String,
+    },
+    /// Executes nothing; every Boolean root field answers `false` without errors.
+    BooleanFalse,
+    /// Executes; the root fields named (all by default) become null and an error is added.
+    PartialData {
+        /// Root fields to lose.
+        #[serde(default)]
+        fields: Vec<String>,
+        /// Message of the error.
+        #[serde(default)]
+        message: Option<String>,
+    },
+    /// Reads see the state of this long ago (sandbox time).
+    StaleReads {
+        /// Sandbox time.
+        duration: HumanDuration,
+    },
+    /// Every list in the answer repeats its first row.
+    DuplicateRows,
+    /// Every `pageInfo` claims another page and gives no cursor.
+    EndlessPage,
+    /// Replaces the value of every response key named `field`, by default `status` with an unknown word.
+    ReplaceField {
+        /// Response key.
+        field: String,
+        /// New value.
+        value: Value,
+    },
+    /// Every `status` reads `MIGRATING_TO_NEW_HOST`, a value no schema has.
+    UnknownEnum,
+    /// Somebody else acts just before this request is executed: a GraphQL mutation with the account's rights.
+    ConcurrentActor {
+        /// Document with one mutation.
+        query: String,
+        /// Its variables.
+        #[serde(default)]
+        variables: Value,
+    },
+    /// Moves the sandbox's clock before executing.
+    ClockJump {
+        /// Sandbox time.
+        duration: HumanDuration,
+    },
+    /// The credential is refused as if it had been revoked.
+    TokenRevoked,
+}
+
+impl Action {
+    /// The word in `type`, for the journal.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "http",
+            Self::Edge1015 => "edge_1015",
+            Self::Html => "html",
+            Self::TruncatedJson => "truncated_json",
+            Self::Reset => "reset",
+            Self::Hang { .. } => "hang",
+            Self::SlowBody { .. } => "slow_body",
+            Self::FailAfterCommit { .. } => "fail_after_commit",
+            Self::FailBeforeCommit { .. } => "fail_before_commit",
+            Self::BooleanFalse => "boolean_false",
+            Self::PartialData { .. } => "partial_data",
+            Self::StaleReads { .. } => "stale_reads",
+            Self::DuplicateRows => "duplicate_rows",
+            Self::EndlessPage => "endless_page",
+            Self::ReplaceField { .. } => "replace_field",
+            Self::UnknownEnum => "unknown_enum",
+            Self::ConcurrentActor { .. } => "concurrent_actor",
+            Self::ClockJump { .. } => "clock_jump",
+            Self::TokenRevoked => "token_revoked",
+        }
+    }
+}
+
+/// How an executed mutation's answer gets lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AfterCommit {
+    /// HTTP 504 with an HTML page.
+    #[default]
+    GatewayTimeout,
+    /// The connection is cut.
+    Reset,
+    /// 200 with "Problem processing request" and no code.
+    Problem,
+}
+
+/// When and how often a rule applies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    /// Given by the sandbox when absent.
+    #[serde(default)]
+    pub(crate) id: String,
+    /// `operationName` or root field it applies to; `*` for all.
+    pub(crate) operation: String,
+    /// What goes wrong.
+    pub(crate) action: Action,
+    /// Applies this many times, then the rule is spent; unlimited when absent.
+    #[serde(default)]
+    pub(crate) count: Option<u32>,
+    /// Lets this many matching requests pass first.
+    #[serde(default)]
+    pub(crate) skip: u32,
+    /// Chance from 0 to 1 for each matching request.
+    #[serde(default = "always")]
+    pub(crate) probability: f64,
+    /// Applies from this long (sandbox time) after it was set.
+    #[serde(default)]
+    pub(crate) after: Option<HumanDuration>,
+    /// Applies for this long (sandbox time) from then on.
+    #[serde(default, rename = "for")]
+    pub(crate) lasting: Option<HumanDuration>,
+    /// How often it has applied; the sandbox counts.
+    #[serde(default)]
+    pub(crate) applied: u32,
+    /// Sandbox time it was set at; the sandbox writes it.
+    #[serde(default)]
+    pub(crate) set_tick: Tick,
+}
+
+const fn always() -> f64 {
+    1.0
+}
+
+impl Rule {
+    /// Says what is wrong with the rule, naming the key.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.operation.trim().is_empty() {
+            return Err("`operation` is empty: name an operation or root field, or `*`".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.probability) {
+            return Err(format!("`probability` cannot be `{}`: use 0 to 1", self.probability));
+        }
+        if let Action::Http { status, .. } = &self.action
+            && !(200..=599).contains(status)
+        {
+            return Err(format!("`action.status` cannot be `{status}`: use 200 to 599"));
+        }
+        Ok(())
+    }
+
+    fn due(&self, now: Tick) -> bool {
+        let start = self.set_tick.saturating_add(self.after.map_or(0, ticks));
+        let end = self.lasting.map_or(Tick::MAX, |lasting| start.saturating_add(ticks(lasting)));
+        (start..end).contains(&now) && self.count.is_none_or(|count| self.applied < count)
+    }
+}
+
+fn ticks(duration: HumanDuration) -> Tick {
+    Tick::try_from(duration.get().as_millis()).unwrap_or(Tick::MAX)
+}
+
+/// The rules in force.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    rules: Mutex<Vec<Rule>>,
+}
+
+impl Faults {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        Self { rules: Mutex::new(rules) }
+    }
+
+    /// All rules, spent ones included.
+    pub(crate) fn list(&self) -> Vec<Rule> {
+        self.lock().clone()
+    }
+
+    /// Adds `rule` (or replaces the one with its id) and returns it as kept.
+    pub(crate) fn set(&self, mut rule: Rule, now: Tick) -> Rule {
+        if rule.id.is_empty() {
+            rule.id = uuid::Uuid::new_v4().to_string();
+        }
+        rule.applied = 0;
+        rule.set_tick = now;
+        let mut rules = self.lock();
+        rules.retain(|other| other.id != rule.id);
+        rules.push(rule.clone());
+        rule
+    }
+
+    /// Removes one rule, or all; says how many went.
+    pub(crate) fn clear(&self, id: Option<&str>) -> usize {
+        let mut rules = self.lock();
+        let before = rules.len();
+        rules.retain(|rule| id.is_some_and(|id| rule.id != id));
+        before - rules.len()
+    }
+
+    /// The actions that apply to this request, in the order they were set.
+    pub(crate) fn take(&self, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for rule in self.lock().iter_mut() {
+            let named = rule.operation == "*"
+                || rule.operation == operation
+                || fields.iter().any(|field| *field == rule.operation);
+            if !named || !rule.due(now) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            if rule.probability < 1.0 && rand::random::<f64>() >= rule.probability {
+                continue;
+            }
+            rule.applied += 1;
+            actions.push(rule.action.clone());
+        }
+        actions
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
+        // Rules are replaced whole; a panic elsewhere leaves none half written.
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rule(value: Value) -> Rule {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_rule_skips_counts_and_is_spent() {
+        let faults = Faults::default();
+        faults
+            .set(rule(json!({"operation": "deploy", "action": {"type": "reset"}, "count": 1, "skip": 1})), 0);
+        assert!(faults.take("deploy", &[], 0).is_empty());
+        assert!(faults.take("other", &[], 0).is_empty());
+        assert_eq!(faults.take("x", &["deploy".to_owned()], 0), [Action::Reset]);
+        assert!(faults.take("deploy", &[], 0).is_empty());
+    }
+
+    #[test]
+    fn a_schedule_opens_and_closes() {
+        let faults = Faults::default();
+        faults.set(
+            rule(json!({"operation": "*", "action": {"type": "html"}, "after": "10s", "for": "5s"})),
+            1_000,
+        );
+        assert!(faults.take("a", &[], 10_999).is_empty());
+        assert_eq!(faults.take("a", &[], 11_000), [Action::Html]);
+        assert!(faults.take("a", &[], 16_000).is_empty());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(
+            serde_json::from_value::<Rule>(json!({"operation": "a", "acton": {"type": "html"}})).is_err()
+        );
+        assert!(
+            serde_json::from_value::<Rule>(json!({"operation": "a", "action": {"type": "melt"}})).is_err()
+        );
+    }
+}

@@ -1,0 +1,744 @@
+//! The life of one deployment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use spectra_types::{ImageRef, PinnedImage, Secret};
+use tokio::sync::mpsc;
+
+use super::{Command, health};
+use crate::clock::Tick;
+use crate::contract::{Instance, InstanceSpec, InstanceStatus, LogLine, PulledImage, RegistryCredentials};
+use crate::core::{Core, Effect};
+use crate::railway::ops::variables;
+use crate::railway::traffic::Line;
+use crate::settings::HoldStatus;
+use crate::store::rows::{Deployment, Farewell, Replica, ReplicaStatus, Status, Step, StepEvent};
+
+/// A replica that was started; `generation` tells its messages from those of its predecessor.
+struct Running {
+    number: u32,
+    generation: u64,
+    listening: bool,
+    instance: Box<dyn Instance>,
+}
+
+type Report = (u32, u64, InstanceStatus);
+
+pub(super) struct Driver {
+    core: Arc<Core>,
+    id: String,
+    commands: mpsc::UnboundedReceiver<Command>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    reporter: mpsc::UnboundedSender<Report>,
+    logs: mpsc::UnboundedSender<(u32, LogLine)>,
+    running: Vec<Running>,
+    generation: u64,
+    due: Vec<(Tick, u32)>,
+    pulled: Option<PulledImage>,
+}
+
+/// Why `live` ended.
+enum End {
+    /// The record is terminal.
+    Done,
+    /// It was told to go.
+    Leave(Farewell),
+    /// The sandbox stops; the record stays as it is.
+    Shutdown,
+}
+
+/// What happened while waiting.
+enum Woken {
+    Time,
+    Command(Command),
+    Report(Report),
+}
+
+impl Driver {
+    pub(super) fn new(core: Arc<Core>, id: String, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        let (reporter, reports) = mpsc::unbounded_channel();
+        let (logs, mut lines) = mpsc::unbounded_channel::<(u32, LogLine)>();
+        let traffic = Arc::clone(&core.traffic);
+        let clock = core.clock.clone();
+        let owner = id.clone();
+        // Ends when the driver and all its replicas have let go of the sender.
+        tokio::spawn(async move {
+            while let Some((replica, line)) = lines.recv().await {
+                let LogLine { error, message } = line;
+                traffic.line(&owner, Line { at: clock.stamp(), replica, error, message });
+            }
+        });
+        Self {
+            core,
+            id,
+            commands,
+            reports,
+            reporter,
+            logs,
+            running: Vec::new(),
+            generation: 0,
+            due: Vec::new(),
+            pulled: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let shutdown = self.core.shutdown.clone();
+        let end = tokio::select! {
+            end = self.live() => end,
+            () = shutdown.cancelled() => End::Shutdown,
+        };
+        if let End::Leave(why) = end {
+            tokio::select! {
+                () = self.leave(why) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        self.stop_all(Duration::ZERO).await;
+        self.core.engine.finished(&self.id);
+    }
+
+    fn record(&self) -> Option<Arc<Deployment>> {
+        self.core.world().deployments.get(&self.id).cloned()
+    }
+
+    async fn live(&mut self) -> End {
+        loop {
+            let Some(record) = self.record() else { return End::Done };
+            if let Some(why) = record.farewell {
+                return End::Leave(why);
+            }
+            let result = match record.status {
+                Status::Queued | Status::Waiting | Status::NeedsApproval => self.hold(&record).await,
+                Status::Initializing => self.initialize(&record).await,
+                Status::Building => self.build(&record).await,
+                Status::Deploying => self.deploy(&record).await,
+                Status::Success => self.serve().await,
+                Status::Sleeping => self.asleep().await,
+                Status::Crashed => self.crashed().await,
+                Status::Removing => Err(Farewell::Removed),
+                Status::Failed | Status::Skipped | Status::Removed => return End::Done,
+            };
+            if let Err(why) = result {
+                return End::Leave(why);
+            }
+        }
+    }
+
+    async fn hold(&mut self, record: &Deployment) -> Result<(), Farewell> {
+        let settings = self.core.settings();
+        if record.status == Status::NeedsApproval {
+            loop {
+                match self.wait(None).await {
+                    Woken::Command(Command::Release) => break,
+                    Woken::Command(Command::Farewell(why)) => return Err(why),
+                    _ => {}
+                }
+            }
+        } else {
+            self.pause(record.phase_tick, settings.hold_duration.get()).await?;
+        }
+        let skipped = record.status == Status::Waiting && settings.waiting_is_skipped;
+        self.set(if skipped { Status::Skipped } else { Status::Initializing }, |_| {});
+        Ok(())
+    }
+
+    async fn initialize(&mut self, record: &Deployment) -> Result<(), Farewell> {
+        let settings = self.core.settings();
+        self.pause(record.phase_tick, settings.init_duration.get()).await?;
+        if record.snapshot.image.is_none() {
+            self.set(if record.snapshot.repo.is_some() { Status::Building } else { Status::Failed }, |_| {});
+            return Ok(());
+        }
+        match self.pull(record).await {
+            Ok(pinned) => {
+                self.set(Status::Deploying, |row| row.pinned = Some(pinned.to_string()));
+            }
+            Err(reason) => {
+                tracing::warn!(deployment = %self.id, %reason, "the image was not pulled");
+                self.pause(self.core.clock.now(), settings.pull_error_duration.get()).await?;
+                self.set(Status::Failed, |_| {});
+            }
+        }
+        Ok(())
+    }
+
+    async fn build(&mut self, record: &Deployment) -> Result<(), Farewell> {
+        let settings = self.core.settings();
+        self.pause(record.phase_tick, settings.build_duration.get()).await?;
+        // The sandbox has no source code to build; saying so is the honest end of a repository deployment.
+        self.set(Status::Failed, |row| {
+            let error = "the sandbox deploys images; it has no access to repositories and cannot build one";
+            finish(row, Step::BuildImage, Some(error.to_owned()));
+        });
+        Ok(())
+    }
+
+    async fn pull(&mut self, record: &Deployment) -> Result<PinnedImage, String> {
+        let text =
+            record.pinned.as_ref().or(record.snapshot.image.as_ref()).ok_or("the service has no image")?;
+        let image: ImageRef = text.parse().map_err(|error| format!("{error}"))?;
+        let credentials = self.credentials();
+        let pulled = self
+            .core
+            .parts
+            .puller
+            .pull(image.clone(), credentials)
+            .await
+            .map_err(|error| error.to_string())?;
+        let pinned = image.pin(pulled.digest.clone());
+        self.pulled = Some(pulled);
+        Ok(pinned)
+    }
+
+    fn credentials(&self) -> Option<RegistryCredentials> {
+        let world = self.core.world();
+        let stored = world.snapshots.get(&self.id)?.credentials.clone()?;
+        Some(RegistryCredentials { username: stored.username, password: Secret::new(stored.password) })
+    }
+
+    async fn deploy(&mut self, record: &Deployment) -> Result<(), Farewell> {
+        let settings = self.core.settings();
+        let instance = record.snapshot.clone();
+        self.event(Step::CreateContainer, None, None, false, None);
+        self.pause(record.phase_tick, settings.image_deploy_duration.get()).await?;
+        if self.pulled.is_none()
+            && let Err(reason) = self.pull(record).await
+        {
+            self.fail(Step::CreateContainer, &reason).await;
+            return Ok(());
+        }
+        if instance.deploy.get("preDeployCommand").is_some_and(|command| !command.is_null()) {
+            self.event(Step::PreDeployCommand, None, None, true, None);
+        }
+        if let Err(reason) = self.start_all(record).await {
+            self.fail(Step::CreateContainer, &reason).await;
+            return Ok(());
+        }
+        let timeout = instance
+            .deploy_number("healthcheckTimeout")
+            .map_or(settings.health_timeout.get(), Duration::from_secs);
+        let deadline = self.core.clock.now().saturating_add(ticks(timeout));
+        let path = instance.deploy_text("healthcheckPath");
+        let interval = ticks(settings.health_interval.get()).max(1);
+        let max_attempts = i32::try_from(ticks(timeout) / interval).unwrap_or(i32::MAX).max(1);
+        let mut attempt = 0;
+        let mut last = "the service never listened".to_owned();
+        let mut created = false;
+        loop {
+            let all_listen = self.running.iter().all(|replica| replica.listening) && self.due.is_empty();
+            let all_exited = self.running.is_empty() && self.due.is_empty();
+            if all_listen && !created {
+                created = true;
+                self.event(Step::CreateContainer, None, None, true, None);
+            }
+            match &path {
+                None if all_listen || all_exited => break,
+                Some(path) if all_listen && !all_exited => {
+                    attempt += 1;
+                    match self.probe_all(path).await {
+                        Ok(()) => {
+                            self.event(Step::Healthcheck, Some(attempt), Some(max_attempts), true, None);
+                            break;
+                        }
+                        Err(reason) => {
+                            last = reason;
+                            self.event(
+                                Step::Healthcheck,
+                                Some(attempt),
+                                Some(max_attempts),
+                                false,
+                                Some(last.clone()),
+                            );
+                        }
+                    }
+                }
+                _ => {}
+            }
+            let now = self.core.clock.now();
+            if now >= deadline {
+                let step = if path.is_some() { Step::Healthcheck } else { Step::CreateContainer };
+                let count = instance.placement().len();
+                self.fail(step, &format!("1/{count} replicas never became healthy: {last}")).await;
+                return Ok(());
+            }
+            match self.wait(Some((now + interval).min(deadline))).await {
+                Woken::Command(Command::Farewell(why)) => return Err(why),
+                Woken::Report(report) if self.take(report).await => {
+                    // The restart policy is exhausted before the deployment ever served.
+                    self.crash().await;
+                    return Ok(());
+                }
+                _ => self.restart_due().await,
+            }
+        }
+        self.succeed();
+        Ok(())
+    }
+
+    /// Cut-over: the new deployment becomes the active one and the old ones are told to go, in one transaction.
+    fn succeed(&self) {
+        let id = self.id.clone();
+        let done = self.core.mutate(|draft| {
+            let (stamp, tick) = (draft.stamp, draft.tick);
+            let Some(row) = draft.world.deployments.get_mut(&id) else { return Ok(()) };
+            if row.farewell.is_some() || row.status != Status::Deploying {
+                return Ok(());
+            }
+            row.status = Status::Success;
+            row.status_at = stamp;
+            row.phase_tick = tick;
+            row.stopped = false;
+            row.ever_succeeded = true;
+            row.restarts = 0;
+            row.times.updated_at = stamp;
+            finish(row, Step::ConfigureNetwork, None);
+            let (environment, service, sequence) =
+                (row.environment_id.clone(), row.service_id.clone(), row.sequence);
+            for old in draft.world.deployments_of(&environment, &service) {
+                if old.sequence < sequence && old.status.settled() && old.farewell.is_none() {
+                    if let Some(row) = draft.world.deployments.get_mut(&old.id) {
+                        row.farewell = Some(Farewell::Superseded);
+                    }
+                    draft.effects.push(Effect::Farewell(old.id.clone(), Farewell::Superseded));
+                }
+            }
+            draft.effects.push(Effect::Routes(environment, service));
+            Ok(())
+        });
+        if let Err(refusal) = done {
+            tracing::error!(deployment = %self.id, message = %refusal.message, "the cut-over was not written");
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), Farewell> {
+        let Some(record) = self.record() else { return Ok(()) };
+        // After a restart of the sandbox, or a wake-up.
+        if self.running.is_empty() && !record.stopped && self.due.is_empty() && !all_exited(&record) {
+            if self.pulled.is_none()
+                && let Err(reason) = self.pull(&record).await
+            {
+                tracing::error!(deployment = %self.id, %reason, "the image of a running deployment is gone");
+                self.crash().await;
+                return Ok(());
+            }
+            if let Err(reason) = self.start_all(&record).await {
+                tracing::error!(deployment = %self.id, %reason, "a running deployment did not start again");
+                self.crash().await;
+                return Ok(());
+            }
+        }
+        let sleepy = record.snapshot.deploy.get("sleepApplication") == Some(&serde_json::Value::Bool(true));
+        let sleep_after = ticks(self.core.settings().sleep_after.get());
+        let idle = |core: &Core, id: &str| {
+            core.traffic.last_request(id).unwrap_or(0).max(record.phase_tick).saturating_add(sleep_after)
+        };
+        loop {
+            let asleep_at = (sleepy && !record.stopped).then(|| idle(&self.core, &self.id));
+            if asleep_at.is_some_and(|tick| self.core.clock.now() >= tick) {
+                self.stop_all(Duration::ZERO).await;
+                self.set(Status::Sleeping, |row| {
+                    row.stopped = true;
+                    mark_all(row, ReplicaStatus::Stopped);
+                });
+                return Ok(());
+            }
+            match self.wait(asleep_at).await {
+                Woken::Command(Command::Farewell(why)) => return Err(why),
+                Woken::Command(Command::Stop) => {
+                    self.stop_all(Duration::ZERO).await;
+                    self.change(|row| {
+                        row.stopped = true;
+                        mark_all(row, ReplicaStatus::Stopped);
+                    });
+                    return Ok(());
+                }
+                Woken::Command(Command::Restart) => {
+                    self.restart_everything().await;
+                    return Ok(());
+                }
+                Woken::Report(report) if self.take(report).await => {
+                    self.crash().await;
+                    return Ok(());
+                }
+                _ => self.restart_due().await,
+            }
+        }
+    }
+
+    async fn restart_everything(&mut self) {
+        self.stop_all(Duration::ZERO).await;
+        self.set(Status::Success, |row| {
+            row.stopped = false;
+            row.restarts = 0;
+            mark_all(row, ReplicaStatus::Initializing);
+        });
+    }
+
+    async fn asleep(&mut self) -> Result<(), Farewell> {
+        loop {
+            match self.wait(None).await {
+                Woken::Command(Command::Farewell(why)) => return Err(why),
+                Woken::Command(Command::Wake | Command::Restart) => {
+                    self.restart_everything().await;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn crashed(&mut self) -> Result<(), Farewell> {
+        loop {
+            match self.wait(None).await {
+                Woken::Command(Command::Farewell(why)) => return Err(why),
+                Woken::Command(Command::Restart) => {
+                    self.restart_everything().await;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn leave(&mut self, why: Farewell) {
+        let Some(record) = self.record() else { return };
+        let settings = self.core.settings();
+        self.change(|row| row.farewell = Some(why));
+        if record.status.settled() || record.status == Status::Removing {
+            if why == Farewell::Superseded && record.status != Status::Removing {
+                let overlap = record.snapshot.deploy_number("overlapSeconds").unwrap_or(0);
+                self.core.clock.sleep(Duration::from_secs(overlap)).await;
+            }
+            self.set(Status::Removing, |row| mark_all(row, ReplicaStatus::Removing));
+            let draining = Duration::from_secs(record.snapshot.deploy_number("drainingSeconds").unwrap_or(0));
+            self.stop_all(self.core.clock.real(draining).unwrap_or(Duration::ZERO)).await;
+            self.core.clock.sleep(settings.remove_duration.get()).await;
+        }
+        self.stop_all(Duration::ZERO).await;
+        let tick = self.core.clock.now();
+        self.set(Status::Removed, |row| {
+            row.removed_tick = Some(tick);
+            row.stopped = true;
+            mark_all(row, ReplicaStatus::Removed);
+            if row.ever_succeeded {
+                finish(row, Step::DrainInstances, None);
+            }
+        });
+    }
+
+    async fn fail(&mut self, step: Step, reason: &str) {
+        self.stop_all(Duration::ZERO).await;
+        let reason = reason.to_owned();
+        self.set(Status::Failed, |row| {
+            row.stopped = true;
+            mark_all(row, ReplicaStatus::Removed);
+            finish(row, step, Some(reason));
+        });
+    }
+
+    async fn crash(&mut self) {
+        self.stop_all(Duration::ZERO).await;
+        self.set(Status::Crashed, |row| mark_all(row, ReplicaStatus::Crashed));
+    }
+
+    /// Handles what a replica reports; true when the deployment has crashed for good.
+    async fn take(&mut self, (number, generation, status): Report) -> bool {
+        let Some(at) =
+            self.running.iter().position(|row| row.number == number && row.generation == generation)
+        else {
+            return false;
+        };
+        match status {
+            InstanceStatus::Starting | InstanceStatus::Stopped => false,
+            InstanceStatus::Running => {
+                self.running[at].listening = true;
+                self.publish();
+                self.mark(number, ReplicaStatus::Running);
+                false
+            }
+            InstanceStatus::Exited(code) => {
+                let gone = self.running.swap_remove(at);
+                gone.instance.stop(Duration::ZERO).await;
+                self.publish();
+                let Some(record) = self.record() else { return false };
+                let policy = record.snapshot.deploy_text("restartPolicyType");
+                let most = record.snapshot.deploy_number("restartPolicyMaxRetries").unwrap_or(10);
+                let again = match policy.as_deref() {
+                    Some("ALWAYS") => true,
+                    Some("NEVER") => false,
+                    _ => code != 0 && u64::from(record.restarts) < most,
+                };
+                if again {
+                    self.change(|row| {
+                        row.restarts += 1;
+                        mark_one(row, number, ReplicaStatus::Restarting);
+                    });
+                    let delay = ticks(self.core.settings().restart_delay.get());
+                    self.due.push((self.core.clock.now().saturating_add(delay), number));
+                    return false;
+                }
+                if code == 0 {
+                    self.mark(number, ReplicaStatus::Exited);
+                    return false;
+                }
+                true
+            }
+        }
+    }
+
+    async fn restart_due(&mut self) {
+        let now = self.core.clock.now();
+        let (ready, later): (Vec<_>, Vec<_>) = self.due.drain(..).partition(|(tick, _)| *tick <= now);
+        self.due = later;
+        let Some(record) = self.record() else { return };
+        for (_, number) in ready {
+            if let Err(reason) = self.start_one(&record, number).await {
+                tracing::error!(deployment = %self.id, %reason, "a replica did not start again");
+            }
+        }
+    }
+
+    async fn start_all(&mut self, record: &Deployment) -> Result<(), String> {
+        let old = record.replicas.clone();
+        let placement = record.snapshot.placement();
+        self.change(|row| {
+            row.replicas = placement
+                .iter()
+                .zip(0..)
+                .map(|(region, number)| Replica {
+                    id: old
+                        .iter()
+                        .find(|replica| replica.number == number)
+                        .map_or_else(crate::railway::ops::new_id, |replica| replica.id.clone()),
+                    number,
+                    status: ReplicaStatus::Initializing,
+                    region: region.clone(),
+                })
+                .collect();
+        });
+        let Some(record) = self.record() else { return Err("the deployment is gone".to_owned()) };
+        for replica in &record.replicas {
+            self.start_one(&record, replica.number).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_one(&mut self, record: &Deployment, number: u32) -> Result<(), String> {
+        let pulled = self.pulled.clone().ok_or("the image was not pulled")?;
+        let image: PinnedImage = record
+            .pinned
+            .as_ref()
+            .ok_or("the image was not resolved")?
+            .parse()
+            .map_err(|error| format!("{error}"))?;
+        let world = self.core.world();
+        let rendered = variables::of_deployment(&self.core, &world, record, Some(number));
+        let port = rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| {
+            world
+                .domains
+                .iter()
+                .find(|row| {
+                    row.environment_id == record.environment_id && row.service_id == record.service_id
+                })
+                .and_then(|row| row.target_port)
+                .and_then(|port| u16::try_from(port).ok())
+        });
+        let variables: BTreeMap<_, _> =
+            rendered.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+        let (sender, mut lines) = mpsc::unbounded_channel();
+        let logs = self.logs.clone();
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                if logs.send((number, line)).is_err() {
+                    return;
+                }
+            }
+        });
+        let spec = InstanceSpec {
+            deployment_id: self.id.parse().map_err(|error| format!("{error}"))?,
+            service: world.services.get(&record.service_id).map_or_else(String::new, |row| row.name.clone()),
+            image,
+            credentials: self.credentials(),
+            pulled,
+            variables,
+            start_command: record.snapshot.deploy_text("startCommand"),
+            port,
+            replica: number,
+            logs: sender,
+        };
+        let instance = self.core.parts.runtime.start(spec).await.map_err(|error| error.to_string())?;
+        self.generation += 1;
+        let generation = self.generation;
+        let mut status = instance.status();
+        let reporter = self.reporter.clone();
+        tokio::spawn(async move {
+            loop {
+                let now = *status.borrow_and_update();
+                if reporter.send((number, generation, now)).is_err()
+                    || matches!(now, InstanceStatus::Exited(_) | InstanceStatus::Stopped)
+                    || status.changed().await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        self.running.push(Running { number, generation, listening: false, instance });
+        Ok(())
+    }
+
+    async fn probe_all(&self, path: &str) -> Result<(), String> {
+        for replica in &self.running {
+            health::probe(replica.instance.addr(), path).await?;
+        }
+        Ok(())
+    }
+
+    async fn stop_all(&mut self, grace: Duration) {
+        self.due.clear();
+        let running = std::mem::take(&mut self.running);
+        self.publish();
+        if !running.is_empty()
+            && let Some(record) = self.record()
+        {
+            // Traffic leaves before the replicas do.
+            super::Engine::route(&self.core, &record.environment_id, &record.service_id);
+        }
+        futures::future::join_all(running.iter().map(|replica| replica.instance.stop(grace))).await;
+    }
+
+    fn publish(&self) {
+        let mut addresses: Vec<_> = self
+            .running
+            .iter()
+            .filter(|replica| replica.listening)
+            .map(|replica| (replica.number, replica.instance.addr()))
+            .collect();
+        addresses.sort_unstable();
+        self.core.engine.set_addresses(&self.id, addresses);
+    }
+
+    /// Sleeps until `from + duration`; commands that end the deployment cut it short, `Release` too.
+    async fn pause(&mut self, from: Tick, duration: Duration) -> Result<(), Farewell> {
+        let until = from.saturating_add(ticks(duration));
+        while self.core.clock.now() < until {
+            match self.wait(Some(until)).await {
+                Woken::Command(Command::Farewell(why)) => return Err(why),
+                Woken::Command(Command::Release) => return Ok(()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, until: Option<Tick>) -> Woken {
+        let due = self.due.iter().map(|(tick, _)| *tick).chain(until).min();
+        let clock = self.core.clock.clone();
+        tokio::select! {
+            biased;
+            Some(command) = self.commands.recv() => Woken::Command(command),
+            Some(report) = self.reports.recv() => Woken::Report(report),
+            () = async { match due { Some(tick) => clock.sleep_until(tick).await, None => std::future::pending().await } } => Woken::Time,
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Deployment)) {
+        self.core.update_deployment(&self.id, |row, _| {
+            change(row);
+            true
+        });
+    }
+
+    fn set(&self, status: Status, change: impl FnOnce(&mut Deployment)) {
+        let tick = self.core.clock.now();
+        self.core.update_deployment(&self.id, |row, stamp| {
+            row.status = status;
+            row.status_at = stamp;
+            row.phase_tick = tick;
+            change(row);
+            true
+        });
+    }
+
+    fn mark(&self, number: u32, status: ReplicaStatus) {
+        self.change(|row| mark_one(row, number, status));
+    }
+
+    /// Writes a step: a new one, or progress of the one that is open.
+    fn event(&self, step: Step, attempt: Option<i32>, most: Option<i32>, done: bool, error: Option<String>) {
+        self.core.update_deployment(&self.id, |row, stamp| {
+            let open =
+                row.events.iter_mut().rev().find(|event| event.step == step && event.completed_at.is_none());
+            let event = if let Some(event) = open {
+                event
+            } else {
+                row.events.push(blank(step, stamp));
+                let last = row.events.len() - 1;
+                &mut row.events[last]
+            };
+            event.attempt = attempt.or(event.attempt);
+            event.max_attempts = most.or(event.max_attempts);
+            event.error = error;
+            event.completed_at = done.then_some(stamp);
+            true
+        });
+    }
+}
+
+fn ticks(duration: Duration) -> Tick {
+    Tick::try_from(duration.as_millis()).unwrap_or(Tick::MAX)
+}
+
+fn blank(step: Step, stamp: u64) -> StepEvent {
+    StepEvent {
+        id: crate::railway::ops::new_id(),
+        step,
+        created_at: stamp,
+        completed_at: None,
+        attempt: None,
+        max_attempts: None,
+        error: None,
+        detail: None,
+    }
+}
+
+/// Closes the open event of `step`, or adds a closed one.
+fn finish(row: &mut Deployment, step: Step, error: Option<String>) {
+    let stamp = row.status_at;
+    let found = row.events.iter().rposition(|event| event.step == step && event.completed_at.is_none());
+    let at = found.unwrap_or_else(|| {
+        row.events.push(blank(step, stamp));
+        row.events.len() - 1
+    });
+    row.events[at].completed_at = Some(stamp);
+    row.events[at].error = error;
+}
+
+fn mark_all(row: &mut Deployment, status: ReplicaStatus) {
+    for replica in &mut row.replicas {
+        replica.status = status;
+    }
+}
+
+fn mark_one(row: &mut Deployment, number: u32, status: ReplicaStatus) {
+    for replica in row.replicas.iter_mut().filter(|replica| replica.number == number) {
+        replica.status = status;
+    }
+}
+
+fn all_exited(row: &Deployment) -> bool {
+    !row.replicas.is_empty() && row.replicas.iter().all(|replica| replica.status == ReplicaStatus::Exited)
+}
+
+impl HoldStatus {
+    /// The deployment status it stands for.
+    pub(crate) const fn status(self) -> Status {
+        match self {
+            Self::Queued => Status::Queued,
+            Self::Waiting => Status::Waiting,
+            Self::NeedsApproval => Status::NeedsApproval,
+        }
+    }
+}

@@ -1,0 +1,675 @@
+//! The root of reads.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, Object, Result};
+use serde_json::json;
+
+use super::deployment::{
+    Deployment, DeploymentEvent, DeploymentSnapshot, QueryDeploymentEventsConnection,
+    QueryDeploymentsConnection,
+};
+use super::environment::{
+    Environment, EnvironmentPatch, ProjectToken, QueryEnvironmentPatchesConnection,
+    QueryEnvironmentsConnection, QueryProjectTokensConnection, environments,
+};
+use super::inputs::{AuditLogFilterInput, DeploymentListInput, ProjectsOrderBy, SortOrder};
+use super::logs::{
+    HttpDurationMetricsResult, HttpLog, HttpMetricsByStatusResult, HttpMetricsResult, Log, Series, Window,
+    deployment_logs, http_logs,
+};
+use super::project::{Project, QueryProjectsConnection};
+use super::scalars::{DateTime, EnvironmentVariables, ServiceInstanceLimit};
+use super::service::{AllDomains, Service, ServiceInstance, domains};
+use super::workspace::{
+    ApiTokenContext, ApiTokenWorkspace, AuditLog, PlatformStatus, QueryAuditLogsConnection, Region, User,
+    WORKSPACE_NAME, Workspace, WorkspacePolicy, projects,
+};
+use super::{Page, Request, request};
+use crate::railway::auth::Identity;
+use crate::railway::ops::{deployments, instances, new_id, patches, variables};
+use crate::railway::refusal::Refusal;
+use crate::store::World;
+use crate::store::rows::{self, PatchStatus, Status, Step, Times};
+
+pub(crate) struct Query;
+
+fn instance(
+    request: &Request,
+    world: &World,
+    environment: &str,
+    service: &str,
+) -> Result<Arc<rows::Instance>, Refusal> {
+    let row = request.who.instance(world, environment, service)?;
+    if request.visible("service_instance", &row.times) {
+        Ok(row)
+    } else {
+        Err(Refusal::not_found("ServiceInstance"))
+    }
+}
+
+fn scoped(request: &Request, project: &str, environment: &str) -> Result<Arc<World>, Refusal> {
+    let world = request.world();
+    let row = request.who.environment(&world, environment)?;
+    if row.project_id != project || request.settings.restricted_environments.contains(&row.id) {
+        return Err(Refusal::not_authorized());
+    }
+    Ok(world)
+}
+
+#[Object]
+impl Query {
+    async fn project_token(&self, ctx: &Context<'_>) -> Result<ProjectToken> {
+        let request = request(ctx);
+        let row = match &request.who {
+            Identity::Project { token_id, .. } => request.world().tokens.get(token_id).cloned(),
+            Identity::Nobody(_) => {
+                request.who.known()?;
+                None
+            }
+            Identity::Account | Identity::Workspace => None,
+        };
+        Ok(row.map(ProjectToken).ok_or_else(|| Refusal::internal("Project Token not found"))?)
+    }
+
+    async fn api_token(&self, ctx: &Context<'_>) -> Result<ApiTokenContext> {
+        let request = request(ctx);
+        request.who.admin()?;
+        let workspace =
+            ApiTokenWorkspace { id: request.core.info.workspace_id.clone(), name: WORKSPACE_NAME.to_owned() };
+        Ok(ApiTokenContext { workspaces: vec![workspace] })
+    }
+
+    async fn me(&self, ctx: &Context<'_>) -> Result<User> {
+        let request = request(ctx);
+        request.who.admin()?;
+        if request.who != Identity::Account {
+            return Err(Refusal::not_authorized().into());
+        }
+        Ok(User)
+    }
+
+    async fn workspace(&self, ctx: &Context<'_>, workspace_id: String) -> Result<Workspace> {
+        let request = request(ctx);
+        request.who.admin()?;
+        if workspace_id != request.core.info.workspace_id {
+            return Err(Refusal::not_authorized().into());
+        }
+        Ok(Workspace { id: workspace_id })
+    }
+
+    /// Without `workspaceId` an account sees nothing.
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn projects(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        include_deleted: Option<bool>,
+        last: Option<i32>,
+        order_by: Option<ProjectsOrderBy>,
+        user_id: Option<String>,
+        workspace_id: Option<String>,
+    ) -> Result<QueryProjectsConnection> {
+        let request = request(ctx);
+        request.who.admin()?;
+        // One user, and deleted projects are never listed here.
+        let _ = (user_id, include_deleted);
+        let mut rows = match (&request.who, &workspace_id) {
+            (Identity::Account, None) => Vec::new(),
+            (_, Some(id)) if *id != request.core.info.workspace_id => {
+                return Err(Refusal::not_authorized().into());
+            }
+            _ => projects(request),
+        };
+        match order_by {
+            Some(ProjectsOrderBy::NameAsc) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
+            Some(ProjectsOrderBy::CreatedAtDesc) => rows.reverse(),
+            Some(ProjectsOrderBy::UpdatedAtDesc) => {
+                rows.sort_by_key(|row| std::cmp::Reverse(row.times.updated_at))
+            }
+            None => {}
+        }
+        let rows = rows.into_iter().map(|row| (row.id.clone(), Project(row))).collect();
+        Ok(QueryProjectsConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn project(&self, ctx: &Context<'_>, id: String) -> Result<Project> {
+        let request = request(ctx);
+        let row = request.who.project(&request.world(), &id)?;
+        if !request.visible("project", &row.times) {
+            return Err(Refusal::not_found("Project").into());
+        }
+        Ok(Project(row))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn environments(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        is_ephemeral: Option<bool>,
+        last: Option<i32>,
+        project_id: String,
+    ) -> Result<QueryEnvironmentsConnection> {
+        let request = request(ctx);
+        request.who.project(&request.world(), &project_id)?;
+        let rows = environments(request, &project_id, is_ephemeral);
+        Ok(QueryEnvironmentsConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn environment(
+        &self,
+        ctx: &Context<'_>,
+        id: String,
+        project_id: Option<String>,
+    ) -> Result<Environment> {
+        let request = request(ctx);
+        let world = request.world();
+        let gone = world.environments.get(&id).filter(|row| !row.times.live()).cloned();
+        if let Some(row) = gone.filter(|_| request.settings.deleted_environment_readable) {
+            request.who.known()?;
+            return Ok(Environment(row));
+        }
+        let row = request.who.environment(&world, &id)?;
+        if project_id.is_some_and(|project| project != row.project_id)
+            || !request.visible("environment", &row.times)
+        {
+            return Err(Refusal::not_found("Environment").into());
+        }
+        Ok(Environment(row))
+    }
+
+    async fn environment_staged_changes(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+    ) -> Result<EnvironmentPatch> {
+        let request = request(ctx);
+        let world = request.world();
+        let row = request.who.environment(&world, &environment_id)?;
+        // With nothing staged the API shows an empty patch.
+        let patch = patches::staged(&world, &environment_id).unwrap_or_else(|| {
+            Arc::new(rows::Patch {
+                id: new_id(),
+                environment_id: row.id.clone(),
+                status: PatchStatus::Staged,
+                patch: json!({}),
+                message: None,
+                skip_deploys: false,
+                due_tick: None,
+                applied_at: None,
+                last_error: None,
+                creator: None,
+                times: Times { deleted_at: None, ..row.times },
+            })
+        });
+        Ok(EnvironmentPatch(patch))
+    }
+
+    async fn environment_patch(&self, ctx: &Context<'_>, id: String) -> Result<EnvironmentPatch> {
+        let request = request(ctx);
+        let world = request.world();
+        request.who.known()?;
+        let row = world.patches.get(&id).cloned().ok_or_else(|| Refusal::not_found("EnvironmentPatch"))?;
+        request.who.environment(&world, &row.environment_id)?;
+        Ok(EnvironmentPatch(row))
+    }
+
+    async fn environment_patches(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        environment_id: String,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> Result<QueryEnvironmentPatchesConnection> {
+        let request = request(ctx);
+        let world = request.world();
+        request.who.environment(&world, &environment_id)?;
+        let mut rows: Vec<_> =
+            world.patches.iter().filter(|row| row.environment_id == environment_id).cloned().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.times.created_tick, row.id.clone())));
+        let rows = rows.into_iter().map(|row| (row.id.clone(), EnvironmentPatch(row))).collect();
+        Ok(QueryEnvironmentPatchesConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn service(&self, ctx: &Context<'_>, id: String) -> Result<Service> {
+        let request = request(ctx);
+        let row = request.who.service(&request.world(), &id)?;
+        if !request.visible("service", &row.times) {
+            return Err(Refusal::not_found("Service").into());
+        }
+        Ok(Service(row))
+    }
+
+    async fn service_instance(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        service_id: String,
+    ) -> Result<ServiceInstance> {
+        let request = request(ctx);
+        Ok(ServiceInstance(instance(request, &request.world(), &environment_id, &service_id)?))
+    }
+
+    async fn service_instance_limits(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        service_id: String,
+    ) -> Result<ServiceInstanceLimit> {
+        let request = request(ctx);
+        let row = instance(request, &request.world(), &environment_id, &service_id)?;
+        let mut limits = json!({ "containers": { "cpu": 32, "memoryBytes": 32_000_000_000_u64 } });
+        for (key, value) in row.limits.iter().filter_map(|limits| limits["containers"].as_object()).flatten()
+        {
+            limits["containers"][key] = value.clone();
+        }
+        Ok(ServiceInstanceLimit(limits))
+    }
+
+    async fn service_instance_limit_override(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        service_id: String,
+    ) -> Result<Option<ServiceInstanceLimit>> {
+        let request = request(ctx);
+        let row = instance(request, &request.world(), &environment_id, &service_id)?;
+        Ok(row.limits.clone().map(ServiceInstanceLimit))
+    }
+
+    async fn service_instance_is_updatable(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        service_id: String,
+    ) -> Result<bool> {
+        let request = request(ctx);
+        instance(request, &request.world(), &environment_id, &service_id)?;
+        Ok(false)
+    }
+
+    async fn variables(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        project_id: String,
+        service_id: Option<String>,
+        unrendered: Option<bool>,
+    ) -> Result<EnvironmentVariables> {
+        let request = request(ctx);
+        let world = scoped(request, &project_id, &environment_id)?;
+        if let Some(service) = &service_id {
+            request.who.service(&world, service)?;
+        }
+        let read =
+            variables::read(&world, &environment_id, service_id.as_deref(), unrendered.unwrap_or(false));
+        Ok(EnvironmentVariables(read))
+    }
+
+    async fn variables_for_service_deployment(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        project_id: String,
+        service_id: String,
+    ) -> Result<EnvironmentVariables> {
+        let request = request(ctx);
+        let world = scoped(request, &project_id, &environment_id)?;
+        request.who.service(&world, &service_id)?;
+        Ok(EnvironmentVariables(variables::for_service(&world, &environment_id, &service_id)))
+    }
+
+    async fn deployment(&self, ctx: &Context<'_>, id: String) -> Result<Deployment> {
+        let request = request(ctx);
+        Ok(Deployment(deployments::reach(&request.world(), &request.who, &id)?))
+    }
+
+    async fn deployments(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        input: DeploymentListInput,
+        last: Option<i32>,
+    ) -> Result<QueryDeploymentsConnection> {
+        let request = request(ctx);
+        let world = request.world();
+        request.who.known()?;
+        if let Some(id) = &input.project_id {
+            request.who.project(&world, id)?;
+        }
+        if let Some(id) = &input.environment_id {
+            request.who.environment(&world, id)?;
+        }
+        if let Some(id) = &input.service_id {
+            request.who.service(&world, id)?;
+        }
+        let matches = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|id| id == value);
+        let status = |row: &rows::Deployment| {
+            let Some(filter) = &input.status else { return true };
+            filter
+                .any_of
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|status| Status::from(*status) == row.status))
+                && !filter.not_in.iter().flatten().any(|status| Status::from(*status) == row.status)
+        };
+        let mut rows: Vec<_> = world
+            .deployments
+            .iter()
+            .filter(|row| matches(&input.project_id, &row.project_id))
+            .filter(|row| matches(&input.environment_id, &row.environment_id))
+            .filter(|row| matches(&input.service_id, &row.service_id))
+            .filter(|row| request.who.environment(&world, &row.environment_id).is_ok())
+            .filter(|row| status(row))
+            .cloned()
+            .collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.sequence));
+        let rows = rows.into_iter().map(|row| (row.id.clone(), Deployment(row))).collect();
+        Ok(QueryDeploymentsConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn deployment_events(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        id: String,
+        last: Option<i32>,
+    ) -> Result<QueryDeploymentEventsConnection> {
+        let request = request(ctx);
+        let row = deployments::reach(&request.world(), &request.who, &id)?;
+        let rows =
+            row.events.iter().map(|event| (event.id.clone(), DeploymentEvent(event.clone()))).collect();
+        Ok(QueryDeploymentEventsConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn deployment_snapshot(
+        &self,
+        ctx: &Context<'_>,
+        deployment_id: String,
+    ) -> Result<Option<DeploymentSnapshot>> {
+        let request = request(ctx);
+        let world = request.world();
+        let row = deployments::reach(&world, &request.who, &deployment_id)?;
+        Ok(world.snapshots.get(&row.id).map(|snapshot| DeploymentSnapshot {
+            created_at: DateTime(row.times.created_at),
+            id: ID(row.snapshot_id.clone()),
+            updated_at: DateTime(row.times.created_at),
+            variables: EnvironmentVariables(
+                snapshot
+                    .own
+                    .iter()
+                    .filter(|(_, variable)| !variable.sealed)
+                    .map(|(name, variable)| (name.clone(), variable.value.clone()))
+                    .collect(),
+            ),
+        }))
+    }
+
+    /// Image deployments build nothing and have no build log.
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn build_logs(
+        &self,
+        ctx: &Context<'_>,
+        deployment_id: String,
+        end_date: Option<DateTime>,
+        filter: Option<String>,
+        limit: Option<i32>,
+        start_date: Option<DateTime>,
+    ) -> Result<Vec<Log>> {
+        let request = request(ctx);
+        let row = deployments::reach(&request.world(), &request.who, &deployment_id)?;
+        let _ = (end_date, filter, limit, start_date);
+        let build = row.events.iter().any(|event| event.step == Step::BuildImage);
+        tracing::debug!(deployment = %row.id, build, "build log asked for");
+        Ok(Vec::new())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn deployment_logs(
+        &self,
+        ctx: &Context<'_>,
+        deployment_id: String,
+        end_date: Option<DateTime>,
+        filter: Option<String>,
+        limit: Option<i32>,
+        start_date: Option<DateTime>,
+    ) -> Result<Vec<Log>> {
+        let request = request(ctx);
+        let row = deployments::reach(&request.world(), &request.who, &deployment_id)?;
+        let (from, to) = (start_date.map(|date| date.0), end_date.map(|date| date.0));
+        Ok(deployment_logs(request, &row, filter.as_deref(), limit, from, to))
+    }
+
+    async fn domains(
+        &self,
+        ctx: &Context<'_>,
+        environment_id: String,
+        project_id: String,
+        service_id: String,
+    ) -> Result<AllDomains> {
+        let request = request(ctx);
+        let world = scoped(request, &project_id, &environment_id)?;
+        request.who.service(&world, &service_id)?;
+        Ok(domains(request, &environment_id, &service_id))
+    }
+
+    async fn project_tokens(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+        project_id: String,
+    ) -> Result<QueryProjectTokensConnection> {
+        let request = request(ctx);
+        let world = request.world();
+        request.who.admin()?;
+        request.who.project(&world, &project_id)?;
+        let mut rows: Vec<_> = world
+            .tokens
+            .iter()
+            .filter(|row| row.project_id == project_id && row.times.live())
+            .cloned()
+            .collect();
+        rows.sort_by_key(|row| (row.times.created_tick, row.id.clone()));
+        let rows = rows.into_iter().map(|row| (row.id.clone(), ProjectToken(row))).collect();
+        Ok(QueryProjectTokensConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn regions(&self, ctx: &Context<'_>, project_id: Option<String>) -> Result<Vec<Region>> {
+        let request = request(ctx);
+        if let Some(id) = &project_id {
+            request.who.project(&request.world(), id)?;
+        }
+        Ok(instances::REGIONS
+            .iter()
+            .map(|(name, country, location, legacy)| Region {
+                country: (*country).to_owned(),
+                id: None,
+                location: (*location).to_owned(),
+                name: (*name).to_owned(),
+                region: Some((*legacy).to_owned()),
+                workspace_id: None,
+            })
+            .collect())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn http_logs(
+        &self,
+        ctx: &Context<'_>,
+        after_date: Option<String>,
+        after_limit: Option<i32>,
+        anchor_date: Option<String>,
+        before_date: Option<String>,
+        before_limit: Option<i32>,
+        deployment_id: String,
+        filter: Option<String>,
+        limit: Option<i32>,
+    ) -> Result<Vec<HttpLog>> {
+        let request = request(ctx);
+        let row = deployments::reach(&request.world(), &request.who, &deployment_id)?;
+        let window = Window {
+            after: after_date,
+            after_limit,
+            anchor: anchor_date,
+            before: before_date,
+            before_limit,
+            limit,
+            filter,
+        };
+        Ok(http_logs(request, &row, &window))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn http_metrics(
+        &self,
+        ctx: &Context<'_>,
+        end_date: DateTime,
+        environment_id: String,
+        method: Option<String>,
+        path: Option<String>,
+        service_id: String,
+        start_date: DateTime,
+        status_code: Option<i32>,
+        step_seconds: Option<i32>,
+    ) -> Result<HttpMetricsResult> {
+        let request = request(ctx);
+        request.who.instance(&request.world(), &environment_id, &service_id)?;
+        let series = Series {
+            environment: environment_id,
+            service: service_id,
+            from: start_date.0,
+            to: end_date.0,
+            step: step_seconds,
+            method,
+            path,
+            status: status_code,
+        };
+        Ok(series.counts(request))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn http_metrics_grouped_by_status(
+        &self,
+        ctx: &Context<'_>,
+        end_date: DateTime,
+        environment_id: String,
+        method: Option<String>,
+        path: Option<String>,
+        service_id: String,
+        start_date: DateTime,
+        step_seconds: Option<i32>,
+    ) -> Result<Vec<HttpMetricsByStatusResult>> {
+        let request = request(ctx);
+        request.who.instance(&request.world(), &environment_id, &service_id)?;
+        let series = Series {
+            environment: environment_id,
+            service: service_id,
+            from: start_date.0,
+            to: end_date.0,
+            step: step_seconds,
+            method,
+            path,
+            status: None,
+        };
+        Ok(series.by_status(request))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn http_duration_metrics(
+        &self,
+        ctx: &Context<'_>,
+        end_date: DateTime,
+        environment_id: String,
+        method: Option<String>,
+        path: Option<String>,
+        service_id: String,
+        start_date: DateTime,
+        status_code: Option<i32>,
+        step_seconds: Option<i32>,
+    ) -> Result<HttpDurationMetricsResult> {
+        let request = request(ctx);
+        request.who.instance(&request.world(), &environment_id, &service_id)?;
+        let series = Series {
+            environment: environment_id,
+            service: service_id,
+            from: start_date.0,
+            to: end_date.0,
+            step: step_seconds,
+            method,
+            path,
+            status: status_code,
+        };
+        Ok(series.durations(request))
+    }
+
+    async fn platform_status(&self) -> PlatformStatus {
+        PlatformStatus { is_stable: true }
+    }
+
+    async fn workspace_policy(
+        &self,
+        ctx: &Context<'_>,
+        workspace_id: String,
+    ) -> Result<Option<WorkspacePolicy>> {
+        let request = request(ctx);
+        request.who.admin()?;
+        if workspace_id != request.core.info.workspace_id {
+            return Err(Refusal::not_authorized().into());
+        }
+        Ok(Some(WorkspacePolicy {
+            id: ID(workspace_id),
+            restrict_deploys_to_allowed_sources: request.settings.restrict_image_deploys,
+            restrict_public_tcp_proxies: false,
+            restrict_railway_domain_generation: false,
+        }))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn audit_logs(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        filter: Option<AuditLogFilterInput>,
+        first: Option<i32>,
+        last: Option<i32>,
+        sort: Option<SortOrder>,
+        workspace_id: String,
+    ) -> Result<QueryAuditLogsConnection> {
+        let request = request(ctx);
+        request.who.admin()?;
+        if workspace_id != request.core.info.workspace_id {
+            return Err(Refusal::not_authorized().into());
+        }
+        let world = request.world();
+        let keep = |row: &rows::Audit| {
+            let Some(filter) = &filter else { return true };
+            let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
+            same(&filter.project_id, &row.project_id)
+                && same(&filter.environment_id, &row.environment_id)
+                && filter.event_types.as_ref().is_none_or(|types| types.contains(&row.event_type))
+                && filter.start_date.is_none_or(|start| row.created_at >= start.0)
+                && filter.end_date.is_none_or(|end| row.created_at <= end.0)
+        };
+        let mut rows: Vec<_> = world.audits.iter().filter(|row| keep(row)).cloned().collect();
+        rows.sort_by_key(|row| row.sequence);
+        if sort != Some(SortOrder::Asc) {
+            rows.reverse();
+        }
+        let rows = rows.into_iter().map(|row| (row.id.clone(), AuditLog(row))).collect();
+        Ok(QueryAuditLogsConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+}

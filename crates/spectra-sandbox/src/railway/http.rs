@@ -1,0 +1,442 @@
+//! `POST /graphql/v2`: edge rules, budgets, faults, execution, journal.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{OperationType, Selection};
+use async_graphql::{ErrorExtensionValues, Variables};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::core::Core;
+use crate::faults::{Action, AfterCommit};
+use crate::journal::{Entry, redact};
+use crate::railway::auth::Identity;
+use crate::railway::gql::scalars::rfc3339;
+use crate::railway::gql::{PARSE, RailwaySchema, Request, VALIDATION};
+use crate::railway::limits::Budget;
+
+/// Marks a response that the server must not send: it cuts the connection instead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut;
+
+const HTML: &str = "<!DOCTYPE html><html><head><title>backboard.railway.com | 504: Gateway time-out</title></head><body><h1>Gateway time-out</h1><p>Error code 504</p></body></html>";
+const PROBLEM: &str = "Problem processing request";
+
+/// What a document asks, as far as it can be read before validation.
+#[derive(Debug, Default)]
+struct Asked {
+    operation: String,
+    fields: Vec<String>,
+    keys: Vec<String>,
+    kind: &'static str,
+}
+
+fn read(query: &str, name: Option<&str>) -> Asked {
+    let mut asked =
+        Asked { kind: "unknown", operation: name.unwrap_or_default().to_owned(), ..Asked::default() };
+    let Ok(document) = parse_query(query) else { return asked };
+    let chosen = document
+        .operations
+        .iter()
+        .find(|(found, _)| name.is_none() || found.map(async_graphql::Name::as_str) == name);
+    let Some((found, operation)) = chosen else { return asked };
+    asked.kind = match operation.node.ty {
+        OperationType::Query => "query",
+        OperationType::Mutation => "mutation",
+        OperationType::Subscription => "subscription",
+    };
+    for selection in &operation.node.selection_set.node.items {
+        if let Selection::Field(field) = &selection.node {
+            asked.fields.push(field.node.name.node.to_string());
+            asked.keys.push(field.node.response_key().node.to_string());
+        }
+    }
+    if asked.operation.is_empty() {
+        asked.operation = found
+            .map(ToString::to_string)
+            .or_else(|| asked.fields.first().cloned())
+            .unwrap_or_else(|| "unknown".to_owned());
+    }
+    asked
+}
+
+/// One answer on its way out.
+struct Answer {
+    response: Response<Body>,
+    outcome: String,
+    error: Option<String>,
+}
+
+fn respond(status: u16, kind: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn json_response(status: u16, body: &Value) -> Response<Body> {
+    respond(status, "application/json", body.to_string())
+}
+
+fn cut() -> Response<Body> {
+    let mut response = respond(500, "text/plain", "");
+    response.extensions_mut().insert(Cut);
+    response
+}
+
+fn trace_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+fn errors(message: &str, code: Option<&str>) -> Value {
+    let mut extensions = serde_json::Map::new();
+    if let Some(code) = code {
+        extensions.insert("code".to_owned(), json!(code));
+    }
+    let trace = trace_id();
+    extensions.insert("traceId".to_owned(), json!(trace));
+    json!({ "data": null, "errors": [{ "message": message, "extensions": extensions, "traceId": trace }] })
+}
+
+/// Answers one request. `bare` says that the URL had no query string.
+pub(crate) async fn handle(
+    core: Arc<Core>,
+    schema: RailwaySchema,
+    headers: HeaderMap,
+    bare: bool,
+    body: Bytes,
+) -> Response<Body> {
+    let started = Instant::now();
+    let at = rfc3339(core.clock.stamp());
+    let settings = core.settings();
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let document: Option<Value> = serde_json::from_slice(&body).ok();
+    let query =
+        document.as_ref().and_then(|document| document["query"].as_str()).unwrap_or_default().to_owned();
+    let name = document.as_ref().and_then(|document| document["operationName"].as_str()).map(str::to_owned);
+    let variables = document.as_ref().map(|document| document["variables"].clone()).unwrap_or_default();
+    let asked = read(&query, name.as_deref());
+    let mut who = Identity::of(&headers, &core.world());
+    let token = who.kind();
+    let mut entry = Entry {
+        at,
+        operation: asked.operation.clone(),
+        fields: asked.fields.clone(),
+        kind: asked.kind,
+        token,
+        variables: redact(&variables),
+        outcome: String::new(),
+        error: None,
+        status: 0,
+        duration_ms: 0,
+        mutation: false,
+        environments: std::collections::BTreeSet::new(),
+        user_agent: agent.clone(),
+        query_string: !bare,
+    };
+    let answer = if settings.require_user_agent && agent.is_none() {
+        Answer::early(respond(403, "text/plain", "error code: 1010"), "edge:1010")
+    } else if bare && !core.limits.bare_url(&settings, &core.clock) {
+        Answer::early(respond(429, "text/plain", "error code: 1015"), "edge:1015")
+    } else if document.is_none() {
+        Answer::early(json_response(400, &errors("the body is no JSON document", Some(PARSE))), "error")
+    } else {
+        let budget = core.limits.spend(&who.budget_key(), &settings, &core.clock);
+        if let Some(wait) = budget.and_then(|budget| budget.retry_after) {
+            let body = errors("You are being rate limited", Some("RATE_LIMITED"));
+            let mut response = json_response(429, &body);
+            retry_after(&mut response, seconds_up(wait));
+            budget_headers(&mut response, budget);
+            Answer::early(response, "rate_limited")
+        } else {
+            let actions = core.faults.take(&asked.operation, &asked.fields, core.clock.now());
+            if actions.contains(&Action::TokenRevoked) {
+                who = Identity::Nobody("Not Authorized");
+            }
+            let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
+            let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
+            budget_headers(&mut answer.response, budget);
+            answer
+        }
+    };
+    entry.outcome = answer.outcome;
+    entry.error = answer.error;
+    let is_cut = answer.response.extensions().get::<Cut>().is_some();
+    entry.status = if is_cut { 0 } else { answer.response.status().as_u16() };
+    entry.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    core.journal.record(&core, &entry);
+    answer.response
+}
+
+struct Incoming<'a> {
+    query: String,
+    name: Option<String>,
+    variables: Value,
+    asked: &'a Asked,
+    headers: &'a HeaderMap,
+}
+
+impl Answer {
+    fn early(response: Response<Body>, outcome: &str) -> Self {
+        Self { response, outcome: outcome.to_owned(), error: None }
+    }
+}
+
+async fn act(
+    core: &Arc<Core>,
+    schema: &RailwaySchema,
+    who: Identity,
+    incoming: Incoming<'_>,
+    actions: &[Action],
+    entry: &mut Entry,
+) -> Answer {
+    let mut view = core.world();
+    for action in actions {
+        match action {
+            Action::ClockJump { duration } => core.clock.advance(duration.get()),
+            Action::ConcurrentActor { query, variables } => {
+                concurrent(core, schema, query, variables).await;
+                view = core.world();
+            }
+            Action::StaleReads { duration } if incoming.asked.kind == "query" => {
+                view = core.world_before(duration.get());
+            }
+            _ => {}
+        }
+    }
+    if let Some(answer) = before(actions, incoming.asked).await {
+        return answer;
+    }
+    let request = Arc::new(Request::new(Arc::clone(core), who, view));
+    let mut execution = async_graphql::Request::new(incoming.query)
+        .variables(Variables::from_json(incoming.variables))
+        .data(Arc::clone(&request));
+    if let Some(name) = incoming.name {
+        execution = execution.operation_name(name);
+    }
+    let mut executed = schema.execute(execution).await;
+    let mut status = 200;
+    for error in &mut executed.errors {
+        let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+        let code = extensions.get("code").map(ToString::to_string).unwrap_or_default();
+        if code.contains(VALIDATION) || code.contains(PARSE) {
+            status = 400;
+        } else if error.path.is_empty() {
+            // Variables that do not fit, an operation name that does not exist: refused before execution.
+            extensions.set("code", VALIDATION);
+            status = 400;
+        }
+        extensions.set("traceId", trace_id());
+    }
+    entry.mutation = request.mutated.load(Ordering::Relaxed);
+    entry.environments = request.touched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let error = executed.errors.first().map(|error| error.message.clone());
+    let mut body = json!({});
+    body["data"] = executed.data.into_json().unwrap_or_default();
+    if !executed.errors.is_empty() {
+        body["errors"] = serde_json::to_value(&executed.errors).unwrap_or_default();
+    }
+    let mut outcome = if error.is_some() { "error".to_owned() } else { "ok".to_owned() };
+    for action in actions {
+        if reshape(action, &mut body, incoming.asked) {
+            outcome = format!("fault:{}", action.name());
+        }
+    }
+    let mut response = json_response(status, &body);
+    for action in actions {
+        let replaced = match action {
+            Action::TruncatedJson => {
+                let text = body.to_string();
+                Some(respond(200, "application/json", text[..floor(&text, text.len() / 2)].to_owned()))
+            }
+            Action::FailAfterCommit { with: AfterCommit::GatewayTimeout } => {
+                Some(respond(504, "text/html", HTML))
+            }
+            Action::FailAfterCommit { with: AfterCommit::Reset } => Some(cut()),
+            Action::FailAfterCommit { with: AfterCommit::Problem } => {
+                Some(json_response(200, &errors(PROBLEM, None)))
+            }
+            Action::SlowBody { duration } => Some(slow(&body, duration.get())),
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            response = replaced;
+            outcome = format!("fault:{}", action.name());
+        }
+    }
+    if let Some(trace) = incoming.headers.get("x-request-id") {
+        response.headers_mut().insert("x-request-id", trace.clone());
+    }
+    Answer { response, outcome, error }
+}
+
+/// The largest index at or below `at` that does not split a character.
+fn floor(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// Faults that answer without executing.
+async fn before(actions: &[Action], asked: &Asked) -> Option<Answer> {
+    for action in actions {
+        let response = match action {
+            Action::Http { status, body, retry_after: wait } => {
+                let mut response = match (body, status) {
+                    (Some(body), _) => respond(*status, "text/plain", body.clone()),
+                    (None, 429) => {
+                        json_response(429, &errors("You are being rate limited", Some("RATE_LIMITED")))
+                    }
+                    (None, _) => respond(*status, "text/html", HTML),
+                };
+                if let Some(wait) = wait {
+                    retry_after(&mut response, *wait);
+                    let reset_in = Duration::from_secs(*wait);
+                    let budget = Budget { limit: 1, remaining: 0, reset_in, retry_after: None };
+                    budget_headers(&mut response, Some(budget));
+                }
+                response
+            }
+            Action::Edge1015 => respond(429, "text/plain", "error code: 1015"),
+            Action::Html => respond(200, "text/html", HTML),
+            Action::Reset => cut(),
+            Action::Hang { duration } => {
+                let forever = Duration::from_secs(3600);
+                tokio::time::sleep(duration.map_or(forever, Into::into)).await;
+                cut()
+            }
+            Action::FailBeforeCommit { code, message } => {
+                json_response(200, &errors(message, code.as_deref()))
+            }
+            Action::BooleanFalse => {
+                let data: BTreeMap<_, _> = asked.keys.iter().map(|key| (key.clone(), false)).collect();
+                json_response(200, &json!({ "data": data }))
+            }
+            _ => continue,
+        };
+        return Some(Answer::early(response, &format!("fault:{}", action.name())));
+    }
+    None
+}
+
+/// Faults that change an executed answer; true when this was one.
+fn reshape(action: &Action, body: &mut Value, asked: &Asked) -> bool {
+    match action {
+        Action::PartialData { fields, message } => {
+            let mut lost = Vec::new();
+            for key in asked.keys.iter().filter(|key| fields.is_empty() || fields.contains(key)) {
+                body["data"][key.as_str()] = Value::Null;
+                let message = message.as_deref().unwrap_or("Internal Server Error");
+                let extensions = json!({ "code": "INTERNAL_SERVER_ERROR", "traceId": trace_id() });
+                lost.push(json!({ "message": message, "path": [key], "extensions": extensions }));
+            }
+            body["errors"] = Value::Array(lost);
+            true
+        }
+        Action::DuplicateRows => {
+            walk(&mut body["data"], &mut |key, value| {
+                if key == "edges"
+                    && let Some(rows) = value.as_array_mut()
+                    && let Some(first) = rows.first().cloned()
+                {
+                    rows.insert(0, first);
+                }
+            });
+            true
+        }
+        Action::EndlessPage => {
+            walk(&mut body["data"], &mut |key, value| {
+                if key == "pageInfo" && value.is_object() {
+                    value["hasNextPage"] = json!(true);
+                    value["endCursor"] = Value::Null;
+                }
+            });
+            true
+        }
+        Action::UnknownEnum => {
+            walk(&mut body["data"], &mut |key, value| {
+                if key == "status" && value.is_string() {
+                    *value = json!("MIGRATING_TO_NEW_HOST");
+                }
+            });
+            true
+        }
+        Action::ReplaceField { field, value: new } => {
+            walk(&mut body["data"], &mut |key, value| {
+                if key == field {
+                    *value = new.clone();
+                }
+            });
+            true
+        }
+        Action::StaleReads { .. }
+        | Action::ConcurrentActor { .. }
+        | Action::ClockJump { .. }
+        | Action::TokenRevoked => true,
+        _ => false,
+    }
+}
+
+fn walk(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
+    match value {
+        Value::Object(map) => {
+            for (key, inner) in map.iter_mut() {
+                change(key, inner);
+                walk(inner, change);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, change)),
+        _ => {}
+    }
+}
+
+/// Somebody else's mutation, with the account's rights and outside faults, budgets and journal.
+async fn concurrent(core: &Arc<Core>, schema: &RailwaySchema, query: &str, variables: &Value) {
+    let request = Arc::new(Request::new(Arc::clone(core), Identity::Account, core.world()));
+    let execution =
+        async_graphql::Request::new(query).variables(Variables::from_json(variables.clone())).data(request);
+    let executed = schema.execute(execution).await;
+    if let Some(error) = executed.errors.first() {
+        tracing::warn!(message = %error.message, "the concurrent actor of a fault rule failed");
+    }
+}
+
+fn slow(body: &Value, duration: Duration) -> Response<Body> {
+    let bytes = body.to_string().into_bytes();
+    let pause = duration / u32::try_from(bytes.len().max(1)).unwrap_or(u32::MAX);
+    let stream = futures::stream::unfold(bytes.into_iter(), move |mut rest| async move {
+        let byte = rest.next()?;
+        tokio::time::sleep(pause).await;
+        Some((Ok::<_, Infallible>(Bytes::from(vec![byte])), rest))
+    });
+    respond(200, "application/json", Body::from_stream(stream))
+}
+
+/// Real seconds, rounded up, at least 1.
+fn seconds_up(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
+
+fn retry_after(response: &mut Response<Body>, seconds: u64) {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+}
+
+fn budget_headers(response: &mut Response<Body>, budget: Option<Budget>) {
+    let Some(budget) = budget else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let reset = (now + budget.reset_in).as_secs();
+    let headers = response.headers_mut();
+    headers.insert("x-ratelimit-limit", HeaderValue::from(budget.limit));
+    headers.insert("x-ratelimit-remaining", HeaderValue::from(budget.remaining));
+    headers.insert("x-ratelimit-reset", HeaderValue::from(reset));
+    if let Ok(policy) = HeaderValue::from_str(&format!("{};w=3600", budget.limit)) {
+        headers.insert("ratelimit-policy", policy);
+    }
+}

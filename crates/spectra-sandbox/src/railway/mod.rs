@@ -1,0 +1,10 @@
+//! The Railway-compatible API.
+
+pub(crate) mod auth;
+pub(crate) mod engine;
+pub(crate) mod gql;
+pub(crate) mod http;
+pub(crate) mod limits;
+pub(crate) mod ops;
+pub(crate) mod refusal;
+pub(crate) mod traffic;

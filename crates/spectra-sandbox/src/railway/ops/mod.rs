@@ -1,0 +1,79 @@
+//! What each mutation does to the state. Functions take a draft (all or nothing), the caller's identity and the
+//! knobs; they never wait and never reach outside.
+
+pub(crate) mod config;
+pub(crate) mod deployments;
+pub(crate) mod domains;
+pub(crate) mod environments;
+pub(crate) mod instances;
+pub(crate) mod patches;
+pub(crate) mod projects;
+pub(crate) mod services;
+pub(crate) mod tokens;
+pub(crate) mod variables;
+
+use crate::core::Draft;
+use crate::railway::auth::Identity;
+use crate::store::rows::{Audit, Times};
+
+/// A new object id.
+pub(crate) fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// Times of an object that comes into being now.
+pub(crate) fn born(draft: &Draft) -> Times {
+    Times { created_at: draft.stamp, created_tick: draft.tick, updated_at: draft.stamp, deleted_at: None }
+}
+
+/// Where something happened, for the audit log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place<'a> {
+    pub(crate) project: Option<&'a str>,
+    pub(crate) environment: Option<&'a str>,
+}
+
+/// Writes a row of the audit log.
+pub(crate) fn audit(
+    draft: &mut Draft,
+    who: &Identity,
+    object: &str,
+    action: &str,
+    id: &str,
+    place: Place<'_>,
+) {
+    let sequence = draft.next();
+    let row = Audit {
+        id: new_id(),
+        event_type: format!("{object}.{action}"),
+        project_id: place.project.map(str::to_owned),
+        environment_id: place.environment.map(str::to_owned),
+        object: object.to_owned(),
+        action: action.to_owned(),
+        object_id: id.to_owned(),
+        actor: who.actor(),
+        created_at: draft.stamp,
+        sequence,
+    };
+    let key = row.id.clone();
+    draft.world.audits.insert(&key, row);
+    if let Some(environment) = place.environment
+        && let Some(row) = draft.world.environments.get_mut(environment)
+    {
+        row.generation += 1;
+        row.times.updated_at = draft.stamp;
+    }
+}
+
+/// Lower-case letters, digits and single hyphens, for host names.
+pub(crate) fn label(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        if character.is_ascii_alphanumeric() {
+            out.push(character.to_ascii_lowercase());
+        } else if !out.ends_with('-') && !out.is_empty() {
+            out.push('-');
+        }
+    }
+    out.trim_end_matches('-').to_owned()
+}

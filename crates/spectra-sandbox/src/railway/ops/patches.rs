@@ -1,0 +1,216 @@
+//! Staged changes and commits: `STAGED` → `APPLYING` → `COMMITTED`.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::core::{Core, Draft, Effect};
+use crate::railway::auth::Identity;
+use crate::railway::ops::{Place, audit, born, config, deployments, new_id, variables};
+use crate::railway::refusal::Refusal;
+use crate::settings::Settings;
+use crate::store::World;
+use crate::store::rows::{Cause, Patch, PatchStatus};
+
+/// The staged patch of an environment; there is at most one.
+pub(crate) fn staged(world: &World, environment: &str) -> Option<Arc<Patch>> {
+    world
+        .patches
+        .iter()
+        .find(|row| row.environment_id == environment && row.status == PatchStatus::Staged)
+        .cloned()
+}
+
+/// How many things the staged patch changes.
+pub(crate) fn unmerged(world: &World, environment: &str) -> i32 {
+    let Some(patch) = staged(world, environment) else { return 0 };
+    let services = patch.patch["services"].as_object().map_or(0, serde_json::Map::len);
+    let shared = patch.patch["sharedVariables"].as_object().map_or(0, serde_json::Map::len);
+    i32::try_from(services + shared).unwrap_or(i32::MAX)
+}
+
+/// Stages `input`, replacing or merging with what is staged; returns the patch id.
+pub(crate) fn stage(
+    draft: &mut Draft,
+    who: &Identity,
+    environment: &str,
+    input: &Value,
+    merge: bool,
+) -> Result<String, Refusal> {
+    let row = who.environment(&draft.world, environment)?;
+    config::check(&draft.world, &row.project_id, input)?;
+    let mut document = input.clone();
+    if merge && let Some(old) = staged(&draft.world, environment) {
+        let mut base = old.patch.clone();
+        config::merge(&mut base, input);
+        document = base;
+    }
+    let id = put_staged(draft, who, environment, document);
+    let place = Place { project: Some(&row.project_id), environment: Some(environment) };
+    audit(draft, who, "environment", "stage", &id, place);
+    Ok(id)
+}
+
+/// Makes `document` the staged patch.
+pub(crate) fn put_staged(draft: &mut Draft, who: &Identity, environment: &str, document: Value) -> String {
+    let stamp = draft.stamp;
+    if let Some(old) = staged(&draft.world, environment)
+        && let Some(row) = draft.world.patches.get_mut(&old.id)
+    {
+        row.patch = document;
+        row.times.updated_at = stamp;
+        return old.id.clone();
+    }
+    let id = new_id();
+    let times = born(draft);
+    draft.world.patches.insert(
+        &id,
+        Patch {
+            id: id.clone(),
+            environment_id: environment.to_owned(),
+            status: PatchStatus::Staged,
+            patch: document,
+            message: None,
+            skip_deploys: false,
+            due_tick: None,
+            applied_at: None,
+            last_error: None,
+            creator: Some(who.actor()),
+            times,
+        },
+    );
+    id
+}
+
+/// Commits a patch directly. What is staged stays staged. The answer's last `/` segment is the patch id.
+pub(crate) fn commit(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    environment: &str,
+    patch: Option<&Value>,
+    message: Option<String>,
+) -> Result<String, Refusal> {
+    let row = who.environment(&draft.world, environment)?;
+    let patch = patch.cloned().unwrap_or_else(|| json!({}));
+    config::check(&draft.world, &row.project_id, &patch)?;
+    let id = new_id();
+    let times = born(draft);
+    draft.world.patches.insert(
+        &id,
+        Patch {
+            id: id.clone(),
+            environment_id: environment.to_owned(),
+            status: PatchStatus::Applying,
+            patch,
+            message,
+            skip_deploys: false,
+            due_tick: Some(due(draft, settings)),
+            applied_at: None,
+            last_error: None,
+            creator: Some(who.actor()),
+            times,
+        },
+    );
+    draft.effects.push(Effect::Patch(id.clone()));
+    let place = Place { project: Some(&row.project_id), environment: Some(environment) };
+    audit(draft, who, "environment", "commit", &id, place);
+    Ok(format!("applyEnvironmentPatch/{environment}/{id}"))
+}
+
+fn due(draft: &Draft, settings: &Settings) -> u64 {
+    let delay = u64::try_from(settings.patch_apply_duration.get().as_millis()).unwrap_or(u64::MAX);
+    draft.tick.saturating_add(delay)
+}
+
+/// Commits whatever is staged, whoever staged it.
+pub(crate) fn commit_staged(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    environment: &str,
+    message: Option<String>,
+    skip_deploys: bool,
+) -> Result<String, Refusal> {
+    let row = who.environment(&draft.world, environment)?;
+    let Some(patch) = staged(&draft.world, environment) else {
+        return Err(Refusal::internal("No staged changes found"));
+    };
+    let due = due(draft, settings);
+    if let Some(row) = draft.world.patches.get_mut(&patch.id) {
+        row.status = PatchStatus::Applying;
+        row.message = message;
+        row.skip_deploys = skip_deploys;
+        row.due_tick = Some(due);
+    }
+    draft.effects.push(Effect::Patch(patch.id.clone()));
+    let place = Place { project: Some(&row.project_id), environment: Some(environment) };
+    audit(draft, who, "environment", "commit", &patch.id, place);
+    Ok(format!("applyEnvironmentPatch/{environment}/{}", patch.id))
+}
+
+/// Applies a due patch: all of it and `COMMITTED`, or none of it and `lastAppliedError`. A patch that changes
+/// nothing deploys nothing.
+pub(crate) fn apply(core: &Arc<Core>, id: &str) {
+    let settings = core.settings();
+    let actor = Identity::Account;
+    let result = core.mutate(|draft| {
+        let Some(patch) = draft.world.patches.get(id).cloned() else { return Ok(()) };
+        if patch.status != PatchStatus::Applying {
+            return Ok(());
+        }
+        if let Some(error) = &settings.patch_error {
+            return Err(Refusal::internal(error.clone()));
+        }
+        let changed = config::apply(draft, &settings, &patch.environment_id, &patch.patch)?;
+        let place = draft.world.environment(&patch.environment_id).map(|row| row.project_id.clone());
+        for service in changed {
+            let first = draft.world.deployments_of(&patch.environment_id, &service).is_empty();
+            let has_source = draft
+                .world
+                .instance(&patch.environment_id, &service)
+                .is_some_and(|row| row.image.is_some() || row.repo.is_some());
+            let deploys =
+                first && has_source || variables::deployed(&draft.world, &patch.environment_id, &service);
+            if deploys && !patch.skip_deploys {
+                deployments::create(
+                    draft,
+                    &actor,
+                    &settings,
+                    &patch.environment_id,
+                    &service,
+                    Cause::Deploy,
+                )?;
+            }
+        }
+        let stamp = draft.stamp;
+        if let Some(row) = draft.world.patches.get_mut(id) {
+            row.status = PatchStatus::Committed;
+            row.applied_at = Some(stamp);
+            row.times.updated_at = stamp;
+        }
+        audit(
+            draft,
+            &actor,
+            "environment",
+            "apply",
+            id,
+            Place { project: place.as_deref(), environment: Some(&patch.environment_id) },
+        );
+        Ok(())
+    });
+    if let Err(refusal) = result {
+        let written = core.mutate(|draft| {
+            let stamp = draft.stamp;
+            if let Some(row) = draft.world.patches.get_mut(id) {
+                row.last_error = Some(refusal.message.clone());
+                row.status = PatchStatus::Staged;
+                row.times.updated_at = stamp;
+            }
+            Ok(())
+        });
+        if written.is_err() {
+            tracing::error!(patch = id, "the outcome of a patch was not written");
+        }
+    }
+}

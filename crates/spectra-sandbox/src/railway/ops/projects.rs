@@ -1,0 +1,158 @@
+//! Projects.
+
+use crate::core::Draft;
+use crate::railway::auth::Identity;
+use crate::railway::ops::{Place, audit, born, environments, new_id};
+use crate::railway::refusal::Refusal;
+use crate::settings::Settings;
+use crate::store::rows::{Environment, Project};
+
+#[derive(Debug, Default)]
+pub(crate) struct NewProject {
+    pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) default_environment_name: Option<String>,
+    pub(crate) is_public: bool,
+    pub(crate) pr_deploys: bool,
+    pub(crate) workspace_id: Option<String>,
+}
+
+pub(crate) fn create(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    input: NewProject,
+) -> Result<String, Refusal> {
+    who.admin()?;
+    let workspace = draft.meta().workspace_id.clone();
+    if input.workspace_id.as_ref().is_some_and(|id| *id != workspace) {
+        return Err(Refusal::not_authorized());
+    }
+    let id = new_id();
+    let name = input.name.map_or_else(|| format!("sandbox-{}", &id[..8]), |name| name.trim().to_owned());
+    if name.is_empty() || name.chars().count() > 50 {
+        return Err(Refusal::input("Invalid project name"));
+    }
+    let cooldown = u64::try_from(settings.project_cooldown.get().as_millis()).unwrap_or(u64::MAX);
+    let tick = draft.tick;
+    if draft.meta().last_project_tick.is_some_and(|last| tick < last.saturating_add(cooldown)) {
+        return Err(Refusal::internal(
+            "You are creating projects too quickly. This workspace allows 1 project per 30 seconds.",
+        ));
+    }
+    draft.meta().last_project_tick = Some(tick);
+    let environment_id = new_id();
+    let times = born(draft);
+    draft.world.projects.insert(
+        &id,
+        Project {
+            id: id.clone(),
+            name,
+            description: input.description,
+            workspace_id: workspace,
+            is_public: input.is_public,
+            pr_deploys: input.pr_deploys,
+            bot_pr_environments: false,
+            focused_pr_environments: false,
+            base_environment_id: Some(environment_id.clone()),
+            temporary: input.workspace_id.is_none(),
+            times,
+        },
+    );
+    let name = input.default_environment_name.filter(|name| !name.trim().is_empty());
+    draft.world.environments.insert(
+        &environment_id,
+        Environment {
+            id: environment_id.clone(),
+            project_id: id.clone(),
+            name: name.unwrap_or_else(|| "production".to_owned()),
+            source_id: None,
+            ephemeral: false,
+            generation: 1,
+            times,
+        },
+    );
+    audit(
+        draft,
+        who,
+        "project",
+        "create",
+        &id,
+        Place { project: Some(&id), environment: Some(&environment_id) },
+    );
+    Ok(id)
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ProjectChange {
+    pub(crate) name: Option<String>,
+    pub(crate) description: Option<Option<String>>,
+    pub(crate) is_public: Option<bool>,
+    pub(crate) pr_deploys: Option<bool>,
+    pub(crate) bot_pr_environments: Option<bool>,
+    pub(crate) focused_pr_environments: Option<bool>,
+    pub(crate) base_environment_id: Option<Option<String>>,
+}
+
+pub(crate) fn update(
+    draft: &mut Draft,
+    who: &Identity,
+    id: &str,
+    change: ProjectChange,
+) -> Result<(), Refusal> {
+    who.admin()?;
+    who.project(&draft.world, id)?;
+    if change.name.as_ref().is_some_and(|name| name.trim().is_empty() || name.chars().count() > 50) {
+        return Err(Refusal::input("Invalid project name"));
+    }
+    if let Some(Some(base)) = &change.base_environment_id {
+        who.environment(&draft.world, base)?;
+    }
+    let stamp = draft.stamp;
+    if let Some(row) = draft.world.projects.get_mut(id) {
+        if let Some(name) = change.name {
+            row.name = name;
+        }
+        if let Some(description) = change.description {
+            row.description = description;
+        }
+        if let Some(base) = change.base_environment_id {
+            row.base_environment_id = base;
+        }
+        row.is_public = change.is_public.unwrap_or(row.is_public);
+        row.pr_deploys = change.pr_deploys.unwrap_or(row.pr_deploys);
+        row.bot_pr_environments = change.bot_pr_environments.unwrap_or(row.bot_pr_environments);
+        row.focused_pr_environments = change.focused_pr_environments.unwrap_or(row.focused_pr_environments);
+        row.times.updated_at = stamp;
+    }
+    audit(draft, who, "project", "update", id, Place { project: Some(id), environment: None });
+    Ok(())
+}
+
+pub(crate) fn delete(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), Refusal> {
+    who.admin()?;
+    who.project(&draft.world, id)?;
+    let environments: Vec<_> = draft
+        .world
+        .environments
+        .iter()
+        .filter(|row| row.project_id == id && row.times.live())
+        .map(|row| row.id.clone())
+        .collect();
+    for environment in environments {
+        environments::remove(draft, &environment);
+    }
+    let stamp = draft.stamp;
+    let services: Vec<_> =
+        draft.world.services.iter().filter(|row| row.project_id == id).map(|row| row.id.clone()).collect();
+    for service in services {
+        if let Some(row) = draft.world.services.get_mut(&service) {
+            row.times.deleted_at.get_or_insert(stamp);
+        }
+    }
+    if let Some(row) = draft.world.projects.get_mut(id) {
+        row.times.deleted_at = Some(stamp);
+    }
+    audit(draft, who, "project", "delete", id, Place { project: Some(id), environment: None });
+    Ok(())
+}

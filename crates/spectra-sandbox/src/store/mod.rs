@@ -1,0 +1,251 @@
+//! The state of the sandbox: an in-memory model whose every commit is one SQLite transaction.
+//!
+//! `objects` holds what may be shown; `secrets` holds variable values, credentials, tokens and patches. The
+//! journal has its own table and never receives a value (see `journal`).
+
+pub(crate) mod rows;
+pub(crate) mod table;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Error;
+use rows::{
+    Audit, Credentials, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project, ProjectToken,
+    Service, Snapshot, VariableSet,
+};
+use table::Table;
+
+/// Everything there is. Cloning is cheap; readers keep the copy they started with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) projects: Table<Project>,
+    pub(crate) environments: Table<Environment>,
+    pub(crate) services: Table<Service>,
+    pub(crate) instances: Table<Instance>,
+    pub(crate) deployments: Table<Deployment>,
+    pub(crate) domains: Table<Domain>,
+    pub(crate) tokens: Table<ProjectToken>,
+    pub(crate) audits: Table<Audit>,
+    pub(crate) meta: Table<Meta>,
+    pub(crate) variables: Table<VariableSet>,
+    pub(crate) credentials: Table<Credentials>,
+    pub(crate) snapshots: Table<Snapshot>,
+    pub(crate) patches: Table<Patch>,
+    pub(crate) keys: Table<Keys>,
+}
+
+/// Key of the singletons.
+pub(crate) const ONLY: &str = "only";
+
+macro_rules! tables {
+    ($each:ident) => {
+        $each!(projects, "objects", "project");
+        $each!(environments, "objects", "environment");
+        $each!(services, "objects", "service");
+        $each!(instances, "objects", "service_instance");
+        $each!(deployments, "objects", "deployment");
+        $each!(domains, "objects", "domain");
+        $each!(tokens, "objects", "project_token");
+        $each!(audits, "objects", "audit");
+        $each!(meta, "objects", "meta");
+        $each!(variables, "secrets", "variables");
+        $each!(credentials, "secrets", "credentials");
+        $each!(snapshots, "secrets", "snapshot");
+        $each!(patches, "secrets", "patch");
+        $each!(keys, "secrets", "keys");
+    };
+}
+
+/// The database of one state directory, opened for this process alone.
+#[derive(Debug)]
+pub(crate) struct Store {
+    path: PathBuf,
+    connection: Connection,
+}
+
+/// Name of the database inside the state directory.
+pub(crate) const FILE: &str = "sandbox.db";
+
+const VERSION: i64 = 1;
+
+impl Store {
+    /// Opens or makes the database; the lock on it is what keeps two sandboxes apart.
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, Error> {
+        let path = state_dir.join(FILE);
+        let fail = |action: &'static str| {
+            let path = path.clone();
+            move |source: rusqlite::Error| match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                    Error::InUse { path }
+                }
+                _ => Error::Store { action, path, source },
+            }
+        };
+        let connection = Connection::open(&path).map_err(fail("open"))?;
+        connection
+            .execute_batch(
+                "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+                 CREATE TABLE IF NOT EXISTS objects (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+                 CREATE TABLE IF NOT EXISTS secrets (kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+                 CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+                 CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);",
+            )
+            .map_err(fail("prepare"))?;
+        let version: i64 =
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail("read"))?;
+        if version > VERSION {
+            return Err(Error::Corrupt {
+                path,
+                kind: "format".to_owned(),
+                id: version.to_string(),
+                reason: format!("this program knows formats up to {VERSION}"),
+            });
+        }
+        // Writing takes the lock at once; without a write a second process would find out only later.
+        connection.pragma_update(None, "user_version", VERSION).map_err(fail("mark"))?;
+        Ok(Self { path, connection })
+    }
+
+    /// Reads the whole model.
+    pub(crate) fn load(&self) -> Result<World, Error> {
+        let mut world = World::default();
+        macro_rules! read {
+            ($field:ident, $table:literal, $kind:literal) => {
+                for (id, row) in self.rows($table, $kind)? {
+                    world.$field.load(id, row);
+                }
+            };
+        }
+        tables!(read);
+        Ok(world)
+    }
+
+    /// Writes what changed in `world`, all or nothing.
+    pub(crate) fn commit(&mut self, world: &mut World) -> Result<(), Error> {
+        let path = self.path.clone();
+        let fail = |source| Error::Store { action: "write to", path: path.clone(), source };
+        let transaction = self.connection.transaction().map_err(fail)?;
+        macro_rules! write {
+            ($field:ident, $table:literal, $kind:literal) => {
+                for id in world.$field.take_dirty() {
+                    match world.$field.get(&id) {
+                        Some(row) => {
+                            let body = encode(&path, $kind, &id, &**row)?;
+                            transaction
+                                .prepare_cached(concat!(
+                                    "REPLACE INTO ",
+                                    $table,
+                                    " (kind, id, body) VALUES (?, ?, ?)"
+                                ))
+                                .and_then(|mut statement| statement.execute(params![$kind, id, body]))
+                                .map_err(fail)?;
+                        }
+                        None => {
+                            transaction
+                                .prepare_cached(concat!("DELETE FROM ", $table, " WHERE kind = ? AND id = ?"))
+                                .and_then(|mut statement| statement.execute(params![$kind, id]))
+                                .map_err(fail)?;
+                        }
+                    }
+                }
+            };
+        }
+        tables!(write);
+        transaction.commit().map_err(fail)
+    }
+
+    /// A whole document (settings, fault rules), or `None`.
+    pub(crate) fn document<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
+        let body: Option<String> = self
+            .connection
+            .query_row("SELECT body FROM documents WHERE name = ?", [name], |row| row.get(0))
+            .optional()
+            .map_err(|source| self.read_error(source))?;
+        body.map(|body| decode(&self.path, "document", name, &body)).transpose()
+    }
+
+    /// Replaces a document.
+    pub(crate) fn put_document<T: Serialize>(&self, name: &str, document: &T) -> Result<(), Error> {
+        let body = encode(&self.path, "document", name, document)?;
+        self.connection
+            .execute("REPLACE INTO documents (name, body) VALUES (?, ?)", params![name, body])
+            .map(drop)
+            .map_err(|source| Error::Store { action: "write to", path: self.path.clone(), source })
+    }
+
+    /// Appends a journal row and returns its number.
+    pub(crate) fn append_journal(&self, body: &str) -> Result<i64, Error> {
+        self.connection
+            .prepare_cached("INSERT INTO journal (body) VALUES (?)")
+            .and_then(|mut statement| statement.insert([body]))
+            .map_err(|source| Error::Store { action: "write to", path: self.path.clone(), source })
+    }
+
+    /// Journal rows after `since`, oldest first, as `(seq, JSON)`.
+    pub(crate) fn journal(&self, since: i64, limit: usize) -> Result<Vec<(i64, String)>, Error> {
+        let read = |source| self.read_error(source);
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT seq, body FROM journal WHERE seq > ? ORDER BY seq LIMIT ?")
+            .map_err(read)?;
+        let rows = statement
+            .query_map(params![since, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .map_err(read)?;
+        rows.collect::<Result<_, _>>().map_err(read)
+    }
+
+    /// Empties the journal; numbers go on from where they were.
+    pub(crate) fn clear_journal(&self) -> Result<usize, Error> {
+        self.connection.execute("DELETE FROM journal", []).map_err(|source| Error::Store {
+            action: "write to",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn rows<T: DeserializeOwned>(&self, table: &str, kind: &str) -> Result<Vec<(String, T)>, Error> {
+        let read = |source| self.read_error(source);
+        let mut statement = self
+            .connection
+            .prepare(&format!("SELECT id, body FROM {table} WHERE kind = ? ORDER BY id"))
+            .map_err(read)?;
+        let rows = statement
+            .query_map([kind], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .map_err(read)?;
+        let mut out = Vec::new();
+        for row in rows {
+            let (id, body) = row.map_err(read)?;
+            let decoded = decode(&self.path, kind, &id, &body)?;
+            out.push((id, decoded));
+        }
+        Ok(out)
+    }
+
+    fn read_error(&self, source: rusqlite::Error) -> Error {
+        Error::Store { action: "read", path: self.path.clone(), source }
+    }
+}
+
+fn encode<T: Serialize>(path: &Path, kind: &str, id: &str, row: &T) -> Result<String, Error> {
+    serde_json::to_string(row).map_err(|error| Error::Corrupt {
+        path: path.to_owned(),
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn decode<T: DeserializeOwned>(path: &Path, kind: &str, id: &str, body: &str) -> Result<T, Error> {
+    serde_json::from_str(body).map_err(|error| Error::Corrupt {
+        path: path.to_owned(),
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,334 @@
+//! The objects of the sandbox as they are kept. Ids are UUIDs in text; `*_at` is wall time in milliseconds (what
+//! clients are shown), `*_tick` is sandbox time.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Tick;
+
+/// When a row came to be, changed and went.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Times {
+    pub(crate) created_at: u64,
+    pub(crate) created_tick: Tick,
+    pub(crate) updated_at: u64,
+    pub(crate) deleted_at: Option<u64>,
+}
+
+impl Times {
+    pub(crate) const fn live(&self) -> bool {
+        self.deleted_at.is_none()
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Project {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) workspace_id: String,
+    pub(crate) is_public: bool,
+    pub(crate) pr_deploys: bool,
+    pub(crate) bot_pr_environments: bool,
+    pub(crate) focused_pr_environments: bool,
+    pub(crate) base_environment_id: Option<String>,
+    pub(crate) temporary: bool,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Environment {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) name: String,
+    pub(crate) source_id: Option<String>,
+    pub(crate) ephemeral: bool,
+    /// Counts every change of the configuration; the etag is made of it.
+    pub(crate) generation: u64,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Service {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) name: String,
+    pub(crate) icon: Option<String>,
+    pub(crate) times: Times,
+}
+
+/// Deployable configuration of a service in one environment. `deploy`, `build` and `source` have the keys of
+/// `EnvironmentConfig`; an absent key means the platform's default.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) image: Option<String>,
+    pub(crate) repo: Option<String>,
+    pub(crate) branch: Option<String>,
+    pub(crate) source_extra: BTreeMap<String, Value>,
+    pub(crate) deploy: BTreeMap<String, Value>,
+    pub(crate) build: BTreeMap<String, Value>,
+    pub(crate) limits: Option<Value>,
+    pub(crate) has_credentials: bool,
+    pub(crate) times: Times,
+}
+
+/// Key of an instance.
+pub(crate) fn instance_key(environment_id: &str, service_id: &str) -> String {
+    format!("{environment_id}/{service_id}")
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Variable {
+    pub(crate) value: String,
+    pub(crate) sealed: bool,
+    pub(crate) description: Option<String>,
+    pub(crate) created_at: u64,
+    pub(crate) updated_at: u64,
+    pub(crate) id: String,
+}
+
+/// Variables of a service in an environment, or the shared ones of an environment. Kept apart from the other
+/// rows because values are secrets.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct VariableSet {
+    pub(crate) environment_id: String,
+    pub(crate) service_id: Option<String>,
+    pub(crate) variables: BTreeMap<String, Variable>,
+}
+
+/// Key of a variable set.
+pub(crate) fn variables_key(environment_id: &str, service_id: Option<&str>) -> String {
+    format!("{environment_id}/{}", service_id.unwrap_or("shared"))
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) username: String,
+    pub(crate) password: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Status {
+    Building,
+    Crashed,
+    Deploying,
+    Failed,
+    Initializing,
+    NeedsApproval,
+    Queued,
+    Removed,
+    Removing,
+    Skipped,
+    Sleeping,
+    Success,
+    Waiting,
+}
+
+impl Status {
+    /// On its way to serving.
+    pub(crate) const fn in_flight(self) -> bool {
+        matches!(
+            self,
+            Self::Building
+                | Self::Deploying
+                | Self::Initializing
+                | Self::NeedsApproval
+                | Self::Queued
+                | Self::Waiting
+        )
+    }
+
+    /// Holds the service's traffic (or did until it crashed).
+    pub(crate) const fn settled(self) -> bool {
+        matches!(self, Self::Success | Self::Sleeping | Self::Crashed)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum ReplicaStatus {
+    Crashed,
+    Created,
+    Exited,
+    Initializing,
+    Removed,
+    Removing,
+    Restarting,
+    Running,
+    Stopped,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Replica {
+    pub(crate) id: String,
+    pub(crate) number: u32,
+    pub(crate) status: ReplicaStatus,
+    pub(crate) region: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Step {
+    SnapshotCode,
+    BuildImage,
+    PreDeployCommand,
+    CreateContainer,
+    ConfigureNetwork,
+    Healthcheck,
+    DrainInstances,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StepEvent {
+    pub(crate) id: String,
+    pub(crate) step: Step,
+    pub(crate) created_at: u64,
+    pub(crate) completed_at: Option<u64>,
+    pub(crate) attempt: Option<i32>,
+    pub(crate) max_attempts: Option<i32>,
+    pub(crate) error: Option<String>,
+    pub(crate) detail: Option<String>,
+}
+
+/// Why a deployment exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Cause {
+    Deploy,
+    Redeploy,
+    Rollback,
+}
+
+/// Why a deployment is going away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Farewell {
+    Superseded,
+    Cancelled,
+    Removed,
+}
+
+/// An attempt to run a snapshot of an instance's configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Deployment {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) sequence: u64,
+    pub(crate) status: Status,
+    pub(crate) status_at: u64,
+    pub(crate) phase_tick: Tick,
+    pub(crate) stopped: bool,
+    pub(crate) cause: Cause,
+    pub(crate) farewell: Option<Farewell>,
+    /// The configuration it was created from; `image` may be a tag.
+    pub(crate) snapshot: Instance,
+    /// What the pull resolved the image to, as `registry/repository@sha256:…`.
+    pub(crate) pinned: Option<String>,
+    pub(crate) snapshot_id: String,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) events: Vec<StepEvent>,
+    pub(crate) restarts: u32,
+    pub(crate) ever_succeeded: bool,
+    pub(crate) removed_tick: Option<Tick>,
+    pub(crate) creator: Option<String>,
+    pub(crate) times: Times,
+}
+
+/// Rendered and unrendered variables of a deployment; secrets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) own: BTreeMap<String, Variable>,
+    pub(crate) shared: BTreeMap<String, Variable>,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum PatchStatus {
+    Applying,
+    Committed,
+    Staged,
+}
+
+/// A staged or committed set of changes. May hold variable values, so it is kept with the secrets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Patch {
+    pub(crate) id: String,
+    pub(crate) environment_id: String,
+    pub(crate) status: PatchStatus,
+    pub(crate) patch: Value,
+    pub(crate) message: Option<String>,
+    pub(crate) skip_deploys: bool,
+    pub(crate) due_tick: Option<Tick>,
+    pub(crate) applied_at: Option<u64>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) creator: Option<String>,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Domain {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    /// With the sandbox's port: `web-production-1a2b.up.railway.localhost:7430`.
+    pub(crate) domain: String,
+    pub(crate) target_port: Option<i32>,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ProjectToken {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) name: String,
+    /// SHA-256 of the secret, hexadecimal; the secret itself is shown once and not kept.
+    pub(crate) hash: String,
+    pub(crate) display: String,
+    pub(crate) times: Times,
+}
+
+/// One line of the audit log and of the activity feed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Audit {
+    pub(crate) id: String,
+    pub(crate) event_type: String,
+    pub(crate) project_id: Option<String>,
+    pub(crate) environment_id: Option<String>,
+    pub(crate) object: String,
+    pub(crate) action: String,
+    pub(crate) object_id: String,
+    pub(crate) actor: String,
+    pub(crate) created_at: u64,
+    pub(crate) sequence: u64,
+}
+
+/// Singletons: identity of this sandbox and its counters.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) workspace_id: String,
+    pub(crate) user_id: String,
+    pub(crate) sequence: u64,
+    pub(crate) port: Option<u16>,
+    pub(crate) tick: Tick,
+    pub(crate) last_project_tick: Option<Tick>,
+    pub(crate) last_environment_tick: Option<Tick>,
+}
+
+/// The bearer tokens; secrets.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Keys {
+    pub(crate) account: String,
+    pub(crate) workspace: String,
+}

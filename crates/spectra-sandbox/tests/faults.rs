@@ -1,0 +1,134 @@
+//! Fault rules, budgets and the journal.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::world;
+
+const CREATE: &str = "mutation CreateProject($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }";
+
+#[tokio::test]
+async fn fail_after_commit_answers_504_and_the_project_exists() {
+    let world = world().await;
+    world
+        .admin(
+            "POST",
+            "faults",
+            json!({ "operation": "projectCreate", "action": { "type": "fail_after_commit" }, "count": 1 }),
+        )
+        .await;
+    let variables = json!({ "i": { "name": "x", "workspaceId": world.info.workspace_id } });
+    let request = world.request(CREATE, &variables).bearer_auth(&world.info.tokens.account);
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 504);
+    assert_eq!(world.admin("GET", "status", Value::Null).await["objects"]["projects"], 1);
+    let journal = world.admin("GET", "journal", Value::Null).await;
+    let entry = &journal["entries"][0];
+    assert_eq!(entry["operation"], "CreateProject");
+    assert_eq!(entry["outcome"], "fault:fail_after_commit");
+    assert_eq!(entry["mutation"], true);
+    assert_eq!(entry["status"], 504);
+}
+
+#[tokio::test]
+async fn each_transport_fault_looks_as_it_should() {
+    let world = world().await;
+    let send = async |action: Value| {
+        world.admin("POST", "faults", json!({ "operation": "me", "action": action, "count": 1 })).await;
+        world.request("query { me { id } }", &json!({})).bearer_auth(&world.info.tokens.account).send().await
+    };
+    assert!(send(json!({ "type": "reset" })).await.is_err());
+    let response = send(json!({ "type": "http", "status": 429, "retry_after": 3 })).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (429, "3"));
+    let response = send(json!({ "type": "edge_1015" })).await.unwrap();
+    assert!(response.headers().get("retry-after").is_none());
+    assert_eq!(response.text().await.unwrap(), "error code: 1015");
+    let text = send(json!({ "type": "truncated_json" })).await.unwrap().text().await.unwrap();
+    assert!(serde_json::from_str::<Value>(&text).is_err(), "{text}");
+    let text = send(json!({ "type": "slow_body", "duration": "50ms" })).await.unwrap().text().await.unwrap();
+    assert!(text.contains("\"me\""), "{text}");
+    let body: Value = send(json!({ "type": "fail_before_commit", "code": "FORBIDDEN", "message": "no" }))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(body["errors"][0]["extensions"]["code"], "FORBIDDEN");
+    let body: Value = send(json!({ "type": "partial_data" })).await.unwrap().json().await.unwrap();
+    assert!(body["data"]["me"].is_null() && body["errors"][0]["path"] == json!(["me"]), "{body}");
+    assert_eq!(world.admin("DELETE", "faults", Value::Null).await["cleared"], 7);
+}
+
+#[tokio::test]
+async fn the_budget_is_counted_and_says_when_to_come_back() {
+    let world = world().await;
+    world.settings(json!({ "requests_per_hour": 2, "time_scale": 1.0 })).await;
+    let send = async || {
+        let request =
+            world.request("query { me { id } }", &json!({})).bearer_auth(&world.info.tokens.account);
+        request.send().await.unwrap()
+    };
+    let first = send().await;
+    assert_eq!(first.headers()["x-ratelimit-limit"], "2");
+    assert_eq!(first.headers()["x-ratelimit-remaining"], "1");
+    send().await;
+    let third = send().await;
+    assert_eq!(third.status().as_u16(), 429);
+    assert!(third.headers().contains_key("retry-after"));
+    world.admin("POST", "clock", json!({ "advance": "1h" })).await;
+    assert_eq!(send().await.status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn urls_without_a_query_string_meet_the_edge() {
+    let world = world().await;
+    world.settings(json!({ "time_scale": 0.01 })).await;
+    let mut last = 200;
+    for _ in 0..11 {
+        let request = world.client.post(&world.info.endpoint).bearer_auth(&world.info.tokens.account);
+        let response = request.json(&json!({ "query": "{ me { id } }" })).send().await.unwrap();
+        last = response.status().as_u16();
+    }
+    assert_eq!(last, 429);
+    let polite = world.ask("query { me { id } }", json!({})).await;
+    assert!(polite["me"]["id"].is_string());
+}
+
+#[tokio::test]
+async fn no_value_reaches_the_journal() {
+    let world = world().await;
+    let place = world.place().await;
+    world
+        .ask(
+            "mutation V($i: VariableCollectionUpsertInput!) { variableCollectionUpsert(input: $i) }",
+            json!({ "i": { "projectId": place.project, "environmentId": place.environment, "serviceId": place.service,
+                "variables": { "KEY": "canary-77a1" }, "skipDeploys": true } }),
+        )
+        .await;
+    world
+        .update(&place, json!({ "registryCredentials": { "username": "robot", "password": "canary-88b2" } }))
+        .await;
+    let journal = world.admin("GET", "journal", Value::Null).await.to_string();
+    assert!(journal.contains("\"KEY\":\"[redacted]\""), "{journal}");
+    assert!(!journal.contains("canary"), "{journal}");
+    let status = world.admin("GET", "status", Value::Null).await;
+    assert_eq!(status["environments_touched"], json!([place.environment]));
+}
+
+#[tokio::test]
+async fn bad_rules_and_settings_are_refused_by_name() {
+    let world = world().await;
+    let post = async |method: reqwest::Method, path: &str, body: Value| {
+        let request = world.client.request(method, format!("{}/{path}", world.info.admin)).json(&body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let (status, text) =
+        post(reqwest::Method::POST, "faults", json!({ "operation": "x", "action": { "type": "melt" } }))
+            .await;
+    assert!(status == 400 && text.contains("melt"), "{text}");
+    let (status, text) = post(reqwest::Method::PUT, "settings", json!({ "time_scael": 3 })).await;
+    assert!(status == 400 && text.contains("time_scael"), "{text}");
+    let (status, text) =
+        post(reqwest::Method::PUT, "settings", json!({ "update_deploys_probability": 3 })).await;
+    assert!(status == 400 && text.contains("update_deploys_probability"), "{text}");
+}
