@@ -214,16 +214,16 @@ mod tests {
         parse_challenges(&headers)
     }
 
-    fn bearer(realm: &str, service: &str) -> Option<Challenge> {
-        Some(Challenge::Bearer { realm: realm.into(), service: Some(service.into()), scope: None })
+    fn bearer(realm: &str, service: &str) -> Challenge {
+        Challenge::Bearer { realm: realm.into(), service: Some(service.into()), scope: None }
     }
 
     #[test]
     fn reads_all_challenges() {
-        assert_eq!(parse(&[r#"Bearer realm="https://a/t",service="s""#]), bearer("https://a/t", "s"));
+        assert_eq!(parse(&[r#"Bearer realm="https://a/t",service="s""#]), Some(bearer("https://a/t", "s")));
         assert_eq!(
             parse(&["Negotiate", r#"bearer realm="https://a/t" , service=s"#]),
-            bearer("https://a/t", "s")
+            Some(bearer("https://a/t", "s"))
         );
         assert_eq!(
             parse(&[r#"Negotiate abc==, Basic realm="a, b", Bearer realm="x""#]),
