@@ -60,3 +60,10 @@ pub(crate) enum Command {
     /// Print a completion script for a shell
     Completions(commands::completions::Arguments),
 }
+
+impl Command {
+    /// Whether the command ends in its own way when the process is asked to.
+    pub(crate) const fn handles_signals(&self) -> bool {
+        matches!(self, Self::Sandbox(commands::sandbox::Command::Start(arguments)) if arguments.foreground)
+    }
+}

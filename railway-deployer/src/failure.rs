@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// The settings of the Railway client.
     #[error(transparent)]
     RailwayConfig(#[from] spectra_railway::ConfigError),
+    /// The sandbox does not start.
+    #[error(transparent)]
+    SandboxStart(#[from] spectra_sandbox::Error),
     /// A running sandbox does not do what it should, or there is none.
     #[error("{message}")]
     SandboxState { message: String, hint: &'static str },

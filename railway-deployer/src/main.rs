@@ -31,12 +31,17 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(source) => return printer.fail(&Failure::io("start the runtime", source)),
     };
     let result = runtime.block_on(async {
-        // A command is dropped where it stands, which is safe because nothing that mutates a service runs in one.
-        tokio::select! {
-            // First, so that the handlers are in place before the command does anything.
-            biased;
-            () = interrupted() => Err(Failure::Interrupted),
-            result = commands::run(cli, &printer) => result,
+        // The foreground sandbox ends in its own, orderly way; every other command is dropped where it stands, which is
+        // safe because nothing that mutates a service runs in them.
+        if cli.command.handles_signals() {
+            commands::run(cli, &printer).await
+        } else {
+            tokio::select! {
+                // First, so that the handlers are in place before the command does anything.
+                biased;
+                () = interrupted() => Err(Failure::Interrupted),
+                result = commands::run(cli, &printer) => result,
+            }
         }
     });
     // A blocking task, such as a compression, must not keep an interrupted process alive.

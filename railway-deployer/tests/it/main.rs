@@ -5,4 +5,5 @@ mod general;
 mod image;
 mod rollout;
 mod sandbox;
+mod sandbox_start;
 mod support;

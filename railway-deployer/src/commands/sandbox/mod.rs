@@ -3,6 +3,7 @@
 mod admin;
 mod faults;
 mod process;
+pub(crate) mod start;
 mod status;
 mod stop;
 
@@ -13,11 +14,13 @@ use spectra_types::ExitCode;
 
 use crate::{failure::Failure, printer::Printer};
 
-pub(crate) use admin::{Found, find};
+pub(crate) use admin::{Found, SandboxInfo, find};
 
 /// Commands of `sandbox`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start a sandbox and wait until it answers
+    Start(start::Arguments),
     /// Stop the sandbox of a state directory
     Stop(stop::Arguments),
     /// Show whether a sandbox runs, and where
@@ -37,6 +40,7 @@ pub(crate) struct StateDir {
 
 pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {
     match command {
+        Command::Start(arguments) => start::run(arguments, printer).await,
         Command::Stop(arguments) => stop::run(&arguments, printer).await,
         Command::Status(state) => status::run(&state, printer).await,
         Command::Faults(command) => faults::run(command, printer).await,
