@@ -111,6 +111,11 @@ impl Sandbox {
         &self.core.clock
     }
 
+    /// Waits until somebody asks it to stop (`POST /_sandbox/shutdown`); [`shutdown`](Self::shutdown) then does so.
+    pub async fn stop_requested(&self) {
+        self.core.shutdown.cancelled().await;
+    }
+
     /// Stops serving, stops every instance and removes `sandbox.json`; the state stays for the next start.
     pub async fn shutdown(self) {
         self.core.shutdown.cancel();

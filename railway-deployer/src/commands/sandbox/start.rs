@@ -115,7 +115,7 @@ async fn serve(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failu
         }
     };
     tokio::select! {
-        () = sandbox.wait() => {}
+        () = sandbox.stop_requested() => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         () = parent_gone => {}
