@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use spectra_types::{EnvironmentId, ProjectId};
+use spectra_types::{EnvironmentId, ProjectId, ServiceId};
 
 use crate::client::{Client, Page, Touches, all_pages, confirmed, id};
 use crate::error::{Error, ErrorKind, Result};
@@ -141,6 +141,14 @@ impl Client {
             )
             .attempting(attempt));
         }
+        // Asked before the fork: a service that is made meanwhile is not part of it, and would be waited for in vain.
+        let to_be_copied: Vec<ServiceId> = match &new.source {
+            None => Vec::new(),
+            Some(source) => {
+                let original = self.fresh_environment_snapshot(&new.project, source).await;
+                original.map_err(|error| error.attempting(attempt))?.instances.keys().cloned().collect()
+            }
+        };
         let created = match self.create_environment_once(new).await {
             Err(error) if error.is_ambiguous() => {
                 let found = self
@@ -169,25 +177,24 @@ impl Client {
             })
             .await
             .map_err(leaving)?;
-        if let Some(source) = &new.source {
-            self.wait_for_copies(&new.project, source, &created.id).await.map_err(leaving)?;
+        if !to_be_copied.is_empty() {
+            self.wait_for_copies(&new.project, &to_be_copied, &created.id).await.map_err(leaving)?;
         }
         Ok(environment)
     }
 
-    /// The services of a fork appear one by one. Waits until those of the source are all there, as long as new
-    /// objects are waited for; what is missing then is the next plan's to see.
+    /// The services of a fork appear one by one. Waits until those that the source had before the fork are all
+    /// there, as long as new objects are waited for; what is missing then is the next plan's to see.
     async fn wait_for_copies(
         &self,
         project: &ProjectId,
-        source: &EnvironmentId,
+        services: &[ServiceId],
         fork: &EnvironmentId,
     ) -> Result<()> {
-        let original = self.environment_snapshot(project, source).await?;
         let complete = self
             .look(self.polling().visible_within, || async {
                 let copy = self.fresh_environment_snapshot(project, fork).await?;
-                let missing = original.instances.keys().any(|service| !copy.instances.contains_key(service));
+                let missing = services.iter().any(|service| !copy.instances.contains_key(service));
                 Ok((!missing).then_some(()))
             })
             .await?;
