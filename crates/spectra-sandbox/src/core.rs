@@ -1,11 +1,10 @@
 //! The one place that owns the sandbox's state: reads are snapshots, writes are transactions, and what a write
 //! sets in motion (a deployment to drive, a route to change) is handed to the engine after it is on disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Pace, Tick};
@@ -18,9 +17,7 @@ use crate::railway::limits::Limits;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
 use crate::settings::Settings;
-use crate::store::rows::{
-    Deployment, Environment, Farewell, Instance, Meta, Project, Service, Status, instance_key,
-};
+use crate::store::rows::{Deployment, Environment, Farewell, Instance, Meta, Service, Status, instance_key};
 use crate::store::{ONLY, Store, World};
 
 /// What a committed change sets in motion.
@@ -92,8 +89,6 @@ pub(crate) struct Core {
     store: Mutex<Store>,
     world: RwLock<Arc<World>>,
     past: Mutex<VecDeque<(Tick, Arc<World>)>>,
-    changed: watch::Sender<u64>,
-    pub(crate) counters: Mutex<HashMap<String, u64>>,
 }
 
 /// How many past states are kept for stale reads.
@@ -125,8 +120,6 @@ impl Core {
             store: Mutex::new(store),
             world: RwLock::new(Arc::new(world)),
             past: Mutex::default(),
-            changed: watch::Sender::new(0),
-            counters: Mutex::default(),
         }
     }
 
@@ -145,11 +138,6 @@ impl Core {
             .map_or_else(|| self.world(), |(_, world)| Arc::clone(world))
     }
 
-    /// Tells of every commit.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     /// The knobs now.
     pub(crate) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
@@ -164,7 +152,6 @@ impl Core {
             Pace::Scaled(settings.time_scale)
         });
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
-        self.changed.send_modify(|generation| *generation += 1);
         Ok(())
     }
 
@@ -202,7 +189,6 @@ impl Core {
             *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(draft.world);
             (value, draft.effects)
         };
-        self.changed.send_modify(|generation| *generation += 1);
         for effect in effects {
             Engine::apply(self, effect);
         }
@@ -256,10 +242,6 @@ impl Core {
 
 /// Look-ups that skip deleted rows.
 impl World {
-    pub(crate) fn project(&self, id: &str) -> Option<&Arc<Project>> {
-        self.projects.get(id).filter(|row| row.times.live())
-    }
-
     pub(crate) fn environment(&self, id: &str) -> Option<&Arc<Environment>> {
         self.environments.get(id).filter(|row| row.times.live())
     }

@@ -75,13 +75,13 @@ impl Sandbox {
         let pace = if settings.manual_clock { Pace::Manual } else { Pace::Scaled(settings.time_scale) };
         let clock = Clock::new(pace, meta.tick);
         let traffic = Arc::new(Traffic::default());
-        let part = |part: &'static str| move |error: String| Error::Part { part, reason: error };
+        let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
         let registry = Registry::open(RegistryConfig::new(config.state_dir.join("registry")))
             .await
-            .map_err(|error| part("registry")(error.to_string()))?;
+            .map_err(|error| failed("registry")(error.to_string()))?;
         let reach = if settings.allow_remote_registries { Reach::Everywhere } else { Reach::Loopback };
         let puller: Arc<dyn ImagePuller> = Arc::new(RegistryPuller::new(reach, PULL_TIMEOUT));
-        let runtime = runtime(config.runtime, &clock).map_err(part("runtime"))?;
+        let runtime = runtime(config.runtime, &clock).map_err(failed("runtime"))?;
         let edge = Arc::new(Proxy::new(Arc::clone(&traffic) as _, ProxyOptions::default()));
         let parts = Parts { puller, runtime, edge };
         let core =
@@ -182,11 +182,13 @@ async fn bind(port: u16, remembered: Option<u16>) -> Result<(TcpListener, u16), 
 
 /// Tokens and ids of this state directory, made at its first start. Domains carry the port, so they follow it.
 fn identity(world: &mut World, port: u16) -> (Keys, Meta) {
-    let keys = world.keys.get(ONLY).map(|keys| (**keys).clone()).unwrap_or_else(|| {
+    let keys = if let Some(keys) = world.keys.get(ONLY) {
+        (**keys).clone()
+    } else {
         let keys = Keys { account: new_id(), workspace: new_id() };
         world.keys.insert(ONLY, keys.clone());
         keys
-    });
+    };
     let mut meta = world.meta.get(ONLY).map(|meta| (**meta).clone()).unwrap_or_default();
     if meta.workspace_id.is_empty() {
         meta.workspace_id = new_id();

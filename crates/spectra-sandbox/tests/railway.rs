@@ -295,3 +295,23 @@ async fn destroying_everything_leaves_no_object() {
         .await;
     assert_eq!(message, "Not Authorized");
 }
+
+#[tokio::test]
+async fn a_business_error_is_a_200_with_code_and_trace() {
+    let world = world().await;
+    let request = world
+        .request("query P($id: String!) { project(id: $id) { id } }", &json!({ "id": "none" }))
+        .bearer_auth(&world.info.tokens.account);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["errors"][0]["message"], "Project not found");
+    assert_eq!(body["errors"][0]["extensions"]["code"], "INTERNAL_SERVER_ERROR");
+    assert!(body["errors"][0]["extensions"]["traceId"].is_string());
+    let message =
+        world.refused("query P($id: String!) { project(id: $id) { id } }", json!({ "id": "" })).await;
+    assert_eq!(message, "Not Authorized", "an empty id looks like a missing right");
+    let request = world.request("query { me { id } }", &json!({})).bearer_auth("");
+    let body: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(body["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{body}");
+}

@@ -20,6 +20,7 @@ fn text(node: &Value) -> String {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "test support")]
 fn by_name(list: &Value) -> BTreeMap<String, &Value> {
     list.as_array().into_iter().flatten().map(|row| (row["name"].as_str().unwrap().to_owned(), row)).collect()
 }
@@ -124,4 +125,37 @@ async fn an_unknown_field_is_a_400_with_its_code() {
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["errors"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED");
     assert!(body["errors"][0]["extensions"]["traceId"].is_string());
+}
+
+/// The client of this repository and the sandbox are written apart; this is where they meet.
+#[tokio::test]
+async fn every_document_of_the_client_is_valid_here() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spectra-railway/graphql");
+    let Ok(entries) = std::fs::read_dir(&dir) else {
+        println!("skipped: no client beside this crate");
+        return;
+    };
+    let world = support::world().await;
+    let control = world.answer("query Q($id: String!) { service(id: $id) { shoeSize } }", json!({})).await;
+    assert!(
+        control["errors"].to_string().contains("Unknown field"),
+        "names are checked without variables: {control}"
+    );
+    let mut checked = 0;
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "graphql") || path.ends_with("schema.graphql")
+        {
+            continue;
+        }
+        // Without variables a valid document is refused for them alone; an unknown name is a validation error.
+        let answer = world.answer(&std::fs::read_to_string(&path).unwrap(), json!({})).await;
+        for error in answer["errors"].as_array().into_iter().flatten() {
+            let message = error["message"].as_str().unwrap();
+            let about_names = ["Unknown", "Cannot query", "not used"];
+            assert!(!about_names.iter().any(|word| message.contains(word)), "{}: {message}", path.display());
+        }
+        checked += 1;
+    }
+    assert!(checked > 20, "only {checked} documents in {}", dir.display());
 }

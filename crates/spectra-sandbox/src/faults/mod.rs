@@ -251,9 +251,8 @@ impl Faults {
     pub(crate) fn take(&self, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
         let mut actions = Vec::new();
         for rule in self.lock().iter_mut() {
-            let named = rule.operation == "*"
-                || rule.operation == operation
-                || fields.iter().any(|field| *field == rule.operation);
+            let named =
+                rule.operation == "*" || rule.operation == operation || fields.contains(&rule.operation);
             if !named || !rule.due(now) {
                 continue;
             }

@@ -220,9 +220,9 @@ async fn act(
     if let Some(name) = incoming.name {
         execution = execution.operation_name(name);
     }
-    let mut executed = schema.execute(execution).await;
+    let mut answered = schema.execute(execution).await;
     let mut status = 200;
-    for error in &mut executed.errors {
+    for error in &mut answered.errors {
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         let code = extensions.get("code").map(ToString::to_string).unwrap_or_default();
         if code.contains(VALIDATION) || code.contains(PARSE) {
@@ -235,12 +235,12 @@ async fn act(
         extensions.set("traceId", trace_id());
     }
     entry.mutation = request.mutated.load(Ordering::Relaxed);
-    entry.environments = request.touched.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let error = executed.errors.first().map(|error| error.message.clone());
+    entry.environments.clone_from(&request.touched.lock().unwrap_or_else(PoisonError::into_inner));
+    let error = answered.errors.first().map(|error| error.message.clone());
     let mut body = json!({});
-    body["data"] = executed.data.into_json().unwrap_or_default();
-    if !executed.errors.is_empty() {
-        body["errors"] = serde_json::to_value(&executed.errors).unwrap_or_default();
+    body["data"] = answered.data.into_json().unwrap_or_default();
+    if !answered.errors.is_empty() {
+        body["errors"] = serde_json::to_value(&answered.errors).unwrap_or_default();
     }
     let mut outcome = if error.is_some() { "error".to_owned() } else { "ok".to_owned() };
     for action in actions {
@@ -308,7 +308,7 @@ async fn before(actions: &[Action], asked: &Asked) -> Option<Answer> {
             Action::Html => respond(200, "text/html", HTML),
             Action::Reset => cut(),
             Action::Hang { duration } => {
-                let forever = Duration::from_secs(3600);
+                let forever = Duration::from_hours(1);
                 tokio::time::sleep(duration.map_or(forever, Into::into)).await;
                 cut()
             }

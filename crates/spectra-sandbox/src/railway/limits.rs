@@ -105,11 +105,6 @@ impl Limits {
         true
     }
 
-    /// Forgets everything that was counted.
-    pub(crate) fn reset(&self) {
-        *self.lock() = Inner::default();
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         // Plain counters; nothing can be left half written.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -72,6 +72,9 @@ pub(crate) const FILE: &str = "sandbox.db";
 
 const VERSION: i64 = 1;
 
+/// How long a sandbox that is just stopping may still hold the lock.
+const BUSY: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl Store {
     /// Opens or makes the database; the lock on it is what keeps two sandboxes apart.
     pub(crate) fn open(state_dir: &Path) -> Result<Self, Error> {
@@ -86,6 +89,7 @@ impl Store {
             }
         };
         let connection = Connection::open(&path).map_err(fail("open"))?;
+        connection.busy_timeout(BUSY).map_err(fail("prepare"))?;
         connection
             .execute_batch(
                 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;

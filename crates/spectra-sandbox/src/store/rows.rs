@@ -24,6 +24,7 @@ impl Times {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the API")]
 pub(crate) struct Project {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -268,6 +269,8 @@ pub(crate) struct Patch {
     pub(crate) patch: Value,
     pub(crate) message: Option<String>,
     pub(crate) skip_deploys: bool,
+    /// It lay on the stage; a failure brings it back there.
+    pub(crate) was_staged: bool,
     pub(crate) due_tick: Option<Tick>,
     pub(crate) applied_at: Option<u64>,
     pub(crate) last_error: Option<String>,

@@ -1,5 +1,6 @@
 //! A sandbox in this process, spoken to over real HTTP.
 #![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "test support: a failure here is a failure of the test")]
 
 use std::time::{Duration, Instant};
 
@@ -13,21 +14,21 @@ use tempfile::TempDir;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A sandbox whose sandbox second takes half a real millisecond.
-pub struct World {
-    pub sandbox: Option<Sandbox>,
-    pub info: SandboxInfo,
-    pub client: Client,
-    pub dir: TempDir,
+pub(crate) struct World {
+    pub(crate) sandbox: Option<Sandbox>,
+    pub(crate) info: SandboxInfo,
+    pub(crate) client: Client,
+    pub(crate) dir: TempDir,
 }
 
-pub fn config(dir: &TempDir) -> Config {
+pub(crate) fn config(dir: &TempDir) -> Config {
     let mut config = Config::new(dir.path().join("state"));
     config.port = 0;
     config.time_scale = Some(2000.0);
     config
 }
 
-pub async fn world() -> World {
+pub(crate) async fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(config(&dir)).await.unwrap();
     let info = sandbox.info().clone();
@@ -37,46 +38,46 @@ pub async fn world() -> World {
 
 /// Ids of a project with one environment and one service.
 #[derive(Debug, Clone)]
-pub struct Place {
-    pub project: String,
-    pub environment: String,
-    pub service: String,
+pub(crate) struct Place {
+    pub(crate) project: String,
+    pub(crate) environment: String,
+    pub(crate) service: String,
 }
 
 impl World {
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.sandbox.take().unwrap().shutdown().await;
         let sandbox = Sandbox::start(config(&self.dir)).await.unwrap();
         self.info = sandbox.info().clone();
         self.sandbox = Some(sandbox);
     }
 
-    pub fn request(&self, query: &str, variables: &Value) -> RequestBuilder {
+    pub(crate) fn request(&self, query: &str, variables: &Value) -> RequestBuilder {
         self.client
             .post(format!("{}?source=test", self.info.endpoint))
             .json(&json!({ "query": query, "variables": variables }))
     }
 
     /// The whole answer, with the account's token.
-    pub async fn answer(&self, query: &str, variables: Value) -> Value {
+    pub(crate) async fn answer(&self, query: &str, variables: Value) -> Value {
         let request = self.request(query, &variables).bearer_auth(&self.info.tokens.account);
         request.send().await.unwrap().json().await.unwrap()
     }
 
     /// The data; errors fail the test.
-    pub async fn ask(&self, query: &str, variables: Value) -> Value {
+    pub(crate) async fn ask(&self, query: &str, variables: Value) -> Value {
         let mut answer = self.answer(query, variables).await;
         assert!(answer["errors"].is_null(), "{query}: {answer}");
         answer["data"].take()
     }
 
     /// The first error's message.
-    pub async fn refused(&self, query: &str, variables: Value) -> String {
+    pub(crate) async fn refused(&self, query: &str, variables: Value) -> String {
         let answer = self.answer(query, variables).await;
         answer["errors"][0]["message"].as_str().unwrap_or_else(|| panic!("not refused: {answer}")).to_owned()
     }
 
-    pub async fn admin(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Value) -> Value {
         let method = method.parse().unwrap();
         let request = self.client.request(method, format!("{}/{path}", self.info.admin));
         let response = if body.is_null() { request } else { request.json(&body) }.send().await.unwrap();
@@ -84,12 +85,12 @@ impl World {
         response.json().await.unwrap()
     }
 
-    pub async fn settings(&self, change: Value) {
+    pub(crate) async fn settings(&self, change: Value) {
         self.admin("PUT", "settings", change).await;
     }
 
     /// Pushes an image with behaviour labels (without their prefix); returns its digest.
-    pub async fn push(&self, name: &str, tag: &str, labels: &[(&str, &str)]) -> String {
+    pub(crate) async fn push(&self, name: &str, tag: &str, labels: &[(&str, &str)]) -> String {
         let labels: serde_json::Map<_, _> =
             labels.iter().map(|(key, value)| (format!("dev.spectra.sandbox.{key}"), json!(value))).collect();
         let config = json!({
@@ -131,12 +132,12 @@ impl World {
         sha256(manifest.as_bytes())
     }
 
-    pub fn pinned(&self, name: &str, digest: &str) -> String {
+    pub(crate) fn pinned(&self, name: &str, digest: &str) -> String {
         format!("{}/{name}@{digest}", self.info.registry)
     }
 
     /// A project whose objects are past their consistency tails.
-    pub async fn project(&self, name: &str) -> (String, String) {
+    pub(crate) async fn project(&self, name: &str) -> (String, String) {
         let data = self
             .ask(
                 "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id primaryEnvironmentId } }",
@@ -147,7 +148,13 @@ impl World {
         (text("id"), text("primaryEnvironmentId"))
     }
 
-    pub async fn service(&self, project: &str, environment: &str, name: &str, image: Option<&str>) -> String {
+    pub(crate) async fn service(
+        &self,
+        project: &str,
+        environment: &str,
+        name: &str,
+        image: Option<&str>,
+    ) -> String {
         let source = image.map(|image| json!({ "image": image }));
         let data = self
             .ask(
@@ -159,7 +166,7 @@ impl World {
     }
 
     /// A project `shop` with a service `web`, without a source, visible.
-    pub async fn place(&self) -> Place {
+    pub(crate) async fn place(&self) -> Place {
         let (project, environment) = self.project("shop").await;
         let service = self.service(&project, &environment, "web", None).await;
         let place = Place { project, environment, service };
@@ -176,7 +183,7 @@ impl World {
         place
     }
 
-    pub async fn update(&self, place: &Place, input: Value) {
+    pub(crate) async fn update(&self, place: &Place, input: Value) {
         self.ask(
             "mutation U($e: String, $s: String!, $i: ServiceInstanceUpdateInput!) { serviceInstanceUpdate(environmentId: $e, serviceId: $s, input: $i) }",
             json!({ "e": place.environment, "s": place.service, "i": input }),
@@ -184,7 +191,7 @@ impl World {
         .await;
     }
 
-    pub async fn deploy(&self, place: &Place) -> String {
+    pub(crate) async fn deploy(&self, place: &Place) -> String {
         let data = self
             .ask(
                 "mutation D($e: String!, $s: String!) { serviceInstanceDeployV2(environmentId: $e, serviceId: $s) }",
@@ -194,12 +201,12 @@ impl World {
         data["serviceInstanceDeployV2"].as_str().unwrap().to_owned()
     }
 
-    pub async fn pin(&self, place: &Place, image: &str) -> String {
+    pub(crate) async fn pin(&self, place: &Place, image: &str) -> String {
         self.update(place, json!({ "source": { "image": image } })).await;
         self.deploy(place).await
     }
 
-    pub async fn deployment(&self, id: &str) -> Value {
+    pub(crate) async fn deployment(&self, id: &str) -> Value {
         let data = self
             .ask(
                 "query D($id: String!) { deployment(id: $id) { id status deploymentStopped canRollback meta url instances { id status } } }",
@@ -209,7 +216,7 @@ impl World {
         data["deployment"].clone()
     }
 
-    pub async fn wait_for(&self, id: &str, status: &str) -> Value {
+    pub(crate) async fn wait_for(&self, id: &str, status: &str) -> Value {
         let start = Instant::now();
         loop {
             let row = self.deployment(id).await;
@@ -221,7 +228,7 @@ impl World {
         }
     }
 
-    pub async fn domain(&self, place: &Place) -> String {
+    pub(crate) async fn domain(&self, place: &Place) -> String {
         let data = self
             .ask(
                 "mutation D($i: ServiceDomainCreateInput!) { serviceDomainCreate(input: $i) { domain } }",
@@ -232,13 +239,13 @@ impl World {
     }
 
     /// Status and body of a request to a service domain, sent to the sandbox's port.
-    pub async fn visit(&self, domain: &str, path: &str) -> (u16, String) {
+    pub(crate) async fn visit(&self, domain: &str, path: &str) -> (u16, String) {
         let request = self.client.get(format!("{}{path}", self.info.url)).header("host", domain);
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
-    pub async fn until(&self, what: &str, mut check: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut check: impl AsyncFnMut() -> bool) {
         let start = Instant::now();
         while !check().await {
             assert!(start.elapsed() < DEADLINE, "never: {what}");
@@ -247,7 +254,7 @@ impl World {
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();

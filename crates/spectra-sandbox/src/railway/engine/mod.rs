@@ -78,7 +78,11 @@ impl Engine {
         for domain in world.domains.iter().filter(|domain| domain.times.live()) {
             Self::route(core, &domain.environment_id, &domain.service_id);
         }
-        for patch in world.patches.iter().filter(|patch| patch.status == PatchStatus::Applying) {
+        for patch in world
+            .patches
+            .iter()
+            .filter(|patch| patch.status == PatchStatus::Applying && patch.last_error.is_none())
+        {
             Self::apply(core, Effect::Patch(patch.id.clone()));
         }
     }

@@ -16,6 +16,7 @@ pub(crate) struct LogAttribute {
 }
 
 #[derive(SimpleObject)]
+#[expect(clippy::struct_field_names, reason = "the schema's names")]
 pub(crate) struct LogTags {
     deployment_id: Option<String>,
     deployment_instance_id: Option<String>,

@@ -1,6 +1,8 @@
 //! The GraphQL surface: a subset of Railway's schema in which everything offered exists there under the same
 //! name, type and nullability (`tests/schema.rs` proves it).
 
+#![expect(clippy::unused_async, reason = "the schema macro calls every resolver with `.await`")]
+
 pub(crate) mod deployment;
 pub(crate) mod environment;
 pub(crate) mod inputs;

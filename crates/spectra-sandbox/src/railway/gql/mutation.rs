@@ -29,6 +29,7 @@ use crate::store::rows::{Cause, Credentials};
 
 pub(crate) struct Mutation;
 
+#[expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
 fn optional<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {
         MaybeUndefined::Undefined => None,
@@ -44,7 +45,7 @@ fn credentials(input: RegistryCredentialsInput) -> Credentials {
 fn change(input: ServiceInstanceUpdateInput) -> InstanceChange {
     let mut deploy = BTreeMap::new();
     let mut build = BTreeMap::new();
-    let mut put = |into: &mut BTreeMap<&'static str, Value>, key: &'static str, value: Option<Value>| {
+    let put = |into: &mut BTreeMap<&'static str, Value>, key: &'static str, value: Option<Value>| {
         if let Some(value) = value {
             into.insert(key, value);
         }
@@ -327,9 +328,8 @@ impl Mutation {
         input: ServiceConnectInput,
     ) -> Result<Service> {
         let request = request(ctx);
-        request.mutate(None, |draft, who, settings| {
-            services::connect(draft, who, settings, &id, input.image, input.repo, input.branch)
-        })?;
+        let source = services::Source { image: input.image, repo: input.repo, branch: input.branch };
+        request.mutate(None, |draft, who, settings| services::connect(draft, who, settings, &id, &source))?;
         touch_service(request, &id);
         service(request, &id)
     }
@@ -337,7 +337,7 @@ impl Mutation {
     async fn service_disconnect(&self, ctx: &Context<'_>, id: String) -> Result<Service> {
         let request = request(ctx);
         request.mutate(None, |draft, who, settings| {
-            services::connect(draft, who, settings, &id, None, None, None)
+            services::connect(draft, who, settings, &id, &services::Source::default())
         })?;
         touch_service(request, &id);
         service(request, &id)
@@ -360,8 +360,8 @@ impl Mutation {
         }
         let change = change(input);
         request.mutate(environment_id.as_deref(), |draft, who, settings| {
-            let chance = rand::random();
-            instances::update(draft, who, settings, environment_id.as_deref(), &service_id, &change, chance)
+            let dice = rand::random();
+            instances::update(draft, who, settings, environment_id.as_deref(), &service_id, &change, dice)
         })?;
         if environment_id.is_none() {
             touch_service(request, &service_id);

@@ -64,8 +64,7 @@ impl Query {
         let row = match &request.who {
             Identity::Project { token_id, .. } => request.world().tokens.get(token_id).cloned(),
             Identity::Nobody(_) => {
-                request.who.known()?;
-                None
+                return Err(request.who.known().err().unwrap_or_else(Refusal::not_authorized).into());
             }
             Identity::Account | Identity::Workspace => None,
         };
@@ -127,7 +126,7 @@ impl Query {
             Some(ProjectsOrderBy::NameAsc) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
             Some(ProjectsOrderBy::CreatedAtDesc) => rows.reverse(),
             Some(ProjectsOrderBy::UpdatedAtDesc) => {
-                rows.sort_by_key(|row| std::cmp::Reverse(row.times.updated_at))
+                rows.sort_by_key(|row| std::cmp::Reverse(row.times.updated_at));
             }
             None => {}
         }
@@ -200,6 +199,7 @@ impl Query {
                 patch: json!({}),
                 message: None,
                 skip_deploys: false,
+                was_staged: true,
                 due_tick: None,
                 applied_at: None,
                 last_error: None,
@@ -416,7 +416,6 @@ impl Query {
     }
 
     /// Image deployments build nothing and have no build log.
-    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn build_logs(
         &self,
         ctx: &Context<'_>,
@@ -434,7 +433,6 @@ impl Query {
         Ok(Vec::new())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn deployment_logs(
         &self,
         ctx: &Context<'_>,

@@ -142,6 +142,7 @@ pub(crate) struct ApiTokenContext {
 }
 
 #[derive(SimpleObject)]
+#[expect(clippy::struct_field_names, reason = "the schema's names")]
 pub(crate) struct Region {
     pub(crate) country: String,
     pub(crate) id: Option<String>,

@@ -161,7 +161,7 @@ pub(crate) fn check(world: &World, project: &str, patch: &Value) -> Result<(), R
         }
     }
     for (id, service) in patch["services"].as_object().into_iter().flatten() {
-        if !world.service(id).is_some_and(|row| row.project_id == project) {
+        if world.service(id).is_none_or(|row| row.project_id != project) {
             return bad(format!("service \"{id}\" does not exist in this project"));
         }
         for (key, section) in service.as_object().into_iter().flatten() {

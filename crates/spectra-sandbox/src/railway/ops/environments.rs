@@ -10,7 +10,6 @@ use crate::settings::Settings;
 use crate::store::rows::{Cause, Environment, VariableSet, instance_key, variables_key};
 
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "the API's own switches")]
 pub(crate) struct NewEnvironment {
     pub(crate) name: String,
     pub(crate) project_id: String,

@@ -59,19 +59,17 @@ impl Instance {
     pub(crate) fn placement(&self) -> Vec<String> {
         let regions =
             self.deploy.get("multiRegionConfig").and_then(Value::as_object).filter(|map| !map.is_empty());
-        match regions {
-            Some(regions) => regions
-                .iter()
-                .flat_map(|(region, value)| {
-                    let count = value.get("numReplicas").and_then(Value::as_u64).unwrap_or(1);
-                    std::iter::repeat_n(region.clone(), usize::try_from(count).unwrap_or(0))
-                })
-                .collect(),
-            None => {
-                let count = self.deploy_number("numReplicas").unwrap_or(1);
-                vec![DEFAULT_REGION.to_owned(); usize::try_from(count).unwrap_or(1)]
-            }
-        }
+        let Some(regions) = regions else {
+            let count = self.deploy_number("numReplicas").unwrap_or(1);
+            return vec![DEFAULT_REGION.to_owned(); usize::try_from(count).unwrap_or(1)];
+        };
+        regions
+            .iter()
+            .flat_map(|(region, value)| {
+                let count = value.get("numReplicas").and_then(Value::as_u64).unwrap_or(1);
+                std::iter::repeat_n(region.clone(), usize::try_from(count).unwrap_or(0))
+            })
+            .collect()
     }
 }
 
@@ -162,7 +160,7 @@ pub(crate) fn update(
     environment: Option<&str>,
     service: &str,
     change: &InstanceChange,
-    chance: f64,
+    dice: f64,
 ) -> Result<(), Refusal> {
     check(change, settings)?;
     let targets = if let Some(environment) = environment {
@@ -193,7 +191,7 @@ pub(crate) fn update(
         }
         let place = Place { project: Some(&project), environment: Some(&environment) };
         audit(draft, who, "service_instance", "update", service, place);
-        if chance < settings.update_deploys_probability && change.source.is_some() {
+        if dice < settings.update_deploys_probability && change.source.is_some() {
             deployments::create(draft, who, settings, &environment, service, Cause::Deploy)?;
         }
     }

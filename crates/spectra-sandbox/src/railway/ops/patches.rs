@@ -72,6 +72,7 @@ pub(crate) fn put_staged(draft: &mut Draft, who: &Identity, environment: &str, d
             patch: document,
             message: None,
             skip_deploys: false,
+            was_staged: true,
             due_tick: None,
             applied_at: None,
             last_error: None,
@@ -105,6 +106,7 @@ pub(crate) fn commit(
             patch,
             message,
             skip_deploys: false,
+            was_staged: false,
             due_tick: Some(due(draft, settings)),
             applied_at: None,
             last_error: None,
@@ -149,7 +151,8 @@ pub(crate) fn commit_staged(
     Ok(format!("applyEnvironmentPatch/{environment}/{}", patch.id))
 }
 
-/// Applies a due patch: all of it and `COMMITTED`, or none of it and `lastAppliedError`. A patch that changes
+/// Applies a due patch: all of it and `COMMITTED`, or none of it and `lastAppliedError` (a patch that was staged
+/// is staged again, one that was committed directly stays `APPLYING`). A patch that changes
 /// nothing deploys nothing.
 pub(crate) fn apply(core: &Arc<Core>, id: &str) {
     let settings = core.settings();
@@ -204,7 +207,9 @@ pub(crate) fn apply(core: &Arc<Core>, id: &str) {
             let stamp = draft.stamp;
             if let Some(row) = draft.world.patches.get_mut(id) {
                 row.last_error = Some(refusal.message.clone());
-                row.status = PatchStatus::Staged;
+                if row.was_staged {
+                    row.status = PatchStatus::Staged;
+                }
                 row.times.updated_at = stamp;
             }
             Ok(())

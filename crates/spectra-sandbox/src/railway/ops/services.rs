@@ -158,19 +158,25 @@ pub(crate) fn delete(
     Ok(())
 }
 
+/// Where a service takes its content from; nothing at all disconnects it.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    pub(crate) image: Option<String>,
+    pub(crate) repo: Option<String>,
+    pub(crate) branch: Option<String>,
+}
+
 /// Not environment-aware: every instance takes the source and deploys. Account and workspace tokens only.
 pub(crate) fn connect(
     draft: &mut Draft,
     who: &Identity,
     settings: &Settings,
     id: &str,
-    image: Option<String>,
-    repo: Option<String>,
-    branch: Option<String>,
+    source: &Source,
 ) -> Result<(), Refusal> {
     who.admin()?;
     let row = who.service(&draft.world, id)?;
-    if let Some(image) = &image {
+    if let Some(image) = &source.image {
         instances::check_image(image)?;
     }
     let environments: Vec<_> = draft
@@ -183,12 +189,12 @@ pub(crate) fn connect(
     if environments.is_empty() {
         return Err(Refusal::not_found("ServiceInstance"));
     }
-    let connects = image.is_some() || repo.is_some();
+    let connects = source.image.is_some() || source.repo.is_some();
     for environment in environments {
         if let Some(instance) = draft.world.instances.get_mut(&instance_key(&environment, id)) {
-            instance.image.clone_from(&image);
-            instance.repo.clone_from(&repo);
-            instance.branch.clone_from(&branch);
+            instance.image.clone_from(&source.image);
+            instance.repo.clone_from(&source.repo);
+            instance.branch.clone_from(&source.branch);
         }
         if connects {
             deployments::create(draft, who, settings, &environment, id, Cause::Deploy)?;
