@@ -21,7 +21,7 @@ use crate::railway::gql;
 use crate::railway::ops::new_id;
 use crate::railway::traffic::Traffic;
 use crate::registry::{Registry, RegistryConfig};
-use crate::runtime::SimulatedRuntime;
+use crate::runtime::{ContainerRuntime, EngineKind, SimulatedRuntime};
 use crate::server::{Multiplexer, serve};
 use crate::services::{Proxy, ProxyOptions};
 use crate::settings::Settings;
@@ -81,7 +81,7 @@ impl Sandbox {
             .map_err(|error| failed("registry")(error.to_string()))?;
         let reach = if settings.allow_remote_registries { Reach::Everywhere } else { Reach::Loopback };
         let puller: Arc<dyn ImagePuller> = Arc::new(RegistryPuller::new(reach, PULL_TIMEOUT));
-        let runtime = runtime(config.runtime, &clock).map_err(failed("runtime"))?;
+        let runtime = runtime(config.runtime, &clock, &meta.workspace_id).await.map_err(failed("runtime"))?;
         let edge = Arc::new(Proxy::new(Arc::clone(&traffic) as _, ProxyOptions::default()));
         let parts = Parts { puller, runtime, edge };
         let core =
@@ -142,12 +142,19 @@ impl SandboxInfo {
     }
 }
 
-fn runtime(kind: RuntimeKind, clock: &Clock) -> Result<Arc<dyn Runtime>, String> {
-    match kind {
-        RuntimeKind::Simulated => Ok(Arc::new(SimulatedRuntime::new(clock.clone(), rand::random()))),
-        other => {
-            Err(format!("the `{other}` runtime is not available in this build; use `--runtime simulated`"))
+/// `owner` marks the containers of this state directory, so that its next start finds what a crash left behind.
+async fn runtime(kind: RuntimeKind, clock: &Clock, owner: &str) -> Result<Arc<dyn Runtime>, String> {
+    let engine = match kind {
+        RuntimeKind::Simulated => {
+            return Ok(Arc::new(SimulatedRuntime::new(clock.clone(), rand::random())));
         }
+        RuntimeKind::Podman => EngineKind::Podman,
+        RuntimeKind::Docker => EngineKind::Docker,
+    };
+    match ContainerRuntime::connect(engine, None, owner).await {
+        Ok(runtime) => Ok(Arc::new(runtime)),
+        Err(error) => Err(std::error::Error::source(&error)
+            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))),
     }
 }
 
