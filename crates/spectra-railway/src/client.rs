@@ -1,8 +1,9 @@
 //! The client: one call, its turn, its retries, and the caches beside it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -43,6 +44,9 @@ struct Inner {
     credential: OnceCell<Credential>,
     /// Projects and environments share one cooldown, so their creation is put in a row.
     creation: Mutex<()>,
+    /// Staging and committing are two calls: another change of the same environment in between would take the staged
+    /// edits for somebody else's.
+    patches: std::sync::Mutex<HashMap<EnvironmentId, Arc<Mutex<()>>>>,
     snapshots: SingleFlight<EnvironmentId, EnvironmentSnapshot>,
     environments: SingleFlight<ProjectId, Vec<Environment>>,
     services: SingleFlight<ProjectId, Vec<Service>>,
@@ -86,6 +90,7 @@ impl Client {
             back_off: Duration::from_millis(if loopback { 50 } else { 500 }),
             credential: OnceCell::new(),
             creation: Mutex::new(()),
+            patches: std::sync::Mutex::default(),
             snapshots: SingleFlight::default(),
             environments: SingleFlight::default(),
             services: SingleFlight::default(),
@@ -131,6 +136,13 @@ impl Client {
 
     pub(crate) fn project_lists(&self) -> &SingleFlight<(), Vec<Project>> {
         &self.inner.projects
+    }
+
+    /// The turn to change the configuration of an environment by a patch.
+    pub(crate) fn patching(&self, environment: &EnvironmentId) -> Arc<Mutex<()>> {
+        // Every write is one insertion, so a poisoned map is still whole.
+        let mut patches = self.inner.patches.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(patches.entry(environment.clone()).or_default())
     }
 
     pub(crate) fn creation(&self) -> &Mutex<()> {

@@ -130,6 +130,8 @@ impl Client {
             return Ok(());
         }
         let attempt = || format!("change the configuration of environment `{environment}` ({message})");
+        let turn = self.patching(environment);
+        let _turn = turn.lock().await;
         self.refuse_staged(project, environment).await.map_err(|error| error.attempting(attempt))?;
         let committed = match deploys {
             Deploys::Start => self.commit_directly(environment, patch, message).await,

@@ -144,3 +144,33 @@ async fn q06_a_write_during_a_build_waits() {
     change(&client, &changes(&[("A", "1")], &[], &[]), Deploys::Start).await.unwrap();
     assert_eq!(fake.count("VariableCollectionUpsert"), 2);
 }
+
+#[tokio::test]
+async fn two_changes_of_one_environment_at_once_do_not_take_each_other_for_somebody_elses() {
+    let (fake, client) = Fake::with_account().await;
+    fake.always("EnvironmentChanges", unmerged(0));
+    fake.always(
+        "EnvironmentStageChanges",
+        data(json!({ "environmentStageChanges": { "id": "p1", "status": "STAGED" } })),
+    );
+    fake.always(
+        "EnvironmentPatchCommitStaged",
+        data(json!({ "environmentPatchCommitStaged": "environment-apply/env/p1" })),
+    );
+    fake.always("EnvironmentPatchGet", patch_status("COMMITTED", None));
+    let (one, other) =
+        (changes(&[], &[("A", "first-hidden")], &[]), changes(&[], &[("B", "second-hidden")], &[]));
+    let (first, second) =
+        tokio::join!(change(&client, &one, Deploys::Skip), change(&client, &other, Deploys::Skip));
+    first.unwrap();
+    second.unwrap();
+    let writes: Vec<_> =
+        fake.operations().into_iter().filter(|name| name.starts_with("Environment")).collect();
+    let turn = [
+        "EnvironmentChanges",
+        "EnvironmentStageChanges",
+        "EnvironmentPatchCommitStaged",
+        "EnvironmentPatchGet",
+    ];
+    assert_eq!(writes, [turn, turn].concat(), "one after the other");
+}
