@@ -1,8 +1,11 @@
 //! From the adapters' errors to what the person at Terraform reads.
 
 use std::error::Error;
+use std::fmt::Display;
+use std::str::FromStr;
 
-use tfplugin::{Attr, Diagnostic};
+use spectra_types::Redactor;
+use tfplugin::{Attr, Diagnostic, Text};
 
 /// The error and its causes in one line; a cause that the text already names is not repeated.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -27,7 +30,13 @@ pub(crate) fn railway(summary: impl Into<String>, error: &spectra_railway::Error
         detail.push_str(&sentence(hint));
         detail.push('.');
     }
-    Diagnostic::error(summary, detail)
+    // Railway's words may quote what was sent.
+    Diagnostic::error(summary, Redactor::global().redact(&detail).into_owned())
+}
+
+/// The id of an object that a failed creation made: state has to keep it, or nobody ever deletes it.
+pub(crate) fn left_behind<T: FromStr + Display>(error: &spectra_railway::Error) -> Attr<Text<T>> {
+    error.left_behind().and_then(|id| id.parse::<T>().ok()).map(|id| Text::new(id)).into()
 }
 
 /// Upper case at the beginning, no full stop at the end.
@@ -44,6 +53,10 @@ pub(crate) fn sentence(text: &str) -> String {
 pub(crate) fn known<T: Clone>(attribute: &Attr<T>, name: &str) -> Result<T, Diagnostic> {
     attribute.clone().require(name)
 }
+
+/// What a failed creation made is in state.
+pub(crate) const LEFT_BEHIND: &str =
+    "It exists on Railway and is in state, marked as tainted: the next apply replaces it.";
 
 /// Nothing was changed on Railway.
 pub(crate) const UNCHANGED: &str = "Nothing was changed on Railway.";

@@ -1,14 +1,16 @@
 //! The `provider` block, and the clients that every resource works with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use spectra_oci::{ClientOptions, Credential, Environment, Keychain};
-use spectra_railway::{ClientConfig, TokenKindHint};
-use spectra_types::Secret;
+use spectra_railway::{ClientConfig, Region, TokenKindHint};
+use spectra_types::{EnvironmentId, ProjectId, Secret, ServiceId};
 use tfplugin::{
     Attr, AttributePath, Configure, Context, Diagnostic, Diagnostics, Model, Provider, Registry, Sensitive,
     TfEnum,
 };
+use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 
 use crate::{data_sources, functions, resources};
@@ -71,7 +73,14 @@ pub(crate) struct RegistryModel {
 pub(crate) struct Clients {
     railway: Result<spectra_railway::Client, Diagnostics>,
     registry: spectra_oci::Client,
+    /// The services that this process has put into environments.
+    placed: Mutex<Placed>,
+    /// The regions by project, which do not change while a process lives.
+    regions: Mutex<BTreeMap<ProjectId, Arc<Vec<Region>>>>,
 }
+
+/// Services in environments.
+pub(crate) type Placed = BTreeSet<(EnvironmentId, ServiceId)>;
 
 /// The context that handlers get.
 pub(crate) type Cx = Context<Clients>;
@@ -80,6 +89,26 @@ impl Clients {
     /// Railway, or why it cannot be reached: configurations that only read images need no token.
     pub(crate) fn railway(&self) -> Result<&spectra_railway::Client, Diagnostics> {
         self.railway.as_ref().map_err(Clone::clone)
+    }
+
+    /// The right to put a service into an environment, which one resource has at a time, and what was put so far.
+    pub(crate) async fn placing(&self) -> MutexGuard<'_, Placed> {
+        self.placed.lock().await
+    }
+
+    /// The regions that services of the project may run in; asked once.
+    pub(crate) async fn regions(&self, project: &ProjectId) -> Result<Arc<Vec<Region>>, Diagnostics> {
+        let mut regions = self.regions.lock().await;
+        if let Some(known) = regions.get(project) {
+            return Ok(Arc::clone(known));
+        }
+        let known = self.railway()?.regions(Some(project)).await.map_err(|error| {
+            crate::errors::railway("The regions could not be read", &error, crate::errors::UNCHANGED)
+                .at("regions")
+        })?;
+        let known = Arc::new(known);
+        regions.insert(project.clone(), Arc::clone(&known));
+        Ok(known)
     }
 
     /// Registries.
@@ -119,7 +148,12 @@ impl Provider for Spectra {
         let railway = config.and_then(|config| {
             spectra_railway::Client::new(config).map_err(|error| not_configured(&error.to_string()))
         });
-        Ok(Clients { railway, registry: registry_client(request.config.registry)? })
+        Ok(Clients {
+            railway,
+            registry: registry_client(request.config.registry)?,
+            placed: Mutex::default(),
+            regions: Mutex::default(),
+        })
     }
 
     fn register(&self, registry: &mut Registry<Self>) {

@@ -8,7 +8,7 @@ use tfplugin::{
 
 use super::import_id::import_id;
 use super::parents;
-use crate::errors::{UNCHANGED, known, railway};
+use crate::errors::{LEFT_BEHIND, UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 
 /// A domain that Railway generates for a service in one environment.
@@ -26,8 +26,9 @@ pub(crate) struct DomainModel {
     /// The service that answers.
     #[tf(required, force_new)]
     service_id: Attr<Text<ServiceId>>,
-    /// The port that the service listens on; Railway finds it when left out.
-    #[tf(optional, validate(range(1..=65535)))]
+    /// The port that the service listens on; Railway finds it when left out. Leaving it out later keeps the port, for
+    /// Railway can set one but not forget it.
+    #[tf(optional, computed, stable, validate(range(1..=65535)))]
     target_port: Attr<i64>,
     /// The domain: `web-production-1a2b.up.railway.app`.
     #[tf(computed, stable)]
@@ -76,12 +77,6 @@ impl Resource for Domain {
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<DomainModel>) {
         let Some(planned) = plan.planned.clone() else { return };
-        // Railway can set a port, not forget one.
-        if plan.prior.as_ref().is_some_and(|prior| prior.target_port.is_known())
-            && planned.target_port.is_null()
-        {
-            plan.require_replace("target_port");
-        }
         if let (Some(cx), Action::Create) = (cx, plan.action) {
             parents::check_all(cx, plan, &planned.project_id, &planned.environment_id, &planned.service_id)
                 .await;
@@ -96,20 +91,30 @@ impl Resource for Domain {
     ) -> Result<Diagnostics, Diagnostics> {
         let planned = apply.planned;
         let instance = planned.instance()?;
-        let domain =
-            cx.client.railway()?.create_service_domain(&instance, planned.port()).await.map_err(|error| {
-                let left = if error.changed_nothing() {
-                    UNCHANGED
-                } else {
-                    "A domain may have been generated: look at the service on Railway before applying again."
+        let domain = match cx.client.railway()?.create_service_domain(&instance, planned.port()).await {
+            Ok(domain) => domain,
+            Err(error) => {
+                let left = match (error.left_behind(), error.changed_nothing()) {
+                    (Some(_), _) => LEFT_BEHIND,
+                    (None, true) => UNCHANGED,
+                    (None, false) => {
+                        "A domain may have been generated: look at the service on Railway before applying again."
+                    }
                 };
-                railway(
-                    format!("No domain could be generated for service `{}`", instance.service),
-                    &error,
-                    left,
-                )
-            })?;
-        state.save(planned.with(domain)?);
+                let summary = format!("No domain could be generated for service `{}`", instance.service);
+                if let Some(id) = error.left_behind() {
+                    state.save(DomainModel { id: id.to_owned().into(), ..planned });
+                }
+                return Err(railway(summary, &error, left).into());
+            }
+        };
+        // The domain exists, whatever becomes of its URL.
+        state.save(DomainModel { id: domain.id.clone().into(), ..planned.clone() });
+        let target_port = match &planned.target_port {
+            Attr::Known(port) => Attr::Known(*port),
+            Attr::Null | Attr::Unknown => domain.target_port.map(i64::from).into(),
+        };
+        state.save(DomainModel { target_port, ..planned.with(domain)? });
         Ok(Diagnostics::new())
     }
 
@@ -128,12 +133,7 @@ impl Resource for Domain {
             }
         };
         let Some(found) = service.domains.into_iter().find(|domain| domain.id == id) else { return Ok(None) };
-        // A port that nobody asked for is Railway's finding, not drift; after an import there is no asking yet.
-        let imported = state.domain.is_null();
-        let target_port = match (&state.target_port, found.target_port) {
-            (Attr::Null, _) if !imported => Attr::Null,
-            (_, port) => port.map(i64::from).into(),
-        };
+        let target_port = found.target_port.map(i64::from).into();
         Ok(Some(DomainModel { target_port, ..state.with(found)? }))
     }
 

@@ -9,7 +9,7 @@ use tfplugin::{Action, Apply, Attr, Diagnostics, Import, Model, Plan, Resource, 
 use super::import_id::import_id;
 use super::managed_variables::{self as managed, Managed, SecretNames, Secrets, Variables};
 use super::parents;
-use crate::errors::{UNCHANGED, known, railway};
+use crate::errors::{LEFT_BEHIND, UNCHANGED, known, left_behind, railway};
 use crate::provider::{Clients, Cx};
 
 /// A Railway environment, with the variables that all its services share.
@@ -65,12 +65,23 @@ impl EnvironmentModel {
         Self { variables, secrets_wo_version, secret_names, ..self }
     }
 
+    /// The environment as it is right after it was created: no variables set yet.
+    fn bare(&self) -> Self {
+        let none = Managed { secret_names: Attr::Known([].into_iter().collect()), ..Managed::default() };
+        self.clone().with_managed(none)
+    }
+
     fn with(self, environment: RailwayEnvironment) -> Self {
         Self {
             id: Text::new(environment.id).into(),
             project_id: Text::new(environment.project).into(),
             name: environment.name.into(),
-            source_environment_id: environment.source.map(Text::new).into(),
+            // Railway forgets a source that was deleted. What the environment was made from stays true, and
+            // forgetting it would plan another environment.
+            source_environment_id: match environment.source {
+                Some(source) => Text::new(source).into(),
+                None => self.source_environment_id,
+            },
             is_ephemeral: environment.is_ephemeral.into(),
             ..self
         }
@@ -90,11 +101,18 @@ impl Resource for Environment {
 
     const TYPE: &'static str = "spectra_environment";
 
+    fn validate(&self, config: &EnvironmentModel, diagnostics: &mut Diagnostics) {
+        managed::refuse_twice(&config.variables, &config.secrets_wo, diagnostics);
+    }
+
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<EnvironmentModel>) {
         let Some(config) = plan.config.clone() else { return };
         managed::plan_secret_names(plan, &config.secrets_wo);
         let (Some(cx), Some(planned)) = (cx, plan.planned.clone()) else { return };
         if plan.action == Action::Create {
+            if !parents::check_not_project_token(cx, plan, "create environments").await {
+                return;
+            }
             parents::check_project(cx, plan, &planned.project_id).await;
             parents::check_environment(
                 cx,
@@ -120,20 +138,33 @@ impl Resource for Environment {
             source: planned.source_environment_id.as_known().map(|source| source.get().clone()),
             deploys: InitialDeploys::Skip,
         };
-        let environment = cx.client.railway()?.create_environment(&new).await.map_err(|error| {
-            let left = if error.changed_nothing() {
-                UNCHANGED
-            } else {
-                "The environment may have been created: look for it on Railway, and import or delete it before applying again."
-            };
-            railway(format!("The environment `{}` could not be created", new.name), &error, left)
-        })?;
+        let environment = match cx.client.railway()?.create_environment(&new).await {
+            Ok(environment) => environment,
+            Err(error) => {
+                let id = left_behind(&error);
+                let left = match (id.is_known(), error.changed_nothing()) {
+                    (true, _) => LEFT_BEHIND,
+                    (false, true) => UNCHANGED,
+                    (false, false) => {
+                        "The environment may have been created: look for it on Railway, and import or delete it before \
+                         applying again."
+                    }
+                };
+                if id.is_known() {
+                    state.save(EnvironmentModel { id, is_ephemeral: false.into(), ..planned.bare() });
+                }
+                return Err(railway(
+                    format!("The environment `{}` could not be created", new.name),
+                    &error,
+                    left,
+                )
+                .into());
+            }
+        };
         let changes = managed::changes(None, &planned.managed(), &config.secrets_wo);
         let complete = planned.with(environment);
         // From here on the environment exists: whatever fails below, state knows it, with no variables set yet.
-        let none =
-            Managed { variables: Attr::Null, secrets_wo_version: Attr::Null, secret_names: Attr::Null };
-        state.save(complete.clone().with_managed(none));
+        state.save(complete.bare());
         let (project, id) = complete.ids()?;
         managed::write(cx, &project, &id, &VariableScope::Shared, &changes, Deploys::Skip).await?;
         state.save(complete);
@@ -153,6 +184,8 @@ impl Resource for Environment {
         };
         let managed = match railway_client.variables(&project, &id, &VariableScope::Shared).await {
             Ok(found) => managed::read(&state.managed(), &found),
+            // It was deleted between the two reads.
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
         Ok(Some(state.with(environment).with_managed(managed)))
@@ -181,7 +214,8 @@ impl Resource for Environment {
             }
         }
         let before = prior.as_ref().map(EnvironmentModel::managed);
-        let changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
+        let mut changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
+        managed::drop_equal(cx, &project, &id, &VariableScope::Shared, before.as_ref(), &mut changes).await?;
         managed::write(cx, &project, &id, &VariableScope::Shared, &changes, Deploys::Skip).await?;
         state.save(planned);
         Ok(Diagnostics::new())
@@ -211,7 +245,8 @@ impl Resource for Environment {
             variables: Attr::Null,
             secrets_wo: Attr::Null,
             secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
+            // Which of the environment's variables are managed here, only configuration says.
+            secret_names: Attr::Known([].into_iter().collect()),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use spectra_railway::{Deploys, Variable, VariableChanges, VariableScope, VariableValue};
 use spectra_types::{EnvironmentId, ProjectId, Secret};
-use tfplugin::{Attr, Diagnostics, Model, Plan, Sensitive, Set};
+use tfplugin::{Attr, AttributePath, Diagnostic, Diagnostics, Model, Plan, Sensitive, Set};
 
 use crate::errors::railway;
 use crate::provider::Cx;
@@ -34,6 +34,20 @@ pub(crate) fn plan_secret_names<M: Model>(plan: &mut Plan<M>, secrets: &Secrets)
     }
 }
 
+/// Refuses a name that is among the variables and among the secrets: one of the two would be lost.
+pub(crate) fn refuse_twice(variables: &Variables, secrets: &Secrets, diagnostics: &mut Diagnostics) {
+    let (Some(variables), Some(secrets)) = (variables.as_known(), secrets.as_known()) else { return };
+    for name in secrets.keys().filter(|name| variables.contains_key(*name)) {
+        diagnostics.push(
+            Diagnostic::error(
+                "A variable is given twice",
+                format!("`{name}` is among `variables` and among `secrets_wo`: it can be one of them only."),
+            )
+            .at(AttributePath::from("variables").key(name.clone())),
+        );
+    }
+}
+
 /// What has to be written to get from `prior` to `planned`.
 pub(crate) fn changes(prior: Option<&Managed>, planned: &Managed, secrets: &Secrets) -> VariableChanges {
     let mut changes = VariableChanges::default();
@@ -47,8 +61,6 @@ pub(crate) fn changes(prior: Option<&Managed>, planned: &Managed, secrets: &Secr
             changes.set.insert(name.clone(), VariableValue::from(text.clone()));
         }
     }
-    changes.delete.extend(before.keys().filter(|name| !after.contains_key(*name)).cloned());
-
     let known_names: BTreeSet<String> = prior
         .and_then(|prior| prior.secret_names.as_known())
         .map(|names| names.iter().cloned().collect())
@@ -64,10 +76,32 @@ pub(crate) fn changes(prior: Option<&Managed>, planned: &Managed, secrets: &Secr
             changes.seal.insert(name.clone(), VariableValue::from(&secret));
         }
     }
-    changes.delete.extend(
-        known_names.into_iter().filter(|name| !secrets.contains_key(name) && !after.contains_key(name)),
-    );
+    // A name that changed sides is written above; removing it as well would undo that.
+    let gone = |name: &&String| !after.contains_key(*name) && !secrets.contains_key(*name);
+    changes.delete.extend(before.keys().chain(&known_names).filter(gone).cloned());
     changes
+}
+
+/// After an import nothing is known of the variables; what has its value already is then not written again.
+pub(crate) async fn drop_equal(
+    cx: &Cx,
+    project: &ProjectId,
+    environment: &EnvironmentId,
+    scope: &VariableScope,
+    prior: Option<&Managed>,
+    changes: &mut VariableChanges,
+) -> Result<(), Diagnostics> {
+    if changes.set.is_empty() || prior.is_none_or(|prior| !prior.variables.is_null()) {
+        return Ok(());
+    }
+    let found = cx.client.railway()?.variables(project, environment, scope).await.map_err(|error| {
+        railway("The variables could not be read", &error, "None of the variables was changed.")
+            .at("variables")
+    })?;
+    changes
+        .set
+        .retain(|name, value| found.get(name).is_none_or(|variable| variable.value.as_ref() != Some(value)));
+    Ok(())
 }
 
 /// Writes; nothing is deployed unless `deploys` says so.
@@ -113,9 +147,9 @@ pub(crate) fn read(prior: &Managed, found: &BTreeMap<String, Variable>) -> Manag
     Managed { variables, secrets_wo_version: prior.secrets_wo_version.clone(), secret_names }
 }
 
-/// Everything that can be read, for an import.
+/// Everything that can be read, for an import. None at all is what configuration writes by leaving the attribute out.
 pub(crate) fn read_all(found: &BTreeMap<String, Variable>) -> Managed {
-    let readable = found
+    let readable: BTreeMap<_, _> = found
         .iter()
         .filter_map(|(name, variable)| {
             Some((name.clone(), Attr::Known(variable.value.as_ref()?.expose().to_owned())))
@@ -123,7 +157,7 @@ pub(crate) fn read_all(found: &BTreeMap<String, Variable>) -> Managed {
         .collect();
     let sealed = found.iter().filter(|(_, variable)| variable.sealed).map(|(name, _)| name.clone()).collect();
     Managed {
-        variables: Attr::Known(readable),
+        variables: if readable.is_empty() { Attr::Null } else { Attr::Known(readable) },
         secrets_wo_version: Attr::Null,
         secret_names: Attr::Known(sealed),
     }
@@ -189,6 +223,31 @@ mod tests {
         let changes = changes(Some(&prior), &planned, &Attr::Null);
         assert_eq!(changes.delete, BTreeSet::from(["A".to_owned(), "T".to_owned()]));
         assert_eq!(names(&changes.set), vec!["S"]);
+    }
+
+    #[test]
+    fn a_variable_that_becomes_a_secret_is_sealed_and_not_deleted() {
+        let prior = managed(&[("A", "1")], 1, &[]);
+        let changes = changes(Some(&prior), &managed(&[], 1, &["A"]), &secrets(&[("A", "hidden-value")]));
+        assert_eq!(names(&changes.seal), vec!["A"]);
+        assert_eq!(changes.delete, BTreeSet::new());
+    }
+
+    #[test]
+    fn a_name_on_both_sides_is_refused_at_its_place() {
+        let mut diagnostics = Diagnostics::new();
+        let both = managed(&[("A", "1"), ("B", "2")], 1, &[]);
+        refuse_twice(&both.variables, &secrets(&[("A", "hidden-value")]), &mut diagnostics);
+        let places: Vec<_> = diagnostics.iter().map(|one| one.attribute.clone()).collect();
+        assert_eq!(places, vec![Some(AttributePath::from("variables").key("A"))]);
+    }
+
+    #[test]
+    fn importing_no_variables_reads_as_the_attribute_left_out() {
+        let sealed = BTreeMap::from([("S".to_owned(), Variable { value: None, sealed: true })]);
+        let read = read_all(&sealed);
+        assert_eq!(read.variables, Attr::Null);
+        assert_eq!(read.secret_names, managed(&[], 1, &["S"]).secret_names);
     }
 
     #[test]

@@ -1,11 +1,47 @@
 //! Whether the project, environment and service that a resource names exist: asked at plan, so that a wrong id is
 //! refused before anything is changed.
 
+use spectra_railway::{Error, ErrorKind, TokenKind};
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
-use tfplugin::{Attr, Model, Plan, Text};
+use tfplugin::{Attr, Diagnostic, Model, Plan, Text};
 
 use crate::errors::{UNCHANGED, railway};
 use crate::provider::Cx;
+
+/// Refuses the plan if there is only a project token, which reaches one environment of one project and cannot
+/// `do_what`. Returns whether there is another one.
+pub(crate) async fn check_not_project_token<M: Model>(cx: &Cx, plan: &mut Plan<M>, do_what: &str) -> bool {
+    let client = match cx.client.railway() {
+        Ok(client) => client,
+        Err(diagnostics) => {
+            plan.diagnostics.extend(diagnostics);
+            return false;
+        }
+    };
+    match client.identity().await {
+        Ok(identity) if identity.kind == TokenKind::Project => {
+            plan.diagnostics.push(Diagnostic::error(
+                format!("A project token cannot {do_what}"),
+                format!(
+                    "There is only the {}. {UNCHANGED}\n\nGive an account or workspace token in `railway.token` of the \
+                     provider or in `RAILWAY_API_TOKEN`.",
+                    identity.describe()
+                ),
+            ));
+            false
+        }
+        Ok(_) => true,
+        Err(error) => {
+            plan.diagnostics.push(refused_token(&error));
+            false
+        }
+    }
+}
+
+/// It is the token that is wrong, not an attribute of the resource.
+fn refused_token(error: &Error) -> Diagnostic {
+    railway("Railway does not accept `railway.token` of the provider", error, UNCHANGED)
+}
 
 /// Refuses the plan if the project, when its id is known, cannot be reached. Returns whether it can.
 pub(crate) async fn check_project<M: Model>(
@@ -24,6 +60,10 @@ pub(crate) async fn check_project<M: Model>(
     // The list of environments is asked for anyhow, and shared by everybody who asks.
     match client.environments(project.get()).await {
         Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::Unauthenticated => {
+            plan.diagnostics.push(refused_token(&error));
+            false
+        }
         Err(error) => {
             let summary = if error.is_not_found() {
                 format!("There is no project `{project}`")
@@ -82,7 +122,11 @@ pub(crate) async fn check_service<M: Model>(
         Err(error) => Err(error),
     };
     if let Err(error) = found {
-        let summary = format!("There is no service `{service}` in environment `{environment}`");
+        let summary = if error.is_not_found() {
+            format!("There is no service `{service}` in environment `{environment}`")
+        } else {
+            format!("The service `{service}` cannot be reached")
+        };
         plan.diagnostics.push(railway(summary, &error, UNCHANGED).at("service_id"));
         return false;
     }

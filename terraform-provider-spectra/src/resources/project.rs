@@ -1,12 +1,13 @@
 //! `spectra_project`: a Railway project.
 
-use spectra_railway::{NewProject, Project as RailwayProject, ProjectChanges, TokenKind};
+use spectra_railway::{NewProject, Project as RailwayProject, ProjectChanges};
 use spectra_types::{EnvironmentId, ProjectId, WorkspaceId};
 use tfplugin::{
     Action, Apply, Attr, Diagnostic, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text,
 };
 
-use crate::errors::{UNCHANGED, known, railway};
+use super::parents;
+use crate::errors::{LEFT_BEHIND, UNCHANGED, known, left_behind, railway};
 use crate::provider::{Clients, Cx};
 
 /// A Railway project: the home of environments and services.
@@ -67,35 +68,21 @@ impl Resource for Project {
     const TYPE: &'static str = "spectra_project";
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<ProjectModel>) {
+        if plan.action == Action::Update
+            && plan.config.as_ref().is_some_and(|config| config.default_environment_name.is_null())
+        {
+            // The default is for creation. A project that was imported has an environment of another name, and must
+            // not be replaced for that.
+            plan.keep_prior("default_environment_name");
+        }
         let (Some(cx), Some(planned)) = (cx, plan.planned.clone()) else { return };
-        if plan.action != Action::Create {
+        if plan.action != Action::Create
+            || !parents::check_not_project_token(cx, plan, "create projects").await
+        {
             return;
         }
-        let client = match cx.client.railway() {
-            Ok(client) => client,
-            Err(diagnostics) => return plan.diagnostics.extend(diagnostics),
-        };
-        let identity = match client.identity().await {
-            Ok(identity) => identity,
-            Err(error) => {
-                return plan.diagnostics.push(railway(
-                    "Railway does not accept the token",
-                    &error,
-                    UNCHANGED,
-                ));
-            }
-        };
-        if identity.kind == TokenKind::Project {
-            plan.diagnostics.push(Diagnostic::error(
-                "A project token cannot create projects",
-                format!(
-                    "`railway.token` of the provider is the {}. {UNCHANGED}\n\nGive an account or workspace token in \
-                     `railway.token` or `RAILWAY_API_TOKEN`.",
-                    identity.describe()
-                ),
-            ));
-            return;
-        }
+        let Ok(client) = cx.client.railway() else { return };
+        let Ok(identity) = client.identity().await else { return };
         match planned.workspace_id.as_known() {
             Some(wanted) => {
                 if !identity.workspaces.iter().any(|workspace| &workspace.id == wanted.get()) {
@@ -134,14 +121,29 @@ impl Resource for Project {
             workspace: planned.workspace_id.as_known().map(|workspace| workspace.get().clone()),
             default_environment_name: planned.default_environment_name.clone().known(),
         };
-        let project = cx.client.railway()?.create_project(&new).await.map_err(|error| {
-            let left = if error.changed_nothing() {
-                UNCHANGED
-            } else {
-                "The project may have been created: look for it on Railway, and import or delete it before applying again."
-            };
-            railway(format!("The project `{}` could not be created", new.name), &error, left)
-        })?;
+        let project = match cx.client.railway()?.create_project(&new).await {
+            Ok(project) => project,
+            Err(error) => {
+                let id = left_behind(&error);
+                let left = match (id.is_known(), error.changed_nothing()) {
+                    (true, _) => LEFT_BEHIND,
+                    (false, true) => UNCHANGED,
+                    (false, false) => {
+                        "The project may have been created: look for it on Railway, and import or delete it before \
+                         applying again."
+                    }
+                };
+                if id.is_known() {
+                    state.save(ProjectModel { id, ..planned });
+                }
+                return Err(railway(
+                    format!("The project `{}` could not be created", new.name),
+                    &error,
+                    left,
+                )
+                .into());
+            }
+        };
         state.save(planned.with(project));
         Ok(Diagnostics::new())
     }

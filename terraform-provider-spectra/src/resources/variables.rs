@@ -93,6 +93,10 @@ impl Resource for Variables {
 
     const TYPE: &'static str = "spectra_variables";
 
+    fn validate(&self, config: &VariablesModel, diagnostics: &mut Diagnostics) {
+        managed::refuse_twice(&config.variables, &config.secrets_wo, diagnostics);
+    }
+
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<VariablesModel>) {
         let Some(config) = plan.config.clone() else { return };
         managed::plan_secret_names(plan, &config.secrets_wo);

@@ -19,6 +19,9 @@ use super::parents;
 use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 
+/// The default of `timeout`, as the schema has it.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
+
 /// The computed attributes that a rollout decides.
 const DECIDED: [&str; 6] =
     ["running_digest", "stable_digest", "previous_digest", "phase", "rollout_id", "deployment_id"];
@@ -47,8 +50,14 @@ impl Resource for Rollout {
     const TYPE: &'static str = "spectra_rollout";
 
     fn validate(&self, config: &RolloutModel, diagnostics: &mut Diagnostics) {
-        if let (Some(bake), Some(timeout)) = (config.bake.as_known(), config.timeout.as_known())
-            && bake.get().get() >= timeout.get().get()
+        // What is left out stands for its default.
+        let timeout = match &config.timeout {
+            Attr::Null => Some(HumanDuration::new(DEFAULT_TIMEOUT)),
+            timeout => timeout.as_known().map(|timeout| *timeout.get()),
+        };
+        let Some(timeout) = timeout else { return };
+        if let Some(bake) = config.bake.as_known()
+            && bake.get() >= &timeout
         {
             diagnostics.push(
                 Diagnostic::error(
@@ -384,4 +393,125 @@ fn read(state: RolloutModel, found: &Instance) -> RolloutModel {
 fn pinned(deployment: &Deployment) -> Option<Text<spectra_types::PinnedImage>> {
     let image: ImageRef = deployment.image.as_deref()?.parse().ok()?;
     Some(Text::new(image.pin(deployment.digest.clone()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn configured() -> RolloutModel {
+        RolloutModel {
+            id: Attr::Null,
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            environment_id: Attr::Known("e-1".parse().unwrap()),
+            service_id: Attr::Known("s-1".parse().unwrap()),
+            image: Attr::Known(format!("ghcr.io/team/app@{DIGEST}").parse().unwrap()),
+            strategy: Attr::Null,
+            health: Attr::Null,
+            bake: Attr::Null,
+            progress_deadline: Attr::Null,
+            timeout: Attr::Null,
+            abort_timeout: Attr::Null,
+            on_destroy: Attr::Null,
+            triggers: Attr::Null,
+            running_digest: Attr::Null,
+            stable_digest: Attr::Null,
+            previous_digest: Attr::Null,
+            phase: Attr::Null,
+            rollout_id: Attr::Null,
+            deployment_id: Attr::Null,
+        }
+    }
+
+    fn deployment(image: &str) -> Deployment {
+        Deployment {
+            id: "d-1".parse().unwrap(),
+            environment: "e-1".parse().unwrap(),
+            service: Some("s-1".parse().unwrap()),
+            status: spectra_railway::DeploymentStatus::Success,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            status_updated_at: None,
+            stopped: false,
+            can_redeploy: true,
+            can_roll_back: true,
+            image: Some(image.to_owned()),
+            digest: Some(DIGEST.parse().unwrap()),
+            url: None,
+            replicas: Vec::new(),
+        }
+    }
+
+    fn running(image: &str) -> Instance {
+        Instance {
+            id: "i-1".to_owned(),
+            service: "s-1".parse().unwrap(),
+            service_name: "web".to_owned(),
+            environment: "e-1".parse().unwrap(),
+            image: Some(image.to_owned()),
+            repository: None,
+            healthcheck_path: None,
+            healthcheck_timeout: None,
+            start_command: None,
+            pre_deploy_command: None,
+            overlap: None,
+            draining: None,
+            replicas: Some(1),
+            regions: std::collections::BTreeMap::new(),
+            restart_policy: spectra_railway::RestartPolicy {
+                condition: spectra_railway::RestartPolicyType::OnFailure,
+                max_retries: 10,
+            },
+            variables: std::collections::BTreeMap::new(),
+            domains: Vec::new(),
+            latest_deployment: None,
+            active_deployments: vec![deployment(image)],
+        }
+    }
+
+    fn refused(config: &RolloutModel) -> Vec<String> {
+        let mut diagnostics = Diagnostics::new();
+        Rollout.validate(config, &mut diagnostics);
+        diagnostics.iter().map(|one| one.attribute.as_ref().unwrap().to_string()).collect()
+    }
+
+    #[test]
+    fn a_bake_is_held_against_the_default_of_the_timeout_too() {
+        let bake = |text: &str| RolloutModel { bake: Attr::Known(text.parse().unwrap()), ..configured() };
+        assert_eq!(refused(&bake("30m")), ["bake"]);
+        assert_eq!(refused(&bake("29m")), Vec::<String>::new());
+        assert_eq!(refused(&RolloutModel { timeout: Attr::Unknown, ..bake("45m") }), Vec::<String>::new());
+        let longer = RolloutModel { timeout: Attr::Known("1h".parse().unwrap()), ..bake("45m") };
+        assert_eq!(refused(&longer), Vec::<String>::new());
+        assert_eq!(refused(&configured()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_default_of_the_timeout_is_the_schemas() {
+        use tfplugin::Model as _;
+        let default = RolloutModel::block().attribute("timeout").unwrap().default.clone();
+        assert_eq!(default, Some(tfplugin::Value::from(HumanDuration::new(DEFAULT_TIMEOUT).to_string())));
+    }
+
+    #[test]
+    fn an_imported_rollout_needs_none() {
+        for image in [format!("ghcr.io/team/app@{DIGEST}"), format!("ghcr.io/team/app:1@{DIGEST}")] {
+            let imported = read(RolloutModel { image: Attr::Null, ..configured() }, &running(&image));
+            assert!(!needs_rollout(&imported, &configured()), "{imported:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_instead_needs_a_rollout() {
+        let imported = read(
+            RolloutModel { image: Attr::Null, ..configured() },
+            &running(&format!("ghcr.io/team/app@{DIGEST}")),
+        );
+        let mut found = running("ghcr.io/team/app:2");
+        found.active_deployments[0].digest = Some(format!("sha256:{}", "b".repeat(64)).parse().unwrap());
+        assert!(needs_rollout(&read(imported.clone(), &found), &configured()));
+        found.active_deployments.clear();
+        assert!(needs_rollout(&read(imported, &found), &configured()));
+    }
 }

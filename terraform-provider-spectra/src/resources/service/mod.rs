@@ -1,17 +1,21 @@
 //! `spectra_service`: a Railway service in one environment.
 
 mod model;
+mod place;
 mod settings;
 
+use std::collections::BTreeMap;
+
 use spectra_railway::{
-    Client, Deploys, FanOut, Instance, InstanceRef, InstanceUpdate, NewService, VariableChanges,
-    VariableScope,
+    Client, Deploys, InstanceRef, InstanceUpdate, VariableChanges, VariableScope, normalise_region,
 };
+use spectra_types::ImageRef;
 use tfplugin::{
     Action, Apply, Attr, AttributePath, Diagnostic, Diagnostics, Import, Plan, Resource, StateSlot, Text,
 };
 
 pub(crate) use self::model::ServiceModel;
+use self::place::Unplaced;
 use super::import_id::import_id;
 use super::managed_variables::{self as managed, Managed};
 use super::parents;
@@ -76,26 +80,18 @@ impl Resource for Service {
                 .at("replicas"),
             );
         }
-        let (variables, secrets) = (config.variables.as_known(), config.secrets_wo.as_known());
-        if let (Some(variables), Some(secrets)) = (variables, secrets) {
-            for name in secrets.keys().filter(|name| variables.contains_key(*name)) {
-                diagnostics.push(
-                    Diagnostic::error(
-                        "A variable is given twice",
-                        format!("`{name}` is among `variables` and among `secrets_wo`: it can be one of them only."),
-                    )
-                    .at(AttributePath::from("variables").key(name.clone())),
-                );
-            }
-        }
+        managed::refuse_twice(&config.variables, &config.secrets_wo, diagnostics);
     }
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<ServiceModel>) {
         let Some(config) = plan.config.clone() else { return };
         managed::plan_secret_names(plan, &config.secrets_wo);
-        let (Some(cx), Some(planned), Action::Create) = (cx, plan.planned.clone(), plan.action) else {
-            return;
-        };
+        let Some(planned) = plan.planned.clone() else { return };
+        refuse_to_leave_regions(plan, &planned);
+        let Some(cx) = cx else { return };
+        if plan.action == Action::Update {
+            return check_regions(cx, plan, &planned).await;
+        }
         if parents::check_project(cx, plan, &planned.project_id).await
             && parents::check_environment(
                 cx,
@@ -107,6 +103,7 @@ impl Resource for Service {
             .await
         {
             check_fan_out(cx, plan, &planned).await;
+            check_regions(cx, plan, &planned).await;
         }
     }
 
@@ -117,16 +114,24 @@ impl Resource for Service {
         state: &StateSlot<ServiceModel>,
     ) -> Result<Diagnostics, Diagnostics> {
         let Apply { planned, config, .. } = apply;
-        let client = cx.client.railway()?;
         let name = known(&planned.name, "name")?;
-        let instance = place(client, &planned, &name).await?;
+        let instance = match place::place(cx, &planned, &name).await {
+            Ok(instance) => instance,
+            Err(Unplaced { left: Some(id), why }) => {
+                state.save(ServiceModel { id: Text::new(id).into(), ..planned.bare() });
+                return Err(why);
+            }
+            Err(Unplaced { left: None, why }) => return Err(why),
+        };
         let planned = ServiceModel { id: Text::new(instance.service.clone()).into(), ..planned };
-        // From here on the service exists in this environment, whatever fails below.
-        state.save(planned.bare());
-        let update = settings::update(None, &planned, &config);
+        // From here on the service exists in this environment, whatever fails below. What a fork has copied is there
+        // already, and goes unless it is asked for.
+        let bare = settings::read(planned.bare(), &instance);
+        state.save(bare.clone());
+        let update = settings::update(Some(&bare), &planned, &config);
         let changes = managed::changes(None, &planned.managed(), &config.secrets_wo);
-        configure(cx, &planned.instance()?, &name, &update, &changes).await?;
-        deploy_if_set(client, &planned, true).await?;
+        configure(cx, &planned.instance()?, &name, update.as_ref(), &changes).await?;
+        deploy_if_set(cx, &planned, true, state).await?;
         state.save(planned);
         Ok(Diagnostics::new())
     }
@@ -167,10 +172,25 @@ impl Resource for Service {
         }
         let update = settings::update(prior.as_ref(), &planned, &config);
         let before = prior.as_ref().map(ServiceModel::managed);
-        let changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
-        let something = update.is_some() || !changes.is_empty();
-        configure(cx, &reference, &name, &update, &changes).await?;
-        deploy_if_set(client, &planned, something).await?;
+        let mut changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
+        let scope = VariableScope::Service(reference.service.clone());
+        managed::drop_equal(
+            cx,
+            &reference.project,
+            &reference.environment,
+            &scope,
+            before.as_ref(),
+            &mut changes,
+        )
+        .await?;
+        let something = !changes.is_empty()
+            || match &update {
+                None => false,
+                Some(update) if settings::is_image_alone(update) => !serves(client, &planned).await?,
+                Some(_) => true,
+            };
+        configure(cx, &reference, &name, update.as_ref(), &changes).await?;
+        deploy_if_set(cx, &planned, something, state).await?;
         state.save(planned);
         Ok(Diagnostics::new())
     }
@@ -261,38 +281,61 @@ async fn check_fan_out(cx: &Cx, plan: &mut Plan<ServiceModel>, planned: &Service
     );
 }
 
-/// Creates the service, or places the one that the project has already into this environment.
-async fn place(client: &Client, planned: &ServiceModel, name: &str) -> Result<Instance, Diagnostics> {
-    let project = known(&planned.project_id, "project_id")?.into_inner();
-    let environment = known(&planned.environment_id, "environment_id")?.into_inner();
-    let failed = |error: spectra_railway::Error| -> Diagnostics {
-        let left = if error.changed_nothing() {
-            UNCHANGED
-        } else {
-            "The service may have been created: look for it on Railway, and import or delete it before applying again."
-        };
-        railway(format!("The service `{name}` could not be created"), &error, left).into()
+/// Refuses names that Railway has no region for. Asked only for what changes, and once a process for a project.
+async fn check_regions(cx: &Cx, plan: &mut Plan<ServiceModel>, planned: &ServiceModel) {
+    let (Some(regions), Some(project)) = (planned.regions.as_known(), planned.project_id.as_known()) else {
+        return;
     };
-    let Some(existing) = client.service_by_name(&project, name).await.map_err(failed)? else {
-        let allowed = planned.allow_fan_out == Attr::Known(true);
-        let fan_out = if allowed { FanOut::Allow } else { FanOut::Refuse };
-        let new = NewService { project, environment, name: name.to_owned(), fan_out };
-        return client.create_service(&new).await.map(|(_, instance)| instance).map_err(failed);
-    };
-    let reference = InstanceRef { project, environment, service: existing.id };
-    match client.fresh_instance(&reference).await {
-        Ok(_) => Err(Diagnostic::error(
-            format!("The service `{name}` is in this environment already"),
-            format!(
-                "Somebody else created service `{}`. {UNCHANGED}\n\nImport it with the id `{}/{}/{}`, or choose another name.",
-                reference.service, reference.project, reference.environment, reference.service
-            ),
-        )
-        .at("name")
-        .into()),
-        Err(error) if error.is_not_found() => client.create_instance(&reference).await.map_err(failed),
-        Err(error) => Err(failed(error)),
+    if !plan.changes("regions") {
+        return;
     }
+    let known = match cx.client.regions(project).await {
+        Ok(known) => known,
+        Err(diagnostics) => return plan.diagnostics.extend(diagnostics),
+    };
+    let mut meant = BTreeMap::new();
+    for name in regions.keys() {
+        let place = AttributePath::from("regions").key(name.clone());
+        match normalise_region(&known, name) {
+            Ok(region) if !settings::is_region(name, &region) => plan.error(
+                place,
+                "The region has another name",
+                format!("Railway calls `{name}` `{region}` now. {UNCHANGED}\n\nWrite `{region}`."),
+            ),
+            Ok(region) => {
+                if let Some(other) = meant.insert(region.clone(), name) {
+                    plan.error(
+                        place,
+                        "A region is given twice",
+                        format!(
+                            "`{other}` and `{name}` both mean `{region}`. {UNCHANGED}\n\nDrop one of them."
+                        ),
+                    );
+                }
+            }
+            Err(error) => plan
+                .diagnostics
+                .push(railway(format!("There is no region `{name}`"), &error, UNCHANGED).at(place)),
+        }
+    }
+}
+
+/// Railway takes a number of replicas without regions for one region only.
+fn refuse_to_leave_regions(plan: &mut Plan<ServiceModel>, planned: &ServiceModel) {
+    let regions = plan.prior.as_ref().and_then(|prior| prior.regions.as_known());
+    let Some(regions) = regions.filter(|regions| regions.len() > 1) else { return };
+    if !planned.regions.is_null() || plan.replaces() {
+        return;
+    }
+    let names: Vec<_> = regions.keys().map(|region| format!("`{region}`")).collect();
+    plan.error(
+        "regions",
+        "The service runs in several regions",
+        format!(
+            "It runs in {}, and which one is to stay has to be said. {UNCHANGED}\n\nGive `regions` with the one to stay.",
+            names.join(", ")
+        ),
+    );
 }
 
 /// Writes settings and variables; nothing is deployed by either.
@@ -300,7 +343,7 @@ async fn configure(
     cx: &Cx,
     instance: &InstanceRef,
     name: &str,
-    update: &Option<InstanceUpdate>,
+    update: Option<&InstanceUpdate>,
     changes: &VariableChanges,
 ) -> Result<(), Diagnostics> {
     if let Some(update) = update {
@@ -318,18 +361,44 @@ async fn configure(
 }
 
 /// A service whose image is given here is deployed when something changed; otherwise a rollout does that.
-async fn deploy_if_set(client: &Client, planned: &ServiceModel, something: bool) -> Result<(), Diagnostics> {
+async fn deploy_if_set(
+    cx: &Cx,
+    planned: &ServiceModel,
+    something: bool,
+    state: &StateSlot<ServiceModel>,
+) -> Result<(), Diagnostics> {
     let Some(image) = planned.image.as_known().filter(|_| something) else { return Ok(()) };
     let reference = planned.instance()?;
-    client.deploy(&reference, Some(image.as_str())).await.map_err(|error| {
-        railway(
+    if let Err(error) = cx.client.railway()?.deploy(&reference, Some(image.as_str())).await {
+        // The setting reads back as asked for, so without this the next plan would be empty and nobody would deploy.
+        state.save(ServiceModel { image: Attr::Null, ..planned.clone() });
+        return Err(railway(
             format!("The image `{image}` could not be deployed"),
             &error,
-            "The settings are written, and take effect with the next deployment.",
+            "The settings are written, and take effect with the next deployment. State has no image, so that the next \
+             apply deploys it.",
         )
         .at("image")
-    })?;
+        .into());
+    }
     Ok(())
+}
+
+/// Whether the planned image is what the service is set to and what serves, as after an import.
+async fn serves(client: &Client, planned: &ServiceModel) -> Result<bool, Diagnostics> {
+    let reference = planned.instance()?;
+    let found = client.fresh_instance(&reference).await.map_err(|error| {
+        railway(format!("The service `{}` could not be read", reference.service), &error, UNCHANGED)
+    })?;
+    let same = |text: Option<&str>| {
+        let found = text.and_then(|text| text.parse::<ImageRef>().ok());
+        found.is_some() && found.as_ref() == planned.image.as_known().map(Text::get)
+    };
+    Ok(same(found.image.as_deref())
+        && found
+            .active_deployments
+            .iter()
+            .any(|deployment| deployment.is_serving() && same(deployment.image.as_deref())))
 }
 
 /// Whether another environment has the service too.
@@ -343,9 +412,11 @@ async fn runs_elsewhere(client: &Client, instance: &InstanceRef) -> Result<bool,
         Err(error) if error.is_not_found() => return Ok(false),
         Err(error) => return Err(failed(error)),
     };
-    for environment in
-        environments.iter().filter(|other| other.id != instance.environment && other.can_access)
-    {
+    for environment in environments.iter().filter(|other| other.id != instance.environment) {
+        // What cannot be looked into may run the service, and is not this resource's to take down.
+        if !environment.can_access {
+            return Ok(true);
+        }
         match client.environment_snapshot(&instance.project, &environment.id).await {
             Ok(snapshot) if snapshot.instances.contains_key(&instance.service) => return Ok(true),
             Ok(_) => {}

@@ -30,7 +30,7 @@ pub(crate) struct ServiceModel {
     #[tf(required, validate(length(1..=32)))]
     pub(crate) name: Attr<String>,
     /// The image that the service is set to. Where it is given, every change of the service deploys it, unobserved;
-    /// leave it out where a `spectra_rollout` decides what runs.
+    /// leave it out where a `spectra_rollout` decides what runs. Leaving it out later leaves what runs as it is.
     #[tf(optional)]
     pub(crate) image: Attr<Text<ImageRef>>,
     /// Railway's own health check: a new deployment serves only after this path answered 200.
@@ -84,7 +84,11 @@ pub(crate) struct HealthCheckModel {
     #[tf(required, validate(with = crate::validators::url_path))]
     pub(crate) path: Attr<String>,
     /// How long a new deployment has to answer, in whole seconds.
-    #[tf(optional, default = "300s", validate(with = crate::validators::whole_seconds))]
+    #[tf(
+        optional,
+        default = "300s",
+        validate(with = crate::validators::whole_seconds, with = crate::validators::positive_duration)
+    )]
     pub(crate) timeout: Attr<Text<HumanDuration>>,
 }
 

@@ -22,7 +22,7 @@ pub(super) fn update(
     config: &ServiceModel,
 ) -> Option<InstanceUpdate> {
     let update = InstanceUpdate {
-        image: change(prior.map(|prior| &prior.image), &planned.image, |image| image.as_str().to_owned()),
+        image: image(prior, planned),
         registry_credentials: credentials(prior, planned, config),
         healthcheck_path: change_by(prior, planned, |model| {
             model.health_check.as_known()?.path.as_known().cloned()
@@ -50,21 +50,31 @@ pub(super) fn update(
     (!nothing).then_some(update)
 }
 
+/// Whether nothing but the image is written.
+pub(super) fn is_image_alone(update: &InstanceUpdate) -> bool {
+    update.image != Change::Keep
+        && update.registry_credentials.is_none()
+        && [&update.healthcheck_path, &update.start_command, &update.pre_deploy_command]
+            .into_iter()
+            .all(|change| *change == Change::Keep)
+        && [&update.healthcheck_timeout, &update.overlap, &update.draining]
+            .into_iter()
+            .all(|change| *change == Change::Keep)
+        && update.placement.is_none()
+        && update.restart_policy.is_none()
+}
+
 fn seconds(duration: &Attr<Text<HumanDuration>>) -> Option<Duration> {
     duration.as_known().map(|duration| duration.get().get())
 }
 
-fn change<T: PartialEq, U>(
-    prior: Option<&Attr<T>>,
-    planned: &Attr<T>,
-    convert: impl Fn(&T) -> U,
-) -> Change<U> {
-    let before = prior.and_then(Attr::as_known);
-    match planned.as_known() {
-        Some(value) if before == Some(value) => Change::Keep,
-        Some(value) => Change::Set(convert(value)),
-        None if before.is_some() => Change::Clear,
-        None => Change::Keep,
+/// An image that is no longer given is left to whoever decides it from now on: clearing it would detach the service
+/// from what it runs.
+fn image(prior: Option<&ServiceModel>, planned: &ServiceModel) -> Change<String> {
+    let before = prior.and_then(|prior| prior.image.as_known());
+    match planned.image.as_known() {
+        Some(image) if before != Some(image) => Change::Set(image.as_str().to_owned()),
+        _ => Change::Keep,
     }
 }
 
@@ -167,6 +177,8 @@ pub(super) fn read(state: ServiceModel, found: &Instance) -> ServiceModel {
         overlap: read_seconds(&state.overlap, found.overlap),
         draining: read_seconds(&state.draining, found.draining),
         variables: managed.variables,
+        // Which of the variables are managed here, only configuration says: taking all of them over would plan to
+        // delete those that other resources manage.
         secret_names: if imported { Attr::Known([].into_iter().collect()) } else { managed.secret_names },
         ..state
     }
@@ -214,6 +226,11 @@ fn read_restart_policy(state: &ServiceModel, found: &Instance) -> Attr<RestartPo
     })
 }
 
+/// Whether Railway's `region` is meant by `given`, which may be the older name that it begins with.
+pub(super) fn is_region(given: &str, region: &str) -> bool {
+    given == region || region.strip_prefix(given).is_some_and(|rest| rest.starts_with('-'))
+}
+
 type Regions = Attr<BTreeMap<String, Attr<i64>>>;
 
 fn read_placement(state: &ServiceModel, found: &Instance) -> (Attr<i64>, Regions) {
@@ -222,10 +239,7 @@ fn read_placement(state: &ServiceModel, found: &Instance) -> (Attr<i64>, Regions
         let before = state.regions.as_known();
         let counts = found.regions.iter().map(|(region, count)| {
             // A region may have been given by its older, shorter name.
-            let given = before.into_iter().flat_map(BTreeMap::keys).find(|given| {
-                *given == region
-                    || region.strip_prefix(given.as_str()).is_some_and(|rest| rest.starts_with('-'))
-            });
+            let given = before.into_iter().flat_map(BTreeMap::keys).find(|given| is_region(given, region));
             (given.unwrap_or(region).clone(), Attr::Known(i64::from(*count)))
         });
         Attr::Known(counts.collect::<BTreeMap<_, _>>())
@@ -237,5 +251,178 @@ fn read_placement(state: &ServiceModel, found: &Instance) -> (Attr<i64>, Regions
         (0 | 1, 1) if state.replicas.is_null() => (Attr::Null, Attr::Null),
         (0 | 1, _) => (total.into(), Attr::Null),
         _ => (Attr::Null, by_region()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regions(counts: &[(&str, u32)]) -> BTreeMap<String, u32> {
+        counts.iter().map(|(region, count)| ((*region).to_owned(), *count)).collect()
+    }
+
+    /// What Railway has of a service that nobody has set anything of.
+    fn untouched() -> Instance {
+        Instance {
+            id: "i-1".to_owned(),
+            service: "s-1".parse().unwrap(),
+            service_name: "web".to_owned(),
+            environment: "e-1".parse().unwrap(),
+            image: None,
+            repository: None,
+            healthcheck_path: None,
+            healthcheck_timeout: None,
+            start_command: None,
+            pre_deploy_command: None,
+            overlap: None,
+            draining: None,
+            replicas: Some(1),
+            regions: regions(&[("us-west2", 1)]),
+            restart_policy: RestartPolicy {
+                condition: spectra_railway::RestartPolicyType::OnFailure,
+                max_retries: 10,
+            },
+            variables: BTreeMap::new(),
+            domains: Vec::new(),
+            latest_deployment: None,
+            active_deployments: Vec::new(),
+        }
+    }
+
+    fn everything() -> Instance {
+        Instance {
+            image: Some("redis:7".to_owned()),
+            healthcheck_path: Some("/healthz".to_owned()),
+            healthcheck_timeout: Some(Duration::from_mins(1)),
+            start_command: Some("serve".to_owned()),
+            pre_deploy_command: Some("migrate".to_owned()),
+            overlap: Some(Duration::from_secs(5)),
+            draining: Some(Duration::from_secs(90)),
+            regions: regions(&[("us-west2", 1), ("us-east4-eqdc4a", 2)]),
+            restart_policy: RestartPolicy {
+                condition: spectra_railway::RestartPolicyType::Always,
+                max_retries: 3,
+            },
+            variables: BTreeMap::from([(
+                "A".to_owned(),
+                spectra_railway::Variable { value: Some("1".into()), sealed: false },
+            )]),
+            ..untouched()
+        }
+    }
+
+    fn nothing() -> ServiceModel {
+        ServiceModel {
+            id: Attr::Known("s-1".parse().unwrap()),
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            environment_id: Attr::Known("e-1".parse().unwrap()),
+            name: Attr::Null,
+            image: Attr::Null,
+            health_check: Attr::Null,
+            replicas: Attr::Null,
+            regions: Attr::Null,
+            restart_policy: Attr::Null,
+            start_command: Attr::Null,
+            pre_deploy_command: Attr::Null,
+            overlap: Attr::Null,
+            draining: Attr::Null,
+            variables: Attr::Null,
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+            registry_credentials: Attr::Null,
+            allow_fan_out: false.into(),
+        }
+    }
+
+    fn named() -> ServiceModel {
+        ServiceModel {
+            name: "web".to_owned().into(),
+            secret_names: Attr::Known([].into_iter().collect()),
+            ..nothing()
+        }
+    }
+
+    fn duration(text: &str) -> Attr<Text<HumanDuration>> {
+        Attr::Known(text.parse().unwrap())
+    }
+
+    fn same(left: &ServiceModel, right: &ServiceModel) {
+        let value = |model| tfplugin::testing::to_value(model).unwrap();
+        assert_eq!(value(left), value(right));
+    }
+
+    #[test]
+    fn importing_an_untouched_service_reads_as_a_configuration_of_its_name() {
+        same(&read(nothing(), &untouched()), &named());
+    }
+
+    #[test]
+    fn importing_takes_over_the_settings_but_neither_image_nor_variables() {
+        let configured = ServiceModel {
+            health_check: Attr::Known(HealthCheckModel {
+                path: "/healthz".to_owned().into(),
+                timeout: duration("1m"),
+            }),
+            regions: Attr::Known(
+                [("us-west2".to_owned(), Attr::Known(1)), ("us-east4-eqdc4a".to_owned(), Attr::Known(2))]
+                    .into(),
+            ),
+            restart_policy: Attr::Known(RestartPolicyModel {
+                r#type: RestartPolicyType::Always.into(),
+                max_retries: 3.into(),
+            }),
+            start_command: "serve".to_owned().into(),
+            pre_deploy_command: "migrate".to_owned().into(),
+            overlap: duration("5s"),
+            draining: duration("1m30s"),
+            ..named()
+        };
+        let imported = read(nothing(), &everything());
+        same(&imported, &configured);
+        assert!(update(Some(&imported), &configured, &configured).is_none());
+    }
+
+    #[test]
+    fn what_was_written_reads_back_in_the_words_it_was_written_in() {
+        let written = ServiceModel {
+            image: Attr::Known("docker.io/library/redis:7".parse().unwrap()),
+            health_check: Attr::Known(HealthCheckModel {
+                path: "/healthz".to_owned().into(),
+                timeout: duration("60s"),
+            }),
+            regions: Attr::Known(
+                [("us-west2".to_owned(), Attr::Known(1)), ("us-east4".to_owned(), Attr::Known(2))].into(),
+            ),
+            restart_policy: Attr::Known(RestartPolicyModel {
+                r#type: RestartPolicyType::Always.into(),
+                max_retries: 3.into(),
+            }),
+            start_command: "serve".to_owned().into(),
+            pre_deploy_command: "migrate".to_owned().into(),
+            overlap: duration("5000ms"),
+            draining: duration("90s"),
+            variables: Attr::Known([("A".to_owned(), Attr::Known("1".to_owned()))].into()),
+            ..named()
+        };
+        same(&read(written.clone(), &everything()), &written);
+    }
+
+    #[test]
+    fn an_image_that_is_no_longer_given_stays_what_the_service_is_set_to() {
+        let prior = ServiceModel { image: Attr::Known("redis:7".parse().unwrap()), ..named() };
+        assert!(update(Some(&prior), &named(), &named()).is_none());
+    }
+
+    #[test]
+    fn what_a_fork_has_copied_is_cleared_unless_it_is_asked_for() {
+        let copied = read(named(), &everything());
+        let asked = ServiceModel { start_command: "serve".to_owned().into(), ..named() };
+        let update = update(Some(&copied), &asked, &asked).unwrap();
+        assert_eq!(update.start_command, Change::Keep);
+        assert_eq!(update.pre_deploy_command, Change::Clear);
+        assert_eq!(update.healthcheck_path, Change::Clear);
+        assert!(!is_image_alone(&update));
     }
 }
