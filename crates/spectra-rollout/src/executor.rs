@@ -36,18 +36,28 @@ pub async fn run<T: Target, P: Probe, C: Clock>(
         journey.phase(clock.now().saturating_sub(start), machine.phase());
         event = match command {
             Command::Finish(outcome) => break *outcome,
-            Command::Observe => answer(target.observe().await.map(Event::Observed)),
+            // Reads change nothing, and a platform that is slow to answer must not hold up a stop.
+            Command::Observe => {
+                let read = async { answer(target.observe().await.map(Event::Observed)) };
+                unless_stopped(read, cancel, told).await
+            }
             Command::Deploy(baseline) => {
                 answer(target.deploy(&candidate, &baseline).await.map(Event::Started))
             }
-            Command::ReadDeployment(id) => answer(target.deployment(&id).await.map(Event::Deployment)),
+            Command::ReadDeployment(id) => {
+                let read = async { answer(target.deployment(&id).await.map(Event::Deployment)) };
+                unless_stopped(read, cancel, told).await
+            }
             Command::Restore { snapshot, failed } => {
                 answer(target.restore(&snapshot, failed.as_ref()).await.map(Event::Restored))
             }
             Command::Measure => {
-                let measurement = probe.measure().await;
-                journey.measured(clock.now().saturating_sub(start), &measurement);
-                Event::Measured(measurement)
+                let event =
+                    unless_stopped(async { Event::Measured(probe.measure().await) }, cancel, told).await;
+                if let Event::Measured(measurement) = &event {
+                    journey.measured(clock.now().saturating_sub(start), measurement);
+                }
+                event
             }
             Command::Wait(duration) => {
                 wait(clock, duration, cancel, told).await;
@@ -100,6 +110,18 @@ async fn wait<C: Clock>(clock: &C, duration: Duration, cancel: &CancellationToke
             () = cancel.cancelled() => {}
             () = clock.sleep(duration) => {}
         }
+    }
+}
+
+/// A call that changes nothing is left where it is when the user stops the rollout for the first time.
+async fn unless_stopped(call: impl Future<Output = Event>, cancel: &CancellationToken, told: bool) -> Event {
+    if told {
+        return call.await;
+    }
+    tokio::select! {
+        biased;
+        event = call => event,
+        () = cancel.cancelled() => Event::Woken,
     }
 }
 

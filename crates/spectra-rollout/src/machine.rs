@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spectra_types::DeploymentId;
+use spectra_types::{DeploymentId, PinnedImage};
 
 use crate::model::{
     Adopt, DeploymentState, Failure, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase,
@@ -12,7 +12,7 @@ use crate::target::Effect;
 
 /// Consecutive reads that must agree before the platform's word on what runs is taken.
 const AGREEING_READS: u32 = 2;
-/// Calls that may fail in a row before the rollout is refused, or the way back is given up.
+/// Calls that may fail in a row before the rollout is refused.
 const CALL_ATTEMPTS: u32 = 5;
 
 /// What happened.
@@ -89,7 +89,13 @@ pub struct Machine {
     healthy: u32,
     unhealthy: u32,
     failed_calls: u32,
+    /// The call on the way back that failed last, unless one was answered since.
+    last_failed_call: Option<(String, Effect)>,
     last_measurement: Option<Measurement>,
+    /// Since when not every replica was seen running.
+    missing_since: Option<Duration>,
+    /// The platform was asked last and gave no verdict: the probe is asked next.
+    probe_next: bool,
 }
 
 impl Machine {
@@ -114,7 +120,10 @@ impl Machine {
             healthy: 0,
             unhealthy: 0,
             failed_calls: 0,
+            last_failed_call: None,
             last_measurement: None,
+            missing_since: None,
+            probe_next: false,
         }
     }
 
@@ -138,8 +147,25 @@ impl Machine {
 
     /// Takes one event at time `now` and says what to do next.
     pub fn step(&mut self, now: Duration, event: Event) -> Command {
+        match self.decide(now, event) {
+            Command::Wait(pause) => Command::Wait(pause.min(self.left(now))),
+            command => command,
+        }
+    }
+
+    /// The time until the clock that is running is over, and a moment: no wait outlasts it.
+    fn left(&self, now: Duration) -> Duration {
+        let limit = match self.phase {
+            Phase::RollingBack => self.request.abort_timeout,
+            _ => self.request.timeout,
+        };
+        (self.begun + limit).saturating_sub(now) + Duration::from_millis(1)
+    }
+
+    fn decide(&mut self, now: Duration, event: Event) -> Command {
         if !matches!(event, Event::CallFailed { .. } | Event::Woken | Event::Cancelled) {
             self.failed_calls = 0;
+            self.last_failed_call = None;
         }
         if let Event::Measured(measurement) = &event {
             self.last_measurement = Some(measurement.clone());
@@ -177,11 +203,11 @@ impl Machine {
             }
             Event::Observed(observation) => {
                 if let Some(id) = &observation.in_flight {
-                    if now.saturating_sub(self.begun) >= self.request.progress_deadline {
+                    let limit = self.request.progress_deadline.min(self.request.timeout);
+                    if now.saturating_sub(self.begun) >= limit {
                         let message = format!(
-                            "deployment `{id}`, started by somebody else, was still on its way after {:?}; \
+                            "deployment `{id}`, started by somebody else, was still on its way after {limit:?}; \
                              wait for it or cancel it, then apply again",
-                            self.request.progress_deadline
                         );
                         return self.fail(now, FailureReason::Target { message, effect: Effect::None });
                     }
@@ -203,7 +229,9 @@ impl Machine {
     /// Adopts what runs if it is the candidate already; deploys otherwise.
     fn begin_forward(&mut self, now: Duration, observation: Observation) -> Command {
         let runs = observation.running_digest() == Some(self.request.candidate.digest());
-        let is_set = observation.setting.as_deref() == Some(self.request.candidate.to_string().as_str());
+        // The same image may be written in other words: with a tag beside the digest, or without the registry.
+        let set: Option<PinnedImage> = observation.setting.as_deref().and_then(|text| text.parse().ok());
+        let is_set = set.as_ref() == Some(&self.request.candidate);
         self.progressed = now;
         self.baseline = Some(observation.clone());
         if runs && is_set && self.request.adopt == Adopt::IfRunning {
@@ -242,7 +270,11 @@ impl Machine {
     fn woken(&mut self, now: Duration, phase: Phase) -> Command {
         let due = now.saturating_sub(self.last_read) >= self.poll;
         match phase {
-            Phase::Probing | Phase::Baking if !due && self.request.health.is_some() => Command::Measure,
+            Phase::Probing | Phase::Baking
+                if self.request.health.is_some() && (std::mem::take(&mut self.probe_next) || !due) =>
+            {
+                Command::Measure
+            }
             _ => self.read_candidate(now),
         }
     }
@@ -267,13 +299,11 @@ impl Machine {
             }
             (DeploymentState::Active | DeploymentState::Sleeping, Phase::Probing) => Command::Measure,
             (DeploymentState::Active | DeploymentState::Sleeping, Phase::Baking) => {
-                if self.bake_left(now).is_zero() {
-                    return Command::Observe;
-                }
-                if self.request.health.is_some() {
-                    Command::Measure
+                // Without probes, replicas that go down are all there is to see.
+                if self.bake_left(now).is_zero() || self.request.health.is_none() {
+                    Command::Observe
                 } else {
-                    Command::Wait(self.poll.min(self.bake_left(now)))
+                    Command::Measure
                 }
             }
             (DeploymentState::Active | DeploymentState::Sleeping, _) => {
@@ -308,14 +338,17 @@ impl Machine {
         }
         if !running.all_replicas_running {
             self.agreeing = 0;
-            if now.saturating_sub(self.progressed) >= self.request.progress_deadline {
+            let since = *self.missing_since.get_or_insert(now);
+            if now.saturating_sub(since) >= self.request.progress_deadline {
                 return self.fail(now, FailureReason::ReplicasNotRunning);
             }
             return Command::Wait(self.poll);
         }
+        self.missing_since = None;
         self.agreeing += 1;
         if phase == Phase::Baking {
-            return self.complete();
+            let left = self.bake_left(now);
+            return if left.is_zero() { self.complete() } else { Command::Wait(self.poll.min(left)) };
         }
         if self.agreeing < AGREEING_READS {
             return Command::Wait(self.poll);
@@ -394,6 +427,8 @@ impl Machine {
 
     fn wait_or_give_up(&mut self, now: Duration) -> Command {
         let still = now.saturating_sub(self.progressed);
+        // A platform that says nothing is no reason to stop looking at the service itself.
+        self.probe_next = matches!(self.phase, Phase::Probing | Phase::Baking);
         // In the bake nothing is expected to move; the timeout bounds it.
         if self.phase != Phase::Baking && still >= self.request.progress_deadline {
             let reason = FailureReason::ProgressDeadline {
@@ -422,7 +457,6 @@ impl Machine {
         self.agreeing = 0;
         self.healthy = 0;
         self.unhealthy = 0;
-        self.failed_calls = 0;
         self.restore()
     }
 
@@ -431,9 +465,21 @@ impl Machine {
     }
 
     fn step_back(&mut self, now: Duration, event: Event) -> Command {
-        if now.saturating_sub(self.begun) > self.request.abort_timeout && !matches!(event, Event::Observed(_))
-        {
-            return self.rollback_failed(FailureReason::Timeout { timeout: self.request.abort_timeout });
+        // A look that shows the snapshot serving ends it well, however late.
+        let looking = matches!(
+            event,
+            Event::Observed(_)
+                | Event::Restored(None)
+                | Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping)
+        );
+        if now.saturating_sub(self.begun) > self.request.abort_timeout && !looking {
+            let reason = match (event, self.last_failed_call.take()) {
+                (Event::CallFailed { message, effect }, _) | (_, Some((message, effect))) => {
+                    FailureReason::Target { message, effect }
+                }
+                _ => FailureReason::Timeout { timeout: self.request.abort_timeout },
+            };
+            return self.rollback_failed(reason);
         }
         match event {
             Event::Restored(None)
@@ -457,11 +503,9 @@ impl Machine {
             }
             Event::Observed(observation) => self.observed_back(now, &observation),
             Event::Measured(measurement) => self.probed_back(&measurement),
+            // An unreachable platform is no verdict on the way back either: it has all of its time.
             Event::CallFailed { message, effect } => {
-                self.failed_calls += 1;
-                if self.failed_calls >= CALL_ATTEMPTS {
-                    return self.rollback_failed(FailureReason::Target { message, effect });
-                }
+                self.last_failed_call = Some((message, effect));
                 Command::Wait(self.poll)
             }
             // Bringing the snapshot back is repeatable; already unwinding is what a stop asks for.
@@ -477,11 +521,15 @@ impl Machine {
                 .as_ref()
                 .is_none_or(|running| Some(&running.deployment) != self.candidate.as_ref()),
             Some(before) => observation.running.as_ref().is_some_and(|running| {
-                let same = before.digest.is_some() && running.digest == before.digest;
+                let same = before.digest.is_some()
+                    && running.digest == before.digest
+                    && Some(&running.deployment) != self.candidate.as_ref();
+                // What was lame before comes back lame: it must not look like a rollback that failed.
+                let untouched = running.deployment == before.deployment && !before.all_replicas_running;
                 (same
                     || Some(&running.deployment) == self.restorer.as_ref()
                     || running.deployment == before.deployment)
-                    && running.all_replicas_running
+                    && (running.all_replicas_running || untouched)
             }),
         };
         if serves {

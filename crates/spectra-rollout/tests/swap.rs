@@ -30,6 +30,8 @@ enum Fate {
     Serves,
     /// Serves, and fails after this many reads of its state.
     CrashesAfter(usize),
+    /// Serves, with a replica missing after this many reads of its state.
+    LosesReplicasAfter(usize),
     Fails,
     Hangs,
     NeedsApproval,
@@ -67,6 +69,14 @@ struct Inner {
     unreadable: usize,
     foreign_in_flight: usize,
     superseded_by: Option<DeploymentId>,
+    /// From this read on so many reads fail.
+    outage: Option<(usize, usize)>,
+    /// From this read on so many observations show a replica that does not run.
+    lame_after: Option<(usize, usize)>,
+    /// So many restores say that the snapshot serves already, though it does not.
+    lazy_restores: usize,
+    /// This read takes an hour.
+    slow_read: Option<usize>,
 }
 
 impl Platform {
@@ -88,6 +98,10 @@ impl Platform {
                 unreadable: 0,
                 foreign_in_flight: 0,
                 superseded_by: None,
+                outage: None,
+                lame_after: None,
+                slow_read: None,
+                lazy_restores: 0,
             }),
             mutations: AtomicUsize::new(0),
             cancel_on_read: None,
@@ -113,14 +127,29 @@ impl Platform {
         self.inner.lock().unwrap().setting.clone()
     }
 
-    fn read(&self) -> Result<(), TargetError> {
-        let reads = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+    /// Counts a call; the user may stop the rollout in the middle of it.
+    fn called(&self) -> usize {
+        let calls = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some((at, token)) = &self.cancel_on_read
-            && reads >= *at
+            && calls >= *at
         {
             token.cancel();
         }
-        let unreadable = self.inner.lock().unwrap().unreadable;
+        calls
+    }
+
+    async fn read(&self) -> Result<(), TargetError> {
+        let reads = self.called();
+        let (unreadable, outage, slow) = {
+            let inner = self.inner.lock().unwrap();
+            (inner.unreadable, inner.outage, inner.slow_read)
+        };
+        if slow == Some(reads) {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+        }
+        if outage.is_some_and(|(from, count)| (from..from + count).contains(&reads)) {
+            return Err(TargetError::unchanged("reading the service failed: HTTP 503"));
+        }
         if unreadable > 0 && reads.is_multiple_of(unreadable) {
             return Err(TargetError::unchanged("reading the service failed: HTTP 502"));
         }
@@ -143,8 +172,16 @@ impl Platform {
 
 impl Target for Platform {
     async fn observe(&self) -> Result<Observation, TargetError> {
-        self.read()?;
+        self.read().await?;
+        let reads = self.reads.load(Ordering::SeqCst);
         let mut inner = self.inner.lock().unwrap();
+        let lame = match &mut inner.lame_after {
+            Some((from, left)) if reads >= *from && *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        };
         let in_flight = (inner.foreign_in_flight > 0).then(|| "d-foreign".parse().unwrap());
         inner.foreign_in_flight = inner.foreign_in_flight.saturating_sub(1);
         let running =
@@ -156,12 +193,18 @@ impl Target for Platform {
                 } else {
                     deployment.image.digest().clone()
                 }),
-                all_replicas_running: deployment.fate != Fate::ReplicasMissing,
+                all_replicas_running: !lame
+                    && match deployment.fate {
+                        Fate::ReplicasMissing => false,
+                        Fate::LosesReplicasAfter(reads) => deployment.reads <= reads,
+                        _ => true,
+                    },
             });
         Ok(Observation { running, in_flight, setting: inner.setting.clone() })
     }
 
     async fn deploy(&self, candidate: &PinnedImage, _: &Observation) -> Result<DeploymentId, TargetError> {
+        self.called();
         let mut inner = self.inner.lock().unwrap();
         match inner.deploy_error {
             Some(Effect::None) => return Err(TargetError::unchanged("setting the image was refused")),
@@ -178,7 +221,7 @@ impl Target for Platform {
     }
 
     async fn deployment(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
-        self.read()?;
+        self.read().await?;
         let mut inner = self.inner.lock().unwrap();
         let superseded_by = inner.superseded_by.clone();
         let position = inner.deployments.iter().position(|deployment| &deployment.id == id).expect("known");
@@ -210,7 +253,11 @@ impl Target for Platform {
                 Ok(DeploymentState::Sleeping)
             }
             Fate::Removed => Ok(DeploymentState::Removed),
-            Fate::Serves | Fate::CrashesAfter(_) | Fate::WrongDigest | Fate::ReplicasMissing => {
+            Fate::Serves
+            | Fate::CrashesAfter(_)
+            | Fate::LosesReplicasAfter(_)
+            | Fate::WrongDigest
+            | Fate::ReplicasMissing => {
                 for (other, deployment) in inner.deployments.iter_mut().enumerate() {
                     deployment.active = other == position;
                 }
@@ -224,6 +271,7 @@ impl Target for Platform {
         snapshot: &Snapshot,
         _: Option<&DeploymentId>,
     ) -> Result<Option<DeploymentId>, TargetError> {
+        self.called();
         let mut inner = self.inner.lock().unwrap();
         if inner.setting != snapshot.setting {
             inner.setting.clone_from(&snapshot.setting);
@@ -239,6 +287,10 @@ impl Target for Platform {
             .iter()
             .any(|deployment| deployment.active && Some(deployment.image.digest()) == digest)
         {
+            return Ok(None);
+        }
+        if inner.lazy_restores > 0 {
+            inner.lazy_restores -= 1;
             return Ok(None);
         }
         let image: PinnedImage = running.image.clone().unwrap().parse().unwrap();
@@ -456,10 +508,102 @@ async fn failed_first_deployment_leaves_nothing_running() {
     assert_eq!(platform.setting(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_running_image_in_other_words_is_adopted() {
+    let platform = Platform::running(Some('b'), Fate::Serves).with(|inner| {
+        inner.setting = Some(image('b').to_string().replace("app@", "app:1.4@"));
+    });
+    let report = roll(&platform, request(0), &[], 0).await;
+    assert!(matches!(report.outcome, Outcome::Complete { .. }), "{report:?}");
+    assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_go_on_in_the_bake_while_the_platform_cannot_be_read() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.outage = Some((9, 60)));
+    let report = roll(&platform, request(60), &['b'], 4).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(failure.phase, Phase::Baking);
+    assert_eq!(failure.reason, FailureReason::Unhealthy { failures: 3 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_back_is_given_up_for_an_outage_only_when_its_time_is_over() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.outage = Some((9, 9999)));
+    let begun = tokio::time::Instant::now();
+    let report = roll(&platform, request(60), &['b'], 4).await;
+    let Outcome::RollbackFailed { rollback, .. } = &report.outcome else { panic!("{report:?}") };
+    assert!(
+        matches!(rollback, FailureReason::Target { message, .. } if message.contains("503")),
+        "{rollback:?}"
+    );
+    assert!(begun.elapsed() >= Duration::from_mins(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_is_said_to_serve_is_looked_at() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.lazy_restores = 2);
+    let report = roll(&platform, request(60), &['b'], 4).await;
+    assert!(matches!(report.outcome, Outcome::RolledBack { .. }), "{report:?}");
+    assert_eq!(platform.serving(), Some(digest('a')));
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_go_down_in_a_bake_without_probes_fail_it() {
+    let platform = Platform::running(Some('a'), Fate::LosesReplicasAfter(5));
+    let report = roll(&platform, RolloutRequest { health: None, ..request(300) }, &[], 0).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!((failure.phase, &failure.reason), (Phase::Baking, &FailureReason::ReplicasNotRunning));
+    assert_eq!(platform.serving(), Some(digest('a')));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_missing_replica_at_the_end_of_a_long_bake_is_waited_for() {
+    let platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.lame_after = Some((14, 3)));
+    // Longer than the progress deadline, so that the old start of that clock would fail it at once.
+    let report = roll(&platform, RolloutRequest { health: None, ..request(180) }, &[], 0).await;
+    assert!(matches!(report.outcome, Outcome::Complete { .. }), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_was_lame_before_is_restored_as_it_was() {
+    let platform = Platform::running(Some('a'), Fate::Fails)
+        .with(|inner| inner.deployments[0].fate = Fate::ReplicasMissing);
+    let report = roll(&platform, request(0), &[], 0).await;
+    assert!(matches!(report.outcome, Outcome::RolledBack { .. }), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_do_not_outlast_the_timeout() {
+    let platform = Platform::running(Some('a'), Fate::Serves);
+    let health =
+        HealthPolicy { interval: Duration::from_hours(5), success_threshold: 2, failure_threshold: 3 };
+    let begun = tokio::time::Instant::now();
+    let report = roll(&platform, RolloutRequest { health: Some(health), ..request(0) }, &[], 0).await;
+    assert!(
+        matches!(&report.outcome, Outcome::RollbackFailed { failure, .. }
+        if matches!(failure.reason, FailureReason::Timeout { .. })),
+        "{report:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_mins(16), "timeout and abort timeout: {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_read_that_hangs() {
+    let mut platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.slow_read = Some(6));
+    platform.cancel_on_read = Some((6, CancellationToken::new()));
+    let begun = tokio::time::Instant::now();
+    let report = roll(&platform, request(60), &[], 0).await;
+    let Outcome::RolledBack { failure, .. } = &report.outcome else { panic!("{report:?}") };
+    assert_eq!(failure.reason, FailureReason::Cancelled);
+    assert!(begun.elapsed() < Duration::from_mins(5), "{:?}", begun.elapsed());
+}
+
 fn fates() -> impl Strategy<Value = Fate> {
     prop_oneof![
         4 => Just(Fate::Serves),
         1 => (3_usize..20).prop_map(Fate::CrashesAfter),
+        1 => (3_usize..20).prop_map(Fate::LosesReplicasAfter),
         1 => Just(Fate::Fails),
         1 => Just(Fate::Hangs),
         1 => Just(Fate::NeedsApproval),
@@ -483,10 +627,12 @@ proptest! {
         healthy_first in 0_usize..12,
         bake in prop_oneof![Just(0_u64), Just(60)],
         cancel_at in prop_oneof![Just(None), (1_usize..40).prop_map(Some)],
+        lazy_restores in 0_usize..3,
     ) {
         let mut platform = Platform::running(stable, fate).with(|inner| {
             inner.restore_fate = restore;
             inner.unreadable = unreadable;
+            inner.lazy_restores = lazy_restores;
         });
         platform.cancel_on_read = cancel_at.map(|at| (at, CancellationToken::new()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
