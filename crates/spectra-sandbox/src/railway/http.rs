@@ -220,27 +220,27 @@ async fn act(
     if let Some(name) = incoming.name {
         execution = execution.operation_name(name);
     }
-    let mut answered = schema.execute(execution).await;
+    let mut result = schema.execute(execution).await;
     let mut status = 200;
-    for error in &mut answered.errors {
-        let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
-        let code = extensions.get("code").map(ToString::to_string).unwrap_or_default();
-        if code.contains(VALIDATION) || code.contains(PARSE) {
+    for error in &mut result.errors {
+        let details = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+        let kind = details.get("code").map(ToString::to_string).unwrap_or_default();
+        if kind.contains(VALIDATION) || kind.contains(PARSE) {
             status = 400;
         } else if error.path.is_empty() {
             // Variables that do not fit, an operation name that does not exist: refused before execution.
-            extensions.set("code", VALIDATION);
+            details.set("code", VALIDATION);
             status = 400;
         }
-        extensions.set("traceId", trace_id());
+        details.set("traceId", trace_id());
     }
     entry.mutation = request.mutated.load(Ordering::Relaxed);
     entry.environments.clone_from(&request.touched.lock().unwrap_or_else(PoisonError::into_inner));
-    let error = answered.errors.first().map(|error| error.message.clone());
+    let error = result.errors.first().map(|error| error.message.clone());
     let mut body = json!({});
-    body["data"] = answered.data.into_json().unwrap_or_default();
-    if !answered.errors.is_empty() {
-        body["errors"] = serde_json::to_value(&answered.errors).unwrap_or_default();
+    body["data"] = result.data.into_json().unwrap_or_default();
+    if !result.errors.is_empty() {
+        body["errors"] = serde_json::to_value(&result.errors).unwrap_or_default();
     }
     let mut outcome = if error.is_some() { "error".to_owned() } else { "ok".to_owned() };
     for action in actions {

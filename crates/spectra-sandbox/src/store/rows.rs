@@ -262,6 +262,7 @@ pub(crate) enum PatchStatus {
 
 /// A staged or committed set of changes. May hold variable values, so it is kept with the secrets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the words of the API")]
 pub(crate) struct Patch {
     pub(crate) id: String,
     pub(crate) environment_id: String,
@@ -279,6 +280,7 @@ pub(crate) struct Patch {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the words of the API")]
 pub(crate) struct Domain {
     pub(crate) id: String,
     pub(crate) project_id: String,
