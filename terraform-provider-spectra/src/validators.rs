@@ -68,6 +68,9 @@ pub(crate) fn url_path(value: &Value) -> Result<(), String> {
     if !path.starts_with('/') {
         return Err(format!("`{path}` must start with `/`"));
     }
+    if path.starts_with("//") {
+        return Err(format!("`{path}` starts with `//`, which names another host"));
+    }
     if path.contains(char::is_whitespace) || path.contains('#') {
         return Err(format!("`{path}` contains a space or `#`, which a request's path cannot"));
     }
@@ -155,6 +158,7 @@ mod tests {
         assert!(url_path(&string("/healthz?deep=1")).is_ok());
         assert!(url_path(&string("healthz")).is_err());
         assert!(url_path(&string("/a b")).is_err());
+        assert!(url_path(&string("//elsewhere.example/")).is_err());
     }
 
     #[test]

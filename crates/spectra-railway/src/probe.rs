@@ -40,10 +40,14 @@ impl HttpProbe {
             .timeout(timeout)
             // Each probe is a new connection: a kept one would go on talking to the deployment it was opened to.
             .pool_max_idle_per_host(0);
-        if let (Some(Host::Domain(host)), Some(port)) = (url.host(), url.port_or_known_default())
-            && is_localhost(host)
-        {
-            builder = builder.no_proxy().resolve(host, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        // What is on this machine is not behind anybody's proxy.
+        match (url.host(), url.port_or_known_default()) {
+            (Some(Host::Domain(host)), Some(port)) if is_localhost(host) => {
+                builder = builder.no_proxy().resolve(host, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+            }
+            (Some(Host::Ipv4(address)), _) if address.is_loopback() => builder = builder.no_proxy(),
+            (Some(Host::Ipv6(address)), _) if address.is_loopback() => builder = builder.no_proxy(),
+            _ => {}
         }
         match builder.build() {
             Ok(client) => Ok(Self { client, url, expected_status }),

@@ -140,6 +140,20 @@ impl RailwayTarget {
         })
     }
 
+    /// The call that was to start the candidate was never answered, so nobody knows its deployment by name. Nothing
+    /// was on its way when the rollout began: what is now, and is not the old image, would take over after the end.
+    async fn cancel_unanswered(&self, before: Option<&Running>, recent: &[Deployment]) -> Result<()> {
+        let image = before.and_then(pinned);
+        let is_before = |other: &Deployment| before.is_some_and(|before| before.deployment == other.id);
+        for other in recent.iter().filter(|other| other.status.is_in_flight() && !is_before(other)) {
+            let restores = image.as_deref().is_some_and(|image| same_image(other.image.as_deref(), image));
+            if !restores {
+                self.client.cancel_deployment(&self.instance, &other.id).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn bring_back(
         &self,
         snapshot: &Snapshot,
@@ -155,6 +169,9 @@ impl RailwayTarget {
             self.client.cancel_deployment(&self.instance, &failed.id).await?;
         }
         let failed_id = failed.map(|failed| &failed.id);
+        if failed_id.is_none() {
+            self.cancel_unanswered(snapshot.running.as_ref(), &recent).await?;
+        }
         let Some(before) = &snapshot.running else {
             // Nothing served, so nothing shall.
             if let Some(failed) = failed

@@ -516,10 +516,11 @@ impl Machine {
     fn observed_back(&mut self, now: Duration, observation: &Observation) -> Command {
         let snapshot = self.snapshot();
         let serves = match &snapshot.running {
-            None => observation
-                .running
-                .as_ref()
-                .is_none_or(|running| Some(&running.deployment) != self.candidate.as_ref()),
+            None => observation.running.as_ref().is_none_or(|running| match &self.candidate {
+                Some(candidate) => running.deployment != *candidate,
+                // Its start was never answered; its image tells.
+                None => running.digest.as_ref() != Some(self.request.candidate.digest()),
+            }),
             Some(before) => observation.running.as_ref().is_some_and(|running| {
                 let same = before.digest.is_some()
                     && running.digest == before.digest

@@ -197,3 +197,19 @@ async fn coming_back_cancels_what_is_on_its_way_and_takes_down_a_first_deploymen
     assert_eq!(target.restore(&nothing, Some(&failed)).await.unwrap(), None);
     assert_eq!(fake.count("DeploymentRemove"), 1);
 }
+
+#[tokio::test]
+async fn coming_back_cancels_a_deployment_whose_start_was_never_answered() {
+    let (fake, target) = target().await;
+    let before = baseline(&fake, &target).await;
+    let d1 = deployment("d1", "SUCCESS", &pinned("a"), 1);
+    fake.always("EnvironmentSnapshot", set_to(&pinned("a"), std::slice::from_ref(&d1)));
+    fake.always("DeploymentList", deployments(&[deployment("d2", "DEPLOYING", &pinned("b"), 2), d1.clone()]));
+    fake.always("DeploymentCancel", data(json!({ "deploymentCancel": true })));
+    assert_eq!(target.restore(&before.snapshot(), None).await.unwrap(), None);
+    assert_eq!(fake.seen("DeploymentCancel")[0].variables["id"], "d2");
+    // An interrupted way back is none of these.
+    fake.always("DeploymentList", deployments(&[deployment("d3", "DEPLOYING", &pinned("a"), 3), d1]));
+    assert_eq!(target.restore(&before.snapshot(), None).await.unwrap().unwrap().as_str(), "d3");
+    assert_eq!(fake.count("DeploymentCancel"), 1);
+}
