@@ -174,6 +174,6 @@ mod tests {
         assert!(region_replicas(&map("us-west2", Value::Number(2.into()))).is_ok());
         assert!(region_replicas(&map("us-west2", Value::Number(0.into()))).is_err());
         assert!(region_replicas(&map("us-west2", Value::Number(51.into()))).is_err());
-        assert!(region_replicas(&Value::Map(Default::default())).is_err());
+        assert!(region_replicas(&Value::Map(std::collections::BTreeMap::default())).is_err());
     }
 }

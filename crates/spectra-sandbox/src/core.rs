@@ -230,7 +230,11 @@ impl Core {
                 world
                     .deployments
                     .iter()
-                    .filter(|row| !matches!(row.status, Status::Removed | Status::Failed | Status::Skipped))
+                    // What is being taken down together with its environment is no object any more.
+                    .filter(|row| {
+                        world.environments.get(&row.environment_id).is_some_and(|home| home.times.live())
+                            && !matches!(row.status, Status::Removed | Status::Failed | Status::Skipped)
+                    })
                     .count(),
             ),
             ("domains", world.domains.iter().filter(|row| row.times.live()).count()),

@@ -84,17 +84,15 @@ impl Resource for Project {
         let Ok(client) = cx.client.railway() else { return };
         let Ok(identity) = client.identity().await else { return };
         match planned.workspace_id.as_known() {
-            Some(wanted) => {
-                if !identity.workspaces.iter().any(|workspace| &workspace.id == wanted.get()) {
-                    plan.error(
-                        "workspace_id",
-                        "The token does not reach this workspace",
-                        format!(
-                            "Workspace `{wanted}` is not among those of the {}. {UNCHANGED}",
-                            identity.describe()
-                        ),
-                    );
-                }
+            Some(wanted) if !identity.workspaces.iter().any(|workspace| &workspace.id == wanted.get()) => {
+                plan.error(
+                    "workspace_id",
+                    "The token does not reach this workspace",
+                    format!(
+                        "Workspace `{wanted}` is not among those of the {}. {UNCHANGED}",
+                        identity.describe()
+                    ),
+                );
             }
             None if planned.workspace_id.is_unknown() && config_is_null(plan) => {
                 match client.only_workspace().await {
@@ -104,7 +102,7 @@ impl Resource for Project {
                         .push(railway("The workspace has to be named", &error, UNCHANGED).at("workspace_id")),
                 }
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
 

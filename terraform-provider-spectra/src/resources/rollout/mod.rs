@@ -80,10 +80,14 @@ impl Resource for Rollout {
         if let Some(prior) = &plan.prior
             && !needs_rollout(prior, &planned)
         {
-            DECIDED.into_iter().for_each(|name| plan.keep_prior(name));
+            for name in DECIDED {
+                plan.keep_prior(name);
+            }
             return;
         }
-        DECIDED.into_iter().for_each(|name| plan.set_unknown(name));
+        for name in DECIDED {
+            plan.set_unknown(name);
+        }
         // What success means is known beforehand; anything else is an error, and state then says what really holds.
         if let Some(image) = planned.image.as_known() {
             plan.set("running_digest", image.digest().to_string());
@@ -103,14 +107,12 @@ impl Resource for Rollout {
         let id = format!("{}/{}", instance.environment, instance.service);
         let planned = RolloutModel { id: id.into(), ..planned };
         let report = roll_out(cx, &planned, &instance, Adopt::IfRunning).await?;
-        match failure(&planned, &report, Action::Create) {
-            // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
-            Some(diagnostic) => Err(diagnostic.into()),
-            None => {
-                state.save(complete(cx, planned, &report));
-                Ok(Diagnostics::new())
-            }
+        // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
+        if let Some(diagnostic) = failure(&planned, &report, Action::Create) {
+            return Err(diagnostic.into());
         }
+        state.save(complete(cx, planned, &report));
+        Ok(Diagnostics::new())
     }
 
     async fn read(&self, cx: &Cx, state: RolloutModel) -> Result<Option<RolloutModel>, Diagnostics> {
@@ -145,16 +147,12 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
         let report = roll_out(cx, &planned, &instance, adopt).await?;
-        match failure(&planned, &report, Action::Update) {
-            Some(diagnostic) => {
-                state.save(failed(cx, prior, &report));
-                Err(diagnostic.into())
-            }
-            None => {
-                state.save(complete(cx, planned, &report));
-                Ok(Diagnostics::new())
-            }
+        if let Some(diagnostic) = failure(&planned, &report, Action::Update) {
+            state.save(failed(cx, prior, &report));
+            return Err(diagnostic.into());
         }
+        state.save(complete(cx, planned, &report));
+        Ok(Diagnostics::new())
     }
 
     async fn delete(
@@ -210,7 +208,8 @@ impl Resource for Rollout {
     }
 }
 
-/// Whether getting from `prior` to `planned` takes a rollout. Drift does: what runs is not what was asked for.
+/// Whether getting from `prior` to `planned` takes a rollout. Drift does: what runs is not what was asked for. How the
+/// last rollout ended does not: after one that was rolled back, asking for what runs again is nothing to do.
 fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
     let asked = planned.asked_digest();
     let same_image = match (prior.image.as_known(), planned.image.as_known()) {
@@ -219,7 +218,6 @@ fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
     };
     !same_image
         || prior.running_digest.as_known().map(Text::get) != asked
-        || prior.phase.as_str() != Some(Phase::Complete.as_str())
         || prior.triggers != planned.triggers
 }
 
@@ -270,28 +268,26 @@ async fn http_probe(
     let refuse = |summary: &str, detail: String| -> Diagnostics {
         Diagnostic::error(summary, format!("{detail} {UNCHANGED}")).at("health").into()
     };
-    let url = match health.url.as_str() {
-        Some(url) => Url::parse(url)
-            .map_err(|error| refuse("The probe's URL is none", format!("`{url}`: {error}.")))?,
-        None => {
-            let found = client.fresh_instance(instance).await.map_err(|error| {
-                railway(format!("The service `{}` could not be read", instance.service), &error, UNCHANGED)
-            })?;
-            let Some(domain) = found.domains.first() else {
-                return Err(refuse(
-                    "The service cannot be probed",
-                    format!(
-                        "Service `{}` has no domain, so there is nothing to ask. Give it a `spectra_domain` and let the \
+    let url = if let Some(url) = health.url.as_str() {
+        Url::parse(url).map_err(|error| refuse("The probe's URL is none", format!("`{url}`: {error}.")))?
+    } else {
+        let found = client.fresh_instance(instance).await.map_err(|error| {
+            railway(format!("The service `{}` could not be read", instance.service), &error, UNCHANGED)
+        })?;
+        let Some(domain) = found.domains.first() else {
+            return Err(refuse(
+                "The service cannot be probed",
+                format!(
+                    "Service `{}` has no domain, so there is nothing to ask. Give it a `spectra_domain` and let the \
                          rollout depend on it, or give `health.url`.",
-                        found.service_name
-                    ),
-                ));
-            };
-            let path = health.path.as_str().unwrap_or("/");
-            service_url(&domain.domain).and_then(|url| url.join(path)).map_err(|error| {
-                refuse("The probe's URL is none", format!("`{}` with `{path}`: {error}.", domain.domain))
-            })?
-        }
+                    found.service_name
+                ),
+            ));
+        };
+        let path = health.path.as_str().unwrap_or("/");
+        service_url(&domain.domain).and_then(|url| url.join(path)).map_err(|error| {
+            refuse("The probe's URL is none", format!("`{}` with `{path}`: {error}.", domain.domain))
+        })?
     };
     let expected = u16::try_from(known(&health.expected_status, "expected_status")?).unwrap_or(200);
     let timeout = known(&health.timeout, "timeout")?.get().get();

@@ -13,7 +13,7 @@ use crate::resources::managed_variables as managed;
 /// Railway's own restart policy where none is set.
 const DEFAULT_RETRIES: u32 = 10;
 /// Railway's own time limit of the health check where none is set.
-const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What has to be written to get from `prior` to `planned`; `None` if nothing.
 pub(super) fn update(
