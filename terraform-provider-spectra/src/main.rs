@@ -2,6 +2,8 @@
 
 mod data_sources;
 mod errors;
+#[cfg(test)]
+mod fake;
 mod functions;
 mod provider;
 mod resources;

@@ -26,11 +26,11 @@ pub(crate) struct Spectra;
 pub(crate) struct ProviderModel {
     /// How Railway is reached.
     #[tf(optional)]
-    railway: Attr<RailwayModel>,
+    pub(crate) railway: Attr<RailwayModel>,
     /// Logins to registries by host (`ghcr.io`, `127.0.0.1:7430`), for reading images. Hosts that are not named here
     /// are looked up in the Docker configuration and its credential helpers.
     #[tf(optional)]
-    registry: Attr<BTreeMap<String, RegistryModel>>,
+    pub(crate) registry: Attr<BTreeMap<String, RegistryModel>>,
 }
 
 /// How Railway is reached.
@@ -38,13 +38,13 @@ pub(crate) struct ProviderModel {
 pub(crate) struct RailwayModel {
     /// An account, workspace or project token. Prefer the environment: `RAILWAY_API_TOKEN`, `RAILWAY_TOKEN`.
     #[tf(optional, sensitive)]
-    token: Attr<Sensitive<String>>,
+    pub(crate) token: Attr<Sensitive<String>>,
     /// Which kind of token it is; found out when left out.
     #[tf(optional)]
-    token_type: Attr<TokenType>,
+    pub(crate) token_type: Attr<TokenType>,
     /// The GraphQL endpoint, for the sandbox. Also `SPECTRA_RAILWAY_ENDPOINT`.
     #[tf(optional, validate(with = crate::validators::http_url))]
-    endpoint: Attr<String>,
+    pub(crate) endpoint: Attr<String>,
 }
 
 /// The kinds of Railway tokens.

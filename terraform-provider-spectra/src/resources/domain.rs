@@ -193,3 +193,41 @@ impl Resource for Domain {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tfplugin::testing::Changed;
+
+    use super::*;
+    use crate::fake::{Fake, instance, snapshot};
+
+    fn domain(port: Attr<i64>) -> DomainModel {
+        DomainModel {
+            id: Attr::Null,
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            environment_id: Attr::Known("e-1".parse().unwrap()),
+            service_id: Attr::Known("s-1".parse().unwrap()),
+            target_port: port,
+            domain: Attr::Null,
+            url: Attr::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_railway_has_found_neither_changes_nor_replaces_an_imported_domain() {
+        let fake = Fake::start().await;
+        let found = json!({ "id": "d-1", "domain": "web.up.railway.app", "serviceId": "s-1", "environmentId": "e-1",
+            "targetPort": 8080, "deletedAt": null });
+        let settings = json!({ "domains": { "serviceDomains": [found] } });
+        fake.answer("EnvironmentSnapshot", snapshot(&[instance(&settings)], &json!({})));
+        let mut core = fake.core().await;
+        core.import::<Domain>("web", "p-1/e-1/s-1/d-1").await.unwrap();
+        for port in [Attr::Null, Attr::Known(8080)] {
+            let plan = core.plan::<Domain>("web", &domain(port)).await.unwrap();
+            assert_eq!(plan.changed, Changed::Nothing, "{plan:?}");
+        }
+        let plan = core.plan::<Domain>("web", &domain(Attr::Known(3000))).await.unwrap();
+        assert_eq!(plan.changed, Changed::Updated);
+    }
+}

@@ -250,3 +250,56 @@ impl Resource for Environment {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tfplugin::testing::Changed;
+
+    use super::*;
+    use crate::fake::{Fake, environment, list, snapshot};
+
+    fn named(name: &str) -> EnvironmentModel {
+        EnvironmentModel {
+            id: Attr::Null,
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            name: name.to_owned().into(),
+            source_environment_id: Attr::Null,
+            is_ephemeral: Attr::Null,
+            variables: Attr::Null,
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_plan_after_an_import_is_empty_and_leaves_foreign_variables_alone() {
+        let fake = Fake::start().await;
+        let config = json!({ "sharedVariables": { "FOREIGN": { "value": "x" }, "S": { "isSealed": true } } });
+        fake.answer("EnvironmentSnapshot", snapshot(&[], &config));
+        let mut core = fake.core().await;
+        core.import::<Environment>("main", "p-1/e-1").await.unwrap();
+        assert_eq!(core.plan::<Environment>("main", &named("main")).await.unwrap().changed, Changed::Nothing);
+    }
+
+    #[tokio::test]
+    async fn a_fork_whose_source_was_deleted_is_not_replaced() {
+        let fake = Fake::start().await;
+        fake.answer("EnvironmentSnapshot", snapshot(&[], &json!({})));
+        let forked = list(&[environment("e-1", "main", Some("e-0"))]);
+        fake.answer("EnvironmentList", json!({ "environments": forked }));
+        let mut core = fake.core().await;
+        core.import::<Environment>("main", "p-1/e-1").await.unwrap();
+        let state = core.state::<Environment>("main").unwrap().unwrap();
+        let orphan = state.with(RailwayEnvironment {
+            id: "e-1".parse().unwrap(),
+            project: "p-1".parse().unwrap(),
+            name: "main".to_owned(),
+            source: None,
+            is_ephemeral: false,
+            can_access: true,
+        });
+        assert_eq!(orphan.source_environment_id.as_known().unwrap().as_str(), "e-0");
+    }
+}

@@ -239,3 +239,48 @@ async fn first_environment_name(cx: &Cx, project: &ProjectModel) -> Result<Attr<
     let found = environments.iter().find(|known| &known.id == environment.get());
     Ok(found.map(|environment| environment.name.clone()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tfplugin::testing::Changed;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    fn named(name: &str) -> ProjectModel {
+        ProjectModel {
+            id: Attr::Null,
+            name: name.to_owned().into(),
+            description: Attr::Null,
+            workspace_id: Attr::Null,
+            default_environment_name: Attr::Null,
+            default_environment_id: Attr::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_imported_project_whose_environment_has_another_name_is_not_replaced() {
+        let fake = Fake::start().await;
+        let mut core = fake.core().await;
+        core.import::<Project>("shop", "p-1").await.unwrap();
+        assert_eq!(core.plan::<Project>("shop", &named("shop")).await.unwrap().changed, Changed::Nothing);
+        assert_eq!(core.plan::<Project>("shop", &named("store")).await.unwrap().changed, Changed::Updated);
+        let asked =
+            ProjectModel { default_environment_name: "production".to_owned().into(), ..named("shop") };
+        assert_eq!(core.plan::<Project>("shop", &asked).await.unwrap().changed, Changed::Replaced);
+    }
+
+    #[tokio::test]
+    async fn a_project_token_is_refused_at_plan_and_named() {
+        let fake = Fake::start().await;
+        fake.answer("TokenProbeApi", json!(null));
+        fake.answer(
+            "TokenProbeProject",
+            json!({ "projectToken": { "projectId": "p-1", "environmentId": "e-1", "project": { "name": "shop" },
+                "environment": { "name": "main" } } }),
+        );
+        let error = fake.core().await.plan::<Project>("shop", &named("shop")).await.unwrap_err().to_string();
+        assert!(error.contains("railway.token"), "{error}");
+    }
+}

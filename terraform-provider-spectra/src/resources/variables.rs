@@ -201,3 +201,40 @@ impl Resource for Variables {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tfplugin::testing::Changed;
+
+    use super::*;
+    use crate::fake::{Fake, instance, snapshot};
+
+    fn variables(given: &[(&str, &str)]) -> VariablesModel {
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), Attr::Known((*value).to_owned())));
+        VariablesModel {
+            id: Attr::Null,
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            environment_id: Attr::Known("e-1".parse().unwrap()),
+            service_id: Attr::Known("s-1".parse().unwrap()),
+            variables: Attr::Known(given.collect()),
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+            deploy: Attr::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_plan_after_an_import_is_empty() {
+        let fake = Fake::start().await;
+        let config = json!({ "services": { "s-1": { "variables": { "A": { "value": "1" } } } } });
+        fake.answer("EnvironmentSnapshot", snapshot(&[instance(&json!({}))], &config));
+        let mut core = fake.core().await;
+        core.import::<Variables>("web", "p-1/e-1/s-1").await.unwrap();
+        let plan = core.plan::<Variables>("web", &variables(&[("A", "1")])).await.unwrap();
+        assert_eq!(plan.changed, Changed::Nothing, "{plan:?}");
+        let plan = core.plan::<Variables>("web", &variables(&[("A", "2")])).await.unwrap();
+        assert_eq!(plan.changed, Changed::Updated);
+    }
+}

@@ -426,3 +426,87 @@ async fn runs_elsewhere(client: &Client, instance: &InstanceRef) -> Result<bool,
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tfplugin::testing::Changed;
+
+    use super::*;
+    use crate::fake::{Fake, instance, list, snapshot};
+
+    fn web(regions: &[(&str, i64)]) -> ServiceModel {
+        let regions: BTreeMap<_, _> =
+            regions.iter().map(|(name, count)| ((*name).to_owned(), Attr::Known(*count))).collect();
+        ServiceModel {
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            environment_id: Attr::Known("e-1".parse().unwrap()),
+            name: "web".to_owned().into(),
+            regions: if regions.is_empty() { Attr::Null } else { regions.into() },
+            id: Attr::Null,
+            image: Attr::Null,
+            health_check: Attr::Null,
+            replicas: Attr::Null,
+            restart_policy: Attr::Null,
+            start_command: Attr::Null,
+            pre_deploy_command: Attr::Null,
+            overlap: Attr::Null,
+            draining: Attr::Null,
+            variables: Attr::Null,
+            secrets_wo: Attr::Null,
+            secrets_wo_version: Attr::Null,
+            secret_names: Attr::Null,
+            registry_credentials: Attr::Null,
+            allow_fan_out: Attr::Null,
+        }
+    }
+
+    async fn railway(placement: serde_json::Value) -> Fake {
+        let fake = Fake::start().await;
+        let config = json!({ "services": { "s-1": { "deploy": { "multiRegionConfig": placement } } } });
+        fake.answer("EnvironmentSnapshot", snapshot(&[instance(&json!({}))], &config));
+        fake.answer("ServiceList", json!({ "project": { "services": list(&[]) } }));
+        let region = |name: &str| json!({ "name": name, "region": null, "location": "", "country": "" });
+        fake.answer("RegionList", json!({ "regions": [region("us-west2"), region("us-east4-eqdc4a")] }));
+        fake
+    }
+
+    fn refused(failed: tfplugin::testing::Failed) -> Vec<String> {
+        failed.diagnostics().iter().map(|one| one.attribute.as_ref().unwrap().to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_plan_after_an_import_is_empty() {
+        let fake = railway(json!({ "us-east4-eqdc4a": { "numReplicas": 2 } })).await;
+        let mut core = fake.core().await;
+        core.import::<Service>("web", "p-1/e-1/s-1").await.unwrap();
+        let asked = ServiceModel { replicas: 2.into(), ..web(&[]) };
+        assert_eq!(core.plan::<Service>("web", &asked).await.unwrap().changed, Changed::Nothing);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_region_is_refused_at_plan_and_regions_are_asked_for_once() {
+        let fake = railway(json!({})).await;
+        let mut core = fake.core().await;
+        let failed = core.plan::<Service>("web", &web(&[("us-west2", 1), ("mars", 1)])).await.unwrap_err();
+        assert_eq!(refused(failed), ["regions[\"mars\"]"]);
+        let failed =
+            core.plan::<Service>("web", &web(&[("us-east4", 1), ("us-east4-eqdc4a", 1)])).await.unwrap_err();
+        assert_eq!(refused(failed), ["regions[\"us-east4-eqdc4a\"]"]);
+        core.plan::<Service>("web", &web(&[("us-west2", 1), ("us-east4", 1)])).await.unwrap();
+        assert_eq!(fake.seen().iter().filter(|name| *name == "RegionList").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn several_regions_are_not_left_without_saying_which_one_stays() {
+        let fake =
+            railway(json!({ "us-west2": { "numReplicas": 1 }, "us-east4-eqdc4a": { "numReplicas": 1 } }))
+                .await;
+        let mut core = fake.core().await;
+        core.import::<Service>("web", "p-1/e-1/s-1").await.unwrap();
+        let failed = core.plan::<Service>("web", &web(&[])).await.unwrap_err();
+        assert_eq!(refused(failed), ["regions"]);
+        let plan = core.plan::<Service>("web", &web(&[("us-west2", 1)])).await.unwrap();
+        assert_eq!(plan.changed, Changed::Updated);
+    }
+}

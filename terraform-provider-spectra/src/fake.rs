@@ -1,0 +1,124 @@
+//! A Railway for the tests of resources: it answers by operation, and refuses what it was not told about.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tfplugin::testing::Core;
+use tfplugin::{Attr, Sensitive};
+
+use crate::provider::{ProviderModel, RailwayModel, Spectra};
+
+#[derive(Debug, Default)]
+struct Script {
+    answers: BTreeMap<String, Value>,
+    seen: Vec<String>,
+}
+
+/// What was told and what was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Fake {
+    script: Arc<Mutex<Script>>,
+    port: u16,
+}
+
+impl Fake {
+    /// Whose token is an account's with one workspace, and which has project `p-1` with environment `e-1`.
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self { script: Arc::default(), port: listener.local_addr().unwrap().port() };
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&fake.script));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        fake.answer(
+            "TokenProbeApi",
+            json!({ "apiToken": { "workspaces": [{ "id": "w-1", "name": "Team" }] } }),
+        );
+        fake.answer("TokenProbeMe", json!({ "me": { "id": "u-1" } }));
+        fake.answer(
+            "ProjectGet",
+            json!({ "project": { "id": "p-1", "name": "shop", "description": "", "workspaceId": "w-1",
+                "primaryEnvironmentId": "e-1", "deletedAt": null } }),
+        );
+        fake.answer("EnvironmentList", json!({ "environments": list(&[environment("e-1", "main", None)]) }));
+        fake
+    }
+
+    /// From now on this is the answer to `operation`.
+    pub(crate) fn answer(&self, operation: &str, data: Value) {
+        self.script.lock().unwrap().answers.insert(operation.to_owned(), data);
+    }
+
+    /// What was asked, in order.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.script.lock().unwrap().seen.clone()
+    }
+
+    /// Terraform with this provider.
+    pub(crate) async fn core(&self) -> Core<Spectra> {
+        let config = ProviderModel {
+            railway: Attr::Known(RailwayModel {
+                token: Attr::Known(Sensitive("7c1d-token-of-a-test".to_owned())),
+                token_type: Attr::Null,
+                endpoint: format!("http://127.0.0.1:{}/graphql/v2", self.port).into(),
+            }),
+            registry: Attr::Null,
+        };
+        Core::new(Spectra, &config).await.unwrap()
+    }
+}
+
+/// Objects as Railway lists them.
+pub(crate) fn list(nodes: &[Value]) -> Value {
+    let edges: Vec<_> = nodes.iter().map(|node| json!({ "node": node })).collect();
+    json!({ "edges": edges, "pageInfo": { "hasNextPage": false, "endCursor": null } })
+}
+
+/// An environment of project `p-1`.
+pub(crate) fn environment(id: &str, name: &str, source: Option<&str>) -> Value {
+    json!({ "id": id, "name": name, "projectId": "p-1", "isEphemeral": false, "canAccess": true, "deletedAt": null,
+            "sourceEnvironment": source.map(|id| json!({ "id": id })) })
+}
+
+/// Everything about environment `e-1`, with these services.
+pub(crate) fn snapshot(instances: &[Value], config: &Value) -> Value {
+    let mut node = environment("e-1", "main", None);
+    node["configEtag"] = json!("etag-1");
+    node["unmergedChangesCount"] = json!(0);
+    node["config"] = config.clone();
+    node["serviceInstances"] = list(instances);
+    json!({ "environment": node })
+}
+
+/// Service `s-1`, with these settings.
+pub(crate) fn instance(settings: &Value) -> Value {
+    let mut node = json!({
+        "id": "i-1", "serviceId": "s-1", "serviceName": "web", "deletedAt": null,
+        "source": { "image": null, "repo": null }, "healthcheckPath": null, "healthcheckTimeout": null,
+        "startCommand": null, "preDeployCommand": null, "overlapSeconds": null, "drainingSeconds": null,
+        "numReplicas": 1, "restartPolicyType": "ON_FAILURE", "restartPolicyMaxRetries": 10,
+        "domains": { "serviceDomains": [] }, "latestDeployment": null, "activeDeployments": [],
+    });
+    for (key, value) in settings.as_object().unwrap() {
+        node[key] = value.clone();
+    }
+    node
+}
+
+async fn answer(State(script): State<Arc<Mutex<Script>>>, body: Bytes) -> (StatusCode, String) {
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let operation = body["operationName"].as_str().unwrap().to_owned();
+    let mut script = script.lock().unwrap();
+    script.seen.push(operation.clone());
+    match script.answers.get(&operation) {
+        Some(data) => (StatusCode::OK, json!({ "data": data }).to_string()),
+        None => {
+            let message = format!("nobody told the fake about {operation}");
+            let error = json!({ "message": message, "extensions": { "code": "GRAPHQL_VALIDATION_FAILED" } });
+            (StatusCode::BAD_REQUEST, json!({ "errors": [error] }).to_string())
+        }
+    }
+}
