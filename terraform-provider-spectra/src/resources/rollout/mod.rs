@@ -208,8 +208,8 @@ impl Resource for Rollout {
     }
 }
 
-/// Whether getting from `prior` to `planned` takes a rollout. Drift does: what runs is not what was asked for. How the
-/// last rollout ended does not: after one that was rolled back, asking for what runs again is nothing to do.
+/// Whether getting from `prior` to `planned` takes a rollout. Drift does: what runs is not what was asked for. After a
+/// rollout that was rolled back, asking for what runs again is nothing to do; after a failed way back it is looked at.
 fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
     let asked = planned.asked_digest();
     let same_image = match (prior.image.as_known(), planned.image.as_known()) {
@@ -218,7 +218,16 @@ fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
     };
     !same_image
         || prior.running_digest.as_known().map(Text::get) != asked
+        || !settled(prior)
         || prior.triggers != planned.triggers
+}
+
+/// Whether the last rollout left the service as state says it was asked for: it completed, or it failed and what ran
+/// before was seen to run again. Anything else is looked at anew even where the digest is the right one.
+fn settled(prior: &RolloutModel) -> bool {
+    [Phase::Complete, Phase::RolledBack, Phase::Refused]
+        .iter()
+        .any(|phase| prior.phase.as_str() == Some(phase.as_str()))
 }
 
 async fn roll_out(
@@ -496,6 +505,30 @@ mod tests {
             let imported = read(RolloutModel { image: Attr::Null, ..configured() }, &running(&image));
             assert!(!needs_rollout(&imported, &configured()), "{imported:?}");
         }
+    }
+
+    #[test]
+    fn going_back_to_the_image_that_a_rollback_restored_needs_no_rollout() {
+        let imported = read(
+            RolloutModel { image: Attr::Null, ..configured() },
+            &running(&format!("ghcr.io/team/app@{DIGEST}")),
+        );
+        let ended =
+            |phase: Phase| RolloutModel { phase: phase.as_str().to_owned().into(), ..imported.clone() };
+        for (phase, needs) in [
+            (Phase::Complete, false),
+            (Phase::RolledBack, false),
+            (Phase::Refused, false),
+            (Phase::RollbackFailed, true),
+            (Phase::Superseded, true),
+        ] {
+            assert_eq!(needs_rollout(&ended(phase), &configured()), needs, "{phase}");
+        }
+        let other = RolloutModel {
+            image: Attr::Known(format!("ghcr.io/team/app@sha256:{}", "b".repeat(64)).parse().unwrap()),
+            ..configured()
+        };
+        assert!(needs_rollout(&ended(Phase::RolledBack), &other), "the change is shown again");
     }
 
     #[test]
