@@ -113,12 +113,10 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, body: Bytes) -> (Statu
     let operation = body["operationName"].as_str().unwrap().to_owned();
     let mut script = script.lock().unwrap();
     script.seen.push(operation.clone());
-    match script.answers.get(&operation) {
-        Some(data) => (StatusCode::OK, json!({ "data": data }).to_string()),
-        None => {
-            let message = format!("nobody told the fake about {operation}");
-            let error = json!({ "message": message, "extensions": { "code": "GRAPHQL_VALIDATION_FAILED" } });
-            (StatusCode::BAD_REQUEST, json!({ "errors": [error] }).to_string())
-        }
+    if let Some(data) = script.answers.get(&operation) {
+        return (StatusCode::OK, json!({ "data": data }).to_string());
     }
+    let message = format!("nobody told the fake about {operation}");
+    let error = json!({ "message": message, "extensions": { "code": "GRAPHQL_VALIDATION_FAILED" } });
+    (StatusCode::BAD_REQUEST, json!({ "errors": [error] }).to_string())
 }
