@@ -1,4 +1,6 @@
-# Bad inputs are refused at plan, by name, before anything is asked of the platform.
+# Bad inputs are refused at plan, by name, before anything is asked of the platform: there is none behind the mock.
+
+mock_provider "spectra" {}
 
 variables {
   project_id     = "3f6c1a52-0000-4000-8000-000000000001"

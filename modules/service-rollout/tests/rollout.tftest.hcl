@@ -48,6 +48,7 @@ run "more_replicas" {
     bake           = "0s"
     health         = { interval = "200ms", success_threshold = 1 }
     variables      = { LOG_LEVEL = "info" }
+    secrets        = { SESSION_KEY = "not-in-the-state" }
   }
 
   assert {
