@@ -98,6 +98,12 @@ impl Sandbox {
         self.directory.path()
     }
 
+    /// The sandbox's own state directory.
+    #[must_use]
+    pub fn state_directory(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     /// A fresh path inside the sandbox's temporary directory.
     #[must_use]
     pub fn scratch(&self, name: &str) -> PathBuf {
