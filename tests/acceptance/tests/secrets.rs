@@ -77,7 +77,9 @@ fn write_only_secrets_are_in_no_state_plan_log_or_journal_byte() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sandbox.db")))
-        .any(|path| std::fs::read(path).unwrap().windows(CANARY.len()).any(|bytes| bytes == CANARY.as_bytes()));
+        .any(|path| {
+            std::fs::read(path).unwrap().windows(CANARY.len()).any(|bytes| bytes == CANARY.as_bytes())
+        });
     assert!(held, "the secret never arrived on the platform");
 }
 
