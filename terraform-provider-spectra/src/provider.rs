@@ -227,7 +227,7 @@ fn not_configured(problem: &str) -> Diagnostics {
     .into()
 }
 
-/// Logins that are not known yet are an error only for the host they belong to, which would be asked without them.
+/// Logins that are not known yet are an error: reading an image without them could find another one, or none.
 fn registry_client(
     logins: Attr<BTreeMap<String, RegistryModel>>,
 ) -> Result<spectra_oci::Client, Diagnostics> {

@@ -12,7 +12,7 @@ use crate::errors::{LEFT_BEHIND, UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 
 /// A domain that Railway generates for a service in one environment.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct DomainModel {
     /// The domain's id.
     #[tf(computed, stable)]
@@ -187,9 +187,7 @@ impl Resource for Domain {
             project_id: project.parse()?,
             environment_id: environment.parse()?,
             service_id: service.parse()?,
-            target_port: Attr::Null,
-            domain: Attr::Null,
-            url: Attr::Null,
+            ..DomainModel::default()
         })
     }
 }
@@ -204,13 +202,11 @@ mod tests {
 
     fn domain(port: Attr<i64>) -> DomainModel {
         DomainModel {
-            id: Attr::Null,
             project_id: Attr::Known("p-1".parse().unwrap()),
             environment_id: Attr::Known("e-1".parse().unwrap()),
             service_id: Attr::Known("s-1".parse().unwrap()),
             target_port: port,
-            domain: Attr::Null,
-            url: Attr::Null,
+            ..DomainModel::default()
         }
     }
 

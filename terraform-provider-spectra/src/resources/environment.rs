@@ -20,7 +20,7 @@ use crate::provider::{Clients, Cx};
 ///
 /// Only the variables named here are managed. Secrets are sealed: Railway never shows them again, and they are in no
 /// plan and no state.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct EnvironmentModel {
     /// The environment's id.
     #[tf(computed, stable)]
@@ -239,14 +239,9 @@ impl Resource for Environment {
         Ok(EnvironmentModel {
             id: id.parse()?,
             project_id: project.parse()?,
-            name: Attr::Null,
-            source_environment_id: Attr::Null,
-            is_ephemeral: Attr::Null,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
             // Which of the environment's variables are managed here, only configuration says.
             secret_names: Attr::Known([].into_iter().collect()),
+            ..EnvironmentModel::default()
         })
     }
 }
@@ -261,15 +256,9 @@ mod tests {
 
     fn named(name: &str) -> EnvironmentModel {
         EnvironmentModel {
-            id: Attr::Null,
             project_id: Attr::Known("p-1".parse().unwrap()),
             name: name.to_owned().into(),
-            source_environment_id: Attr::Null,
-            is_ephemeral: Attr::Null,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
+            ..EnvironmentModel::default()
         }
     }
 

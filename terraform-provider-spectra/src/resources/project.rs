@@ -14,7 +14,7 @@ use crate::provider::{Clients, Cx};
 ///
 /// A project is created in one workspace, with one environment. Needs an account or workspace token: a project token
 /// reaches one environment of one project and cannot create either.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct ProjectModel {
     /// The project's id.
     #[tf(computed, stable)]
@@ -208,14 +208,7 @@ impl Resource for Project {
                 format!("A project is imported by its id: {error}. Got `{}`.", import.id),
             )
         })?;
-        Ok(ProjectModel {
-            id: id.into(),
-            name: Attr::Null,
-            description: Attr::Null,
-            workspace_id: Attr::Null,
-            default_environment_name: Attr::Null,
-            default_environment_id: Attr::Null,
-        })
+        Ok(ProjectModel { id: id.into(), ..ProjectModel::default() })
     }
 }
 
@@ -249,14 +242,7 @@ mod tests {
     use crate::fake::Fake;
 
     fn named(name: &str) -> ProjectModel {
-        ProjectModel {
-            id: Attr::Null,
-            name: name.to_owned().into(),
-            description: Attr::Null,
-            workspace_id: Attr::Null,
-            default_environment_name: Attr::Null,
-            default_environment_id: Attr::Null,
-        }
+        ProjectModel { name: name.to_owned().into(), ..ProjectModel::default() }
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ const SHARED: &str = "shared";
 ///
 /// For variables that another team or module owns. Only the variables named here are touched; they must not be named
 /// by another resource too. New values reach running replicas with the next deployment; `deploy = true` starts one.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct VariablesModel {
     /// `environment/service`, or `environment/shared`.
     #[tf(computed, stable)]
@@ -189,15 +189,10 @@ impl Resource for Variables {
             import_id(&import.id, ["project", "environment", "service_or_shared"])?;
         let service_id = if owner.as_str() == SHARED { Attr::Null } else { owner.parse()? };
         Ok(VariablesModel {
-            id: Attr::Null,
             project_id: project.parse()?,
             environment_id: environment.parse()?,
             service_id,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
-            deploy: Attr::Null,
+            ..VariablesModel::default()
         })
     }
 }
@@ -213,15 +208,11 @@ mod tests {
     fn variables(given: &[(&str, &str)]) -> VariablesModel {
         let given = given.iter().map(|(name, value)| ((*name).to_owned(), Attr::Known((*value).to_owned())));
         VariablesModel {
-            id: Attr::Null,
             project_id: Attr::Known("p-1".parse().unwrap()),
             environment_id: Attr::Known("e-1".parse().unwrap()),
             service_id: Attr::Known("s-1".parse().unwrap()),
             variables: Attr::Known(given.collect()),
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
-            deploy: Attr::Null,
+            ..VariablesModel::default()
         }
     }
 

@@ -189,21 +189,13 @@ impl Resource for Rollout {
             project_id: project.parse()?,
             environment_id: environment.parse()?,
             service_id: service.parse()?,
-            image: Attr::Null,
             strategy: Strategy::Swap.into(),
-            health: Attr::Null,
             bake: minutes(0),
             progress_deadline: minutes(10),
             timeout: minutes(30),
             abort_timeout: minutes(5),
             on_destroy: OnDestroy::Retain.into(),
-            triggers: Attr::Null,
-            running_digest: Attr::Null,
-            stable_digest: Attr::Null,
-            previous_digest: Attr::Null,
-            phase: Attr::Null,
-            rollout_id: Attr::Null,
-            deployment_id: Attr::Null,
+            ..RolloutModel::default()
         })
     }
 }
@@ -408,25 +400,11 @@ mod tests {
 
     fn configured() -> RolloutModel {
         RolloutModel {
-            id: Attr::Null,
             project_id: Attr::Known("p-1".parse().unwrap()),
             environment_id: Attr::Known("e-1".parse().unwrap()),
             service_id: Attr::Known("s-1".parse().unwrap()),
             image: Attr::Known(format!("ghcr.io/team/app@{DIGEST}").parse().unwrap()),
-            strategy: Attr::Null,
-            health: Attr::Null,
-            bake: Attr::Null,
-            progress_deadline: Attr::Null,
-            timeout: Attr::Null,
-            abort_timeout: Attr::Null,
-            on_destroy: Attr::Null,
-            triggers: Attr::Null,
-            running_digest: Attr::Null,
-            stable_digest: Attr::Null,
-            previous_digest: Attr::Null,
-            phase: Attr::Null,
-            rollout_id: Attr::Null,
-            deployment_id: Attr::Null,
+            ..RolloutModel::default()
         }
     }
 

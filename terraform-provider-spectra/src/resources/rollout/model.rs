@@ -11,7 +11,7 @@ use tfplugin::{Attr, Model, Text, TfEnum};
 /// replica, probes the service, and watches it for the bake time. If anything of that fails, the digest that ran
 /// before is brought back, the apply fails, and state says what runs. A service that runs the digest already is
 /// adopted as it is, after the same probes.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct RolloutModel {
     /// `environment/service`.
     #[tf(computed, stable)]

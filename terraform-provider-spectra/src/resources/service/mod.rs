@@ -42,21 +42,12 @@ impl ServiceModel {
     /// The service as it is right after it was created: nothing set yet.
     fn bare(&self) -> Self {
         Self {
-            image: Attr::Null,
-            health_check: Attr::Null,
-            replicas: Attr::Null,
-            regions: Attr::Null,
-            restart_policy: Attr::Null,
-            start_command: Attr::Null,
-            pre_deploy_command: Attr::Null,
-            overlap: Attr::Null,
-            draining: Attr::Null,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
-            registry_credentials: Attr::Null,
-            ..self.clone()
+            id: self.id.clone(),
+            project_id: self.project_id.clone(),
+            environment_id: self.environment_id.clone(),
+            name: self.name.clone(),
+            allow_fan_out: self.allow_fan_out.clone(),
+            ..Self::default()
         }
     }
 }
@@ -223,22 +214,8 @@ impl Resource for Service {
             id: service.parse()?,
             project_id: project.parse()?,
             environment_id: environment.parse()?,
-            name: Attr::Null,
-            image: Attr::Null,
-            health_check: Attr::Null,
-            replicas: Attr::Null,
-            regions: Attr::Null,
-            restart_policy: Attr::Null,
-            start_command: Attr::Null,
-            pre_deploy_command: Attr::Null,
-            overlap: Attr::Null,
-            draining: Attr::Null,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
-            registry_credentials: Attr::Null,
             allow_fan_out: false.into(),
+            ..ServiceModel::default()
         };
         Ok(nothing)
     }
@@ -443,21 +420,7 @@ mod tests {
             environment_id: Attr::Known("e-1".parse().unwrap()),
             name: "web".to_owned().into(),
             regions: if regions.is_empty() { Attr::Null } else { regions.into() },
-            id: Attr::Null,
-            image: Attr::Null,
-            health_check: Attr::Null,
-            replicas: Attr::Null,
-            restart_policy: Attr::Null,
-            start_command: Attr::Null,
-            pre_deploy_command: Attr::Null,
-            overlap: Attr::Null,
-            draining: Attr::Null,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
-            registry_credentials: Attr::Null,
-            allow_fan_out: Attr::Null,
+            ..ServiceModel::default()
         }
     }
 

@@ -15,7 +15,7 @@ use crate::resources::managed_variables::{SecretNames, Secrets, Variables};
 ///
 /// A service created in a root environment appears in every root environment of the project. Spectra refuses that
 /// unless `allow_fan_out` is set.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct ServiceModel {
     /// The service's id, the same in every environment.
     #[tf(computed, stable)]

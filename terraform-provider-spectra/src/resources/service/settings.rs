@@ -317,22 +317,8 @@ mod tests {
             id: Attr::Known("s-1".parse().unwrap()),
             project_id: Attr::Known("p-1".parse().unwrap()),
             environment_id: Attr::Known("e-1".parse().unwrap()),
-            name: Attr::Null,
-            image: Attr::Null,
-            health_check: Attr::Null,
-            replicas: Attr::Null,
-            regions: Attr::Null,
-            restart_policy: Attr::Null,
-            start_command: Attr::Null,
-            pre_deploy_command: Attr::Null,
-            overlap: Attr::Null,
-            draining: Attr::Null,
-            variables: Attr::Null,
-            secrets_wo: Attr::Null,
-            secrets_wo_version: Attr::Null,
-            secret_names: Attr::Null,
-            registry_credentials: Attr::Null,
             allow_fan_out: false.into(),
+            ..ServiceModel::default()
         }
     }
 
