@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Pace, Tick};
 use crate::config::{Error, SandboxInfo};
@@ -85,6 +87,9 @@ pub(crate) struct Core {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) engine: Engine,
     pub(crate) shutdown: CancellationToken,
+    /// Open WebSocket connections; they outlive the HTTP connection that they began as.
+    pub(crate) sockets: TaskTracker,
+    changes: watch::Sender<u64>,
     settings: RwLock<Arc<Settings>>,
     store: Mutex<Store>,
     world: RwLock<Arc<World>>,
@@ -116,6 +121,8 @@ impl Core {
             traffic,
             engine: Engine::default(),
             shutdown: CancellationToken::new(),
+            sockets: TaskTracker::new(),
+            changes: watch::Sender::new(0),
             settings: RwLock::new(Arc::new(settings)),
             store: Mutex::new(store),
             world: RwLock::new(Arc::new(world)),
@@ -187,12 +194,18 @@ impl Core {
                 }
             }
             *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(draft.world);
+            self.changes.send_modify(|count| *count += 1);
             (value, draft.effects)
         };
         for effect in effects {
             Engine::apply(self, effect);
         }
         Ok(value)
+    }
+
+    /// Wakes up after every committed change; several in a row may wake once.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Changes one deployment if it still exists; the closure says whether it wants the change.

@@ -31,6 +31,9 @@ use crate::store::{ONLY, Store, World};
 /// Longest wait for one image, in real time.
 const PULL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long WebSocket connections may take to say goodbye, in real time.
+const SOCKETS: Duration = Duration::from_secs(2);
+
 /// A running sandbox.
 pub struct Sandbox {
     core: Arc<Core>,
@@ -128,6 +131,10 @@ impl Sandbox {
             tracing::error!(%error, "the server ended badly");
         }
         self.core.engine.ended().await;
+        self.core.sockets.close();
+        if tokio::time::timeout(SOCKETS, self.core.sockets.wait()).await.is_err() {
+            tracing::debug!("WebSocket connections were still open when the sandbox stopped");
+        }
         if let Err(error) = std::fs::remove_file(&self.description)
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::railway::gql::RailwaySchema;
 use crate::railway::http::{self, Cut};
 use crate::railway::ops::domains::SUFFIX;
+use crate::railway::socket;
 
 /// Largest GraphQL or admin document that is read, in bytes.
 const MAX_BODY: usize = 16 << 20;
@@ -92,8 +93,17 @@ impl Multiplexer {
             );
         }
         if path == "/graphql/v2" {
+            let upgrades = request.headers().get(header::UPGRADE).is_some_and(|value| {
+                value.to_str().is_ok_and(|value| value.eq_ignore_ascii_case("websocket"))
+            });
+            if request.method() == Method::GET && upgrades {
+                return socket::upgrade(Arc::clone(&self.core), self.schema.clone(), request).await;
+            }
             if request.method() != Method::POST {
-                return plain(StatusCode::METHOD_NOT_ALLOWED, "GraphQL is answered on POST");
+                return plain(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "GraphQL is answered on POST and over WebSocket",
+                );
             }
             let (parts, body) = request.into_parts();
             let Ok(body) = to_bytes(body, MAX_BODY).await else {

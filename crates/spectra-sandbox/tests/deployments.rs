@@ -110,6 +110,27 @@ async fn an_idle_service_sleeps_and_a_request_wakes_it() {
 }
 
 #[tokio::test]
+async fn the_label_of_an_image_puts_it_to_sleep_whatever_the_service_says() {
+    let world = world().await;
+    // The setting alone would never let it sleep, and the service does not ask for it.
+    world.settings(json!({ "sleep_after": "1000h" })).await;
+    let (place, id) = running(&world, &[("body", "awake"), ("sleep-after", "10h")]).await;
+    let domain = world.domain(&place).await;
+    world.until("it serves", async || world.visit(&domain, "/").await.0 == 200).await;
+    world.admin("POST", "clock", json!({ "advance": "10h" })).await;
+    world.wait_for(&id, "SLEEPING").await;
+    world.until("it wakes", async || world.visit(&domain, "/").await == (200, "awake".to_owned())).await;
+    world.wait_for(&id, "SUCCESS").await;
+    // The next image says nothing of the kind.
+    let digest = world.push("team/wakeful", "v1", &[("body", "never sleeps")]).await;
+    let other = world.pin(&place, &world.pinned("team/wakeful", &digest)).await;
+    world.wait_for(&other, "SUCCESS").await;
+    world.admin("POST", "clock", json!({ "advance": "100h" })).await;
+    world.wait_for(&id, "REMOVED").await;
+    assert_eq!(world.deployment(&other).await["status"], "SUCCESS");
+}
+
+#[tokio::test]
 async fn a_job_that_exits_zero_succeeds() {
     let world = world().await;
     let (_, id) = running(&world, &[("exit", "0")]).await;

@@ -100,6 +100,10 @@ async fn everything_offered_exists_in_the_real_schema() {
     let ours = world.ask(INTROSPECTION, json!({})).await;
     let ours = &ours["__schema"]["types"];
     assert!(ours.as_array().unwrap().len() > 60, "introspection shows too little: {ours}");
+    // Subscriptions are compared too: they are a type like any other.
+    let offered = by_name(ours);
+    let subscriptions: Vec<_> = by_name(&offered["Subscription"]["fields"]).into_keys().collect();
+    assert_eq!(subscriptions, ["buildLogs", "deployment", "deploymentEvents", "deploymentLogs"]);
     let differences = differences(ours, &real["types"]);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

@@ -102,9 +102,63 @@ pub(crate) enum Action {
     },
     /// The credential is refused as if it had been revoked.
     TokenRevoked,
+    /// The WebSocket upgrade is answered with this status.
+    WsRefuse {
+        /// HTTP status, 400 to 599.
+        #[serde(default = "forbidden")]
+        status: u16,
+    },
+    /// The WebSocket connection is cut, without a closing handshake, after so many messages of the operation.
+    WsDrop {
+        /// Messages that still arrive.
+        #[serde(default)]
+        after: usize,
+    },
+    /// Every message of the operation comes twice.
+    WsDuplicate,
+    /// Every two messages of the operation swap places.
+    WsOutOfOrder,
+    /// After so many messages the operation says nothing any more; the connection stays open.
+    WsSilence {
+        /// Messages that still arrive.
+        #[serde(default)]
+        after: usize,
+    },
+}
+
+const fn forbidden() -> u16 {
+    403
+}
+
+/// Where a request meets the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// An operation over POST.
+    Http,
+    /// The request for a WebSocket.
+    Upgrade,
+    /// An operation over an open WebSocket.
+    Socket,
 }
 
 impl Action {
+    /// Whether it means something there; a rule is not spent where it does not.
+    const fn applies(&self, stage: Stage) -> bool {
+        match self {
+            Self::WsRefuse { .. } => matches!(stage, Stage::Upgrade),
+            Self::WsDrop { .. } | Self::WsDuplicate | Self::WsOutOfOrder | Self::WsSilence { .. } => {
+                matches!(stage, Stage::Socket)
+            }
+            Self::FailBeforeCommit { .. }
+            | Self::TokenRevoked
+            | Self::ClockJump { .. }
+            | Self::ConcurrentActor { .. }
+            | Self::ReplaceField { .. }
+            | Self::UnknownEnum => matches!(stage, Stage::Http | Stage::Socket),
+            _ => matches!(stage, Stage::Http),
+        }
+    }
+
     /// The word in `type`, for the journal.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
@@ -127,6 +181,11 @@ impl Action {
             Self::ConcurrentActor { .. } => "concurrent_actor",
             Self::ClockJump { .. } => "clock_jump",
             Self::TokenRevoked => "token_revoked",
+            Self::WsRefuse { .. } => "ws_refuse",
+            Self::WsDrop { .. } => "ws_drop",
+            Self::WsDuplicate => "ws_duplicate",
+            Self::WsOutOfOrder => "ws_out_of_order",
+            Self::WsSilence { .. } => "ws_silence",
         }
     }
 }
@@ -196,6 +255,11 @@ impl Rule {
         {
             return Err(format!("`action.status` cannot be `{status}`: use 200 to 599"));
         }
+        if let Action::WsRefuse { status } = &self.action
+            && !(400..=599).contains(status)
+        {
+            return Err(format!("`action.status` cannot be `{status}`: use 400 to 599"));
+        }
         Ok(())
     }
 
@@ -248,12 +312,12 @@ impl Faults {
     }
 
     /// The actions that apply to this request, in the order they were set.
-    pub(crate) fn take(&self, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
+    pub(crate) fn take(&self, stage: Stage, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
         let mut actions = Vec::new();
         for rule in self.lock().iter_mut() {
             let named =
                 rule.operation == "*" || rule.operation == operation || fields.contains(&rule.operation);
-            if !named || !rule.due(now) {
+            if !named || !rule.action.applies(stage) || !rule.due(now) {
                 continue;
             }
             if rule.skip > 0 {
@@ -290,10 +354,10 @@ mod tests {
         let faults = Faults::default();
         faults
             .set(rule(json!({"operation": "deploy", "action": {"type": "reset"}, "count": 1, "skip": 1})), 0);
-        assert!(faults.take("deploy", &[], 0).is_empty());
-        assert!(faults.take("other", &[], 0).is_empty());
-        assert_eq!(faults.take("x", &["deploy".to_owned()], 0), [Action::Reset]);
-        assert!(faults.take("deploy", &[], 0).is_empty());
+        assert!(faults.take(Stage::Http, "deploy", &[], 0).is_empty());
+        assert!(faults.take(Stage::Http, "other", &[], 0).is_empty());
+        assert_eq!(faults.take(Stage::Http, "x", &["deploy".to_owned()], 0), [Action::Reset]);
+        assert!(faults.take(Stage::Http, "deploy", &[], 0).is_empty());
     }
 
     #[test]
@@ -303,9 +367,9 @@ mod tests {
             rule(json!({"operation": "*", "action": {"type": "html"}, "after": "10s", "for": "5s"})),
             1_000,
         );
-        assert!(faults.take("a", &[], 10_999).is_empty());
-        assert_eq!(faults.take("a", &[], 11_000), [Action::Html]);
-        assert!(faults.take("a", &[], 16_000).is_empty());
+        assert!(faults.take(Stage::Http, "a", &[], 10_999).is_empty());
+        assert_eq!(faults.take(Stage::Http, "a", &[], 11_000), [Action::Html]);
+        assert!(faults.take(Stage::Http, "a", &[], 16_000).is_empty());
     }
 
     #[test]

@@ -34,6 +34,16 @@ impl Identity {
         }
     }
 
+    /// Whether the credential of a connection that stays open is still one.
+    pub(crate) fn live(&self, world: &World) -> bool {
+        match self {
+            Self::Project { token_id, .. } => {
+                world.tokens.iter().any(|row| row.id == *token_id && row.times.live())
+            }
+            _ => true,
+        }
+    }
+
     /// What rate limits are counted by.
     pub(crate) fn budget_key(&self) -> String {
         match self {

@@ -8,18 +8,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{OperationType, Selection};
-use async_graphql::{ErrorExtensionValues, Variables};
+use async_graphql::{ErrorExtensionValues, ServerError, Variables};
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::faults::{Action, AfterCommit};
+use crate::faults::{Action, AfterCommit, Stage};
 use crate::journal::{Entry, redact};
 use crate::railway::auth::Identity;
 use crate::railway::gql::scalars::rfc3339;
 use crate::railway::gql::{PARSE, RailwaySchema, Request, VALIDATION};
 use crate::railway::limits::Budget;
+use crate::settings::Settings;
 
 /// Marks a response that the server must not send: it cuts the connection instead.
 #[derive(Debug, Clone, Copy)]
@@ -30,14 +31,14 @@ const PROBLEM: &str = "Problem processing request";
 
 /// What a document asks, as far as it can be read before validation.
 #[derive(Debug, Default)]
-struct Asked {
-    operation: String,
-    fields: Vec<String>,
+pub(super) struct Asked {
+    pub(super) operation: String,
+    pub(super) fields: Vec<String>,
     keys: Vec<String>,
-    kind: &'static str,
+    pub(super) kind: &'static str,
 }
 
-fn read(query: &str, name: Option<&str>) -> Asked {
+pub(super) fn read(query: &str, name: Option<&str>) -> Asked {
     let mut asked =
         Asked { kind: "unknown", operation: name.unwrap_or_default().to_owned(), ..Asked::default() };
     let Ok(document) = parse_query(query) else { return asked };
@@ -67,13 +68,13 @@ fn read(query: &str, name: Option<&str>) -> Asked {
 }
 
 /// One answer on its way out.
-struct Answer {
-    response: Response<Body>,
-    outcome: String,
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) outcome: String,
     error: Option<String>,
 }
 
-fn respond(status: u16, kind: &'static str, body: impl Into<Body>) -> Response<Body> {
+pub(super) fn respond(status: u16, kind: &'static str, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -94,7 +95,7 @@ fn trace_id() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
-fn errors(message: &str, code: Option<&str>) -> Value {
+pub(super) fn errors(message: &str, code: Option<&str>) -> Value {
     let mut extensions = serde_json::Map::new();
     if let Some(code) = code {
         extensions.insert("code".to_owned(), json!(code));
@@ -102,6 +103,47 @@ fn errors(message: &str, code: Option<&str>) -> Value {
     let trace = trace_id();
     extensions.insert("traceId".to_owned(), json!(trace));
     json!({ "data": null, "errors": [{ "message": message, "extensions": extensions, "traceId": trace }] })
+}
+
+/// What the platform's edge refuses before anybody looks at the request.
+pub(super) fn edge(core: &Core, settings: &Settings, named: bool, bare: bool) -> Option<Answer> {
+    if settings.require_user_agent && !named {
+        return Some(Answer::early(respond(403, "text/plain", "error code: 1010"), "edge:1010"));
+    }
+    if bare && !core.limits.bare_url(settings, &core.clock) {
+        return Some(Answer::early(respond(429, "text/plain", "error code: 1015"), "edge:1015"));
+    }
+    None
+}
+
+/// Spends one request of the credential's budget; the error is the refusal when there is none left.
+#[expect(clippy::result_large_err, reason = "the error is the answer itself and goes out at once")]
+pub(super) fn budget(core: &Core, settings: &Settings, who: &Identity) -> Result<Option<Budget>, Answer> {
+    let budget = core.limits.spend(&who.budget_key(), settings, &core.clock);
+    let Some(wait) = budget.and_then(|budget| budget.retry_after) else { return Ok(budget) };
+    let mut response = json_response(429, &errors("You are being rate limited", Some("RATE_LIMITED")));
+    retry_after(&mut response, seconds_up(wait));
+    budget_headers(&mut response, budget);
+    Err(Answer::early(response, "rate_limited"))
+}
+
+/// Gives every error its trace id, and those of requests that were never executed their code; true when there
+/// was one of those.
+pub(super) fn code(errors: &mut [ServerError]) -> bool {
+    let mut refused = false;
+    for error in errors {
+        let details = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+        let kind = details.get("code").map(ToString::to_string).unwrap_or_default();
+        if kind.contains(VALIDATION) || kind.contains(PARSE) {
+            refused = true;
+        } else if error.path.is_empty() {
+            // Variables that do not fit, an operation name that does not exist: refused before execution.
+            details.set("code", VALIDATION);
+            refused = true;
+        }
+        details.set("traceId", trace_id());
+    }
+    refused
 }
 
 /// Answers one request. `bare` says that the URL had no query string.
@@ -140,29 +182,24 @@ pub(crate) async fn handle(
         user_agent: agent.clone(),
         query_string: !bare,
     };
-    let answer = if settings.require_user_agent && agent.is_none() {
-        Answer::early(respond(403, "text/plain", "error code: 1010"), "edge:1010")
-    } else if bare && !core.limits.bare_url(&settings, &core.clock) {
-        Answer::early(respond(429, "text/plain", "error code: 1015"), "edge:1015")
+    let answer = if let Some(answer) = edge(&core, &settings, agent.is_some(), bare) {
+        answer
     } else if document.is_none() {
         Answer::early(json_response(400, &errors("the body is no JSON document", Some(PARSE))), "error")
     } else {
-        let budget = core.limits.spend(&who.budget_key(), &settings, &core.clock);
-        if let Some(wait) = budget.and_then(|budget| budget.retry_after) {
-            let body = errors("You are being rate limited", Some("RATE_LIMITED"));
-            let mut response = json_response(429, &body);
-            retry_after(&mut response, seconds_up(wait));
-            budget_headers(&mut response, budget);
-            Answer::early(response, "rate_limited")
-        } else {
-            let actions = core.faults.take(&asked.operation, &asked.fields, core.clock.now());
-            if actions.contains(&Action::TokenRevoked) {
-                who = Identity::Nobody("Not Authorized");
+        match budget(&core, &settings, &who) {
+            Err(answer) => answer,
+            Ok(budget) => {
+                let actions =
+                    core.faults.take(Stage::Http, &asked.operation, &asked.fields, core.clock.now());
+                if actions.contains(&Action::TokenRevoked) {
+                    who = Identity::Nobody("Not Authorized");
+                }
+                let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
+                let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
+                budget_headers(&mut answer.response, budget);
+                answer
             }
-            let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
-            let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
-            budget_headers(&mut answer.response, budget);
-            answer
         }
     };
     entry.outcome = answer.outcome;
@@ -183,7 +220,7 @@ struct Incoming<'a> {
 }
 
 impl Answer {
-    fn early(response: Response<Body>, outcome: &str) -> Self {
+    pub(super) fn early(response: Response<Body>, outcome: &str) -> Self {
         Self { response, outcome: outcome.to_owned(), error: None }
     }
 }
@@ -221,19 +258,7 @@ async fn act(
         execution = execution.operation_name(name);
     }
     let mut result = schema.execute(execution).await;
-    let mut status = 200;
-    for error in &mut result.errors {
-        let details = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
-        let kind = details.get("code").map(ToString::to_string).unwrap_or_default();
-        if kind.contains(VALIDATION) || kind.contains(PARSE) {
-            status = 400;
-        } else if error.path.is_empty() {
-            // Variables that do not fit, an operation name that does not exist: refused before execution.
-            details.set("code", VALIDATION);
-            status = 400;
-        }
-        details.set("traceId", trace_id());
-    }
+    let status = if code(&mut result.errors) { 400 } else { 200 };
     entry.mutation = request.mutated.load(Ordering::Relaxed);
     entry.environments.clone_from(&request.touched.lock().unwrap_or_else(PoisonError::into_inner));
     let error = result.errors.first().map(|error| error.message.clone());
@@ -327,7 +352,7 @@ async fn before(actions: &[Action], asked: &Asked) -> Option<Answer> {
 }
 
 /// Faults that change an executed answer; true when this was one.
-fn reshape(action: &Action, body: &mut Value, asked: &Asked) -> bool {
+pub(super) fn reshape(action: &Action, body: &mut Value, asked: &Asked) -> bool {
     match action {
         Action::PartialData { fields, message } => {
             let mut lost = Vec::new();
@@ -398,7 +423,7 @@ fn walk(value: &mut Value, change: &mut impl FnMut(&str, &mut Value)) {
 }
 
 /// Somebody else's mutation, with the account's rights and outside faults, budgets and journal.
-async fn concurrent(core: &Arc<Core>, schema: &RailwaySchema, query: &str, variables: &Value) {
+pub(super) async fn concurrent(core: &Arc<Core>, schema: &RailwaySchema, query: &str, variables: &Value) {
     let request = Arc::new(Request::new(Arc::clone(core), Identity::Account, core.world()));
     let execution =
         async_graphql::Request::new(query).variables(Variables::from_json(variables.clone())).data(request);

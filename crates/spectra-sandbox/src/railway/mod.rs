@@ -7,4 +7,5 @@ pub(crate) mod http;
 pub(crate) mod limits;
 pub(crate) mod ops;
 pub(crate) mod refusal;
+pub(crate) mod socket;
 pub(crate) mod traffic;

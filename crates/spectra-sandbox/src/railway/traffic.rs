@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError, Weak};
 
+use tokio::sync::watch;
+
 use crate::contract::{ProxyEvents, RequestRecord};
 use crate::core::Core;
 use spectra_types::DeploymentId;
@@ -27,11 +29,20 @@ pub(crate) struct Line {
     pub(crate) message: String,
 }
 
+/// The newest lines of one deployment.
+#[derive(Debug, Default)]
+struct Log {
+    /// How many lines came before the oldest kept one.
+    gone: u64,
+    lines: VecDeque<Line>,
+}
+
 /// The sinks.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     requests: Mutex<VecDeque<Seen>>,
-    lines: Mutex<HashMap<String, VecDeque<Line>>>,
+    lines: Mutex<HashMap<String, Log>>,
+    written: watch::Sender<u64>,
     last: Mutex<HashMap<String, u64>>,
     core: Mutex<Weak<Core>>,
 }
@@ -55,16 +66,33 @@ impl Traffic {
     pub(crate) fn line(&self, deployment_id: &str, line: Line) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let log = lines.entry(deployment_id.to_owned()).or_default();
-        if log.len() == LINES {
-            log.pop_front();
+        if log.lines.len() == LINES {
+            log.lines.pop_front();
+            log.gone += 1;
         }
-        log.push_back(line);
+        log.lines.push_back(line);
+        drop(lines);
+        self.written.send_modify(|count| *count += 1);
+    }
+
+    /// Wakes up after every line of any deployment; several in a row may wake once.
+    pub(crate) fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    /// The lines of a deployment from number `from` on (the first ever is 0), oldest first, and the number of the
+    /// next one. Lines that are no longer kept are left out.
+    pub(crate) fn lines_from(&self, deployment_id: &str, from: u64) -> (Vec<Line>, u64) {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(log) = lines.get(deployment_id) else { return (Vec::new(), from) };
+        let skip = usize::try_from(from.saturating_sub(log.gone)).unwrap_or(usize::MAX);
+        let next = log.gone.saturating_add(u64::try_from(log.lines.len()).unwrap_or(u64::MAX));
+        (log.lines.iter().skip(skip).cloned().collect(), next)
     }
 
     /// A deployment's log, oldest first.
     pub(crate) fn lines(&self, deployment_id: &str) -> Vec<Line> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.get(deployment_id).map(|log| log.iter().cloned().collect()).unwrap_or_default()
+        self.lines_from(deployment_id, 0).0
     }
 
     /// Requests that `wanted` picks, oldest first.

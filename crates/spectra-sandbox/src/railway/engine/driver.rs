@@ -1,20 +1,25 @@
 //! The life of one deployment.
 
-use std::collections::BTreeMap;
+mod record;
+mod replicas;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use spectra_types::{ImageRef, PinnedImage, Secret};
+use spectra_types::{HumanDuration, ImageRef, PinnedImage, Secret};
 use tokio::sync::mpsc;
 
-use super::{Command, health};
+use super::Command;
 use crate::clock::Tick;
-use crate::contract::{Instance, InstanceSpec, InstanceStatus, LogLine, PulledImage, RegistryCredentials};
+use crate::contract::{Instance, InstanceStatus, LogLine, PulledImage, RegistryCredentials};
 use crate::core::{Core, Effect};
-use crate::railway::ops::variables;
 use crate::railway::traffic::Line;
 use crate::settings::HoldStatus;
-use crate::store::rows::{Deployment, Farewell, Replica, ReplicaStatus, Status, Step, StepEvent};
+use crate::store::rows::{Deployment, Farewell, ReplicaStatus, Status, Step};
+use record::{all_exited, finish, mark_all};
+
+/// The image label that makes a service sleep.
+const SLEEP_AFTER: &str = "dev.spectra.sandbox.sleep-after";
 
 /// A replica that was started; `generation` tells its messages from those of its predecessor.
 struct Running {
@@ -330,13 +335,12 @@ impl Driver {
                 return Ok(());
             }
         }
-        let sleepy = record.snapshot.deploy.get("sleepApplication") == Some(&serde_json::Value::Bool(true));
-        let sleep_after = ticks(self.core.settings().sleep_after.get());
-        let idle = |core: &Core, id: &str| {
-            core.traffic.last_request(id).unwrap_or(0).max(record.phase_tick).saturating_add(sleep_after)
-        };
+        let sleep_after = self.sleep_after(&record).filter(|_| !record.stopped).map(ticks);
         loop {
-            let asleep_at = (sleepy && !record.stopped).then(|| idle(&self.core, &self.id));
+            let asleep_at = sleep_after.map(|idle| {
+                let last = self.core.traffic.last_request(&self.id).unwrap_or(0);
+                last.max(record.phase_tick).saturating_add(idle)
+            });
             if asleep_at.is_some_and(|tick| self.core.clock.now() >= tick) {
                 self.stop_all(Duration::ZERO).await;
                 self.set(Status::Sleeping, |row| {
@@ -366,6 +370,23 @@ impl Driver {
                 _ => self.restart_due().await,
             }
         }
+    }
+
+    /// After how long without a request the deployment sleeps, if it ever does. The image's own word comes first:
+    /// with it a service sleeps whether `sleepApplication` is set or not.
+    fn sleep_after(&self, record: &Deployment) -> Option<Duration> {
+        let label = self.pulled.as_ref().and_then(|pulled| pulled.labels.get(SLEEP_AFTER));
+        if let Some(text) = label {
+            match text.parse::<HumanDuration>() {
+                Ok(after) => return Some(after.get()),
+                // The simulated runtime has refused such an image before; a container engine has not.
+                Err(error) => {
+                    tracing::warn!(deployment = %self.id, %error, "image label `{SLEEP_AFTER}` is ignored");
+                }
+            }
+        }
+        let sleepy = record.snapshot.deploy.get("sleepApplication") == Some(&serde_json::Value::Bool(true));
+        sleepy.then(|| self.core.settings().sleep_after.get())
     }
 
     async fn restart_everything(&mut self) {
@@ -444,182 +465,6 @@ impl Driver {
         self.set(Status::Crashed, |row| mark_all(row, ReplicaStatus::Crashed));
     }
 
-    /// Handles what a replica reports; true when the deployment has crashed for good.
-    async fn take(&mut self, (number, generation, status): Report) -> bool {
-        let Some(at) =
-            self.running.iter().position(|row| row.number == number && row.generation == generation)
-        else {
-            return false;
-        };
-        match status {
-            InstanceStatus::Starting | InstanceStatus::Stopped => false,
-            InstanceStatus::Running => {
-                self.running[at].listening = true;
-                self.publish();
-                self.mark(number, ReplicaStatus::Running);
-                false
-            }
-            InstanceStatus::Exited(code) => {
-                let gone = self.running.swap_remove(at);
-                gone.instance.stop(Duration::ZERO).await;
-                self.publish();
-                let Some(record) = self.record() else { return false };
-                let policy = record.snapshot.deploy_text("restartPolicyType");
-                let most = record.snapshot.deploy_number("restartPolicyMaxRetries").unwrap_or(10);
-                let again = match policy.as_deref() {
-                    Some("ALWAYS") => true,
-                    Some("NEVER") => false,
-                    _ => code != 0 && u64::from(record.restarts) < most,
-                };
-                if again {
-                    self.change(|row| {
-                        row.restarts += 1;
-                        mark_one(row, number, ReplicaStatus::Restarting);
-                    });
-                    let delay = ticks(self.core.settings().restart_delay.get());
-                    self.due.push((self.core.clock.now().saturating_add(delay), number));
-                    return false;
-                }
-                if code == 0 {
-                    self.mark(number, ReplicaStatus::Exited);
-                    return false;
-                }
-                true
-            }
-        }
-    }
-
-    async fn restart_due(&mut self) {
-        let now = self.core.clock.now();
-        let (ready, later): (Vec<_>, Vec<_>) = self.due.drain(..).partition(|(tick, _)| *tick <= now);
-        self.due = later;
-        let Some(record) = self.record() else { return };
-        for (_, number) in ready {
-            if let Err(reason) = self.start_one(&record, number).await {
-                tracing::error!(deployment = %self.id, %reason, "a replica did not start again");
-            }
-        }
-    }
-
-    async fn start_all(&mut self, record: &Deployment) -> Result<(), String> {
-        let old = record.replicas.clone();
-        let placement = record.snapshot.placement();
-        self.change(|row| {
-            row.replicas = placement
-                .iter()
-                .zip(0..)
-                .map(|(region, number)| Replica {
-                    id: old
-                        .iter()
-                        .find(|replica| replica.number == number)
-                        .map_or_else(crate::railway::ops::new_id, |replica| replica.id.clone()),
-                    number,
-                    status: ReplicaStatus::Initializing,
-                    region: region.clone(),
-                })
-                .collect();
-        });
-        let Some(record) = self.record() else { return Err("the deployment is gone".to_owned()) };
-        for replica in &record.replicas {
-            self.start_one(&record, replica.number).await?;
-        }
-        Ok(())
-    }
-
-    async fn start_one(&mut self, record: &Deployment, number: u32) -> Result<(), String> {
-        let pulled = self.pulled.clone().ok_or("the image was not pulled")?;
-        let image: PinnedImage = record
-            .pinned
-            .as_ref()
-            .ok_or("the image was not resolved")?
-            .parse()
-            .map_err(|error| format!("{error}"))?;
-        let world = self.core.world();
-        let rendered = variables::of_deployment(&self.core, &world, record, Some(number));
-        let port = rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| {
-            world
-                .domains
-                .iter()
-                .find(|row| {
-                    row.environment_id == record.environment_id && row.service_id == record.service_id
-                })
-                .and_then(|row| row.target_port)
-                .and_then(|port| u16::try_from(port).ok())
-        });
-        let variables: BTreeMap<_, _> =
-            rendered.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
-        let (sender, mut lines) = mpsc::unbounded_channel();
-        let logs = self.logs.clone();
-        tokio::spawn(async move {
-            while let Some(line) = lines.recv().await {
-                if logs.send((number, line)).is_err() {
-                    return;
-                }
-            }
-        });
-        let spec = InstanceSpec {
-            deployment_id: self.id.parse().map_err(|error| format!("{error}"))?,
-            service: world.services.get(&record.service_id).map_or_else(String::new, |row| row.name.clone()),
-            image,
-            credentials: self.credentials(),
-            pulled,
-            variables,
-            start_command: record.snapshot.deploy_text("startCommand"),
-            port,
-            replica: number,
-            logs: sender,
-        };
-        let instance = self.core.parts.runtime.start(spec).await.map_err(|error| error.to_string())?;
-        self.generation += 1;
-        let generation = self.generation;
-        let mut status = instance.status();
-        let reporter = self.reporter.clone();
-        tokio::spawn(async move {
-            loop {
-                let now = *status.borrow_and_update();
-                if reporter.send((number, generation, now)).is_err()
-                    || matches!(now, InstanceStatus::Exited(_) | InstanceStatus::Stopped)
-                    || status.changed().await.is_err()
-                {
-                    return;
-                }
-            }
-        });
-        self.running.push(Running { number, generation, listening: false, instance });
-        Ok(())
-    }
-
-    async fn probe_all(&self, path: &str) -> Result<(), String> {
-        for replica in &self.running {
-            health::probe(replica.instance.addr(), path).await?;
-        }
-        Ok(())
-    }
-
-    async fn stop_all(&mut self, grace: Duration) {
-        self.due.clear();
-        let running = std::mem::take(&mut self.running);
-        self.publish();
-        if !running.is_empty()
-            && let Some(record) = self.record()
-        {
-            // Traffic leaves before the replicas do.
-            super::Engine::route(&self.core, &record.environment_id, &record.service_id);
-        }
-        futures::future::join_all(running.iter().map(|replica| replica.instance.stop(grace))).await;
-    }
-
-    fn publish(&self) {
-        let mut addresses: Vec<_> = self
-            .running
-            .iter()
-            .filter(|replica| replica.listening)
-            .map(|replica| (replica.number, replica.instance.addr()))
-            .collect();
-        addresses.sort_unstable();
-        self.core.engine.set_addresses(&self.id, addresses);
-    }
-
     /// Sleeps until `from + duration`; commands that end the deployment cut it short, `Release` too.
     async fn pause(&mut self, from: Tick, duration: Duration) -> Result<(), Farewell> {
         let until = from.saturating_add(ticks(duration));
@@ -643,93 +488,10 @@ impl Driver {
             () = async { match due { Some(tick) => clock.sleep_until(tick).await, None => std::future::pending().await } } => Woken::Time,
         }
     }
-
-    fn change(&self, change: impl FnOnce(&mut Deployment)) {
-        self.core.update_deployment(&self.id, |row, _| {
-            change(row);
-            true
-        });
-    }
-
-    fn set(&self, status: Status, change: impl FnOnce(&mut Deployment)) {
-        let tick = self.core.clock.now();
-        self.core.update_deployment(&self.id, |row, stamp| {
-            row.status = status;
-            row.status_at = stamp;
-            row.phase_tick = tick;
-            change(row);
-            true
-        });
-    }
-
-    fn mark(&self, number: u32, status: ReplicaStatus) {
-        self.change(|row| mark_one(row, number, status));
-    }
-
-    /// Writes a step: a new one, or progress of the one that is open.
-    fn event(&self, step: Step, attempt: Option<i32>, most: Option<i32>, done: bool, error: Option<String>) {
-        self.core.update_deployment(&self.id, |row, stamp| {
-            let open =
-                row.events.iter_mut().rev().find(|event| event.step == step && event.completed_at.is_none());
-            let event = if let Some(event) = open {
-                event
-            } else {
-                row.events.push(blank(step, stamp));
-                let last = row.events.len() - 1;
-                &mut row.events[last]
-            };
-            event.attempt = attempt.or(event.attempt);
-            event.max_attempts = most.or(event.max_attempts);
-            event.error = error;
-            event.completed_at = done.then_some(stamp);
-            true
-        });
-    }
 }
 
 fn ticks(duration: Duration) -> Tick {
     Tick::try_from(duration.as_millis()).unwrap_or(Tick::MAX)
-}
-
-fn blank(step: Step, stamp: u64) -> StepEvent {
-    StepEvent {
-        id: crate::railway::ops::new_id(),
-        step,
-        created_at: stamp,
-        completed_at: None,
-        attempt: None,
-        max_attempts: None,
-        error: None,
-        detail: None,
-    }
-}
-
-/// Closes the open event of `step`, or adds a closed one.
-fn finish(row: &mut Deployment, step: Step, error: Option<String>) {
-    let stamp = row.status_at;
-    let found = row.events.iter().rposition(|event| event.step == step && event.completed_at.is_none());
-    let at = found.unwrap_or_else(|| {
-        row.events.push(blank(step, stamp));
-        row.events.len() - 1
-    });
-    row.events[at].completed_at = Some(stamp);
-    row.events[at].error = error;
-}
-
-fn mark_all(row: &mut Deployment, status: ReplicaStatus) {
-    for replica in &mut row.replicas {
-        replica.status = status;
-    }
-}
-
-fn mark_one(row: &mut Deployment, number: u32, status: ReplicaStatus) {
-    for replica in row.replicas.iter_mut().filter(|replica| replica.number == number) {
-        replica.status = status;
-    }
-}
-
-fn all_exited(row: &Deployment) -> bool {
-    !row.replicas.is_empty() && row.replicas.iter().all(|replica| replica.status == ReplicaStatus::Exited)
 }
 
 impl HoldStatus {

@@ -6,7 +6,7 @@ use async_graphql::SimpleObject;
 
 use super::Request;
 use super::scalars::{parse_time, rfc3339};
-use crate::railway::traffic::Seen;
+use crate::railway::traffic::{Line, Seen};
 use crate::store::rows::Deployment;
 
 #[derive(SimpleObject)]
@@ -35,6 +35,29 @@ pub(crate) struct Log {
     timestamp: String,
 }
 
+/// `@level:LEVEL`, or a text that the message contains.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter {
+    text: String,
+}
+
+impl Filter {
+    pub(crate) fn new(text: Option<&str>) -> Self {
+        Self { text: text.map(|text| text.trim().trim_matches('"').to_owned()).unwrap_or_default() }
+    }
+
+    pub(crate) fn passes(&self, line: &Line) -> bool {
+        match self.text.strip_prefix("@level:") {
+            Some(level) => level == severity(line),
+            None => line.message.contains(&self.text),
+        }
+    }
+}
+
+const fn severity(line: &Line) -> &'static str {
+    if line.error { "error" } else { "info" }
+}
+
 /// A deployment's own lines, newest `limit + 1`, oldest first.
 pub(crate) fn deployment_logs(
     request: &Request,
@@ -44,42 +67,34 @@ pub(crate) fn deployment_logs(
     from: Option<u64>,
     to: Option<u64>,
 ) -> Vec<Log> {
-    let filter = filter.map(|text| text.trim().trim_matches('"').to_owned()).unwrap_or_default();
-    let level = filter.strip_prefix("@level:").map(str::to_owned);
+    let filter = Filter::new(filter);
     let mut lines = request.core.traffic.lines(&row.id);
     lines.retain(|line| {
-        let severity = if line.error { "error" } else { "info" };
-        from.is_none_or(|from| line.at >= from)
-            && to.is_none_or(|to| line.at <= to)
-            && level.as_ref().map_or_else(|| line.message.contains(&filter), |level| level == severity)
+        from.is_none_or(|from| line.at >= from) && to.is_none_or(|to| line.at <= to) && filter.passes(line)
     });
     let keep = usize::try_from(limit.unwrap_or(100)).unwrap_or(100).saturating_add(1);
     let skip = lines.len().saturating_sub(keep);
-    lines
-        .into_iter()
-        .skip(skip)
-        .map(|line| {
-            let severity = if line.error { "error" } else { "info" };
-            Log {
-                attributes: vec![LogAttribute { key: "level".to_owned(), value: severity.to_owned() }],
-                message: line.message,
-                severity: Some(severity.to_owned()),
-                tags: Some(LogTags {
-                    deployment_id: Some(row.id.clone()),
-                    deployment_instance_id: row
-                        .replicas
-                        .iter()
-                        .find(|replica| replica.number == line.replica)
-                        .map(|replica| replica.id.clone()),
-                    environment_id: Some(row.environment_id.clone()),
-                    project_id: Some(row.project_id.clone()),
-                    service_id: Some(row.service_id.clone()),
-                    snapshot_id: Some(row.snapshot_id.clone()),
-                }),
-                timestamp: rfc3339(line.at),
-            }
-        })
-        .collect()
+    lines.into_iter().skip(skip).map(|line| log(row, line)).collect()
+}
+
+/// One line as the API shows it.
+pub(crate) fn log(row: &Deployment, line: Line) -> Log {
+    let severity = severity(&line);
+    let replica = row.replicas.iter().find(|replica| replica.number == line.replica);
+    Log {
+        attributes: vec![LogAttribute { key: "level".to_owned(), value: severity.to_owned() }],
+        message: line.message,
+        severity: Some(severity.to_owned()),
+        tags: Some(LogTags {
+            deployment_id: Some(row.id.clone()),
+            deployment_instance_id: replica.map(|replica| replica.id.clone()),
+            environment_id: Some(row.environment_id.clone()),
+            project_id: Some(row.project_id.clone()),
+            service_id: Some(row.service_id.clone()),
+            snapshot_id: Some(row.snapshot_id.clone()),
+        }),
+        timestamp: rfc3339(line.at),
+    }
 }
 
 #[derive(SimpleObject)]

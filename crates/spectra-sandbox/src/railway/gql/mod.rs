@@ -12,6 +12,7 @@ pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod scalars;
 pub(crate) mod service;
+pub(crate) mod subscription;
 pub(crate) mod workspace;
 
 use std::collections::BTreeSet;
@@ -23,8 +24,8 @@ use async_graphql::extensions::{
 };
 use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{
-    Context, EmptySubscription, ErrorExtensionValues, Schema, ServerError, ServerResult, SimpleObject,
-    ValidationResult, Variables,
+    Context, ErrorExtensionValues, Schema, ServerError, ServerResult, SimpleObject, ValidationResult,
+    Variables,
 };
 use futures::future::BoxFuture;
 
@@ -36,11 +37,11 @@ use crate::store::World;
 use crate::store::rows::Times;
 
 /// The executable schema.
-pub(crate) type RailwaySchema = Schema<query::Query, mutation::Mutation, EmptySubscription>;
+pub(crate) type RailwaySchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
 /// Builds the schema; it holds no state of its own.
 pub(crate) fn schema() -> RailwaySchema {
-    Schema::build(query::Query, mutation::Mutation, EmptySubscription).extension(Codes).finish()
+    Schema::build(query::Query, mutation::Mutation, subscription::Subscription).extension(Codes).finish()
 }
 
 /// One request: who asks, the state it reads, what it changed.
@@ -70,6 +71,11 @@ impl Request {
         Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Lets the rest of the request read the state as it is now.
+    pub(crate) fn refresh(&self) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = self.core.world();
+    }
+
     /// Whether an object is past its consistency tail.
     pub(crate) fn visible(&self, kind: &str, times: &Times) -> bool {
         let tail = u64::try_from(self.settings.tail(kind).as_millis()).unwrap_or(u64::MAX);
@@ -87,7 +93,7 @@ impl Request {
         if let Some(environment) = environment {
             self.touch(environment);
         }
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = self.core.world();
+        self.refresh();
         Ok(value)
     }
 

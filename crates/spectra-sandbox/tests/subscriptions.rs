@@ -1,0 +1,351 @@
+//! Subscriptions over a real WebSocket.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests: a failure here is a failure of the test"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use support::{Place, World, world};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const FOLLOW: &str =
+    "subscription FollowDeployment($id: String!) { deployment(id: $id) { id status deploymentStopped } }";
+const EVENTS: &str = "subscription FollowEvents($id: String!) { deploymentEvents(id: $id) { id step completedAt payload { error } } }";
+const LOGS: &str = "subscription FollowLogs($id: String!, $f: String) { deploymentLogs(deploymentId: $id, filter: $f, limit: 100) { timestamp severity message } }";
+
+/// A client of `graphql-transport-ws`.
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+async fn connect(world: &World, token: &str) -> Result<Socket, Error> {
+    let url = world.info.endpoint.replacen("http://", "ws://", 1);
+    let mut request = format!("{url}?source=test").into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+    headers.insert("user-agent", HeaderValue::from_static("test"));
+    let (socket, response) = connect_async(request).await?;
+    assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-transport-ws");
+    Ok(Socket(socket))
+}
+
+impl Socket {
+    async fn say(&mut self, message: Value) {
+        self.0.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    /// The next frame of any kind.
+    async fn frame(&mut self) -> Option<Result<Message, Error>> {
+        tokio::time::timeout(DEADLINE, self.0.next()).await.expect("nothing came in time")
+    }
+
+    async fn hear(&mut self) -> Value {
+        match self.frame().await {
+            Some(Ok(Message::Text(text))) => serde_json::from_str(&text).unwrap(),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    async fn init(&mut self) {
+        self.say(json!({ "type": "connection_init" })).await;
+        assert_eq!(self.hear().await["type"], "connection_ack");
+    }
+
+    async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
+        let payload = json!({ "query": query, "variables": variables });
+        self.say(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
+    }
+
+    /// The data of the next message, which must be of operation `id`.
+    async fn next(&mut self, id: &str) -> Value {
+        let mut message = self.hear().await;
+        assert!(message["type"] == "next" && message["id"] == id, "{message}");
+        assert!(message["payload"]["errors"].is_null(), "{message}");
+        message["payload"]["data"].take()
+    }
+
+    /// Statuses of the deployment until `last`, repetitions left out.
+    async fn statuses(&mut self, id: &str, last: &str) -> Vec<String> {
+        let mut seen: Vec<String> = Vec::new();
+        loop {
+            let status = self.next(id).await["deployment"]["status"].as_str().unwrap().to_owned();
+            if seen.last() != Some(&status) {
+                seen.push(status.clone());
+            }
+            if status == last {
+                return seen;
+            }
+        }
+    }
+
+    /// The connection is gone without a closing handshake.
+    async fn cut(&mut self) -> bool {
+        !matches!(self.frame().await, Some(Ok(_)))
+    }
+
+    /// Everything that was sent before has been heard: the answer to a ping comes next.
+    async fn quiet(&mut self) {
+        self.say(json!({ "type": "ping" })).await;
+        assert_eq!(self.hear().await["type"], "pong");
+    }
+}
+
+async fn open(world: &World) -> Socket {
+    let mut socket = connect(world, &world.info.tokens.account).await.unwrap();
+    socket.init().await;
+    socket
+}
+
+/// A deployment that waits for approval, so that nothing happens before a test says so.
+async fn held(world: &World, labels: &[(&str, &str)]) -> (Place, String) {
+    let digest = world.push("team/app", "v1", labels).await;
+    let place = world.place().await;
+    world.settings(json!({ "hold_deployments": "NEEDS_APPROVAL" })).await;
+    let id = world.pin(&place, &world.pinned("team/app", &digest)).await;
+    (place, id)
+}
+
+async fn approve(world: &World, id: &str) {
+    world.ask("mutation A($id: String!) { deploymentApprove(id: $id) }", json!({ "id": id })).await;
+}
+
+async fn fault(world: &World, operation: &str, action: Value) {
+    world.admin("POST", "faults", json!({ "operation": operation, "action": action, "count": 1 })).await;
+}
+
+async fn last_entry(world: &World) -> Value {
+    world.admin("GET", "journal", Value::Null).await["entries"].as_array().unwrap().last().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_deployment_is_followed_to_its_success_and_completed() {
+    let world = world().await;
+    let (place, id) = held(&world, &[]).await;
+    let mut socket = open(&world).await;
+    socket.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(socket.next("1").await["deployment"]["status"], "NEEDS_APPROVAL");
+    let entry = last_entry(&world).await;
+    assert_eq!(entry["kind"], "subscription");
+    assert_eq!(entry["operation"], "FollowDeployment");
+    assert_eq!((&entry["status"], &entry["outcome"]), (&json!(101), &json!("ok")));
+    approve(&world, &id).await;
+    let statuses = socket.statuses("1", "SUCCESS").await;
+    assert_eq!(statuses.last().unwrap(), "SUCCESS");
+    socket.say(json!({ "id": "1", "type": "complete" })).await;
+    // Whatever was under way may still come; after the completion nothing does.
+    while socket.hear().await["type"] != "complete" {}
+    world.ask("mutation R($id: String!) { deploymentRemove(id: $id) }", json!({ "id": id })).await;
+    world.wait_for(&id, "REMOVED").await;
+    socket.quiet().await;
+    drop(place);
+}
+
+#[tokio::test]
+async fn events_and_logs_arrive_as_they_happen() {
+    let world = world().await;
+    let (place, id) = held(&world, &[("body", "hi")]).await;
+    let domain = world.domain(&place).await;
+    let mut events = open(&world).await;
+    events.subscribe("e", EVENTS, json!({ "id": id })).await;
+    let mut logs = open(&world).await;
+    logs.subscribe("l", LOGS, json!({ "id": id })).await;
+    let mut errors = open(&world).await;
+    errors.subscribe("x", LOGS, json!({ "id": id, "f": "@level:error" })).await;
+    approve(&world, &id).await;
+    let mut ended = Vec::new();
+    while ended.last().is_none_or(|step| step != "CONFIGURE_NETWORK") {
+        let event = events.next("e").await["deploymentEvents"].take();
+        assert!(event["payload"]["error"].is_null(), "{event}");
+        if event["completedAt"].is_string() {
+            ended.push(event["step"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(ended, ["CREATE_CONTAINER", "CONFIGURE_NETWORK"]);
+    let lines = logs.next("l").await["deploymentLogs"].take();
+    assert!(!lines.as_array().unwrap().is_empty(), "an empty batch");
+    let mut heard = lines.as_array().unwrap().len();
+    world.until("it serves", async || world.visit(&domain, "/").await.0 == 200).await;
+    let all = world
+        .ask("query L($id: String!) { deploymentLogs(deploymentId: $id) { message } }", json!({ "id": id }))
+        .await;
+    while heard < all["deploymentLogs"].as_array().unwrap().len() {
+        heard += logs.next("l").await["deploymentLogs"].as_array().unwrap().len();
+    }
+    errors.quiet().await;
+}
+
+#[tokio::test]
+async fn build_logs_are_accepted_and_stay_empty() {
+    let world = world().await;
+    let (_, id) = held(&world, &[]).await;
+    let mut socket = open(&world).await;
+    let query =
+        "subscription B($id: String!) { buildLogs(deploymentId: $id, filter: \"x\", limit: 5) { message } }";
+    socket.subscribe("b", query, json!({ "id": id })).await;
+    approve(&world, &id).await;
+    world.wait_for(&id, "SUCCESS").await;
+    socket.quiet().await;
+}
+
+#[tokio::test]
+async fn what_the_query_refuses_the_subscription_refuses() {
+    let world = world().await;
+    let (place, id) = held(&world, &[]).await;
+    let message = async |socket: &mut Socket, query: &str, id: &str| {
+        socket.subscribe("1", query, json!({ "id": id })).await;
+        let mut message = socket.hear().await;
+        let mut errors = if message["type"] == "error" {
+            message["payload"].take()
+        } else {
+            message["payload"]["errors"].take()
+        };
+        assert_eq!(socket.hear().await["type"], "complete");
+        errors[0].take()
+    };
+    let mut socket = open(&world).await;
+    let error = message(&mut socket, FOLLOW, "00000000-0000-4000-8000-000000000000").await;
+    assert_eq!(error["message"], "Deployment not found");
+    assert_ne!(error["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{error}");
+    let error =
+        message(&mut socket, "subscription X($id: String!) { deployment(id: $id) { shoeSize } }", &id).await;
+    assert_eq!(error["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{error}");
+    assert_eq!(last_entry(&world).await["outcome"], "error");
+
+    let mut stranger = connect(&world, "nobody").await.unwrap();
+    stranger.init().await;
+    assert_eq!(message(&mut stranger, FOLLOW, &id).await["message"], "Not Authorized");
+    let mut early = connect(&world, &world.info.tokens.account).await.unwrap();
+    early.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    match early.frame().await {
+        Some(Ok(Message::Close(Some(frame)))) => assert_eq!(u16::from(frame.code), 4401),
+        other => panic!("not closed: {other:?}"),
+    }
+    let over_post = world.answer(FOLLOW, json!({ "id": id })).await;
+    assert!(over_post["errors"][0]["message"].as_str().unwrap().contains("not supported"), "{over_post}");
+    drop(place);
+}
+
+#[tokio::test]
+async fn the_edge_and_a_rule_refuse_the_upgrade() {
+    let world = world().await;
+    fault(&world, "graphql-transport-ws", json!({ "type": "ws_refuse", "status": 503 })).await;
+    // Requests of other kinds do not spend it.
+    world.ask("query { me { id } }", json!({})).await;
+    match connect(&world, &world.info.tokens.account).await {
+        Err(Error::Http(response)) => assert_eq!(response.status().as_u16(), 503),
+        other => panic!("not refused: {}", other.is_ok()),
+    }
+    let entry = last_entry(&world).await;
+    assert_eq!((&entry["outcome"], &entry["status"]), (&json!("fault:ws_refuse"), &json!(503)));
+    open(&world).await.quiet().await;
+    let plain = world.client.get(&world.info.endpoint).send().await.unwrap();
+    assert_eq!(plain.status().as_u16(), 405);
+}
+
+#[tokio::test]
+async fn a_rule_cuts_the_connection_after_so_many_messages() {
+    let world = world().await;
+    let (_, id) = held(&world, &[]).await;
+    fault(&world, "FollowDeployment", json!({ "type": "ws_drop", "after": 1 })).await;
+    let mut socket = open(&world).await;
+    socket.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(socket.next("1").await["deployment"]["status"], "NEEDS_APPROVAL");
+    assert!(socket.cut().await);
+    assert_eq!(last_entry(&world).await["outcome"], "fault:ws_drop");
+    let mut again = open(&world).await;
+    again.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(again.next("1").await["deployment"]["id"], json!(id));
+}
+
+#[tokio::test]
+async fn messages_come_twice_swapped_or_not_at_all() {
+    let world = world().await;
+    let (_, id) = held(&world, &[]).await;
+    fault(&world, "deployment", json!({ "type": "ws_duplicate" })).await;
+    let mut twice = open(&world).await;
+    twice.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(twice.next("1").await, twice.next("1").await);
+
+    fault(&world, "deployment", json!({ "type": "ws_out_of_order" })).await;
+    let mut swapped = open(&world).await;
+    swapped.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    swapped.quiet().await;
+
+    fault(&world, "deployment", json!({ "type": "ws_silence", "after": 1 })).await;
+    let mut silent = open(&world).await;
+    silent.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(silent.next("1").await["deployment"]["status"], "NEEDS_APPROVAL");
+
+    fault(&world, "deployment", json!({ "type": "replace_field", "field": "status", "value": "ODD" })).await;
+    let mut odd = open(&world).await;
+    odd.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(odd.next("1").await["deployment"]["status"], "ODD");
+
+    approve(&world, &id).await;
+    world.wait_for(&id, "SUCCESS").await;
+    silent.quiet().await;
+    assert_ne!(swapped.next("1").await["deployment"]["status"], "NEEDS_APPROVAL");
+    assert_eq!(swapped.next("1").await["deployment"]["status"], "NEEDS_APPROVAL");
+}
+
+#[tokio::test]
+async fn a_revoked_project_token_ends_its_subscriptions() {
+    let world = world().await;
+    let (place, id) = held(&world, &[]).await;
+    let data = world
+        .ask(
+            "mutation T($i: ProjectTokenCreateInput!) { projectTokenCreate(input: $i) }",
+            json!({ "i": { "projectId": place.project, "environmentId": place.environment, "name": "ci" } }),
+        )
+        .await;
+    let url = world.info.endpoint.replacen("http://", "ws://", 1);
+    let mut request = format!("{url}?source=test").into_client_request().unwrap();
+    let token = data["projectTokenCreate"].as_str().unwrap().parse().unwrap();
+    request.headers_mut().insert("project-access-token", token);
+    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+    let mut socket = Socket(connect_async(request).await.unwrap().0);
+    socket.init().await;
+    socket.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    assert_eq!(socket.next("1").await["deployment"]["status"], "NEEDS_APPROVAL");
+    assert_eq!(last_entry(&world).await["token"], "project");
+    let tokens = world
+        .ask(
+            "query T($p: String!) { projectTokens(projectId: $p) { edges { node { id } } } }",
+            json!({ "p": place.project }),
+        )
+        .await;
+    let token = &tokens["projectTokens"]["edges"][0]["node"]["id"];
+    world.ask("mutation D($id: String!) { projectTokenDelete(id: $id) }", json!({ "id": token })).await;
+    assert_eq!(socket.hear().await["type"], "complete");
+}
+
+#[tokio::test]
+async fn a_stopping_sandbox_says_goodbye_and_starts_again_at_once() {
+    let mut world = world().await;
+    let (_, id) = held(&world, &[]).await;
+    let mut socket = open(&world).await;
+    socket.subscribe("1", FOLLOW, json!({ "id": id })).await;
+    socket.next("1").await;
+    let watch = tokio::spawn(async move {
+        loop {
+            match socket.frame().await {
+                Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
+                Some(Ok(_)) => {}
+                other => panic!("cut instead of closed: {other:?}"),
+            }
+        }
+    });
+    world.restart().await;
+    assert_eq!(watch.await.unwrap(), 1001);
+    assert_eq!(world.deployment(&id).await["status"], "NEEDS_APPROVAL");
+}
