@@ -238,7 +238,7 @@ async fn what_the_query_refuses_the_subscription_refuses() {
 #[tokio::test]
 async fn the_edge_and_a_rule_refuse_the_upgrade() {
     let world = world().await;
-    fault(&world, "graphql-transport-ws", json!({ "type": "ws_refuse", "status": 503 })).await;
+    fault(&world, "*", json!({ "type": "ws_refuse", "status": 503 })).await;
     // Requests of other kinds do not spend it.
     world.ask("query { me { id } }", json!({})).await;
     match connect(&world, &world.info.tokens.account).await {
@@ -247,9 +247,64 @@ async fn the_edge_and_a_rule_refuse_the_upgrade() {
     }
     let entry = last_entry(&world).await;
     assert_eq!((&entry["outcome"], &entry["status"]), (&json!("fault:ws_refuse"), &json!(503)));
+    fault(&world, "graphql-transport-ws", json!({ "type": "ws_refuse" })).await;
+    match connect(&world, &world.info.tokens.account).await {
+        Err(Error::Http(response)) => assert_eq!(response.status().as_u16(), 403),
+        other => panic!("not refused: {}", other.is_ok()),
+    }
     open(&world).await.quiet().await;
+    let bare = world.info.endpoint.replacen("http://", "ws://", 1).into_client_request().unwrap();
+    match connect_async(bare).await {
+        Err(Error::Http(response)) => assert_eq!(response.status().as_u16(), 400, "no subprotocol"),
+        other => panic!("not refused: {}", other.is_ok()),
+    }
+    let entry = last_entry(&world).await;
+    assert_eq!((&entry["operation"], &entry["status"]), (&json!("graphql-transport-ws"), &json!(400)));
+    world.settings(json!({ "require_user_agent": true })).await;
+    let mut nameless =
+        format!("{}?a=b", world.info.endpoint.replacen("http://", "ws://", 1)).into_client_request().unwrap();
+    nameless.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+    match connect_async(nameless).await {
+        Err(Error::Http(response)) => {
+            assert_eq!(response.status().as_u16(), 403);
+            assert_eq!(response.body().as_deref(), Some(b"error code: 1010".as_slice()));
+        }
+        other => panic!("not refused: {}", other.is_ok()),
+    }
     let plain = world.client.get(&world.info.endpoint).send().await.unwrap();
     assert_eq!(plain.status().as_u16(), 405);
+}
+
+#[tokio::test]
+async fn queries_and_mutations_are_answered_there_too() {
+    let world = world().await;
+    let create = "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }";
+    let input = json!({ "i": { "name": "x", "workspaceId": world.info.workspace_id } });
+    let mut socket = open(&world).await;
+    // What only HTTP has is neither applied nor spent.
+    fault(&world, "projectCreate", json!({ "type": "html" })).await;
+    fault(
+        &world,
+        "projectCreate",
+        json!({ "type": "fail_before_commit", "message": "no", "code": "FORBIDDEN" }),
+    )
+    .await;
+    socket.subscribe("1", create, input.clone()).await;
+    let refused = socket.hear().await;
+    assert!(refused.to_string().contains("\"FORBIDDEN\""), "{refused}");
+    assert_eq!(socket.hear().await["type"], "complete");
+    assert_eq!(last_entry(&world).await["outcome"], "fault:fail_before_commit");
+    socket.subscribe("2", create, input).await;
+    let id = socket.next("2").await["projectCreate"]["id"].take();
+    assert_eq!(socket.hear().await["type"], "complete");
+    let entry = last_entry(&world).await;
+    assert_eq!((&entry["kind"], &entry["mutation"]), (&json!("mutation"), &json!(true)));
+    // Past the consistency tail.
+    world.admin("POST", "clock", json!({ "advance": "1m" })).await;
+    socket.subscribe("3", "query Q($id: String!) { project(id: $id) { name } }", json!({ "id": id })).await;
+    assert_eq!(socket.next("3").await["project"]["name"], "x");
+    let rules = world.admin("GET", "faults", Value::Null).await;
+    assert_eq!(rules["faults"][0]["applied"], 0, "{rules}");
 }
 
 #[tokio::test]

@@ -373,6 +373,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_spent_only_where_it_means_something() {
+        let faults = Faults::default();
+        for action in
+            [json!({"type": "ws_refuse"}), json!({"type": "ws_drop", "after": 2}), json!({"type": "html"})]
+        {
+            faults.set(rule(json!({"operation": "*", "action": action, "count": 1})), 0);
+        }
+        assert_eq!(faults.take(Stage::Socket, "a", &[], 0), [Action::WsDrop { after: 2 }]);
+        assert!(faults.take(Stage::Socket, "a", &[], 0).is_empty());
+        assert_eq!(faults.take(Stage::Http, "a", &[], 0), [Action::Html]);
+        assert_eq!(faults.take(Stage::Upgrade, "a", &[], 0), [Action::WsRefuse { status: 403 }]);
+        assert!(
+            rule(json!({"operation": "*", "action": {"type": "ws_refuse", "status": 200}})).check().is_err()
+        );
+    }
+
+    #[test]
     fn unknown_keys_are_refused() {
         assert!(
             serde_json::from_value::<Rule>(json!({"operation": "a", "acton": {"type": "html"}})).is_err()

@@ -71,19 +71,17 @@ pub(crate) async fn upgrade(
             Some(Answer::early(http::respond(*status, "text/plain", "no upgrade"), "fault:ws_refuse"))
         });
     if let Some(answer) = refused {
-        let mut entry = connection.entry(PROTOCOL, Vec::new(), "subscription", &Value::Null);
-        entry.outcome = answer.outcome;
-        entry.status = answer.response.status().as_u16();
-        entry.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        core.journal.record(core, &entry);
-        return answer.response;
+        return connection.refuse(answer, started);
     }
     let offer = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(offer) => offer.protocols([PROTOCOL]),
-        Err(rejection) => return rejection.into_response(),
+        Err(rejection) => {
+            return connection.refuse(Answer::early(rejection.into_response(), "error"), started);
+        }
     };
     if offer.selected_protocol().is_none() {
-        return http::respond(400, "text/plain", "the one subprotocol here is graphql-transport-ws");
+        let text = "the one subprotocol here is graphql-transport-ws";
+        return connection.refuse(Answer::early(http::respond(400, "text/plain", text), "error"), started);
     }
     let sockets = core.sockets.clone();
     // Counted from now on, so that a stopping sandbox waits for it.
@@ -132,6 +130,16 @@ impl Connection {
                 return;
             }
         }
+    }
+
+    /// Notes that there will be no connection.
+    fn refuse(&self, answer: Answer, started: Instant) -> Response<Body> {
+        let mut entry = self.entry(PROTOCOL, Vec::new(), "subscription", &Value::Null);
+        entry.outcome = answer.outcome;
+        entry.status = answer.response.status().as_u16();
+        entry.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.core.journal.record(&self.core, &entry);
+        answer.response
     }
 
     fn entry(&self, operation: &str, fields: Vec<String>, kind: &'static str, variables: &Value) -> Entry {
