@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod mutation;
 pub(crate) mod project;
 pub(crate) mod query;
+pub(crate) mod runs;
 pub(crate) mod scalars;
 pub(crate) mod service;
 pub(crate) mod subscription;
@@ -41,7 +42,9 @@ pub(crate) type RailwaySchema = Schema<query::Query, mutation::Mutation, subscri
 
 /// Builds the schema; it holds no state of its own.
 pub(crate) fn schema() -> RailwaySchema {
-    Schema::build(query::Query, mutation::Mutation, subscription::Subscription).extension(Codes).finish()
+    Schema::build(query::Query::default(), mutation::Mutation::default(), subscription::Subscription)
+        .extension(Codes)
+        .finish()
 }
 
 /// One request: who asks, the state it reads, what it changed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use async_graphql::{Context, MaybeUndefined, Object, Result};
+use async_graphql::{Context, MaybeUndefined, MergedObject, Object, Result};
 use serde_json::{Value, json};
 
 use super::deployment::Deployment;
@@ -27,10 +27,16 @@ use crate::railway::ops::{
 use crate::railway::refusal::Refusal;
 use crate::store::rows::{Cause, Credentials};
 
-pub(crate) struct Mutation;
+/// Every write, group by group.
+#[derive(MergedObject, Default)]
+pub(crate) struct Mutation(Basics);
+
+/// Projects, environments, services, variables, deployments and Railway domains.
+#[derive(Default)]
+pub(crate) struct Basics;
 
 #[expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
-fn optional<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
+pub(crate) fn optional<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),
@@ -142,7 +148,7 @@ fn deployment_verb(ctx: &Context<'_>, id: &str, verb: Verb) -> Result<bool> {
 }
 
 #[Object]
-impl Mutation {
+impl Basics {
     async fn project_create(&self, ctx: &Context<'_>, input: ProjectCreateInput) -> Result<Project> {
         let request = request(ctx);
         if input.repo.is_some() {
