@@ -251,6 +251,10 @@ impl Core {
                     .count(),
             ),
             ("domains", world.domains.iter().filter(|row| row.times.live()).count()),
+            ("custom_domains", world.custom_domains.iter().filter(|row| row.times.live()).count()),
+            ("tcp_proxies", world.proxies.iter().filter(|row| row.times.live()).count()),
+            ("volumes", world.volumes.iter().filter(|row| row.times.live()).count()),
+            ("volume_instances", world.volume_instances.iter().filter(|row| row.times.live()).count()),
             ("variables", world.variables.iter().map(|set| set.variables.len()).sum()),
             ("project_tokens", world.tokens.iter().filter(|row| row.times.live()).count()),
         ])

@@ -126,6 +126,32 @@ pub(crate) struct Settings {
     pub(crate) restricted_environments: Vec<String>,
     /// Most replicas a service may have.
     pub(crate) max_replicas: u32,
+    /// A custom domain or a TCP proxy is `CREATING`, `UPDATING` or `DELETING` for this long.
+    pub(crate) network_sync_duration: HumanDuration,
+    /// For this long after its last change a custom domain or a TCP proxy cannot be deleted.
+    pub(crate) network_busy_duration: HumanDuration,
+    /// After this long the DNS records of a custom domain are there and its ownership is verified.
+    pub(crate) domain_verify_duration: HumanDuration,
+    /// From the verification to a valid certificate.
+    pub(crate) domain_certificate_duration: HumanDuration,
+    /// `certificateErrorMessage` of domains whose certificate is due, instead of a valid certificate.
+    pub(crate) domain_certificate_error: Option<String>,
+    /// Probability (0 to 1) that a read of a TCP proxy shows its domain with a dot at the end.
+    pub(crate) tcp_proxy_dot_probability: f64,
+    /// Between two `volumeCreate`.
+    pub(crate) volume_cooldown: HumanDuration,
+    /// Names that the platform gives to volumes lack the part that keeps them apart.
+    pub(crate) volume_names_collide: bool,
+    /// For this long after its creation a volume cannot be renamed.
+    pub(crate) volume_rename_delay: HumanDuration,
+    /// A volume instance is `UPDATING` for this long after a change, and `DELETING` before it is `DELETED`.
+    pub(crate) volume_sync_duration: HumanDuration,
+    /// Deleted volumes stay listed for this long.
+    pub(crate) volume_tombstone: HumanDuration,
+    /// Making, restoring and deleting a backup takes this long.
+    pub(crate) workflow_duration: HumanDuration,
+    /// What the next workflows end with, instead of doing their work.
+    pub(crate) workflow_error: Option<String>,
     /// Images of other registries than this sandbox are pulled from where their name says.
     pub(crate) allow_remote_registries: bool,
 }
@@ -181,6 +207,19 @@ impl Default for Settings {
             restrict_image_deploys: false,
             restricted_environments: Vec::new(),
             max_replicas: 42,
+            network_sync_duration: seconds(2),
+            network_busy_duration: seconds(0),
+            domain_verify_duration: seconds(30),
+            domain_certificate_duration: seconds(30),
+            domain_certificate_error: None,
+            tcp_proxy_dot_probability: 0.0,
+            volume_cooldown: seconds(3),
+            volume_names_collide: false,
+            volume_rename_delay: seconds(0),
+            volume_sync_duration: seconds(2),
+            volume_tombstone: seconds(48 * 3600),
+            workflow_duration: seconds(10),
+            workflow_error: None,
             allow_remote_registries: false,
         }
     }
@@ -207,11 +246,22 @@ impl Settings {
                 self.update_deploys_probability
             ));
         }
+        if !(0.0..=1.0).contains(&self.tcp_proxy_dot_probability) {
+            return Err(format!(
+                "`tcp_proxy_dot_probability` cannot be `{}`: use 0 to 1",
+                self.tcp_proxy_dot_probability
+            ));
+        }
         if self.page_size == Some(0) {
             return Err("`page_size` cannot be `0`: use at least 1, or null".to_owned());
         }
         Ok(())
     }
+}
+
+/// A knob in milliseconds, as ticks count.
+pub(crate) fn ticks(duration: HumanDuration) -> u64 {
+    u64::try_from(duration.get().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn seconds(count: u64) -> HumanDuration {

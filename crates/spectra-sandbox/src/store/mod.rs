@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Error;
 use rows::{
-    Audit, Credentials, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project, ProjectToken,
-    Service, Snapshot, VariableSet,
+    Audit, Credentials, CustomDomain, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project,
+    ProjectToken, Service, Snapshot, TcpProxy, VariableSet, Volume, VolumeBackup, VolumeInstance, Workflow,
 };
 use table::Table;
 
@@ -28,6 +28,12 @@ pub(crate) struct World {
     pub(crate) instances: Table<Instance>,
     pub(crate) deployments: Table<Deployment>,
     pub(crate) domains: Table<Domain>,
+    pub(crate) custom_domains: Table<CustomDomain>,
+    pub(crate) proxies: Table<TcpProxy>,
+    pub(crate) volumes: Table<Volume>,
+    pub(crate) volume_instances: Table<VolumeInstance>,
+    pub(crate) backups: Table<VolumeBackup>,
+    pub(crate) workflows: Table<Workflow>,
     pub(crate) tokens: Table<ProjectToken>,
     pub(crate) audits: Table<Audit>,
     pub(crate) meta: Table<Meta>,
@@ -49,6 +55,12 @@ macro_rules! tables {
         $each!(instances, "objects", "service_instance");
         $each!(deployments, "objects", "deployment");
         $each!(domains, "objects", "domain");
+        $each!(custom_domains, "objects", "custom_domain");
+        $each!(proxies, "objects", "tcp_proxy");
+        $each!(volumes, "objects", "volume");
+        $each!(volume_instances, "objects", "volume_instance");
+        $each!(backups, "objects", "volume_backup");
+        $each!(workflows, "objects", "workflow");
         $each!(tokens, "objects", "project_token");
         $each!(audits, "objects", "audit");
         $each!(meta, "objects", "meta");

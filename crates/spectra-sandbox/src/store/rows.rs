@@ -292,6 +292,90 @@ pub(crate) struct Domain {
     pub(crate) times: Times,
 }
 
+/// A name of the user's own. What DNS, certificate and synchronisation show is worked out from the ticks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the words of the API")]
+pub(crate) struct CustomDomain {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) domain: String,
+    pub(crate) target_port: Option<i32>,
+    /// What the CNAME record must say.
+    pub(crate) cname: String,
+    /// What the TXT record must say; public, it stands in DNS.
+    pub(crate) verification: String,
+    pub(crate) updated_tick: Tick,
+    pub(crate) deleted_tick: Option<Tick>,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TcpProxy {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) domain: String,
+    pub(crate) application_port: i32,
+    pub(crate) proxy_port: i32,
+    pub(crate) deleted_tick: Option<Tick>,
+    pub(crate) times: Times,
+}
+
+/// A volume of a project; its data lives in one instance for each environment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) name: String,
+    pub(crate) deleted_tick: Option<Tick>,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct VolumeInstance {
+    pub(crate) id: String,
+    pub(crate) volume_id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    /// `None`: attached to nothing.
+    pub(crate) service_id: Option<String>,
+    pub(crate) mount_path: String,
+    pub(crate) region: String,
+    pub(crate) size_mb: i32,
+    pub(crate) updated_tick: Tick,
+    /// A restore runs until then.
+    pub(crate) restoring_until: Option<Tick>,
+    pub(crate) deleted_tick: Option<Tick>,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct VolumeBackup {
+    pub(crate) id: String,
+    pub(crate) volume_instance_id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) creator: String,
+    pub(crate) size_mb: i32,
+    /// Its workflow is through and the list shows it.
+    pub(crate) ready_tick: Tick,
+    /// The workflow that takes it away is through.
+    pub(crate) gone_tick: Option<Tick>,
+    pub(crate) times: Times,
+}
+
+/// Work that goes on after its mutation was answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Workflow {
+    pub(crate) id: String,
+    pub(crate) environment_id: String,
+    pub(crate) due_tick: Tick,
+    /// What it ends with, when it does not end well.
+    pub(crate) error: Option<String>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ProjectToken {
     pub(crate) id: String,
@@ -329,6 +413,7 @@ pub(crate) struct Meta {
     pub(crate) tick: Tick,
     pub(crate) last_project_tick: Option<Tick>,
     pub(crate) last_environment_tick: Option<Tick>,
+    pub(crate) last_volume_tick: Option<Tick>,
 }
 
 /// The bearer tokens; secrets.

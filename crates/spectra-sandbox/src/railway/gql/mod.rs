@@ -8,6 +8,7 @@ pub(crate) mod environment;
 pub(crate) mod inputs;
 pub(crate) mod logs;
 pub(crate) mod mutation;
+pub(crate) mod network;
 pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod runs;

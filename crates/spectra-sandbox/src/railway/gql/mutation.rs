@@ -14,6 +14,7 @@ use super::inputs::{
     ServiceInstanceUpdateInput, ServiceUpdateInput, VariableCollectionUpsertInput, VariableDeleteInput,
     VariableUpsertInput,
 };
+use super::network::NetworkWrites;
 use super::project::Project;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
@@ -29,11 +30,11 @@ use crate::store::rows::{Cause, Credentials};
 
 /// Every write, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(Basics);
+pub(crate) struct Mutation(BasicWrites, NetworkWrites);
 
 /// Projects, environments, services, variables, deployments and Railway domains.
 #[derive(Default)]
-pub(crate) struct Basics;
+pub(crate) struct BasicWrites;
 
 #[expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
 pub(crate) fn optional<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
@@ -148,7 +149,7 @@ fn deployment_verb(ctx: &Context<'_>, id: &str, verb: Verb) -> Result<bool> {
 }
 
 #[Object]
-impl Basics {
+impl BasicWrites {
     async fn project_create(&self, ctx: &Context<'_>, input: ProjectCreateInput) -> Result<Project> {
         let request = request(ctx);
         if input.repo.is_some() {

@@ -10,6 +10,7 @@ use super::environment::{
     QueryEnvironmentsConnection, QueryProjectTokensConnection, environments,
 };
 use super::inputs::{AuditLogFilterInput, ProjectsOrderBy, SortOrder};
+use super::network::Networks;
 use super::project::{Project, QueryProjectsConnection};
 use super::runs::Runs;
 use super::scalars::{EnvironmentVariables, ServiceInstanceLimit};
@@ -27,11 +28,11 @@ use crate::store::rows::{self, PatchStatus, Times};
 
 /// Every read, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(Basics, Runs);
+pub(crate) struct Query(BasicReads, Runs, Networks);
 
 /// Projects, environments, services, variables, domains and the workspace.
 #[derive(Default)]
-pub(crate) struct Basics;
+pub(crate) struct BasicReads;
 
 fn instance(
     request: &Request,
@@ -57,7 +58,7 @@ fn scoped(request: &Request, project: &str, environment: &str) -> Result<Arc<Wor
 }
 
 #[Object]
-impl Basics {
+impl BasicReads {
     async fn project_token(&self, ctx: &Context<'_>) -> Result<ProjectToken> {
         let request = request(ctx);
         let row = match &request.who {

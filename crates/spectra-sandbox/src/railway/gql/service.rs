@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::deployment::Deployment;
 use super::inputs::{Builder, RestartPolicyType};
+use super::network::{CustomDomain, custom_domains};
 use super::project::Project;
 use super::scalars::{DateTime, Json};
 use super::{Request, connection, request};
@@ -250,11 +251,12 @@ pub(crate) fn domains(request: &Request, environment: &str, service: &str) -> Al
         .cloned()
         .map(ServiceDomain)
         .collect();
-    AllDomains { service_domains: rows }
+    AllDomains { custom_domains: custom_domains(request, environment, service), service_domains: rows }
 }
 
 #[derive(SimpleObject)]
 pub(crate) struct AllDomains {
+    custom_domains: Vec<CustomDomain>,
     service_domains: Vec<ServiceDomain>,
 }
 

@@ -84,8 +84,28 @@ fn instance_document(world: &World, row: &Instance, values: Values) -> Value {
             out.insert(key.to_owned(), section);
         }
     }
-    if !domains.is_empty() {
-        out.insert("networking".to_owned(), json!({ "serviceDomains": domains }));
+    let customs: Map<String, Value> = world
+        .custom_domains
+        .iter()
+        .filter(|domain| domain.times.live())
+        .filter(|domain| domain.environment_id == row.environment_id && domain.service_id == row.service_id)
+        .map(|domain| (domain.domain.clone(), json!({ "port": domain.target_port })))
+        .collect();
+    let proxies: Map<String, Value> = world
+        .proxies
+        .iter()
+        .filter(|proxy| proxy.times.live())
+        .filter(|proxy| proxy.environment_id == row.environment_id && proxy.service_id == row.service_id)
+        .map(|proxy| (proxy.application_port.to_string(), json!({})))
+        .collect();
+    let mut networking = Map::new();
+    for (key, section) in [("serviceDomains", domains), ("customDomains", customs), ("tcpProxies", proxies)] {
+        if !section.is_empty() {
+            networking.insert(key.to_owned(), Value::Object(section));
+        }
+    }
+    if !networking.is_empty() {
+        out.insert("networking".to_owned(), Value::Object(networking));
     }
     Value::Object(out)
 }

@@ -10,7 +10,8 @@ use crate::store::rows::Domain;
 /// What every generated name ends with; below `.localhost`, so it always means this machine.
 pub(crate) const SUFFIX: &str = "up.railway.localhost";
 
-fn check_port(port: Option<i32>) -> Result<(), Refusal> {
+/// A port that a client may name.
+pub(crate) fn check_port(port: Option<i32>) -> Result<(), Refusal> {
     match port {
         Some(port) if !(1..=65_535).contains(&port) => {
             Err(Refusal::input(format!("Invalid target port {port}")))

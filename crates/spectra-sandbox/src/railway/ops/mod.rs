@@ -4,12 +4,14 @@
 #![expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
 
 pub(crate) mod config;
+pub(crate) mod custom_domains;
 pub(crate) mod deployments;
 pub(crate) mod domains;
 pub(crate) mod environments;
 pub(crate) mod instances;
 pub(crate) mod patches;
 pub(crate) mod projects;
+pub(crate) mod proxies;
 pub(crate) mod services;
 pub(crate) mod tokens;
 pub(crate) mod variables;

@@ -1,0 +1,113 @@
+//! TCP proxies of services: names and ports alone, no bytes pass.
+
+use std::sync::Arc;
+
+use crate::core::Draft;
+use crate::railway::auth::{Identity, found};
+use crate::railway::ops::custom_domains::in_progress;
+use crate::railway::ops::domains::check_port;
+use crate::railway::ops::{Place, audit, born, new_id};
+use crate::railway::refusal::Refusal;
+use crate::settings::{Settings, ticks};
+use crate::store::World;
+use crate::store::rows::TcpProxy;
+
+/// The name that every proxy is reached under; the port tells them apart.
+const DOMAIN: &str = "proxy.railway.localhost";
+
+/// Ports given out.
+const FIRST: u16 = 10_000;
+
+pub(crate) fn create(
+    draft: &mut Draft,
+    who: &Identity,
+    environment: &str,
+    service: &str,
+    application_port: i32,
+) -> Result<String, Refusal> {
+    let instance = who.instance(&draft.world, environment, service)?;
+    check_port(Some(application_port))?;
+    // The environment's configuration has one entry for each port, so there is one proxy for each.
+    let twin = draft.world.proxies.iter().filter(|row| row.times.live()).any(|row| {
+        row.environment_id == environment
+            && row.service_id == service
+            && row.application_port == application_port
+    });
+    if twin {
+        return Err(Refusal::internal(format!(
+            "A TCP proxy for port {application_port} already exists for this service"
+        )));
+    }
+    let taken: std::collections::BTreeSet<i32> =
+        draft.world.proxies.iter().filter(|row| row.times.live()).map(|row| row.proxy_port).collect();
+    let from = rand::random_range(FIRST..=u16::MAX);
+    let free = (from..=u16::MAX).chain(FIRST..from).map(i32::from).find(|port| !taken.contains(port));
+    let Some(proxy_port) = free else {
+        return Err(Refusal::internal("Failed to create TCP proxy, please try again"));
+    };
+    let id = new_id();
+    let times = born(draft);
+    let row = TcpProxy {
+        id: id.clone(),
+        project_id: instance.project_id.clone(),
+        environment_id: environment.to_owned(),
+        service_id: service.to_owned(),
+        domain: DOMAIN.to_owned(),
+        application_port,
+        proxy_port,
+        deleted_tick: None,
+        times,
+    };
+    draft.world.proxies.insert(&id, row);
+    let place = Place { project: Some(&instance.project_id), environment: Some(environment) };
+    audit(draft, who, "tcp_proxy", "create", &id, place);
+    Ok(id)
+}
+
+fn reach(world: &World, who: &Identity, id: &str) -> Result<Arc<TcpProxy>, Refusal> {
+    who.known()?;
+    if id.is_empty() {
+        return Err(Refusal::not_authorized());
+    }
+    let row = found(world.proxies.get(id), "TCPProxy", |row| row.times.live())?;
+    who.environment(world, &row.environment_id)?;
+    Ok(row)
+}
+
+pub(crate) fn delete(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    id: &str,
+) -> Result<(), Refusal> {
+    let row = reach(&draft.world, who, id)?;
+    if draft.tick < row.times.created_tick.saturating_add(ticks(settings.network_busy_duration)) {
+        return Err(in_progress());
+    }
+    bury(draft, id);
+    let place = Place { project: Some(&row.project_id), environment: Some(&row.environment_id) };
+    audit(draft, who, "tcp_proxy", "delete", id, place);
+    Ok(())
+}
+
+fn bury(draft: &mut Draft, id: &str) {
+    let (stamp, tick) = (draft.stamp, draft.tick);
+    if let Some(row) = draft.world.proxies.get_mut(id) {
+        row.times.deleted_at = Some(stamp);
+        row.deleted_tick = Some(tick);
+    }
+}
+
+/// Takes away what belongs to an instance that goes.
+pub(crate) fn remove_of(draft: &mut Draft, environment: &str, service: &str) {
+    let ids: Vec<_> = draft
+        .world
+        .proxies
+        .iter()
+        .filter(|row| row.environment_id == environment && row.service_id == service && row.times.live())
+        .map(|row| row.id.clone())
+        .collect();
+    for id in ids {
+        bury(draft, &id);
+    }
+}
