@@ -14,6 +14,7 @@ const READ: &str = "query D($id: String!, $p: String!) { customDomain(id: $id, p
 const LIST: &str = "query L($p: String!, $e: String!, $s: String!) { domains(projectId: $p, environmentId: $e, serviceId: $s) {
     customDomains { id syncStatus deletedAt } } }";
 
+#[expect(clippy::unwrap_used, reason = "test support")]
 async fn custom(world: &World, place: &Place, domain: &str) -> String {
     let input = json!({ "projectId": place.project, "environmentId": place.environment, "serviceId": place.service, "domain": domain, "targetPort": 8080 });
     let data = world.ask(CREATE, json!({ "i": input })).await;

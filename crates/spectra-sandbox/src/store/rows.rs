@@ -294,7 +294,6 @@ pub(crate) struct Domain {
 
 /// A name of the user's own. What DNS, certificate and synchronisation show is worked out from the ticks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the words of the API")]
 pub(crate) struct CustomDomain {
     pub(crate) id: String,
     pub(crate) project_id: String,

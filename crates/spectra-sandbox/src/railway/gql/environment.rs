@@ -8,6 +8,7 @@ use super::deployment::{Deployment, EnvironmentDeploymentsConnection};
 use super::project::Project;
 use super::scalars::{DateTime, EnvironmentConfig, Json};
 use super::service::{EnvironmentServiceInstancesConnection, Service, ServiceInstance};
+use super::volumes::{EnvironmentVolumeInstancesConnection, volume_instances};
 use super::{Page, Request, connection, request};
 use crate::railway::ops::{config, patches};
 use crate::railway::refusal::Refusal;
@@ -144,6 +145,19 @@ impl Environment {
         rows.sort_by_key(|row| (row.times.created_tick, row.id.clone()));
         let rows = rows.into_iter().map(|row| (row.id.clone(), ServiceInstance(row))).collect();
         Ok(EnvironmentServiceInstancesConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn volume_instances(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> Result<EnvironmentVolumeInstancesConnection> {
+        let request = request(ctx);
+        let rows = volume_instances(request, |row| row.environment_id == self.0.id);
+        Ok(EnvironmentVolumeInstancesConnection::page(request, rows, &Page::new(after, before, first, last)))
     }
 
     async fn variables(

@@ -15,6 +15,7 @@ pub(crate) mod runs;
 pub(crate) mod scalars;
 pub(crate) mod service;
 pub(crate) mod subscription;
+pub(crate) mod volumes;
 pub(crate) mod workspace;
 
 use std::collections::BTreeSet;

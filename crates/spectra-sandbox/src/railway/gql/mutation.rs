@@ -18,6 +18,7 @@ use super::network::NetworkWrites;
 use super::project::Project;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
+use super::volumes::VolumeWrites;
 use super::{Request, request};
 use crate::railway::ops::deployments::{Verb, act};
 use crate::railway::ops::instances::InstanceChange;
@@ -30,12 +31,13 @@ use crate::store::rows::{Cause, Credentials};
 
 /// Every write, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(BasicWrites, NetworkWrites);
+pub(crate) struct Mutation(BasicWrites, NetworkWrites, VolumeWrites);
 
 /// Projects, environments, services, variables, deployments and Railway domains.
 #[derive(Default)]
 pub(crate) struct BasicWrites;
 
+/// Absent, null or a value.
 #[expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
 pub(crate) fn optional<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {

@@ -8,6 +8,7 @@ use super::environment::{Environment, ProjectEnvironmentsConnection, environment
 use super::inputs::SortOrder;
 use super::scalars::DateTime;
 use super::service::{ProjectServicesConnection, Service};
+use super::volumes::{ProjectVolumesConnection, volumes};
 use super::workspace::Workspace;
 use super::{Page, connection, request};
 use crate::store::rows;
@@ -135,5 +136,18 @@ impl Project {
         rows.sort_by_key(|row| (row.times.created_tick, row.id.clone()));
         let rows = rows.into_iter().map(|row| (row.id.clone(), Service(row))).collect();
         Ok(ProjectServicesConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn volumes(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> Result<ProjectVolumesConnection> {
+        let request = request(ctx);
+        let rows = volumes(request, &self.0.id);
+        Ok(ProjectVolumesConnection::page(request, rows, &Page::new(after, before, first, last)))
     }
 }

@@ -15,6 +15,7 @@ use super::project::{Project, QueryProjectsConnection};
 use super::runs::Runs;
 use super::scalars::{EnvironmentVariables, ServiceInstanceLimit};
 use super::service::{AllDomains, Service, ServiceInstance, domains};
+use super::volumes::Volumes;
 use super::workspace::{
     ApiTokenContext, ApiTokenWorkspace, AuditLog, PlatformStatus, QueryAuditLogsConnection, Region, User,
     WORKSPACE_NAME, Workspace, WorkspacePolicy, projects,
@@ -28,7 +29,7 @@ use crate::store::rows::{self, PatchStatus, Times};
 
 /// Every read, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(BasicReads, Runs, Networks);
+pub(crate) struct Query(BasicReads, Runs, Networks, Volumes);
 
 /// Projects, environments, services, variables, domains and the workspace.
 #[derive(Default)]

@@ -107,6 +107,16 @@ fn instance_document(world: &World, row: &Instance, values: Values) -> Value {
     if !networking.is_empty() {
         out.insert("networking".to_owned(), Value::Object(networking));
     }
+    let mounts: Map<String, Value> = world
+        .volume_instances
+        .iter()
+        .filter(|volume| volume.times.live() && volume.environment_id == row.environment_id)
+        .filter(|volume| volume.service_id.as_deref() == Some(row.service_id.as_str()))
+        .map(|volume| (volume.volume_id.clone(), json!({ "mountPath": volume.mount_path })))
+        .collect();
+    if !mounts.is_empty() {
+        out.insert("volumeMounts".to_owned(), Value::Object(mounts));
+    }
     Value::Object(out)
 }
 
@@ -119,7 +129,18 @@ pub(crate) fn export(world: &World, environment: &str, values: Values) -> Value 
         .map(|row| (row.service_id.clone(), instance_document(world, row, values)))
         .collect();
     let shared = world.variables.get(&variables_key(environment, None));
-    json!({ "services": services, "sharedVariables": variables_document(shared.map(|set| &set.variables), values) })
+    let volumes: Map<String, Value> = world
+        .volume_instances
+        .iter()
+        .filter(|row| row.environment_id == environment && row.times.live())
+        .map(|row| (row.volume_id.clone(), json!({ "sizeMB": row.size_mb, "region": row.region })))
+        .collect();
+    let shared = variables_document(shared.map(|set| &set.variables), values);
+    let mut document = json!({ "services": services, "sharedVariables": shared });
+    if !volumes.is_empty() {
+        document["volumes"] = Value::Object(volumes);
+    }
+    document
 }
 
 /// Replaces every variable value of a patch by the mask.

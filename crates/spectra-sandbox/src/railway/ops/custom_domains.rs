@@ -14,7 +14,6 @@ use crate::store::rows::CustomDomain;
 
 /// What a client asks for.
 #[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "the words of the API")]
 pub(crate) struct NewCustomDomain {
     pub(crate) project_id: String,
     pub(crate) environment_id: String,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, config, deployments, instances, new_id, patches};
+use crate::railway::ops::{Place, audit, born, config, deployments, instances, new_id, patches, volumes};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{Cause, Environment, VariableSet, instance_key, variables_key};
@@ -99,7 +99,7 @@ pub(crate) fn create(
     Ok(id)
 }
 
-/// A fork takes instances and variables; sealed variables and domains stay behind.
+/// A fork takes instances, variables and (empty) volumes; sealed variables and domains stay behind.
 fn copy(
     draft: &mut Draft,
     who: &Identity,
@@ -118,6 +118,7 @@ fn copy(
             VariableSet { environment_id: to.to_owned(), service_id: set.service_id.clone(), variables };
         draft.world.variables.insert(&variables_key(to, set.service_id.as_deref()), copy);
     }
+    volumes::copy(draft, from, to);
     let rows: Vec<_> = draft
         .world
         .instances
@@ -189,6 +190,7 @@ pub(crate) fn remove(draft: &mut Draft, id: &str) {
     for service in services {
         instances::remove(draft, id, &service);
     }
+    volumes::remove_environment(draft, id);
     draft.world.variables.remove(&variables_key(id, None));
     let tokens: Vec<_> =
         draft.world.tokens.iter().filter(|row| row.environment_id == id).map(|row| row.id.clone()).collect();

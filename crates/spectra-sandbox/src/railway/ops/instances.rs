@@ -7,7 +7,7 @@ use spectra_types::ImageRef;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, custom_domains, deployments, new_id, proxies};
+use crate::railway::ops::{Place, audit, custom_domains, deployments, new_id, proxies, volumes};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{
@@ -312,6 +312,7 @@ pub(crate) fn remove(draft: &mut Draft, environment: &str, service: &str) {
     }
     custom_domains::remove_of(draft, environment, service);
     proxies::remove_of(draft, environment, service);
+    volumes::detach_of(draft, environment, service);
     let key = instance_key(environment, service);
     draft.world.variables.remove(&variables_key(environment, Some(service)));
     draft.world.credentials.remove(&key);

@@ -15,6 +15,7 @@ pub(crate) mod proxies;
 pub(crate) mod services;
 pub(crate) mod tokens;
 pub(crate) mod variables;
+pub(crate) mod volumes;
 
 use crate::core::Draft;
 use crate::railway::auth::Identity;

@@ -2,7 +2,7 @@
 
 use crate::core::Draft;
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, environments, new_id};
+use crate::railway::ops::{Place, audit, born, environments, new_id, volumes};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{Environment, Project};
@@ -142,6 +142,7 @@ pub(crate) fn delete(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), 
     for environment in environments {
         environments::remove(draft, &environment);
     }
+    volumes::remove_project(draft, id);
     let stamp = draft.stamp;
     let services: Vec<_> =
         draft.world.services.iter().filter(|row| row.project_id == id).map(|row| row.id.clone()).collect();
