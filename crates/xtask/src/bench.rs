@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::handshake;
 use crate::quickstart;
 use crate::terraform::{self, Choice, Terraform};
-use crate::workspace::{self, Profile};
+use crate::workspace;
 
 /// Provider start until the schema is answered; medians, because a loaded machine has long tails.
 pub(crate) async fn startup(
@@ -20,7 +20,7 @@ pub(crate) async fn startup(
     let report = context.report;
     let provider = match provider {
         Some(path) => std::path::absolute(path).map_err(Error::file("resolve", path))?,
-        None => workspace::programs(context, None, Profile::Release).await?.provider,
+        None => workspace::released_provider(context).await?,
     };
     let binary = terraform::find(context, choice).await?;
     report.step(&format!("start the provider {runs} times as Terraform does, without TLS"));

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::process::Job;
 use crate::quickstart;
 use crate::terraform::{self, Binary, Terraform};
-use crate::workspace::{self, Profile, Programs};
+use crate::workspace::{self, Programs};
 use crate::{Context, Tools};
 
 /// The layout of the provider's description that this program reads.
@@ -25,7 +25,7 @@ type Pages = BTreeMap<PathBuf, String>;
 
 /// Writes the pages, or compares them.
 pub(crate) async fn run(context: &Context, tools: &Tools, check_only: bool) -> Result<(), Error> {
-    let programs = workspace::programs(context, tools.bin_dir.as_deref(), Profile::Debug).await?;
+    let programs = workspace::programs(context, tools.bin_dir.as_deref()).await?;
     let binary = terraform::find(context, tools.terraform).await?;
     if check_only {
         check(context, &programs, &binary).await?;

@@ -17,6 +17,8 @@ use crate::error::Error;
 
 /// go-plugin's constant for Terraform providers: proof of being launched by Terraform, not a secret.
 const COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
+/// How long a provider that was asked to end may take.
+const GRACE: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(20);
 /// A gRPC message that is empty: no compression, length zero.
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
@@ -50,8 +52,14 @@ pub(crate) async fn once(provider: &Path) -> Result<Start, Error> {
         .spawn()
         .map_err(|source| Error::Spawn { program: provider.display().to_string(), source })?;
     let measured = timeout(LIMIT, measure(&mut child, begun)).await;
-    // Ended by its process id whatever happened above; kill_on_drop covers a dropped future.
-    let _ = child.kill().await;
+    // Asked first, so that it removes its socket; ended by its process id whatever happened above. kill_on_drop covers
+    // a dropped future.
+    if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    if timeout(GRACE, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
     match measured {
         Ok(result) => result,
         Err(_) => Err(Error::Handshake(format!("no schema within {} s", LIMIT.as_secs()))),

@@ -10,7 +10,7 @@ use crate::http;
 use crate::process::{Finished, Job};
 use crate::sandbox::Sandbox;
 use crate::terraform::{self, Binary, Terraform};
-use crate::workspace::{self, Profile, Programs};
+use crate::workspace::{self, Programs};
 use crate::{Context, Tools};
 
 /// Given to the service through a write-only attribute; no byte on disk may contain it.
@@ -26,7 +26,7 @@ struct Image {
 
 /// Runs the whole story; every temporary file is gone afterwards.
 pub(crate) async fn run(context: &Context, tools: &Tools) -> Result<(), Error> {
-    let programs = workspace::programs(context, tools.bin_dir.as_deref(), Profile::Debug).await?;
+    let programs = workspace::programs(context, tools.bin_dir.as_deref()).await?;
     let service = match tools.bin_dir.as_ref().map(|directory| directory.join("quickstart-app")) {
         Some(path) if path.is_file() => path,
         _ => workspace::example_service(context).await?,

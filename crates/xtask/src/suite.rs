@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::process::{Job, Output};
 use crate::sandbox::Sandbox;
 use crate::terraform::{self, Binary, Terraform};
-use crate::workspace::{self, Profile, Programs, cargo};
+use crate::workspace::{self, Programs, cargo};
 use crate::{Context, Tools, docs, quickstart};
 
 /// The steps in their order. What a person can fix fastest comes first.
@@ -57,7 +57,7 @@ struct Counts {
 pub(crate) async fn run(context: &Context, tools: &Tools, only: &[String]) -> Result<(), Error> {
     let report = context.report;
     let begun = Instant::now();
-    let programs = workspace::programs(context, tools.bin_dir.as_deref(), Profile::Debug).await?;
+    let programs = workspace::programs(context, tools.bin_dir.as_deref()).await?;
     let binary = terraform::find(context, tools.terraform).await?;
     let mut failed = Vec::new();
     let mut counts = None;

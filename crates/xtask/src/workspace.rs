@@ -10,7 +10,7 @@ use crate::process::{Job, Output};
 
 /// Which optimisation the programs are built with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
+enum Profile {
     Debug,
     Release,
 }
@@ -53,46 +53,50 @@ pub(crate) fn cargo() -> Job {
     Job::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Builds both programs, or takes them from `bin_dir`.
-pub(crate) async fn programs(
-    context: &Context,
-    bin_dir: Option<&Path>,
-    profile: Profile,
-) -> Result<Programs, Error> {
-    let directory = if let Some(directory) = bin_dir {
-        std::path::absolute(directory).map_err(Error::file("resolve", directory))?
-    } else {
-        let mut job = cargo()
-            .args([
-                "build",
-                "--package",
-                "terraform-provider-spectra",
-                "--package",
-                "railway-deployer",
-                "--bins",
-            ])
-            .dir(&context.workspace.root)
-            .output(Output::Inherit);
-        if profile == Profile::Release {
-            job = job.arg("--release");
-        }
-        context.report.step("build terraform-provider-spectra and railway-deployer");
-        context.processes.run(&job).await?.success()?;
-        context.workspace.target.join(if profile == Profile::Release { "release" } else { "debug" })
-    };
-    let program = |name: &str| {
-        let path = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-        if path.is_file() {
-            Ok(path)
-        } else {
-            Err(Error::unexpected(path.display().to_string(), "there is no such program in this directory"))
-        }
+/// Builds both programs for tests, or takes them from `bin_dir`.
+pub(crate) async fn programs(context: &Context, bin_dir: Option<&Path>) -> Result<Programs, Error> {
+    let directory = match bin_dir {
+        Some(directory) => std::path::absolute(directory).map_err(Error::file("resolve", directory))?,
+        None => build(context, &["terraform-provider-spectra", "railway-deployer"], Profile::Debug).await?,
     };
     Ok(Programs {
-        provider: program("terraform-provider-spectra")?,
-        deployer: program("railway-deployer")?,
+        provider: program(&directory, "terraform-provider-spectra")?,
+        deployer: program(&directory, "railway-deployer")?,
         directory,
     })
+}
+
+/// Builds the provider as it is shipped.
+pub(crate) async fn released_provider(context: &Context) -> Result<PathBuf, Error> {
+    let directory = build(context, &["terraform-provider-spectra"], Profile::Release).await?;
+    program(&directory, "terraform-provider-spectra")
+}
+
+/// Builds the programs of these packages and says in which directory they are.
+async fn build(context: &Context, packages: &[&str], profile: Profile) -> Result<PathBuf, Error> {
+    let mut job = cargo().args(["build", "--bins"]).dir(&context.workspace.root).output(Output::Inherit);
+    for package in packages {
+        job = job.args(["--package", package]);
+    }
+    let directory = match profile {
+        Profile::Debug => "debug",
+        Profile::Release => {
+            job = job.arg("--release");
+            "release"
+        }
+    };
+    context.report.step(&format!("build {}", packages.join(" and ")));
+    context.processes.run(&job).await?.success()?;
+    Ok(context.workspace.target.join(directory))
+}
+
+fn program(directory: &Path, name: &str) -> Result<PathBuf, Error> {
+    let path = directory.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Error::unexpected(path.display().to_string(), "there is no such program in this directory"))
+    }
 }
 
 /// Builds the example service. On Linux with glibc it is linked statically, so that an image that holds
