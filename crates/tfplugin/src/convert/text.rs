@@ -99,15 +99,40 @@ impl<T: FromStr<Err: fmt::Display>> AttributeShape for Text<T> {
     }
 
     fn validators() -> Vec<Validator> {
-        let name = std::any::type_name::<T>();
-        let name = name.rsplit("::").next().unwrap_or(name);
-        vec![Validator { description: format!("a valid `{name}`"), check: check::<T> }]
+        vec![Validator { description: format!("a valid {}", words::<T>()), check: check::<T> }]
     }
+}
+
+/// The type's name as people read it: `PinnedImage` is a pinned image.
+fn words<T>() -> String {
+    let name = std::any::type_name::<T>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 fn check<T: FromStr<Err: fmt::Display>>(value: &Value) -> Result<(), String> {
     match value {
         Value::String(text) => text.parse::<T>().map(drop).map_err(|error| error.to_string()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct PinnedImage;
+
+    #[test]
+    fn type_names_read_as_words() {
+        assert_eq!(words::<PinnedImage>(), "pinned image");
+        assert_eq!(words::<u8>(), "u8");
     }
 }
