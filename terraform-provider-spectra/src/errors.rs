@@ -1,30 +1,14 @@
 //! From the adapters' errors to what the person at Terraform reads.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use spectra_types::Redactor;
+use spectra_types::{Redactor, error_chain};
 use tfplugin::{Attr, Diagnostic, Text};
-
-/// The error and its causes in one line; a cause that the text already names is not repeated.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let message = next.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = next.source();
-    }
-    text
-}
 
 /// What Railway said, what state things were left in, and what to do.
 pub(crate) fn railway(summary: impl Into<String>, error: &spectra_railway::Error, left: &str) -> Diagnostic {
-    let mut detail = format!("{} [{}].\n\n{left}", sentence(&chain(error)), error.code());
+    let mut detail = format!("{} [{}].\n\n{left}", sentence(&error_chain(error)), error.code());
     if let Some(hint) = error.hint() {
         detail.push_str("\n\n");
         detail.push_str(&sentence(hint));
@@ -63,16 +47,7 @@ pub(crate) const UNCHANGED: &str = "Nothing was changed on Railway.";
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
-
-    #[test]
-    fn causes_are_said_once() {
-        let inner = io::Error::other("disk full");
-        let outer = io::Error::other(format!("cannot write: {inner}"));
-        assert_eq!(chain(&outer), "cannot write: disk full");
-    }
 
     #[test]
     fn sentences_begin_with_a_capital() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use spectra_types::error_chain;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -84,22 +85,7 @@ pub async fn run<T: Target, P: Probe, C: Clock>(
 }
 
 fn answer(result: Result<Event, TargetError>) -> Event {
-    result.unwrap_or_else(|error| Event::CallFailed { message: chain(&error), effect: error.effect })
-}
-
-/// The error and its causes in one line; a cause that the text already names is not repeated.
-fn chain(error: &TargetError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        let message = next.to_string();
-        if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
-        }
-        cause = next.source();
-    }
-    text
+    result.unwrap_or_else(|error| Event::CallFailed { message: error_chain(&error), effect: error.effect })
 }
 
 async fn wait<C: Clock>(clock: &C, duration: Duration, cancel: &CancellationToken, told: bool) {

@@ -7,6 +7,7 @@
 
 mod digest;
 mod duration;
+mod error_chain;
 mod error_code;
 mod exit_code;
 mod id;
@@ -18,6 +19,7 @@ mod text;
 
 pub use digest::{Algorithm, Digest, DigestError};
 pub use duration::{HumanDuration, HumanDurationError};
+pub use error_chain::error_chain;
 pub use error_code::ErrorCode;
 pub use exit_code::ExitCode;
 pub use id::{DeploymentId, EnvironmentId, IdError, ProjectId, ServiceId, WorkspaceId};

@@ -60,7 +60,7 @@ impl DataSource for Image {
         let found = cx.client.registry().inspect(image.get(), platform.as_ref()).await.map_err(|error| {
             Diagnostic::error(
                 format!("The image `{image}` cannot be read"),
-                format!("{}. Nothing was changed.", crate::errors::chain(&error)),
+                format!("{}. Nothing was changed.", spectra_types::error_chain(&error)),
             )
             .at("image")
         })?;

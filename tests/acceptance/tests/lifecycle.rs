@@ -1,6 +1,8 @@
 //! From nothing to a running service and back to nothing.
 
-use spectra_acceptance::{ImageBuilder, Sandbox, Terraform, get, shop_with_rollout};
+use spectra_acceptance::{
+    ImageBuilder, SHOP, Sandbox, Terraform, eventually, get, shop_with_rollout, shop_with_rollout_that,
+};
 
 #[test]
 fn a_plan_straight_after_an_apply_is_empty_and_a_second_apply_changes_nothing() {
@@ -61,4 +63,27 @@ fn destroy_leaves_the_platform_without_any_object() {
     let _ = terraform.destroy().success();
     assert_eq!(sandbox.objects(), Vec::new());
     assert_eq!(terraform.state().addresses(), Vec::<String>::new());
+}
+
+#[test]
+fn destroying_a_rollout_retains_or_removes_the_deployment_as_asked() {
+    let sandbox = Sandbox::start();
+    let image = ImageBuilder::new("good").push(&sandbox);
+    let mut terraform = Terraform::new(&sandbox, &shop_with_rollout());
+    let _ = terraform.var("image", &image.pinned).apply().success();
+    let url = terraform.output("url");
+
+    terraform.configure(SHOP);
+    let before = sandbox.now();
+    let _ = terraform.apply().success();
+    assert_eq!(sandbox.mutations(before), Vec::<String>::new(), "retaining touches nothing");
+    assert_eq!(get(&url).status, 200);
+
+    // Adopted as it runs, then given up for good.
+    terraform.configure(&shop_with_rollout_that("on_destroy = \"remove\""));
+    let _ = terraform.apply().success();
+    terraform.configure(SHOP);
+    let _ = terraform.apply().success();
+    eventually("the service stops answering", || (get(&url).status != 200).then_some(()));
+    terraform.assert_empty_plan();
 }

@@ -292,8 +292,9 @@ async fn http_probe(
     };
     let expected = u16::try_from(known(&health.expected_status, "expected_status")?).unwrap_or(200);
     let timeout = known(&health.timeout, "timeout")?.get().get();
-    HttpProbe::new(url, expected, timeout)
-        .map_err(|error| refuse("The service cannot be probed", format!("{}.", crate::errors::chain(&error))))
+    HttpProbe::new(url, expected, timeout).map_err(|error| {
+        refuse("The service cannot be probed", format!("{}.", spectra_types::error_chain(&error)))
+    })
 }
 
 /// A rollout without a `health` attribute asks nothing; the machine then does not ask for measurements.
