@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! blobs/<algorithm>/<first two>/<hex>                       content, immutable, shared by all repositories
-//! repositories/<name>/_blobs/<algorithm>/<hex>              empty: the repository has the blob
+//! repositories/<name>/_blobs/<algorithm>/<hex>              the moment since which the repository has the blob
 //! repositories/<name>/_manifests/<algorithm>/<hex>          the manifest's media type
 //! repositories/<name>/_tags/<tag>                           the digest that the tag names
 //! repositories/<name>/_referrers/<algorithm>/<hex>/<digest> empty: <digest> has the folder's digest as subject
-//! uploads/<id>/{repository,data}                            an upload under way
+//! uploads/<id>/{repository,data,began}                      an upload under way
 //! tmp/                                                      half-written files; emptied on opening
 //! ```
 //!
@@ -17,6 +17,8 @@
 use std::{
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use sha2::{Digest as _, Sha256, Sha512};
@@ -40,6 +42,8 @@ pub(crate) struct Store {
     /// Held while links and tags change, so that "is it linked anywhere?" and "does it exist?" stay true until
     /// the change that depends on them is done. Content is streamed outside of it.
     links: Mutex<()>,
+    /// The last moment that was given out.
+    moment: AtomicU64,
 }
 
 impl Store {
@@ -52,7 +56,18 @@ impl Store {
         for folder in ["blobs", "repositories", "uploads", "tmp"] {
             fs::create_dir_all(root.join(folder)).await?;
         }
-        Ok(Self { root, links: Mutex::new(()) })
+        Ok(Self { root, links: Mutex::new(()), moment: AtomicU64::new(0) })
+    }
+
+    /// A moment later than every one before it: nanoseconds since the Unix epoch, moved on where the clock stands
+    /// still. The times of files cannot order events, since a file system's clock ticks only every few
+    /// milliseconds.
+    pub(crate) fn moment(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let next = |last: u64| now.max(last.saturating_add(1));
+        let last = self.moment.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last)));
+        next(last.unwrap_or_else(|last| last))
     }
 
     /// Where an upload keeps its files.
@@ -82,16 +97,20 @@ impl Store {
         found(fs::metadata(self.content_path(digest)).await).map(|data| data.map(|data| data.len()))
     }
 
-    /// Since when the repository has the blob.
-    pub(crate) async fn blob_since(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> io::Result<Option<std::time::SystemTime>> {
-        match found(fs::metadata(self.link(name, "_blobs", digest)).await)? {
-            Some(data) => data.modified().map(Some),
-            None => Ok(None),
+    /// Since which moment the repository has the blob.
+    pub(crate) async fn blob_since(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
+        let link = found(fs::read_to_string(self.link(name, "_blobs", digest)).await)?;
+        // A link without a moment is older than any upload that can still go on.
+        Ok(link.map(|moment| moment.parse().unwrap_or(0)))
+    }
+
+    /// Links a blob whose content is there. A link that is present stays, and with it its moment.
+    async fn link_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<()> {
+        let link = self.link(name, "_blobs", digest);
+        if fs::try_exists(&link).await? {
+            return Ok(());
         }
+        self.write_atomic(&link, self.moment().to_string().as_bytes()).await
     }
 
     /// Takes a complete, verified, synced file as the content of `digest` and links it into the repository.
@@ -110,12 +129,7 @@ impl Store {
             fs::rename(data, &target).await?;
             sync_folder(&folder).await?;
         }
-        let link = self.link(name, "_blobs", digest);
-        // Kept when present: its time says since when the repository has the blob.
-        if !fs::try_exists(&link).await? {
-            self.write_atomic(&link, b"").await?;
-        }
-        Ok(())
+        self.link_blob(name, digest).await
     }
 
     /// Links a blob of `from` into `to` without moving a byte. `false` if `from` does not have it.
@@ -129,10 +143,7 @@ impl Store {
         if self.blob_size(from, digest).await?.is_none() {
             return Ok(false);
         }
-        let link = self.link(to, "_blobs", digest);
-        if !fs::try_exists(&link).await? {
-            self.write_atomic(&link, b"").await?;
-        }
+        self.link_blob(to, digest).await?;
         Ok(true)
     }
 

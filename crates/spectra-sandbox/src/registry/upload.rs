@@ -8,7 +8,6 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use axum::body::Body;
@@ -56,8 +55,8 @@ pub(crate) struct Upload {
     hash: OwnedMutexGuard<RunningHash>,
     /// Bytes in the file.
     pub(crate) offset: u64,
-    /// When the upload began.
-    pub(crate) since: SystemTime,
+    /// The moment ([`Store::moment`]) at which the upload began.
+    pub(crate) since: u64,
 }
 
 /// Why bytes were not taken.
@@ -84,10 +83,12 @@ impl Uploads {
         let folder = store.upload_folder(id);
         fs::create_dir_all(&folder).await?;
         fs::write(folder.join("data"), b"").await?;
+        let since = store.moment();
+        fs::write(folder.join("began"), since.to_string()).await?;
         // Last: an upload without this file does not exist.
         fs::write(folder.join("repository"), name.as_str()).await?;
         let hash = self.lock(id).await;
-        Ok(Upload { id, folder, hash, offset: 0, since: SystemTime::now() })
+        Ok(Upload { id, folder, hash, offset: 0, since })
     }
 
     /// Takes up an upload. `None` if the repository has no such upload.
@@ -111,7 +112,9 @@ impl Uploads {
         if hash.length != offset {
             hash.length = STALE;
         }
-        let since = fs::metadata(folder.join("repository")).await?.modified()?;
+        // An upload of a store that kept no moments counts as the first of all: it is blamed for nothing.
+        let since = fs::read_to_string(folder.join("began")).await;
+        let since = since.ok().and_then(|moment| moment.parse().ok()).unwrap_or(0);
         Ok(Some(Upload { id, folder, hash, offset, since }))
     }
 
