@@ -124,6 +124,7 @@ fn railway_attribute(name: &str) -> AttributePath {
 impl Provider for Spectra {
     type Config = ProviderModel;
     type Client = Clients;
+    type Meta = ();
 
     const NAME: &'static str = "spectra";
     const ADDRESS: &'static str = "registry.terraform.io/spectra/spectra";

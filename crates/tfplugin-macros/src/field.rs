@@ -20,6 +20,7 @@ struct Options {
     force_new: Option<Span>,
     stable: Option<Span>,
     variadic: Option<Span>,
+    identity: Option<(Span, bool)>,
     block: Option<(Span, BlockBounds)>,
     default: Option<(Span, Expr)>,
     deprecated: Option<LitStr>,
@@ -96,13 +97,17 @@ impl Field {
             flag("force_new", options.force_new),
             flag("stable", options.stable),
         ];
+        let identity = optional(options.identity.map(|(_, required)| {
+            let part = format_ident!("{}", if required { "Required" } else { "Optional" });
+            quote!(::tfplugin::__private::IdentityPart::#part)
+        }));
         let default = optional(options.default.as_ref().map(|(_, value)| to_value(value)));
         let validators = &options.validators;
         quote_spanned! {ty.span()=>
             ::tfplugin::__private::attribute::<#ty>(
                 #name,
                 #description,
-                ::tfplugin::__private::Flags { #(#flags),* },
+                ::tfplugin::__private::Flags { #(#flags),*, identity: #identity },
                 #default,
                 #deprecated,
                 ::std::vec![#(#validators),*],
@@ -147,6 +152,7 @@ impl Options {
             "stable" => &mut self.stable,
             "variadic" => &mut self.variadic,
             "block" => return self.parse_block(meta, span),
+            "identity" => return self.parse_identity(meta, span),
             "default" => {
                 self.default = Some((span, meta.value()?.parse()?));
                 return Ok(());
@@ -166,12 +172,32 @@ impl Options {
             _ => {
                 return Err(meta.error(
                     "unknown option: a field takes required, optional, computed, sensitive, write_only, force_new, \
-                     stable, default = …, deprecated = \"…\", name = \"…\", block, variadic and validate(…)",
+                     stable, identity, default = …, deprecated = \"…\", name = \"…\", block, variadic and validate(…)",
                 ));
             }
         };
         if flag.replace(span).is_some() {
             return Err(meta.error(format!("`{name}` is said twice")));
+        }
+        Ok(())
+    }
+
+    fn parse_identity(&mut self, meta: &ParseNestedMeta<'_>, span: Span) -> Result<()> {
+        let mut required = true;
+        if meta.input.peek(syn::token::Paren) {
+            meta.parse_nested_meta(|part| {
+                if part.path.is_ident("optional") {
+                    required = false;
+                    Ok(())
+                } else {
+                    Err(part.error(
+                        "`identity(optional)` is what may be left out of an import; there is nothing else",
+                    ))
+                }
+            })?;
+        }
+        if self.identity.replace((span, required)).is_some() {
+            return Err(meta.error("`identity` is said twice"));
         }
         Ok(())
     }
@@ -196,6 +222,7 @@ impl Options {
 
     fn check(&self, ident: &Ident) -> Result<()> {
         let default = self.default.as_ref().map(|(span, _)| *span);
+        let identity = self.identity.map(|(span, _)| span);
         let contradictions = [
             (self.required, self.optional, "an attribute is either `required` or `optional`"),
             (
@@ -212,6 +239,16 @@ impl Options {
             (self.write_only, default, "a `write_only` attribute cannot have a default: it is never stored"),
             (self.write_only, self.force_new, "a `write_only` attribute has no prior value to compare with"),
             (self.write_only, self.stable, "a `write_only` attribute has no prior value to keep"),
+            (
+                self.write_only,
+                identity,
+                "a `write_only` attribute cannot be part of the identity: identities are stored",
+            ),
+            (
+                self.sensitive,
+                identity,
+                "a `sensitive` attribute cannot be part of the identity: identities are shown",
+            ),
             (
                 self.stable,
                 default,
@@ -236,6 +273,7 @@ impl Options {
                 self.force_new,
                 self.stable,
                 self.variadic,
+                identity,
                 default,
             ];
             if flags.iter().any(Option::is_some) || !self.validators.is_empty() {

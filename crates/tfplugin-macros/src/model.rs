@@ -10,6 +10,8 @@ use crate::field::{Field, docs, optional_text};
 #[derive(Default)]
 struct Options {
     version: Option<LitInt>,
+    identity_version: Option<LitInt>,
+    mutable_identity: bool,
     deprecated: Option<LitStr>,
 }
 
@@ -36,6 +38,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let description = docs(&input.attrs);
     let version = options.version.map_or_else(|| quote!(0), |version| quote!(#version));
+    let identity_version = options.identity_version.map_or_else(|| quote!(0), |version| quote!(#version));
+    let mutable_identity = options.mutable_identity;
     let deprecated = optional_text(options.deprecated.as_ref());
     let attributes = fields.iter().filter(|field| !field.is_block()).map(Field::schema);
     let blocks = fields.iter().filter(|field| field.is_block()).map(Field::schema);
@@ -51,6 +55,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         #[automatically_derived]
         impl ::tfplugin::Model for #ident {
             const VERSION: i64 = #version;
+            const IDENTITY_VERSION: i64 = #identity_version;
+            const MUTABLE_IDENTITY: bool = #mutable_identity;
 
             fn block() -> ::tfplugin::schema::Block {
                 ::tfplugin::schema::Block {
@@ -134,11 +140,20 @@ fn options(input: &DeriveInput) -> Result<Options> {
             if meta.path.is_ident("version") {
                 options.version = Some(meta.value()?.parse()?);
                 Ok(())
+            } else if meta.path.is_ident("identity_version") {
+                options.identity_version = Some(meta.value()?.parse()?);
+                Ok(())
+            } else if meta.path.is_ident("mutable_identity") {
+                options.mutable_identity = true;
+                Ok(())
             } else if meta.path.is_ident("deprecated") {
                 options.deprecated = Some(meta.value()?.parse()?);
                 Ok(())
             } else {
-                Err(meta.error("unknown option: a model takes `version = N` and `deprecated = \"…\"`"))
+                Err(meta.error(
+                    "unknown option: a model takes `version = N`, `identity_version = N`, `mutable_identity` and \
+                     `deprecated = \"…\"`",
+                ))
             }
         })?;
     }

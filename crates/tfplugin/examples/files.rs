@@ -26,6 +26,7 @@ struct Config {
 impl Provider for Files {
     type Config = Config;
     type Client = PathBuf;
+    type Meta = ();
 
     const NAME: &'static str = "files";
     const ADDRESS: &'static str = "registry.terraform.io/example/files";

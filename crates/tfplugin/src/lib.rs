@@ -18,8 +18,14 @@ pub mod server;
 mod ty;
 pub mod value;
 
+mod action;
 mod data_source;
+mod deferral;
+mod ephemeral;
 mod function;
+mod history;
+mod list;
+mod private_state;
 mod provider;
 mod resource;
 mod rpc;
@@ -33,13 +39,19 @@ extern crate self as tfplugin;
 #[doc(hidden)]
 pub use crate::convert::private as __private;
 
+pub use crate::action::{Action, Progress};
 pub use crate::convert::{Attr, AttributeShape, BlockShape, FromValue, Model, Sensitive, Set, Text, ToValue};
 pub use crate::data_source::DataSource;
+pub use crate::deferral::Deferral;
 pub use crate::diagnostics::{Diagnostic, Diagnostics, Severity};
+pub use crate::ephemeral::{EphemeralResource, Opened, Renewed};
 pub use crate::function::{Function, FunctionError};
+pub use crate::history::{History, MoveFrom, MoveSource};
+pub use crate::list::{Findings, Found, ListResource};
 pub use crate::path::{AttributePath, PathStep};
+pub use crate::private_state::PrivateState;
 pub use crate::provider::{Configure, Context, Provider, Registry};
-pub use crate::resource::{Action, Apply, Import, OldState, Plan, Resource, StateSlot};
+pub use crate::resource::{Apply, Import, Operation, Plan, Resource, StateSlot};
 pub use crate::run::run;
 pub use crate::ty::{Type, TypeError};
 pub use crate::value::{Number, Unknown, Value};

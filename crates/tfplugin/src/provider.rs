@@ -7,8 +7,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::rpc::{AnyDataSource, AnyFunction, AnyResource, Callable, Data, Managed};
-use crate::{DataSource, Diagnostics, Function, Model, Resource};
+use crate::rpc::{
+    AnyAction, AnyDataSource, AnyEphemeral, AnyFunction, AnyList, AnyResource, Callable, Data, Doing,
+    Listing, Managed, Opening,
+};
+use crate::{
+    Action, AttributePath, DataSource, Diagnostic, Diagnostics, EphemeralResource, FromValue, Function,
+    ListResource, Model, PrivateState, Resource, Value,
+};
 
 /// A provider: its configuration, its client, and the list of what it offers.
 pub trait Provider: Send + Sync + Sized + 'static {
@@ -16,6 +22,8 @@ pub trait Provider: Send + Sync + Sized + 'static {
     type Config: Model;
     /// What every resource and data source works with once the provider is configured.
     type Client: Send + Sync + 'static;
+    /// The `provider_meta` block that a module may write; `()` for none.
+    type Meta: Model;
 
     /// The provider's type name, the prefix of its resources: `spectra`.
     const NAME: &'static str;
@@ -34,7 +42,7 @@ pub trait Provider: Send + Sync + Sized + 'static {
         request: Configure<Self::Config>,
     ) -> impl Future<Output = Result<Self::Client, Diagnostics>> + Send;
 
-    /// Names every resource, data source and function.
+    /// Names everything the provider offers.
     fn register(&self, registry: &mut Registry<Self>);
 }
 
@@ -58,6 +66,32 @@ pub struct Context<C> {
     pub cancel: CancellationToken,
     /// Names this call in logs.
     pub request_id: String,
+    /// What is stored beside the state of the object that the call is about.
+    pub private: PrivateState,
+    pub(crate) meta: Value,
+}
+
+impl<C> Context<C> {
+    /// A context for calls that no Terraform makes: tests of handlers.
+    #[must_use]
+    pub fn new(client: Arc<C>) -> Self {
+        Self {
+            client,
+            cancel: CancellationToken::new(),
+            request_id: uuid::Uuid::new_v4().to_string(),
+            private: PrivateState::default(),
+            meta: Value::Null,
+        }
+    }
+
+    /// The `provider_meta` block of the module that the object stands in; `None` if it has none. `M` is the provider's
+    /// [`Meta`](Provider::Meta).
+    pub fn meta<M: FromValue>(&self) -> Result<Option<M>, Diagnostic> {
+        if self.meta.is_null() {
+            return Ok(None);
+        }
+        M::from_value(&self.meta, &AttributePath::root()).map(Some)
+    }
 }
 
 /// Clones share the client.
@@ -67,6 +101,8 @@ impl<C> Clone for Context<C> {
             client: Arc::clone(&self.client),
             cancel: self.cancel.clone(),
             request_id: self.request_id.clone(),
+            private: self.private.clone(),
+            meta: self.meta.clone(),
         }
     }
 }
@@ -76,6 +112,9 @@ pub struct Registry<P: Provider> {
     pub(crate) resources: BTreeMap<&'static str, Arc<dyn AnyResource<P::Client>>>,
     pub(crate) data_sources: BTreeMap<&'static str, Arc<dyn AnyDataSource<P::Client>>>,
     pub(crate) functions: BTreeMap<&'static str, Arc<dyn AnyFunction>>,
+    pub(crate) ephemerals: BTreeMap<&'static str, Arc<dyn AnyEphemeral<P::Client>>>,
+    pub(crate) lists: BTreeMap<&'static str, Arc<dyn AnyList<P::Client>>>,
+    pub(crate) actions: BTreeMap<&'static str, Arc<dyn AnyAction<P::Client>>>,
     /// Names that were given twice.
     pub(crate) problems: Vec<String>,
 }
@@ -86,9 +125,22 @@ impl<P: Provider> Registry<P> {
             resources: BTreeMap::new(),
             data_sources: BTreeMap::new(),
             functions: BTreeMap::new(),
+            ephemerals: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            actions: BTreeMap::new(),
             problems: Vec::new(),
         };
         provider.register(&mut registry);
+        for name in registry.lists.keys() {
+            // Core looks the managed resource up by the same name.
+            match registry.resources.get(name) {
+                None => registry.problems.push(format!("list resource `{name}`: no managed resource has that name")),
+                Some(resource) if resource.info().identity.is_none() => registry.problems.push(format!(
+                    "list resource `{name}`: its managed resource has no identity; mark attributes with `#[tf(identity)]`"
+                )),
+                Some(_) => {}
+            }
+        }
         registry
     }
 
@@ -117,12 +169,42 @@ impl<P: Provider> Registry<P> {
     }
 }
 
+impl<P: Provider> Registry<P> {
+    /// Adds an ephemeral resource.
+    pub fn ephemeral<E: EphemeralResource<Client = P::Client>>(&mut self, ephemeral: E) -> &mut Self {
+        if self.ephemerals.insert(E::TYPE, Arc::new(Opening::new(ephemeral))).is_some() {
+            self.problems.push(format!("ephemeral resource `{}` is registered twice", E::TYPE));
+        }
+        self
+    }
+
+    /// Adds the list resource of a managed resource, under the same name.
+    pub fn list<L: ListResource<Client = P::Client>>(&mut self, list: L) -> &mut Self {
+        let name = <L::Resource as Resource>::TYPE;
+        if self.lists.insert(name, Arc::new(Listing::new(list))).is_some() {
+            self.problems.push(format!("list resource `{name}` is registered twice"));
+        }
+        self
+    }
+
+    /// Adds an action.
+    pub fn action<A: Action<Client = P::Client>>(&mut self, action: A) -> &mut Self {
+        if self.actions.insert(A::TYPE, Arc::new(Doing::new(action))).is_some() {
+            self.problems.push(format!("action `{}` is registered twice", A::TYPE));
+        }
+        self
+    }
+}
+
 impl<P: Provider> fmt::Debug for Registry<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry")
             .field("resources", &self.resources.keys())
             .field("data_sources", &self.data_sources.keys())
             .field("functions", &self.functions.keys())
+            .field("ephemerals", &self.ephemerals.keys())
+            .field("lists", &self.lists.keys())
+            .field("actions", &self.actions.keys())
             .finish_non_exhaustive()
     }
 }

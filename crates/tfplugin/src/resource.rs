@@ -5,7 +5,10 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::schema::conform;
-use crate::{AttributePath, Context, Diagnostic, Diagnostics, Model, ToValue, Type, Value};
+use crate::{
+    AttributePath, Context, Deferral, Diagnostic, Diagnostics, History, Model, PrivateState, ToValue, Type,
+    Unknown, Value,
+};
 
 /// A managed resource.
 ///
@@ -65,22 +68,9 @@ pub trait Resource: Send + Sync + 'static {
         state: &StateSlot<Self::Model>,
     ) -> impl Future<Output = Result<Diagnostics, Diagnostics>> + Send;
 
-    /// Brings state that an older version of the schema wrote to the current model; called only when
-    /// [`Model::VERSION`] is greater than `state.version`. No client: it must not need the network. Attributes
-    /// that cannot be known may stay null; [`read`](Self::read) follows.
-    fn upgrade(&self, state: &OldState) -> Result<Self::Model, Diagnostics> {
-        Err(Diagnostic::error(
-            format!("Cannot upgrade the state of `{}`", Self::TYPE),
-            format!(
-                "The state was written by version {} of the schema; this provider has version {} and no way to \
-                 bring the old state to it. The state is unchanged. Use a provider version that wrote it, or remove \
-                 the object from state and import it again.",
-                state.version,
-                Self::Model::VERSION
-            ),
-        )
-        .into())
-    }
+    /// The ways from older layouts of the state and the identity, and from other types. The linter demands one from each version
+    /// before the current.
+    fn history(_history: &mut History<Self::Model>) {}
 
     /// Turns an import id into a partial state that [`read`](Self::read) can complete.
     fn import(
@@ -88,6 +78,21 @@ pub trait Resource: Send + Sync + 'static {
         cx: &Context<Self::Client>,
         import: Import,
     ) -> impl Future<Output = Result<Self::Model, Diagnostics>> + Send;
+
+    /// The same from an identity: `identity` has the attributes of the identity that the user has given, everything else
+    /// null. Good as it is where [`read`](Self::read) needs no more than these.
+    fn import_identity(
+        &self,
+        _cx: &Context<Self::Client>,
+        identity: Self::Model,
+    ) -> impl Future<Output = Result<Self::Model, Diagnostics>> + Send {
+        async { Ok(identity) }
+    }
+
+    /// Refines the configuration that Terraform writes for an imported object. Attributes that are computed, deprecated,
+    /// sensitive or at their default are gone from it already; what is left to do is to choose between attributes that exclude
+    /// each other.
+    fn generate(&self, _config: &mut Self::Model) {}
 }
 
 /// What to create or change.
@@ -123,34 +128,9 @@ impl Import {
     }
 }
 
-/// State as an older version of the schema wrote it.
-#[derive(Clone)]
-pub struct OldState {
-    /// The version of the schema that wrote it.
-    pub version: i64,
-    /// The object, as JSON.
-    pub json: serde_json::Value,
-}
-
-/// State may hold secrets.
-impl std::fmt::Debug for OldState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OldState").field("version", &self.version).finish_non_exhaustive()
-    }
-}
-
-impl OldState {
-    /// The object by an old model, kept in the provider for this purpose. Missing attributes are null, surplus
-    /// ones are left out.
-    pub fn decode<M: Model>(&self) -> Result<M, Diagnostics> {
-        let value = crate::rpc::decode_state_json(&self.json, &M::block())?;
-        Ok(M::from_value(&value, &AttributePath::root())?)
-    }
-}
-
 /// What a plan is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum Operation {
     /// There is no prior object.
     Create,
     /// The object stays and changes, or does not change.
@@ -163,7 +143,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Plan<M> {
     /// What is about to be done.
-    pub action: Action,
+    pub operation: Operation,
     /// The state before; `None` on create.
     pub prior: Option<M>,
     /// The configuration; `None` on delete.
@@ -172,6 +152,9 @@ pub struct Plan<M> {
     pub planned: Option<M>,
     /// Messages; an error refuses the plan.
     pub diagnostics: Diagnostics,
+    /// What is stored beside the state; entries set here arrive at the apply.
+    pub private: PrivateState,
+    pub(crate) deferral: Option<Deferral>,
     pub(crate) values: PlanValues,
 }
 
@@ -193,22 +176,24 @@ impl std::fmt::Debug for PlanValues {
 }
 
 impl<M: Model> Plan<M> {
-    pub(crate) fn new(values: PlanValues) -> Result<Self, Diagnostic> {
+    pub(crate) fn new(values: PlanValues, private: PrivateState) -> Result<Self, Diagnostic> {
         let view = |value: &Value| match value {
             Value::Null => Ok(None),
             value => M::from_value(value, &AttributePath::root()).map(Some),
         };
-        let action = match (&values.prior, &values.planned) {
-            (Value::Null, _) => Action::Create,
-            (_, Value::Null) => Action::Delete,
-            _ => Action::Update,
+        let operation = match (&values.prior, &values.planned) {
+            (Value::Null, _) => Operation::Create,
+            (_, Value::Null) => Operation::Delete,
+            _ => Operation::Update,
         };
         Ok(Self {
-            action,
+            operation,
             prior: view(&values.prior)?,
             config: view(&values.config)?,
             planned: view(&values.planned)?,
             diagnostics: Diagnostics::new(),
+            private,
+            deferral: None,
             values,
         })
     }
@@ -218,7 +203,7 @@ impl<M: Model> Plan<M> {
     #[must_use]
     pub fn changes(&self, path: impl Into<AttributePath>) -> bool {
         let path = path.into();
-        self.action != Action::Update
+        self.operation != Operation::Update
             || self.values.prior.get_path(&path) != self.values.planned.get_path(&path)
     }
 
@@ -243,6 +228,17 @@ impl<M: Model> Plan<M> {
     /// Plans "known after apply" for a computed attribute that the user has not set.
     pub fn set_unknown(&mut self, path: impl Into<AttributePath>) {
         self.put(&path.into(), Value::unknown());
+    }
+
+    /// Plans "known after apply" with promises about what it will be; each is held against the result.
+    pub fn set_refined(&mut self, path: impl Into<AttributePath>, promise: Unknown) {
+        self.put(&path.into(), Value::Unknown(promise));
+    }
+
+    /// The change has to wait for another run. Where the client knows no deferral it is an error. The reason must not come and go
+    /// between the two plans of one apply.
+    pub fn defer(&mut self, reason: Deferral) {
+        self.deferral = Some(reason);
     }
 
     /// Plans the prior value for a computed attribute that the user has not set. On create there is none, and the

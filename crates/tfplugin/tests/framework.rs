@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tfplugin::testing::{Changed, Core, Failed, lint};
 use tfplugin::{
-    Action, Apply, Attr, AttributePath, Configure, Context, Diagnostic, Diagnostics, Import, Model, Plan,
+    Apply, Attr, AttributePath, Configure, Context, Diagnostic, Diagnostics, Import, Model, Operation, Plan,
     Provider, Registry, Resource, Set, StateSlot, Value,
 };
 
@@ -90,6 +90,7 @@ fn volume(path: &str) -> Volume {
 impl Provider for Cloud {
     type Config = ();
     type Client = Remote;
+    type Meta = ();
 
     const NAME: &'static str = "cloud";
     const ADDRESS: &'static str = "registry.terraform.io/example/cloud";
@@ -127,12 +128,12 @@ impl Resource for ServiceResource {
     const TYPE: &'static str = "cloud_service";
 
     async fn plan(&self, _: Option<&Context<Remote>>, plan: &mut Plan<Service>) {
-        if plan.action == Action::Delete
+        if plan.operation == Operation::Delete
             && plan.prior.as_ref().is_some_and(|prior| prior.name.as_str() == Some("kept"))
         {
             plan.error("name", "Protected", "`kept` is not deleted.");
         }
-        if plan.action == Action::Update && !plan.changes("image") {
+        if plan.operation == Operation::Update && !plan.changes("image") {
             plan.keep_prior("digest");
         }
     }

@@ -3,7 +3,7 @@
 use spectra_railway::{InstanceRef, ServiceDomain, service_url};
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
 use tfplugin::{
-    Action, Apply, Attr, Diagnostic, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text,
+    Apply, Attr, Diagnostic, Diagnostics, Import, Model, Operation, Plan, Resource, StateSlot, Text,
 };
 
 use super::import_id::import_id;
@@ -77,7 +77,7 @@ impl Resource for Domain {
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<DomainModel>) {
         let Some(planned) = plan.planned.clone() else { return };
-        if let (Some(cx), Action::Create) = (cx, plan.action) {
+        if let (Some(cx), Operation::Create) = (cx, plan.operation) {
             parents::check_all(cx, plan, &planned.project_id, &planned.environment_id, &planned.service_id)
                 .await;
         }

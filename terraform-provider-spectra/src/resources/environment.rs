@@ -4,7 +4,7 @@ use spectra_railway::{
     Deploys, Environment as RailwayEnvironment, InitialDeploys, NewEnvironment, VariableScope,
 };
 use spectra_types::{EnvironmentId, ProjectId};
-use tfplugin::{Action, Apply, Attr, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text};
+use tfplugin::{Apply, Attr, Diagnostics, Import, Model, Operation, Plan, Resource, StateSlot, Text};
 
 use super::import_id::import_id;
 use super::managed_variables::{self as managed, Managed, SecretNames, Secrets, Variables};
@@ -109,7 +109,7 @@ impl Resource for Environment {
         let Some(config) = plan.config.clone() else { return };
         managed::plan_secret_names(plan, &config.secrets_wo);
         let (Some(cx), Some(planned)) = (cx, plan.planned.clone()) else { return };
-        if plan.action == Action::Create {
+        if plan.operation == Operation::Create {
             if !parents::check_not_project_token(cx, plan, "create environments").await {
                 return;
             }

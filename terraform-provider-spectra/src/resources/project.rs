@@ -3,7 +3,7 @@
 use spectra_railway::{NewProject, Project as RailwayProject, ProjectChanges};
 use spectra_types::{EnvironmentId, ProjectId, WorkspaceId};
 use tfplugin::{
-    Action, Apply, Attr, Diagnostic, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text,
+    Apply, Attr, Diagnostic, Diagnostics, Import, Model, Operation, Plan, Resource, StateSlot, Text,
 };
 
 use super::parents;
@@ -68,7 +68,7 @@ impl Resource for Project {
     const TYPE: &'static str = "spectra_project";
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<ProjectModel>) {
-        if plan.action == Action::Update
+        if plan.operation == Operation::Update
             && plan.config.as_ref().is_some_and(|config| config.default_environment_name.is_null())
         {
             // The default is for creation. A project that was imported has an environment of another name, and must
@@ -76,7 +76,7 @@ impl Resource for Project {
             plan.keep_prior("default_environment_name");
         }
         let (Some(cx), Some(planned)) = (cx, plan.planned.clone()) else { return };
-        if plan.action != Action::Create
+        if plan.operation != Operation::Create
             || !parents::check_not_project_token(cx, plan, "create projects").await
         {
             return;

@@ -2,7 +2,7 @@
 
 use spectra_railway::{Deploys, VariableChanges, VariableScope};
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
-use tfplugin::{Action, Apply, Attr, Diagnostics, Import, Model, Plan, Resource, StateSlot, Text};
+use tfplugin::{Apply, Attr, Diagnostics, Import, Model, Operation, Plan, Resource, StateSlot, Text};
 
 use super::import_id::import_id;
 use super::managed_variables::{self as managed, Managed, SecretNames, Secrets, Variables as VariableMap};
@@ -101,7 +101,7 @@ impl Resource for Variables {
         let Some(config) = plan.config.clone() else { return };
         managed::plan_secret_names(plan, &config.secrets_wo);
         let (Some(cx), Some(planned)) = (cx, plan.planned.clone()) else { return };
-        if plan.action == Action::Create {
+        if plan.operation == Operation::Create {
             parents::check_all(cx, plan, &planned.project_id, &planned.environment_id, &planned.service_id)
                 .await;
         }

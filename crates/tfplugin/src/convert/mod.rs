@@ -131,6 +131,10 @@ pub trait BlockShape {
 pub trait Model: FromValue + ToValue + Clone + Send + Sync + 'static {
     /// The version of the state layout.
     const VERSION: i64 = 0;
+    /// The version of the identity's layout.
+    const IDENTITY_VERSION: i64 = 0;
+    /// Whether the identity of an object may change while it lives.
+    const MUTABLE_IDENTITY: bool = false;
 
     /// The attributes, blocks and documentation.
     fn block() -> Block;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{AttributeShape, BlockShape, FromValue, MISSING, Model, NOT_KNOWN};
+pub use crate::schema::IdentityPart;
 use crate::schema::{Attribute, NestedBlock, NestedObject, Nesting, Shape, Validator, conform};
 use crate::{AttributePath, Diagnostic, Value};
 
@@ -55,6 +56,7 @@ pub struct Flags {
     pub write_only: bool,
     pub force_new: bool,
     pub stable: bool,
+    pub identity: Option<IdentityPart>,
 }
 
 #[must_use]
@@ -85,6 +87,7 @@ pub fn attribute<T: AttributeShape>(
         default,
         force_new: flags.force_new,
         stable: flags.stable,
+        identity: flags.identity,
         validators,
     }
 }

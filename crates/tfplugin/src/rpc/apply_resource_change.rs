@@ -2,39 +2,43 @@
 
 use super::managed::{Applied, Change};
 use super::messages::{decode, diagnostics, encode};
-use super::{Call, ObjectInfo, Service, write_only};
+use super::{About, Call, ObjectInfo, Service, write_only};
+use crate::proto::tfplugin6::ResourceIdentityData;
 use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
 use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn apply_resource_change(&self, call: Call, request: Request) -> Response {
-        let (private, identity) = (request.planned_private.clone(), request.planned_identity.clone());
+        let private = request.planned_private.clone();
         let prior = request.prior_state.clone();
-        let answer = |new_state, messages| Response {
-            new_state,
+        let identity = self.known_identity(&request);
+        self.try_apply(&call, request).await.unwrap_or_else(|failed| Response {
+            // Nothing was attempted: the prior state holds (on create it is null).
+            new_state: prior,
             private,
             new_identity: identity,
-            diagnostics: diagnostics(messages),
+            diagnostics: diagnostics(failed),
             ..Response::default()
-        };
-        match self.try_apply(&call, request).await {
-            Ok((state, messages)) => answer(Some(state), messages),
-            // Nothing was attempted: the prior state holds (on create it is null).
-            Err(failed) => answer(prior, failed),
-        }
+        })
     }
 
-    async fn try_apply(
-        &self,
-        call: &Call,
-        request: Request,
-    ) -> Result<(crate::proto::tfplugin6::DynamicValue, Diagnostics), Diagnostics> {
+    /// The planned identity, if it says anything: that of a create may be unknown still.
+    fn known_identity(&self, request: &Request) -> Option<ResourceIdentityData> {
+        let planned = request.planned_identity.as_ref()?;
+        let identity = self.resource(&request.type_name).ok()?.info().identity.as_ref()?;
+        identity.decode(planned).ok()?.is_wholly_known().then(|| planned.clone())
+    }
+
+    async fn try_apply(&self, call: &Call, request: Request) -> Result<Response, Diagnostics> {
+        let planned_identity = self.known_identity(&request);
         let resource = self.resource(&request.type_name)?;
         let info = resource.info();
         let prior = decode(request.prior_state.as_ref(), &info.ty, "prior state")?;
         let planned = decode(request.planned_state.as_ref(), &info.ty, "planned state")?;
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
-        let cx = self.context(call)?;
+        let about = About { private: request.planned_private, meta: request.provider_meta.as_ref() };
+        let cx = self.context(call, about)?;
+        let private = cx.private.clone();
 
         let (change, expected) = match (prior.is_null(), planned.is_null()) {
             (true, true) => {
@@ -49,13 +53,28 @@ impl<P: Provider> Service<P> {
             (false, true) => (Change::Delete { prior }, Value::Null),
         };
         let applied = resource.apply(cx, change, self.stop_token()).await;
-        let (state, messages) = judge(info, &expected, applied);
+        let (state, mut messages) = judge(info, &expected, applied);
+        let mut new_identity = None;
+        if let Some(identity) = &info.identity {
+            if !messages.has_errors()
+                && let Err(changed) = identity.unchanged(info.name, planned_identity.as_ref(), &state)
+            {
+                messages.extend(changed);
+            }
+            // An object whose identity has not come to light keeps the one it had.
+            new_identity = identity.stored(&state).or(planned_identity.filter(|_| !state.is_null()));
+        }
         match encode(&state, &info.ty, "new state") {
-            Ok(state) => Ok((state, messages)),
+            Ok(state) => Ok(Response {
+                new_state: Some(state),
+                private: private.to_bytes(),
+                new_identity,
+                diagnostics: diagnostics(messages),
+                ..Response::default()
+            }),
             Err(unfit) => {
-                let mut failed = messages;
-                failed.push(unfit);
-                Err(failed)
+                messages.push(unfit);
+                Err(messages)
             }
         }
     }

@@ -4,15 +4,16 @@ use super::Service;
 use crate::Provider;
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::get_metadata::{
-    DataSourceMetadata, FunctionMetadata, ResourceMetadata, Response,
+    ActionMetadata, DataSourceMetadata, EphemeralResourceMetadata, FunctionMetadata, ListResourceMetadata,
+    ResourceMetadata, Response,
 };
 
 /// The same in every answer that carries them.
 pub(super) const CAPABILITIES: proto::ServerCapabilities = proto::ServerCapabilities {
     plan_destroy: true,
     get_provider_schema_optional: true,
-    move_resource_state: false,
-    generate_resource_config: false,
+    move_resource_state: true,
+    generate_resource_config: true,
 };
 
 impl<P: Provider> Service<P> {
@@ -38,6 +39,24 @@ impl<P: Provider> Service<P> {
                 .keys()
                 .map(type_name)
                 .map(|name| FunctionMetadata { name })
+                .collect(),
+            ephemeral_resources: registry
+                .ephemerals
+                .keys()
+                .map(type_name)
+                .map(|type_name| EphemeralResourceMetadata { type_name })
+                .collect(),
+            list_resources: registry
+                .lists
+                .keys()
+                .map(type_name)
+                .map(|type_name| ListResourceMetadata { type_name })
+                .collect(),
+            actions: registry
+                .actions
+                .keys()
+                .map(type_name)
+                .map(|type_name| ActionMetadata { type_name })
                 .collect(),
             ..Response::default()
         }

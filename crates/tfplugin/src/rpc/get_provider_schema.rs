@@ -3,6 +3,7 @@
 use super::Service;
 use super::get_metadata::CAPABILITIES;
 use super::messages::diagnostics;
+use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::get_provider_schema::Response;
 use crate::schema::{Kind, schema_to_proto};
 use crate::{Diagnostic, Provider};
@@ -14,8 +15,7 @@ impl<P: Provider> Service<P> {
             let registry = &self.0.registry;
             Response {
                 provider: Some(schema_to_proto(&self.0.config.schema, Kind::Provider)),
-                // Core expects a schema here, or nothing; it must not be absent where modules set it.
-                provider_meta: None,
+                provider_meta: self.0.meta.as_ref().map(|meta| schema_to_proto(&meta.schema, Kind::Meta)),
                 resource_schemas: registry
                     .resources
                     .iter()
@@ -28,6 +28,28 @@ impl<P: Provider> Service<P> {
                     .iter()
                     .map(|(name, data)| {
                         ((*name).to_owned(), schema_to_proto(&data.info().schema, Kind::DataSource))
+                    })
+                    .collect(),
+                ephemeral_resource_schemas: registry
+                    .ephemerals
+                    .iter()
+                    .map(|(name, ephemeral)| {
+                        ((*name).to_owned(), schema_to_proto(&ephemeral.info().schema, Kind::Ephemeral))
+                    })
+                    .collect(),
+                list_resource_schemas: registry
+                    .lists
+                    .iter()
+                    .map(|(name, list)| {
+                        ((*name).to_owned(), schema_to_proto(&list.info().schema, Kind::List))
+                    })
+                    .collect(),
+                action_schemas: registry
+                    .actions
+                    .iter()
+                    .map(|(name, action)| {
+                        let schema = Some(schema_to_proto(&action.info().schema, Kind::Action));
+                        ((*name).to_owned(), proto::ActionSchema { schema })
                     })
                     .collect(),
                 functions: self.functions(),

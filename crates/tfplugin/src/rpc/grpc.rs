@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
@@ -76,6 +78,16 @@ messages! {
     plan_resource_change.type_name;
     import_resource_state.type_name;
     read_data_source.type_name as "tf_data_source_type";
+    upgrade_resource_identity.type_name;
+    move_resource_state.target_type_name;
+    generate_resource_config.type_name;
+    validate_ephemeral_resource_config.type_name as "tf_ephemeral_resource_type";
+    open_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
+    renew_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
+    close_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
+    validate_list_resource_config.type_name as "tf_list_resource_type";
+    validate_action_config.action_type as "tf_action_type";
+    plan_action.action_type as "tf_action_type";
 }
 
 impl Ask for proto::call_function::Request {
@@ -129,7 +141,32 @@ impl Answer for proto::apply_resource_change::Response {
     }
 }
 
+fn span<P: Provider>(rpc: &'static str, request_id: &str) -> tracing::Span {
+    tracing::info_span!(
+        "rpc",
+        tf_req_id = %request_id,
+        tf_rpc = rpc,
+        tf_provider_addr = P::ADDRESS,
+        tf_proto_version = "6.11",
+        tf_resource_type = tracing::field::Empty,
+        tf_data_source_type = tracing::field::Empty,
+        tf_function = tracing::field::Empty,
+        tf_ephemeral_resource_type = tracing::field::Empty,
+        tf_list_resource_type = tracing::field::Empty,
+        tf_action_type = tracing::field::Empty,
+    )
+}
+
 impl<P: Provider> Service<P> {
+    /// What a call that answers with a stream begins with.
+    fn begin_stream<Q>(rpc: &'static str, request: &Request<Q>) -> (Call, tracing::Span) {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let span = span::<P>(rpc, &request_id);
+        let call =
+            Call { connection: ConnectionId::of(request), cancel: CancellationToken::new(), request_id };
+        (call, span)
+    }
+
     /// Runs a handler in a task of its own, with a request id in every log line, and turns a panic into an answer.
     async fn run<Q, A, H, F>(
         &self,
@@ -147,16 +184,7 @@ impl<P: Provider> Service<P> {
         let request = request.into_inner();
         let request_id = uuid::Uuid::new_v4().to_string();
         let about = request.about().to_owned();
-        let span = tracing::info_span!(
-            "rpc",
-            tf_req_id = %request_id,
-            tf_rpc = rpc,
-            tf_provider_addr = P::ADDRESS,
-            tf_proto_version = "6.11",
-            tf_resource_type = tracing::field::Empty,
-            tf_data_source_type = tracing::field::Empty,
-            tf_function = tracing::field::Empty,
-        );
+        let span = span::<P>(rpc, &request_id);
         if !about.is_empty() {
             span.record(Q::KEY, about.as_str());
         }
@@ -207,16 +235,14 @@ macro_rules! calls {
     )*};
 }
 
-/// What is not here (identities, ephemeral resources, list resources, actions, state stores, moves) is announced
-/// nowhere and answers `Unimplemented`.
+/// What is not here (state stores) is announced nowhere and answers `Unimplemented`.
 #[tonic::async_trait]
 impl<P: Provider> proto::provider_server::Provider for Service<P> {
     calls! {
         get_metadata = "GetMetadata", |service, _call, _request| service.metadata();
         get_provider_schema = "GetProviderSchema", |service, _call, _request| service.schema().clone();
-        // No resource has an identity yet.
-        get_resource_identity_schemas = "GetResourceIdentitySchemas", |_service, _call, _request| {
-            proto::get_resource_identity_schemas::Response::default()
+        get_resource_identity_schemas = "GetResourceIdentitySchemas", |service, _call, _request| {
+            service.identity_schemas()
         };
         get_functions = "GetFunctions", |service, _call, _request| {
             proto::get_functions::Response { functions: service.functions(), diagnostics: Vec::new() }
@@ -250,6 +276,52 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
             Self::read_data_source(&service, call, request).await
         };
         call_function = "CallFunction", |service, _call, request| Self::call_function(&service, &request);
+        upgrade_resource_identity = "UpgradeResourceIdentity", |service, _call, request| {
+            Self::upgrade_resource_identity(&service, request)
+        };
+        move_resource_state = "MoveResourceState", |service, _call, request| {
+            Self::move_resource_state(&service, request)
+        };
+        generate_resource_config = "GenerateResourceConfig", |service, _call, request| {
+            Self::generate_resource_config(&service, &request)
+        };
+        validate_ephemeral_resource_config = "ValidateEphemeralResourceConfig", |service, _call, request| {
+            Self::validate_ephemeral_resource_config(&service, &request)
+        };
+        open_ephemeral_resource = "OpenEphemeralResource", |service, call, request| {
+            Self::open_ephemeral_resource(&service, call, request).await
+        };
+        renew_ephemeral_resource = "RenewEphemeralResource", |service, call, request| {
+            Self::renew_ephemeral_resource(&service, call, request).await
+        };
+        close_ephemeral_resource = "CloseEphemeralResource", |service, call, request| {
+            Self::close_ephemeral_resource(&service, call, request).await
+        };
+        validate_list_resource_config = "ValidateListResourceConfig", |service, _call, request| {
+            Self::validate_list_resource_config(&service, &request)
+        };
+        validate_action_config = "ValidateActionConfig", |service, _call, request| {
+            Self::validate_action_config(&service, &request)
+        };
+        plan_action = "PlanAction", |service, call, request| Self::plan_action(&service, call, request).await;
+    }
+
+    async fn list_resource(
+        &self,
+        request: Request<proto::list_resource::Request>,
+    ) -> Result<Response<BoxStream<'static, Result<proto::list_resource::Event, Status>>>, Status> {
+        let (call, span) = Self::begin_stream("ListResource", &request);
+        span.record("tf_list_resource_type", request.get_ref().type_name.as_str());
+        Ok(Response::new(span.in_scope(|| Self::list_resource(self, call, request.into_inner()))))
+    }
+
+    async fn invoke_action(
+        &self,
+        request: Request<proto::invoke_action::Request>,
+    ) -> Result<Response<BoxStream<'static, Result<proto::invoke_action::Event, Status>>>, Status> {
+        let (call, span) = Self::begin_stream("InvokeAction", &request);
+        span.record("tf_action_type", request.get_ref().action_type.as_str());
+        Ok(Response::new(span.in_scope(|| Self::invoke_action(self, call, request.into_inner()))))
     }
 
     /// Trips the tokens of the calls in flight and returns at once: the process keeps serving.

@@ -11,8 +11,8 @@ use crate::resource::PlanValues;
 use crate::schema::Kind;
 use crate::server::{PanicReport, StopToken, run_call};
 use crate::{
-    Apply, AttributePath, Context, Diagnostic, Diagnostics, FromValue as _, Import, Model, OldState, Plan,
-    Resource, StateSlot, Value,
+    Apply, AttributePath, Context, Deferral, Diagnostic, Diagnostics, FromValue as _, History, Import, Model,
+    MoveSource, Plan, PrivateState, Resource, StateSlot, Value,
 };
 
 /// A managed resource of any type.
@@ -23,7 +23,12 @@ pub(crate) trait AnyResource<C>: Send + Sync {
     fn validate(&self, config: &Value) -> Diagnostics;
 
     /// The author's refinement of a plan.
-    fn plan<'a>(&'a self, cx: Option<&'a Context<C>>, values: PlanValues) -> BoxFuture<'a, Planned>;
+    fn plan<'a>(
+        &'a self,
+        cx: Option<&'a Context<C>>,
+        values: PlanValues,
+        private: PrivateState,
+    ) -> BoxFuture<'a, Planned>;
 
     fn apply<'a>(&'a self, cx: Context<C>, change: Change, stop: &'a StopToken) -> BoxFuture<'a, Applied>;
 
@@ -35,13 +40,41 @@ pub(crate) trait AnyResource<C>: Send + Sync {
 
     fn import<'a>(&'a self, cx: &'a Context<C>, id: String) -> BoxFuture<'a, Result<Value, Diagnostics>>;
 
-    fn upgrade(&self, state: &OldState) -> Result<Value, Diagnostics>;
+    /// From the start of a state that has the attributes of the identity alone.
+    fn import_identity<'a>(
+        &'a self,
+        cx: &'a Context<C>,
+        identity: Value,
+    ) -> BoxFuture<'a, Result<Value, Diagnostics>>;
+
+    /// State of an older version.
+    fn upgrade(&self, version: i64, state: &serde_json::Value) -> Result<Value, Diagnostics>;
+
+    /// Identity of an older version.
+    fn upgrade_identity(
+        &self,
+        version: i64,
+        identity: serde_json::Value,
+    ) -> Result<serde_json::Value, Diagnostics>;
+
+    /// An object of another type; `None` when there is no way.
+    fn take_over(&self, source: &MoveSource, own: &str) -> Option<Result<Value, Diagnostics>>;
+
+    /// The types whose objects can be taken over.
+    fn origins(&self) -> Vec<&str>;
+
+    /// The author's refinement of a generated configuration.
+    fn generate(&self, config: Value) -> Result<Value, Diagnostics>;
+
+    /// What is missing in the resource's history.
+    fn problems(&self) -> Vec<String>;
 }
 
 /// A plan after the author has seen it.
 pub(crate) struct Planned {
     pub(crate) values: PlanValues,
     pub(crate) diagnostics: Diagnostics,
+    pub(crate) deferral: Option<Deferral>,
 }
 
 /// What to apply, by value.
@@ -65,11 +98,18 @@ pub(crate) struct Applied {
 pub(crate) struct Managed<R: Resource> {
     resource: Arc<R>,
     info: ObjectInfo,
+    history: History<R::Model>,
 }
 
 impl<R: Resource> Managed<R> {
     pub(crate) fn new(resource: R) -> Self {
-        Self { resource: Arc::new(resource), info: ObjectInfo::of::<R::Model>(R::TYPE, Kind::Resource) }
+        let mut history = History::default();
+        R::history(&mut history);
+        Self {
+            resource: Arc::new(resource),
+            info: ObjectInfo::of::<R::Model>(R::TYPE, Kind::Resource),
+            history,
+        }
     }
 
     fn model(value: &Value) -> Result<R::Model, Diagnostic> {
@@ -106,20 +146,25 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
         diagnostics
     }
 
-    fn plan<'a>(&'a self, cx: Option<&'a Context<R::Client>>, values: PlanValues) -> BoxFuture<'a, Planned> {
+    fn plan<'a>(
+        &'a self,
+        cx: Option<&'a Context<R::Client>>,
+        values: PlanValues,
+        private: PrivateState,
+    ) -> BoxFuture<'a, Planned> {
         async move {
-            match Plan::<R::Model>::new(values.clone()) {
+            match Plan::<R::Model>::new(values.clone(), private) {
                 Ok(mut plan) => {
                     self.resource.plan(cx, &mut plan).await;
-                    Planned { values: plan.values, diagnostics: plan.diagnostics }
+                    Planned { values: plan.values, diagnostics: plan.diagnostics, deferral: plan.deferral }
                 }
                 // A configured value that is not known yet in a field that cannot say so: the framework's own plan
                 // stands, and the author's refinement comes with the second plan, when all is known.
                 Err(diagnostic) if diagnostic.summary == NOT_KNOWN => {
                     tracing::debug!(attribute = ?diagnostic.attribute, "the resource's own planning waits for a known value");
-                    Planned { values, diagnostics: Diagnostics::new() }
+                    Planned { values, diagnostics: Diagnostics::new(), deferral: None }
                 }
-                Err(diagnostic) => Planned { values, diagnostics: diagnostic.into() },
+                Err(diagnostic) => Planned { values, diagnostics: diagnostic.into(), deferral: None },
             }
         }
         .boxed()
@@ -195,9 +240,52 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
         .boxed()
     }
 
-    fn upgrade(&self, state: &OldState) -> Result<Value, Diagnostics> {
-        let model = self.resource.upgrade(state)?;
+    fn import_identity<'a>(
+        &'a self,
+        cx: &'a Context<R::Client>,
+        identity: Value,
+    ) -> BoxFuture<'a, Result<Value, Diagnostics>> {
+        async move {
+            let model = self.resource.import_identity(cx, Self::model(&identity)?).await?;
+            Ok(self.value(&model)?)
+        }
+        .boxed()
+    }
+
+    fn upgrade(&self, version: i64, state: &serde_json::Value) -> Result<Value, Diagnostics> {
+        let model = self.history.upgrade(self.info.name, version, state)?;
         Ok(self.value(&model)?)
+    }
+
+    fn upgrade_identity(
+        &self,
+        version: i64,
+        identity: serde_json::Value,
+    ) -> Result<serde_json::Value, Diagnostics> {
+        self.history.upgrade_identity(self.info.name, version, identity)
+    }
+
+    fn take_over(&self, source: &MoveSource, own: &str) -> Option<Result<Value, Diagnostics>> {
+        let model = self.history.take_over(source, own)?;
+        Some(model.and_then(|model| Ok(self.value(&model)?)))
+    }
+
+    fn origins(&self) -> Vec<&str> {
+        self.history.origins()
+    }
+
+    fn generate(&self, config: Value) -> Result<Value, Diagnostics> {
+        let mut model = Self::model(&config)?;
+        self.resource.generate(&mut model);
+        Ok(self.value(&model)?)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.history
+            .problems()
+            .into_iter()
+            .map(|problem| format!("resource `{}`: {problem}", R::TYPE))
+            .collect()
     }
 }
 

@@ -3,24 +3,38 @@
 //! A handler takes the decoded request message and answers with a response message: failures are diagnostics in
 //! it, never status errors, because only diagnostics carry text and attribute path to the user.
 
+mod actions;
 mod apply_resource_change;
 mod call_function;
+mod close_ephemeral_resource;
 mod configure_provider;
 mod data;
 mod defaults;
+mod ephemerals;
 mod functions;
+mod generate_resource_config;
 mod get_metadata;
 mod get_provider_schema;
+mod get_resource_identity_schemas;
 mod grpc;
+mod identity;
 mod import_resource_state;
+mod invoke_action;
+mod list_resource;
+mod lists;
 mod managed;
 mod messages;
+mod move_resource_state;
+mod open_ephemeral_resource;
+mod plan_action;
 mod plan_resource_change;
 mod planning;
 mod read_data_source;
 mod read_resource;
+mod renew_ephemeral_resource;
 #[cfg(test)]
 mod tests;
+mod upgrade_resource_identity;
 mod upgrade_resource_state;
 mod validate;
 mod write_only;
@@ -28,17 +42,24 @@ mod write_only;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::actions::{AnyAction, Doing};
 pub(crate) use self::data::{AnyDataSource, Data};
+pub(crate) use self::ephemerals::{AnyEphemeral, Opening};
 pub(crate) use self::functions::{AnyFunction, Callable, FunctionInfo, Parameter};
+use self::identity::IdentityInfo;
+pub(crate) use self::lists::{AnyList, Listing};
 pub(crate) use self::managed::{AnyResource, Managed};
 pub(crate) use self::upgrade_resource_state::decode_state_json;
 use crate::convert::private::Field;
 use crate::proto::tfplugin6 as proto;
-use crate::schema::{Kind, Schema, conform, lint};
+use crate::schema::{Kind, Schema, conform, lint, lint_identity};
 use crate::server::{ConnectionId, StopToken};
-use crate::{AttributePath, Context, Diagnostic, Diagnostics, Model, Provider, Registry, Type, Value};
+use crate::{
+    AttributePath, Context, Diagnostic, Diagnostics, Model, PrivateState, Provider, Registry, Type, Value,
+};
 
 /// Serves one provider. Clones share everything.
 pub(crate) struct Service<P: Provider>(Arc<Shared<P>>);
@@ -53,6 +74,8 @@ struct Shared<P: Provider> {
     provider: P,
     registry: Registry<P>,
     config: ObjectInfo,
+    /// The `provider_meta` block; absent where it has no attributes.
+    meta: Option<ObjectInfo>,
     /// What is wrong with the schemas, found once.
     problems: Vec<String>,
     schema: OnceLock<proto::get_provider_schema::Response>,
@@ -92,14 +115,25 @@ pub(crate) struct ObjectInfo {
     pub(crate) kind: Kind,
     pub(crate) schema: Schema,
     pub(crate) ty: Type,
+    pub(crate) identity: Option<IdentityInfo>,
     fields: Vec<Field>,
+}
+
+/// What a call brings along for its [`Context`].
+#[derive(Default)]
+pub(crate) struct About<'a> {
+    /// What is stored beside the state.
+    pub(crate) private: Bytes,
+    /// The `provider_meta` block.
+    pub(crate) meta: Option<&'a proto::DynamicValue>,
 }
 
 impl ObjectInfo {
     pub(crate) fn of<M: Model>(name: &'static str, kind: Kind) -> Self {
         let schema = Schema { version: M::VERSION, block: M::block() };
         let ty = schema.block.implied_type();
-        Self { name, kind, schema, ty, fields: M::fields() }
+        let identity = if kind == Kind::Resource { IdentityInfo::of::<M>(&schema.block) } else { None };
+        Self { name, kind, schema, ty, identity, fields: M::fields() }
     }
 
     /// A model as a value of the schema's type: absent blocks are empty, sets have no duplicates.
@@ -121,12 +155,19 @@ impl ObjectInfo {
             Kind::Provider => "provider block of",
             Kind::Resource => "resource",
             Kind::DataSource => "data source",
+            Kind::Ephemeral => "ephemeral resource",
+            Kind::List => "list resource",
+            Kind::Action => "action",
+            Kind::Meta => "provider_meta block of",
         };
         let mut problems: Vec<_> = lint(self.kind, &self.schema, &self.fields)
             .into_iter()
+            .chain(lint_identity(self.kind, &self.schema.block))
             .map(|problem| format!("{what} `{}`: {problem}", self.name))
             .collect();
-        if self.kind != Kind::Provider && self.name != prefix && !self.name.starts_with(&format!("{prefix}_"))
+        if !matches!(self.kind, Kind::Provider | Kind::Meta)
+            && self.name != prefix
+            && !self.name.starts_with(&format!("{prefix}_"))
         {
             problems.push(format!("{what} `{}`: its name must start with `{prefix}_`", self.name));
         }
@@ -138,15 +179,24 @@ impl<P: Provider> Service<P> {
     pub(crate) fn new(provider: P, stop: StopToken) -> Self {
         let registry = Registry::of(&provider);
         let config = ObjectInfo::of::<P::Config>(P::NAME, Kind::Provider);
+        let meta = ObjectInfo::of::<P::Meta>(P::NAME, Kind::Meta);
+        let empty = meta.schema.block.attributes.is_empty() && meta.schema.block.blocks.is_empty();
+        let meta = (!empty).then_some(meta);
         let mut problems = registry.problems.clone();
-        problems.extend(config.problems(P::NAME));
-        problems.extend(registry.resources.values().flat_map(|resource| resource.info().problems(P::NAME)));
-        problems.extend(registry.data_sources.values().flat_map(|data| data.info().problems(P::NAME)));
+        let blocks = registry.resources.values().map(|resource| resource.info());
+        let blocks = blocks.chain(registry.data_sources.values().map(|data| data.info()));
+        let blocks = blocks.chain(registry.ephemerals.values().map(|ephemeral| ephemeral.info()));
+        let blocks = blocks.chain(registry.lists.values().map(|list| list.info()));
+        let blocks = blocks.chain(registry.actions.values().map(|action| action.info()));
+        let blocks = blocks.chain([&config]).chain(&meta);
+        problems.extend(blocks.flat_map(|info| info.problems(P::NAME)));
+        problems.extend(registry.resources.values().flat_map(|resource| resource.problems()));
         problems.extend(registry.functions.values().flat_map(|function| function.info().problems.clone()));
         Self(Arc::new(Shared {
             provider,
             registry,
             config,
+            meta,
             problems,
             schema: OnceLock::new(),
             connections: Mutex::default(),
@@ -188,12 +238,47 @@ impl<P: Provider> Service<P> {
         self.0.registry.data_sources.get(name).ok_or_else(|| no_such(P::NAME, "data source", name))
     }
 
+    fn ephemeral(&self, name: &str) -> Result<&Arc<dyn AnyEphemeral<P::Client>>, Diagnostic> {
+        self.0.registry.ephemerals.get(name).ok_or_else(|| no_such(P::NAME, "ephemeral resource", name))
+    }
+
+    fn list(&self, name: &str) -> Result<&Arc<dyn AnyList<P::Client>>, Diagnostic> {
+        self.0.registry.lists.get(name).ok_or_else(|| no_such(P::NAME, "list resource", name))
+    }
+
+    fn action(&self, name: &str) -> Result<&Arc<dyn AnyAction<P::Client>>, Diagnostic> {
+        self.0.registry.actions.get(name).ok_or_else(|| no_such(P::NAME, "action", name))
+    }
+
+    /// An identity to hand back: data for a resource type without an identity schema would crash core.
+    fn if_identified(
+        &self,
+        type_name: &str,
+        identity: Option<proto::ResourceIdentityData>,
+    ) -> Option<proto::ResourceIdentityData> {
+        identity.filter(|_| self.resource(type_name).is_ok_and(|resource| resource.info().identity.is_some()))
+    }
+
+    /// Whether the provider waits for values that its configuration needs.
+    fn unconfigured(&self, call: &Call) -> bool {
+        matches!(self.connections().get(&call.connection), Some(Configured::Incomplete(_)))
+    }
+
     /// What a handler works with; an error when the provider is not configured, or not wholly.
-    fn context(&self, call: &Call) -> Result<Context<P::Client>, Diagnostics> {
+    fn context(&self, call: &Call, about: About<'_>) -> Result<Context<P::Client>, Diagnostics> {
         let configured = self.connections().get(&call.connection).cloned();
         match configured {
             Some(Configured::Ready(client)) => {
-                Ok(Context { client, cancel: call.cancel.clone(), request_id: call.request_id.clone() })
+                Ok(Context {
+                    client,
+                    cancel: call.cancel.clone(),
+                    request_id: call.request_id.clone(),
+                    private: PrivateState::of(about.private),
+                    meta: match &self.0.meta {
+                        Some(info) => messages::decode(about.meta, &info.ty, "provider_meta block")?,
+                        None => Value::Null,
+                    },
+                })
             }
             Some(Configured::Incomplete(reasons)) => {
                 let mut diagnostics = Diagnostics::from(Diagnostic::error(

@@ -2,23 +2,21 @@
 
 use super::messages::{decode, diagnostics, encode, path};
 use super::planning::{draft, replacements};
-use super::{Call, ObjectInfo, Service, write_only};
+use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::plan_resource_change::{Request, Response};
 use crate::resource::PlanValues;
-use crate::{Diagnostic, Diagnostics, Provider, Value, check};
+use crate::{Context, Deferral, Diagnostic, Diagnostics, PrivateState, Provider, Value, check, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn plan_resource_change(&self, call: Call, request: Request) -> Response {
-        let (private, identity) = (request.prior_private.clone(), request.prior_identity.clone());
-        match self.try_plan(&call, request).await {
-            Ok(response) => Response { planned_private: private, planned_identity: identity, ..response },
-            Err(failed) => Response {
-                planned_private: private,
-                planned_identity: identity,
-                diagnostics: diagnostics(failed),
-                ..Response::default()
-            },
-        }
+        let private = request.prior_private.clone();
+        let identity = self.if_identified(&request.type_name, request.prior_identity.clone());
+        self.try_plan(&call, request).await.unwrap_or_else(|failed| Response {
+            planned_private: private,
+            planned_identity: identity,
+            diagnostics: diagnostics(failed),
+            ..Response::default()
+        })
     }
 
     async fn try_plan(&self, call: &Call, request: Request) -> Result<Response, Diagnostics> {
@@ -33,9 +31,24 @@ impl<P: Provider> Service<P> {
         let planned = if destroys { Value::Null } else { draft(block, &prior, proposed, &config) };
         let replace = replacements(block, &prior, &planned);
         let values = PlanValues { prior, config, planned, replace, ty: info.ty.clone() };
+        // From 1.16 on the second plan of an apply gets what the first has set.
+        let stored =
+            if request.planned_private.is_empty() { request.prior_private } else { request.planned_private };
+        let private = PrivateState::of(stored.clone());
         // A provider whose configuration is not known yet plans as well as it can without.
-        let cx = self.context(call).ok();
-        let mut plan = resource.plan(cx.as_ref(), values).await;
+        let cx = self.context(call, About { private: stored, meta: request.provider_meta.as_ref() }).ok();
+        let cx = cx.map(|cx| Context { private: private.clone(), ..cx });
+        let may_defer = deferral::allowed(request.client_capabilities.as_ref());
+        let mut plan = resource.plan(cx.as_ref(), values, private.clone()).await;
+        let mut deferral = plan.deferral;
+        if cx.is_none() && may_defer && self.unconfigured(call) {
+            deferral = deferral.or(Some(Deferral::ProviderConfigUnknown));
+        }
+        if let Some(reason) = deferral
+            && !may_defer
+        {
+            plan.diagnostics.push(reason.refusal(info.name));
+        }
 
         let PlanValues { prior, config, planned, replace, .. } = &mut plan.values;
         write_only::strip(block, planned);
@@ -50,6 +63,15 @@ impl<P: Provider> Service<P> {
             planned_state: Some(encode(planned, &info.ty, "planned state")?),
             requires_replace: replace.iter().map(path).collect(),
             diagnostics: diagnostics(plan.diagnostics),
+            planned_private: private.to_bytes(),
+            planned_identity: match &info.identity {
+                // The new object of a replacement is another one.
+                Some(identity) => {
+                    identity.planned(request.prior_identity.filter(|_| !prior.is_null()), planned)?
+                }
+                None => None,
+            },
+            deferred: deferral.filter(|_| may_defer).map(Deferral::to_proto),
             ..Response::default()
         })
     }

@@ -1,36 +1,68 @@
 //! `ReadResource`: what really is there.
 
 use super::messages::{decode, diagnostics, encode};
-use super::{Call, ObjectInfo, Service, write_only};
-use crate::proto::tfplugin6::DynamicValue;
+use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::read_resource::{Request, Response};
-use crate::{Diagnostic, Diagnostics, Provider, Value, check};
+use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn read_resource(&self, call: Call, request: Request) -> Response {
         // Both are erased from state unless they come back.
-        let (private, identity) = (request.private.clone(), request.current_identity.clone());
+        let private = request.private.clone();
+        let identity = self.if_identified(&request.type_name, request.current_identity.clone());
         let current = request.current_state.clone();
-        let (new_state, messages) = match self.try_read(&call, request).await {
-            Ok(state) => (Some(state), Vec::new()),
+        self.try_read(&call, request).await.unwrap_or_else(|failed| Response {
             // A failure to look says nothing about the object: it stays as it was.
-            Err(failed) => (current, diagnostics(failed)),
-        };
-        Response { new_state, diagnostics: messages, private, new_identity: identity, ..Response::default() }
+            new_state: current,
+            diagnostics: diagnostics(failed),
+            private,
+            new_identity: identity,
+            ..Response::default()
+        })
     }
 
-    async fn try_read(&self, call: &Call, request: Request) -> Result<DynamicValue, Diagnostics> {
+    async fn try_read(&self, call: &Call, request: Request) -> Result<Response, Diagnostics> {
         let resource = self.resource(&request.type_name)?;
         let info = resource.info();
+        let identity = self.if_identified(&request.type_name, request.current_identity);
         let current = decode(request.current_state.as_ref(), &info.ty, "current state")?;
+        let about = About { private: request.private.clone(), meta: request.provider_meta.as_ref() };
         if current.is_null() {
-            return Ok(encode(&Value::Null, &info.ty, "state")?);
+            return Ok(Response {
+                new_state: Some(encode(&Value::Null, &info.ty, "state")?),
+                private: request.private,
+                new_identity: identity,
+                ..Response::default()
+            });
         }
-        let cx = self.context(call)?;
+        let cx = match self.context(call, about) {
+            Err(_) if self.unconfigured(call) && deferral::allowed(request.client_capabilities.as_ref()) => {
+                return Ok(Response {
+                    new_state: request.current_state,
+                    private: request.private,
+                    new_identity: identity,
+                    deferred: Some(Deferral::ProviderConfigUnknown.to_proto()),
+                    ..Response::default()
+                });
+            }
+            other => other?,
+        };
         let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
         write_only::strip(&info.schema.block, &mut state);
         valid(info, &state)?;
-        Ok(encode(&state, &info.ty, "state")?)
+        let new_identity = match &info.identity {
+            Some(info_identity) => {
+                info_identity.unchanged(info.name, identity.as_ref(), &state)?;
+                info_identity.stored(&state).or(identity)
+            }
+            None => None,
+        };
+        Ok(Response {
+            new_state: Some(encode(&state, &info.ty, "state")?),
+            private: cx.private.to_bytes(),
+            new_identity,
+            ..Response::default()
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::upgrade_resource_state::{Request, Response};
 use crate::schema::Block;
-use crate::{Diagnostic, Diagnostics, OldState, Provider, Value, codec};
+use crate::{Diagnostic, Diagnostics, Provider, Value, codec};
 
 impl<P: Provider> Service<P> {
     pub(crate) fn upgrade_resource_state(&self, request: Request) -> Response {
@@ -33,7 +33,7 @@ impl<P: Provider> Service<P> {
             decode(&raw.json, &info.schema.block)?
         } else {
             let json = serde_json::from_slice(&raw.json).map_err(|error| unreadable(&error.to_string()))?;
-            resource.upgrade(&OldState { version: request.version, json })?
+            resource.upgrade(request.version, &json)?
         };
         if state.is_null() {
             return Err(unreadable("it is null").into());
@@ -51,7 +51,7 @@ fn decode(json: &[u8], block: &Block) -> Result<Value, Diagnostic> {
     Ok(block.complete(state))
 }
 
-/// For [`OldState::decode`].
+/// For [`crate::History::version`].
 pub(crate) fn decode_state_json(json: &serde_json::Value, block: &Block) -> Result<Value, Diagnostic> {
     let bytes = serde_json::to_vec(json).map_err(|error| unreadable(&error.to_string()))?;
     decode(&bytes, block)

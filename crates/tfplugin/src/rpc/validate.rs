@@ -1,13 +1,13 @@
-//! `ValidateProviderConfig`, `ValidateResourceConfig`, `ValidateDataResourceConfig`: pure checks of configuration,
-//! in which any value may be unknown.
+//! The `Validate…Config` calls: pure checks of configuration, in which any value may be unknown.
 
 use std::collections::BTreeMap;
 
-use super::Service;
 use super::messages::{decode, diagnostics};
+use super::{ObjectInfo, Service};
 use crate::convert::NOT_KNOWN;
 use crate::proto::tfplugin6::{
-    validate_data_resource_config, validate_provider_config, validate_resource_config,
+    self as proto, validate_action_config, validate_data_resource_config, validate_ephemeral_resource_config,
+    validate_list_resource_config, validate_provider_config, validate_resource_config,
 };
 use crate::schema::{Attribute, Block, Shape};
 use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value, check};
@@ -88,18 +88,59 @@ impl<P: Provider> Service<P> {
         request: &validate_data_resource_config::Request,
     ) -> Result<Diagnostics, Diagnostic> {
         let data_source = self.data_source(&request.type_name)?;
-        let info = data_source.info();
-        let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
-        let mut messages = single_values(&info.schema.block, &config);
-        if !messages.has_errors() {
-            messages.extend(data_source.validate(&config));
-        }
-        Ok(messages)
+        checked(data_source.info(), request.config.as_ref(), |config| data_source.validate(config))
+    }
+
+    pub(crate) fn validate_ephemeral_resource_config(
+        &self,
+        request: &validate_ephemeral_resource_config::Request,
+    ) -> validate_ephemeral_resource_config::Response {
+        let messages = self.ephemeral(&request.type_name).and_then(|ephemeral| {
+            checked(ephemeral.info(), request.config.as_ref(), |config| ephemeral.validate(config))
+        });
+        let diagnostics = diagnostics(messages.unwrap_or_else(Into::into));
+        validate_ephemeral_resource_config::Response { diagnostics }
+    }
+
+    pub(crate) fn validate_list_resource_config(
+        &self,
+        request: &validate_list_resource_config::Request,
+    ) -> validate_list_resource_config::Response {
+        let messages = self
+            .list(&request.type_name)
+            .and_then(|list| checked(list.info(), request.config.as_ref(), |config| list.validate(config)));
+        let diagnostics = diagnostics(messages.unwrap_or_else(Into::into));
+        validate_list_resource_config::Response { diagnostics }
+    }
+
+    pub(crate) fn validate_action_config(
+        &self,
+        request: &validate_action_config::Request,
+    ) -> validate_action_config::Response {
+        let messages = self.action(&request.action_type).and_then(|action| {
+            checked(action.info(), request.config.as_ref(), |config| action.validate(config))
+        });
+        let diagnostics = diagnostics(messages.unwrap_or_else(Into::into));
+        validate_action_config::Response { diagnostics }
     }
 }
 
+/// Single values first; what the author has to say of the whole only when they are sound.
+fn checked(
+    info: &ObjectInfo,
+    config: Option<&proto::DynamicValue>,
+    whole: impl FnOnce(&Value) -> Diagnostics,
+) -> Result<Diagnostics, Diagnostic> {
+    let config = decode(config, &info.ty, "configuration")?;
+    let mut messages = single_values(&info.schema.block, &config);
+    if !messages.has_errors() {
+        messages.extend(whole(&config));
+    }
+    Ok(messages)
+}
+
 /// What the schema demands of single values: validators and deprecations.
-fn single_values(block: &Block, config: &Value) -> Diagnostics {
+pub(super) fn single_values(block: &Block, config: &Value) -> Diagnostics {
     let mut messages = Diagnostics::new();
     in_block(block, config, &AttributePath::root(), false, &mut messages);
     messages

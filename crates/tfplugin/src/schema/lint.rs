@@ -15,13 +15,22 @@ pub(crate) enum Kind {
     Resource,
     /// A data source.
     DataSource,
+    /// An ephemeral resource.
+    Ephemeral,
+    /// A list resource.
+    List,
+    /// An action.
+    Action,
+    /// The `provider_meta` block.
+    Meta,
 }
 
 impl Kind {
     const fn reserved(self) -> &'static [&'static str] {
         match self {
             Self::Provider => &["alias", "version"],
-            Self::Resource | Self::DataSource => {
+            Self::Meta => &[],
+            Self::Resource | Self::DataSource | Self::Ephemeral | Self::List | Self::Action => {
                 &["count", "for_each", "provider", "depends_on", "lifecycle", "connection", "provisioner"]
             }
         }
@@ -148,6 +157,52 @@ fn attributes(
     }
 }
 
+/// The identity that the marked attributes make; see [`crate::schema::Attribute::identity`].
+pub(crate) fn lint_identity(kind: Kind, block: &Block) -> Vec<String> {
+    let mut problems = Vec::new();
+    for attribute in block.attributes.iter().filter(|attribute| attribute.identity.is_some()) {
+        let name = &attribute.name;
+        if kind != Kind::Resource {
+            problems.push(format!("`{name}`: only managed resources have an identity"));
+        }
+        let plain = |ty: &Type| matches!(ty, Type::String | Type::Number | Type::Bool);
+        let legal = match &attribute.shape {
+            Shape::Type(Type::List(element)) => plain(element),
+            Shape::Type(ty) => plain(ty),
+            Shape::Nested(_) => false,
+        };
+        if !legal {
+            problems.push(format!(
+                "`{name}` is part of the identity, so it must be a string, a number, a bool, or a list of one of these"
+            ));
+        }
+        if attribute.sensitive || attribute.write_only {
+            problems.push(format!(
+                "`{name}` is part of the identity, which is shown and stored: it cannot be secret"
+            ));
+        }
+    }
+    let nested = block
+        .attributes
+        .iter()
+        .any(|attribute| matches!(&attribute.shape, Shape::Nested(nested) if marked(&nested.attributes)));
+    if nested || block.blocks.iter().any(|nested| marked_in_block(&nested.block)) {
+        problems.push("an attribute inside another cannot be part of the identity".to_owned());
+    }
+    problems
+}
+
+fn marked(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.identity.is_some()
+            || matches!(&attribute.shape, Shape::Nested(nested) if marked(&nested.attributes))
+    })
+}
+
+fn marked_in_block(block: &Block) -> bool {
+    marked(&block.attributes) || block.blocks.iter().any(|nested| marked_in_block(&nested.block))
+}
+
 fn inner_fields(fields: &[Field], name: &str) -> Vec<Field> {
     fields.iter().find(|field| field.name == name).map(|field| (field.nested)()).unwrap_or_default()
 }
@@ -161,8 +216,10 @@ fn flags(attribute: &Attribute, around: Surroundings, path: &AttributePath, prob
         problems.push(format!("`{path}` is required, so it cannot be optional or computed"));
     }
     if write_only {
-        if around.kind != Kind::Resource {
-            problems.push(format!("`{path}` is write-only: only attributes of managed resources can be"));
+        if !matches!(around.kind, Kind::Resource | Kind::Action) {
+            problems.push(format!(
+                "`{path}` is write-only: only attributes of managed resources and actions can be"
+            ));
         }
         if computed {
             problems.push(format!("`{path}` is write-only, so it cannot be computed"));
@@ -177,6 +234,12 @@ fn flags(attribute: &Attribute, around: Surroundings, path: &AttributePath, prob
     }
     if attribute.force_new && around.kind != Kind::Resource {
         problems.push(format!("`{path}`: only attributes of managed resources can force a replacement"));
+    }
+    if computed
+        && attribute.default.is_none()
+        && matches!(around.kind, Kind::List | Kind::Action | Kind::Meta)
+    {
+        problems.push(format!("`{path}` is computed, but here nothing is ever returned"));
     }
     if attribute.default.is_some() && !optional {
         problems.push(format!("`{path}` has a default, so it must be optional"));

@@ -8,7 +8,7 @@ mod wire;
 
 pub(crate) use self::conform::conform;
 pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
-pub(crate) use self::lint::{Kind, lint};
+pub(crate) use self::lint::{Kind, lint, lint_identity};
 pub(crate) use self::wire::{function_to_proto, schema_to_proto};
 use crate::{Type, Value};
 
@@ -62,8 +62,19 @@ pub struct Attribute {
     pub force_new: bool,
     /// A computed value that never changes once set: plans keep the prior value.
     pub stable: bool,
+    /// Part of the object's identity, and how an import by identity needs it.
+    pub identity: Option<IdentityPart>,
     /// Checks of a single value, run in validation when the value is known.
     pub validators: Vec<Validator>,
+}
+
+/// How an import by identity needs an attribute of the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityPart {
+    /// It must be given.
+    Required,
+    /// It may be left out; the provider finds it.
+    Optional,
 }
 
 /// What values an attribute takes.

@@ -17,7 +17,7 @@ use crate::{AttributePath, DataSource, Diagnostics, Model, Provider, Resource, T
 
 /// A provider with the state of its resources, by name.
 pub struct Core<P: Provider> {
-    service: Service<P>,
+    pub(super) service: Service<P>,
     stop: StopToken,
     state: BTreeMap<String, Stored>,
 }
@@ -27,6 +27,7 @@ pub struct Core<P: Provider> {
 struct Stored {
     value: Value,
     private: Bytes,
+    identity: Option<proto::ResourceIdentityData>,
     tainted: bool,
 }
 
@@ -105,7 +106,7 @@ impl Failed {
 }
 
 /// The messages, or the failure they are.
-fn accepted(messages: Vec<proto::Diagnostic>) -> Result<Diagnostics, Failed> {
+pub(super) fn accepted(messages: Vec<proto::Diagnostic>) -> Result<Diagnostics, Failed> {
     let messages = diagnostics(messages);
     if messages.has_errors() { Err(Failed::Refused(messages)) } else { Ok(messages) }
 }
@@ -128,6 +129,7 @@ impl Shape {
 struct Plan {
     value: Value,
     private: Bytes,
+    identity: Option<proto::ResourceIdentityData>,
     replaced_by: Vec<AttributePath>,
     warnings: Diagnostics,
 }
@@ -154,7 +156,7 @@ impl<P: Provider> Core<P> {
         Ok(core)
     }
 
-    fn call(&self) -> Call {
+    pub(super) fn call(&self) -> Call {
         let cancel: CancellationToken = self.stop.begin().cancel().clone();
         Call { connection: None, cancel, request_id: "test".to_owned() }
     }
@@ -182,6 +184,24 @@ impl<P: Provider> Core<P> {
     #[must_use]
     pub fn is_tainted(&self, name: &str) -> bool {
         self.state.get(name).is_some_and(|stored| stored.tainted)
+    }
+
+    /// The identity of an object; null when there is no object, or it has none.
+    #[must_use]
+    pub fn identity<R: Resource>(&self, name: &str) -> Value {
+        let stored = self.state.get(name).and_then(|stored| stored.identity.as_ref());
+        stored
+            .and_then(|identity| decode(identity.identity_data.as_ref(), &identity_type::<R::Model>()).ok())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn put(
+        &mut self,
+        name: &str,
+        value: Value,
+        (private, identity): (Bytes, Option<proto::ResourceIdentityData>),
+    ) {
+        self.state.insert(name.to_owned(), Stored { value, private, identity, tainted: false });
     }
 
     /// `terraform validate`.
@@ -235,13 +255,16 @@ impl<P: Provider> Core<P> {
             planned_state: encode(&plan.value, &shape.ty)?,
             config: encode(&config, &shape.ty)?,
             planned_private: plan.private,
+            planned_identity: plan.identity,
             ..Default::default()
         };
         let response = self.service.apply_resource_change(self.call(), request).await;
         let value = decode(response.new_state.as_ref(), &shape.ty)?;
         let messages = diagnostics(response.diagnostics);
         let failed = messages.has_errors();
-        self.store(name, &prior, value.clone(), response.private, failed);
+        let identity = response.new_identity;
+        identity_is_known::<R::Model>(identity.as_ref())?;
+        self.store(name, &prior, (value.clone(), response.private, identity), failed);
         if failed {
             return Err(Failed::Refused(messages));
         }
@@ -254,10 +277,16 @@ impl<P: Provider> Core<P> {
     }
 
     /// What core keeps of the answer to an apply.
-    fn store(&mut self, name: &str, prior: &Value, value: Value, private: Bytes, failed: bool) {
+    fn store(
+        &mut self,
+        name: &str,
+        prior: &Value,
+        (value, private, identity): (Value, Bytes, Option<proto::ResourceIdentityData>),
+        failed: bool,
+    ) {
         if !value.is_null() {
             let tainted = failed && prior.is_null();
-            self.state.insert(name.to_owned(), Stored { value, private, tainted });
+            self.state.insert(name.to_owned(), Stored { value, private, identity, tainted });
         } else if !failed {
             self.state.remove(name);
         }
@@ -291,6 +320,7 @@ impl<P: Provider> Core<P> {
             type_name: shape.type_name.to_owned(),
             current_state: current,
             private: stored.private.clone(),
+            current_identity: stored.identity.clone(),
             client_capabilities: Some(capabilities()),
             ..Default::default()
         };
@@ -301,19 +331,45 @@ impl<P: Provider> Core<P> {
         if value.is_null() {
             self.state.remove(name);
         } else {
-            self.state.insert(name.to_owned(), Stored { value, private: response.private, ..stored });
+            let (private, identity) = (response.private, response.new_identity);
+            self.state.insert(name.to_owned(), Stored { value, private, identity, ..stored });
         }
         Ok(())
     }
 
     /// `terraform import`.
     pub async fn import<R: Resource>(&mut self, name: &str, id: &str) -> Result<(), Failed> {
+        self.import_as::<R>(name, id.to_owned(), None).await
+    }
+
+    /// An `import` block with an `identity`: an object of its attributes, of which the optional ones may be left out.
+    pub async fn import_identity<R: Resource>(&mut self, name: &str, identity: Value) -> Result<(), Failed> {
+        let ty = identity_type::<R::Model>();
+        let Value::Object(mut attributes) = identity else {
+            return Err(Failed::Rules(vec!["an identity is an object".to_owned()]));
+        };
+        if let Type::Object(types) = &ty {
+            for attribute in types.keys() {
+                attributes.entry(attribute.clone()).or_default();
+            }
+        }
+        let identity_data = encode(&Value::Object(attributes), &ty)?;
+        self.import_as::<R>(name, String::new(), Some(proto::ResourceIdentityData { identity_data })).await
+    }
+
+    async fn import_as<R: Resource>(
+        &mut self,
+        name: &str,
+        id: String,
+        identity: Option<proto::ResourceIdentityData>,
+    ) -> Result<(), Failed> {
         let shape = Shape::of::<R::Model>(R::TYPE);
+        let by_identity = identity.is_some();
         let request = proto::import_resource_state::Request {
             type_name: R::TYPE.to_owned(),
-            id: id.to_owned(),
+            id: id.clone(),
+            identity,
             client_capabilities: Some(capabilities()),
-            ..Default::default()
         };
         let response = self.service.import_resource_state(self.call(), request).await;
         accepted(response.diagnostics)?;
@@ -322,7 +378,10 @@ impl<P: Provider> Core<P> {
         })?;
         let value = decode(imported.state.as_ref(), &shape.ty)?;
         Failed::rules(&check::read_valid(&shape.schema, &value))?;
-        let stored = Stored { value, private: imported.private, tainted: false };
+        if by_identity && imported.identity.is_none() {
+            return Err(Failed::Rules(vec!["an import by identity must return the identity".to_owned()]));
+        }
+        let stored = Stored { value, private: imported.private, identity: imported.identity, tainted: false };
         self.read(&shape, name, imported.state, stored).await?;
         if self.state.contains_key(name) {
             Ok(())
@@ -339,20 +398,22 @@ impl<P: Provider> Core<P> {
 
     async fn delete(&mut self, shape: &Shape, name: &str) -> Result<(), Failed> {
         let Some(stored) = self.state.get(name).cloned() else { return Ok(()) };
-        let plan = self.ask_plan(shape, &stored.value, &Value::Null, stored.private).await?;
+        let prior = (stored.private.clone(), stored.identity.clone());
+        let plan = self.ask_plan(shape, &stored.value, &Value::Null, prior).await?;
         let request = proto::apply_resource_change::Request {
             type_name: shape.type_name.to_owned(),
             prior_state: encode(&stored.value, &shape.ty)?,
             planned_state: encode(&Value::Null, &shape.ty)?,
             config: encode(&Value::Null, &shape.ty)?,
             planned_private: plan.private,
+            planned_identity: stored.identity,
             ..Default::default()
         };
         let response = self.service.apply_resource_change(self.call(), request).await;
         let value = decode(response.new_state.as_ref(), &shape.ty)?;
         let messages = diagnostics(response.diagnostics);
         let failed = messages.has_errors();
-        self.store(name, &stored.value, value, response.private, failed);
+        self.store(name, &stored.value, (value, response.private, response.new_identity), failed);
         if failed { Err(Failed::Refused(messages)) } else { Ok(()) }
     }
 
@@ -388,20 +449,21 @@ impl<P: Provider> Core<P> {
         name: &str,
         config: &Value,
     ) -> Result<(Changed, Plan), Failed> {
-        let nothing = Stored { value: Value::Null, private: Bytes::new(), tainted: false };
+        let nothing = Stored { value: Value::Null, private: Bytes::new(), identity: None, tainted: false };
         let stored = self.state.get(name).cloned().unwrap_or(nothing);
         if stored.tainted {
-            let plan = self.ask_plan(shape, &Value::Null, config, Bytes::new()).await?;
+            let plan = self.ask_plan(shape, &Value::Null, config, (Bytes::new(), None)).await?;
             return Ok((Changed::Replaced, plan));
         }
-        let plan = self.ask_plan(shape, &stored.value, config, stored.private).await?;
+        let prior = (stored.private, stored.identity);
+        let plan = self.ask_plan(shape, &stored.value, config, prior).await?;
         if stored.value.is_null() {
             return Ok((Changed::Created, plan));
         }
         let differs = |path: &AttributePath| stored.value.get_path(path) != plan.value.get_path(path);
         let replaced_by: Vec<_> = plan.replaced_by.iter().filter(|path| differs(path)).cloned().collect();
         if !replaced_by.is_empty() {
-            let fresh = self.ask_plan(shape, &Value::Null, config, plan.private).await?;
+            let fresh = self.ask_plan(shape, &Value::Null, config, (plan.private, plan.identity)).await?;
             return Ok((Changed::Replaced, Plan { replaced_by, ..fresh }));
         }
         let changed = if stored.value == plan.value { Changed::Nothing } else { Changed::Updated };
@@ -413,7 +475,7 @@ impl<P: Provider> Core<P> {
         shape: &Shape,
         prior: &Value,
         config: &Value,
-        private: Bytes,
+        (private, identity): (Bytes, Option<proto::ResourceIdentityData>),
     ) -> Result<Plan, Failed> {
         let proposed = check::proposed_new_state(&shape.schema, prior, config);
         let request = proto::plan_resource_change::Request {
@@ -422,6 +484,7 @@ impl<P: Provider> Core<P> {
             proposed_new_state: encode(&proposed, &shape.ty)?,
             config: encode(config, &shape.ty)?,
             prior_private: private,
+            prior_identity: identity,
             client_capabilities: Some(capabilities()),
             ..Default::default()
         };
@@ -432,15 +495,34 @@ impl<P: Provider> Core<P> {
             Failed::rules(&check::plan_valid(&shape.schema, prior, config, &value))?;
         }
         let replaced_by = response.requires_replace.into_iter().map(path).collect();
-        Ok(Plan { value, private: response.planned_private, replaced_by, warnings })
+        let identity = response.planned_identity;
+        Ok(Plan { value, private: response.planned_private, identity, replaced_by, warnings })
     }
 }
 
-fn configured<M: Model>(config: &M) -> Result<Value, Failed> {
+/// The type of a resource's identity: an object of its marked attributes.
+pub(super) fn identity_type<M: Model>() -> Type {
+    let attributes = M::block().attributes.into_iter().filter(|attribute| attribute.identity.is_some());
+    Type::Object(
+        attributes.map(|attribute| (attribute.name.clone(), attribute.shape.implied_type())).collect(),
+    )
+}
+
+/// Core takes no identity with unknown parts once the object exists.
+fn identity_is_known<M: Model>(identity: Option<&proto::ResourceIdentityData>) -> Result<(), Failed> {
+    let Some(identity) = identity else { return Ok(()) };
+    if decode(identity.identity_data.as_ref(), &identity_type::<M>())?.is_wholly_known() {
+        Ok(())
+    } else {
+        Err(Failed::Rules(vec!["the identity of an object that exists is known".to_owned()]))
+    }
+}
+
+pub(super) fn configured<M: Model>(config: &M) -> Result<Value, Failed> {
     to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))
 }
 
-fn capabilities() -> proto::ClientCapabilities {
+pub(super) fn capabilities() -> proto::ClientCapabilities {
     proto::ClientCapabilities { write_only_attributes_allowed: true, ..Default::default() }
 }
 

@@ -9,8 +9,10 @@
 
 mod core;
 mod messages;
+mod offers;
 
 pub use self::core::{Changed, Core, Failed, Outcome};
+pub use self::offers::{Listed, Open};
 use crate::rpc::Service;
 use crate::schema::conform;
 use crate::server::StopToken;

@@ -32,6 +32,7 @@ fn shaped(name: &str, shape: Shape, kind: Kind) -> Attribute {
         default: None,
         force_new: false,
         stable: false,
+        identity: None,
         validators: Vec::new(),
     }
 }

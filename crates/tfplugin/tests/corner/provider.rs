@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use tfplugin::{
-    Apply, Attr, Configure, Context, DataSource, Diagnostic, Diagnostics, Function, FunctionError, Import,
-    Model, OldState, Plan, Provider, Registry, Resource, StateSlot, Text, Value,
+    Apply, Attr, Configure, Context, DataSource, Diagnostic, Diagnostics, Function, FunctionError, History,
+    Import, Model, Plan, Provider, Registry, Resource, StateSlot, Text, Value,
 };
 
 use crate::everything::{EverythingResource, Percent};
@@ -25,6 +25,7 @@ pub(crate) struct Config {
 impl Provider for Corner {
     type Config = Config;
     type Client = PathBuf;
+    type Meta = ();
 
     const NAME: &'static str = "corner";
     const ADDRESS: &'static str = "registry.terraform.io/example/corner";
@@ -166,10 +167,13 @@ impl Resource for OldResource {
 
     const TYPE: &'static str = "corner_old";
 
-    fn upgrade(&self, state: &OldState) -> Result<Old, Diagnostics> {
-        assert_eq!(state.version, 1);
-        let old: OldOne = state.decode()?;
-        Ok(Old { name: format!("number {}", old.label).into() })
+    fn history(history: &mut History<Old>) {
+        history
+            .version_json(0, |old| match old["text"].as_str() {
+                Some(text) => Ok(Old { name: text.into() }),
+                None => Err(Diagnostic::error("Cannot upgrade", "Version 0 has no `text`.").into()),
+            })
+            .version(1, |old: OldOne| Ok(Old { name: format!("number {}", old.label).into() }));
     }
 
     async fn create(

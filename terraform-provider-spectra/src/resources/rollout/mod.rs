@@ -10,7 +10,7 @@ use spectra_rollout::{
     Adopt, HealthPolicy, Measurement, Outcome, Phase, Probe, Report, RolloutRequest, TokioClock, Verdict, run,
 };
 use spectra_types::{Digest, HumanDuration, ImageRef};
-use tfplugin::{Action, Apply, Attr, Diagnostic, Diagnostics, Import, Plan, Resource, StateSlot, Text};
+use tfplugin::{Apply, Attr, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text};
 use url::Url;
 
 use self::model::{HealthModel, OnDestroy, RolloutModel, Strategy};
@@ -73,7 +73,7 @@ impl Resource for Rollout {
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<RolloutModel>) {
         let Some(planned) = plan.planned.clone() else { return };
-        if let (Some(cx), Action::Create) = (cx, plan.action) {
+        if let (Some(cx), Operation::Create) = (cx, plan.operation) {
             parents::check_all(cx, plan, &planned.project_id, &planned.environment_id, &planned.service_id)
                 .await;
         }
@@ -108,7 +108,7 @@ impl Resource for Rollout {
         let planned = RolloutModel { id: id.into(), ..planned };
         let report = roll_out(cx, &planned, &instance, Adopt::IfRunning).await?;
         // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
-        if let Some(diagnostic) = failure(&planned, &report, Action::Create) {
+        if let Some(diagnostic) = failure(&planned, &report, Operation::Create) {
             return Err(diagnostic.into());
         }
         state.save(complete(cx, planned, &report));
@@ -147,7 +147,7 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
         let report = roll_out(cx, &planned, &instance, adopt).await?;
-        if let Some(diagnostic) = failure(&planned, &report, Action::Update) {
+        if let Some(diagnostic) = failure(&planned, &report, Operation::Update) {
             state.save(failed(cx, prior, &report));
             return Err(diagnostic.into());
         }
@@ -316,7 +316,7 @@ impl Probe for Prober {
     }
 }
 
-fn failure(planned: &RolloutModel, report: &Report, action: Action) -> Option<Diagnostic> {
+fn failure(planned: &RolloutModel, report: &Report, action: Operation) -> Option<Diagnostic> {
     match (&report.outcome, planned.image.as_known()) {
         (Outcome::Complete { .. }, _) | (_, None) => None,
         (_, Some(image)) => Some(report::diagnostic(image.get(), report, action)),

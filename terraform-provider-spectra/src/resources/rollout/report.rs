@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use spectra_rollout::{Failure, FailureReason, Outcome, Report};
 use spectra_types::{PinnedImage, Redactor};
-use tfplugin::{Action, Diagnostic};
+use tfplugin::{Diagnostic, Operation};
 
 use crate::errors::sentence;
 
@@ -12,7 +12,7 @@ use crate::errors::sentence;
 const TIMELINE: usize = 12;
 
 /// What was attempted, where and why it failed, what serves now, and what to do.
-pub(super) fn diagnostic(image: &PinnedImage, report: &Report, action: Action) -> Diagnostic {
+pub(super) fn diagnostic(image: &PinnedImage, report: &Report, action: Operation) -> Diagnostic {
     let (summary, failure, end) = match &report.outcome {
         Outcome::Complete { .. } => return Diagnostic::warning("The rollout is complete", image.to_string()),
         Outcome::Refused(failure) => (
@@ -93,10 +93,12 @@ fn lines(detail: &mut String, report: &Report, failure: &Failure) {
     }
 }
 
-fn advice(failure: &Failure, action: Action) -> String {
+fn advice(failure: &Failure, action: Operation) -> String {
     let again = match action {
-        Action::Create => "The rollout is not in state; applying again tries it again.",
-        Action::Update | Action::Delete => "State says what runs; the next plan shows the change again.",
+        Operation::Create => "The rollout is not in state; applying again tries it again.",
+        Operation::Update | Operation::Delete => {
+            "State says what runs; the next plan shows the change again."
+        }
     };
     let cause = match &failure.reason {
         FailureReason::NeedsApproval => "Approve the deployment on Railway, then apply again. ",

@@ -11,7 +11,7 @@ use spectra_railway::{
 };
 use spectra_types::ImageRef;
 use tfplugin::{
-    Action, Apply, Attr, AttributePath, Diagnostic, Diagnostics, Import, Plan, Resource, StateSlot, Text,
+    Apply, Attr, AttributePath, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text,
 };
 
 pub(crate) use self::model::ServiceModel;
@@ -80,7 +80,7 @@ impl Resource for Service {
         let Some(planned) = plan.planned.clone() else { return };
         refuse_to_leave_regions(plan, &planned);
         let Some(cx) = cx else { return };
-        if plan.action == Action::Update {
+        if plan.operation == Operation::Update {
             return check_regions(cx, plan, &planned).await;
         }
         if parents::check_project(cx, plan, &planned.project_id).await

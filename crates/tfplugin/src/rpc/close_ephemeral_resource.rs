@@ -1,0 +1,19 @@
+//! `CloseEphemeralResource`: the end of a value.
+
+use super::messages::diagnostics;
+use super::{About, Call, Service};
+use crate::proto::tfplugin6::close_ephemeral_resource::{Request, Response};
+use crate::{Diagnostics, Provider};
+
+impl<P: Provider> Service<P> {
+    pub(crate) async fn close_ephemeral_resource(&self, call: Call, request: Request) -> Response {
+        let (Ok(messages) | Err(messages)) = self.try_close(&call, request).await;
+        Response { diagnostics: diagnostics(messages) }
+    }
+
+    async fn try_close(&self, call: &Call, request: Request) -> Result<Diagnostics, Diagnostics> {
+        let ephemeral = self.ephemeral(&request.type_name)?;
+        let cx = self.context(call, About::default())?;
+        ephemeral.close(&cx, &request.private.unwrap_or_default()).await
+    }
+}

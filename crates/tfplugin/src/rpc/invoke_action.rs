@@ -1,0 +1,85 @@
+//! `InvokeAction`: does it, and tells how far it is.
+//!
+//! Core takes the stream by its word: an event without content crashes it, one after the end too, a stream that stays
+//! open after the end hangs it, and one that ends without an end counts as success. So the end is sent here, once, last,
+//! whatever happened to the handler.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tonic::Status;
+use tracing::Instrument as _;
+
+use super::defaults::apply_defaults;
+use super::list_resource::until_closed;
+use super::managed::panicked;
+use super::messages::{decode, diagnostics};
+use super::{About, Call, Service};
+use crate::proto::tfplugin6::invoke_action::event::{Completed, Progress as Line, Type};
+use crate::proto::tfplugin6::invoke_action::{Event, Request};
+use crate::server::run_call;
+use crate::{Diagnostic, Diagnostics, Progress, Provider};
+
+impl<P: Provider> Service<P> {
+    pub(crate) fn invoke_action(
+        &self,
+        call: Call,
+        request: Request,
+    ) -> BoxStream<'static, Result<Event, Status>> {
+        let (sender, mut lines) = mpsc::unbounded_channel::<String>();
+        let (events, stream) = mpsc::channel(1);
+        let service = self.clone();
+        let task = async move {
+            let stop = service.stop_token().clone();
+            let name = request.action_type.clone();
+            let progress = Progress { sender };
+            let watched = events.clone();
+            // The handler is asked to stop when nobody reads any longer, and is not cut: what it has begun it also ends.
+            let work = async move {
+                run_call(&stop, move |cancel| async move {
+                    let (cancel, _watch) = until_closed(&cancel, &watched);
+                    service.do_action(Call { cancel, ..call }, request, progress).await
+                })
+                .await
+                .unwrap_or_else(|report| Err(panicked(&name, &report).into()))
+            };
+            let tell = async {
+                while let Some(line) = lines.recv().await {
+                    let event = Event { r#type: Some(Type::Progress(Line { message: line })) };
+                    let _ = events.send(Ok(event)).await;
+                }
+            };
+            let (outcome, ()) = futures::join!(work, tell);
+            let messages = match outcome {
+                Ok(messages) => messages,
+                // A failure that says nothing would count as success.
+                Err(messages) if messages.has_errors() => messages,
+                Err(mut silent) => {
+                    silent.push(Diagnostic::provider_bug("The action failed without an error message."));
+                    silent
+                }
+            };
+            let end = Completed { diagnostics: diagnostics(messages) };
+            let _ = events.send(Ok(Event { r#type: Some(Type::Completed(end)) })).await;
+        };
+        tokio::spawn(task.in_current_span());
+        tokio_stream::wrappers::ReceiverStream::new(stream).boxed()
+    }
+
+    async fn do_action(
+        &self,
+        call: Call,
+        request: Request,
+        progress: Progress,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let action = Arc::clone(self.action(&request.action_type)?);
+        let info = action.info();
+        let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
+        let mut filled = config.clone();
+        apply_defaults(&info.schema.block, &mut filled, &config);
+        let cx = self.context(&call, About::default())?;
+        action.invoke(cx, filled, progress).await
+    }
+}
