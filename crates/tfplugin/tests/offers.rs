@@ -1,7 +1,7 @@
 //! What a provider can offer beside plain resources: identities, moves, upgrades, private state, ephemeral resources, lists,
 //! actions, `provider_meta`.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -263,7 +263,7 @@ impl EphemeralResource for KeyResource {
         cx.client.note(format!("open {}", config.shop));
         let shop = if config.shop == "changed" { "other".to_owned() } else { config.shop.clone() };
         let key = Key { shop, secret: Some("k".to_owned()) };
-        Ok(Opened::new(key, config.shop).renew_at(SystemTime::UNIX_EPOCH + Duration::from_secs(60)))
+        Ok(Opened::new(key, config.shop).renew_at(SystemTime::UNIX_EPOCH + Duration::from_mins(1)))
     }
 
     async fn renew(&self, cx: &Context<Remote>, private: String) -> Result<Renewed<String>, Diagnostics> {
