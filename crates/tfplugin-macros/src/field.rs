@@ -7,6 +7,7 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, ExprLit, Ident, Lit, LitStr, Meta, Result, Type};
 
+use crate::rules::Rule;
 use crate::validators;
 
 /// What stands in the `#[tf(…)]` of a field. Flags keep their place, so that errors point at them.
@@ -25,6 +26,7 @@ struct Options {
     deprecated: Option<LitStr>,
     name: Option<LitStr>,
     validators: Vec<TokenStream>,
+    rules: Vec<Rule>,
 }
 
 #[derive(Default)]
@@ -65,6 +67,11 @@ impl Field {
 
     pub(crate) fn is_block(&self) -> bool {
         self.options.block.is_some()
+    }
+
+    /// The rules that stand on the field.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.options.rules
     }
 
     pub(crate) fn variadic(&self) -> Option<Span> {
@@ -135,6 +142,10 @@ impl Field {
 
 impl Options {
     fn parse(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        if let Some(rule) = Rule::on_field(meta)? {
+            self.rules.push(rule);
+            return Ok(());
+        }
         let span = meta.path.span();
         let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
         let flag = match name.as_str() {
@@ -166,7 +177,8 @@ impl Options {
             _ => {
                 return Err(meta.error(
                     "unknown option: a field takes required, optional, computed, sensitive, write_only, force_new, \
-                     stable, default = …, deprecated = \"…\", name = \"…\", block, variadic and validate(…)",
+                     stable, default = …, deprecated = \"…\", name = \"…\", block, variadic, validate(…), conflicts_with(\"…\") and \
+                     required_with(\"…\")",
                 ));
             }
         };
@@ -242,7 +254,7 @@ impl Options {
                 return Err(Error::new(
                     span,
                     format!(
-                        "block `{ident}` takes `min`, `max`, `name` and `deprecated` only: mark the fields inside it"
+                        "block `{ident}` takes `min`, `max`, `name`, `deprecated` and rules only: mark the fields inside it"
                     ),
                 ));
             }

@@ -5,12 +5,14 @@ use quote::quote;
 use syn::{Data, DeriveInput, Error, Fields, LitInt, LitStr, Result};
 
 use crate::field::{Field, docs, optional_text};
+use crate::rules::Rule;
 
 /// What stands in the `#[tf(…)]` of the struct.
 #[derive(Default)]
 struct Options {
     version: Option<LitInt>,
     deprecated: Option<LitStr>,
+    rules: Vec<Rule>,
 }
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -30,8 +32,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             return Err(Error::new_spanned(&input.ident, "a model has named fields: each is an attribute"));
         }
     };
-    check_together(&fields)?;
     let options = options(input)?;
+    check_together(&fields, &options.rules)?;
 
     let ident = &input.ident;
     let description = docs(&input.attrs);
@@ -39,6 +41,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let deprecated = optional_text(options.deprecated.as_ref());
     let attributes = fields.iter().filter(|field| !field.is_block()).map(Field::schema);
     let blocks = fields.iter().filter(|field| field.is_block()).map(Field::schema);
+    let rules = rules(&fields, &options.rules);
     let infos = fields.iter().map(Field::info);
     let assertions = fields.iter().map(Field::assertion);
     let idents: Vec<_> = fields.iter().map(|field| &field.ident).collect();
@@ -58,6 +61,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     deprecated: #deprecated,
                     attributes: ::std::vec![#(#attributes),*],
                     blocks: ::std::vec![#(#blocks),*],
+                    rules: ::std::vec![#(#rules),*],
                 }
             }
 
@@ -131,21 +135,34 @@ fn options(input: &DeriveInput) -> Result<Options> {
     let mut options = Options::default();
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("tf")) {
         attribute.parse_nested_meta(|meta| {
-            if meta.path.is_ident("version") {
+            if let Some(rule) = Rule::on_struct(&meta)? {
+                options.rules.push(rule);
+                Ok(())
+            } else if meta.path.is_ident("version") {
                 options.version = Some(meta.value()?.parse()?);
                 Ok(())
             } else if meta.path.is_ident("deprecated") {
                 options.deprecated = Some(meta.value()?.parse()?);
                 Ok(())
             } else {
-                Err(meta.error("unknown option: a model takes `version = N` and `deprecated = \"…\"`"))
+                Err(meta.error(
+                    "unknown option: a model takes `version = N`, `deprecated = \"…\"`, `exactly_one_of(\"a\", \"b\")` \
+                     and `at_least_one_of(\"a\", \"b\")`",
+                ))
             }
         })?;
     }
     Ok(options)
 }
 
-fn check_together(fields: &[Field]) -> Result<()> {
+/// The rules of the fields in their order, then those of the struct.
+fn rules<'a>(fields: &'a [Field], own: &'a [Rule]) -> impl Iterator<Item = TokenStream> {
+    let on_fields =
+        fields.iter().flat_map(|field| field.rules().iter().map(|rule| rule.expression(&field.name)));
+    on_fields.chain(own.iter().map(|rule| rule.expression("")))
+}
+
+fn check_together(fields: &[Field], own: &[Rule]) -> Result<()> {
     for (position, field) in fields.iter().enumerate() {
         if let Some(span) = field.variadic()
             && position + 1 != fields.len()
@@ -161,6 +178,7 @@ fn check_together(fields: &[Field]) -> Result<()> {
                 format!("`{}` is already the name of field `{}`", field.name, twin.ident),
             ));
         }
+        field.rules().iter().try_for_each(|rule| rule.check(Some(field), fields))?;
     }
-    Ok(())
+    own.iter().try_for_each(|rule| rule.check(None, fields))
 }

@@ -51,6 +51,25 @@ fn names_are_those_of_terraform() {
 }
 
 #[test]
+fn rules_name_fields_that_are_there() {
+    refused(
+        "#[tf(optional, conflicts_with(\"c\"))] a: Attr<String>, b: String",
+        "no attribute `c` next to this one",
+    );
+    refused("#[tf(optional, conflicts_with(\"a\"))] a: Attr<String>", "`a` is the attribute itself");
+    refused("#[tf(optional, required_with(\"b\", \"b\"))] a: Attr<String>, b: String", "`b` is said twice");
+    refused("#[tf(optional, required_with())] a: Attr<String>", "name the other attribute");
+    refused(
+        "#[tf(optional, conflicts_with(\"b\"))] a: Attr<String>, #[tf(name = \"c\")] b: String",
+        "write `c`",
+    );
+    let own = |rule: &str| model(&format!("#[tf({rule})] struct Thing {{ a: Attr<i64>, b: Attr<i64> }}"));
+    assert!(own("exactly_one_of(\"a\")").is_err_and(|error| error.contains("two attributes or more")));
+    assert!(own("at_least_one_of(\"a\", \"x\")").is_err_and(|error| error.contains("there are `a`, `b`")));
+    assert!(own("exactly_one_of(\"a\", \"b\")").is_ok_and(|code| code.contains("ExactlyOneOf")));
+}
+
+#[test]
 fn only_plain_structs_are_models() {
     assert!(model("enum Thing { A }").is_err_and(|error| error.contains("a struct with named fields")));
     assert!(model("struct Thing(String);").is_err_and(|error| error.contains("named fields")));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{AttributeShape, BlockShape, FromValue, MISSING, Model, NOT_KNOWN};
-use crate::schema::{Attribute, NestedBlock, NestedObject, Nesting, Shape, Validator, conform};
+use crate::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Shape, Validator, conform};
 use crate::{AttributePath, Diagnostic, Value};
 
 /// What the schema does not say of a field's Rust type.
@@ -117,7 +117,8 @@ pub fn block<T: BlockShape>(
 /// The shape of a model as a nested attribute.
 #[must_use]
 pub fn nested<M: Model>() -> Shape {
-    Shape::Nested(NestedObject { nesting: Nesting::Single, attributes: M::block().attributes })
+    let Block { attributes, rules, .. } = M::block();
+    Shape::Nested(NestedObject { nesting: Nesting::Single, attributes, rules })
 }
 
 /// An object being taken apart.

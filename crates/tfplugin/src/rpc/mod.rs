@@ -8,6 +8,7 @@ mod call_function;
 mod configure_provider;
 mod data;
 mod defaults;
+mod demands;
 mod functions;
 mod get_metadata;
 mod get_provider_schema;

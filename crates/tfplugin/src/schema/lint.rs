@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attribute, Block, NestedBlock, Nesting, Schema, Shape};
+use super::{Attribute, Block, NestedBlock, Nesting, Schema, Shape, lint_rules};
 use crate::convert::private::Field;
 use crate::{AttributePath, Type, Value};
 
@@ -66,6 +66,7 @@ fn block(
     problems: &mut Vec<String>,
 ) {
     attributes(&block.attributes, fields, around, path, problems);
+    lint_rules(&block.rules, &block.attributes, &block.blocks, path, problems);
     let mut names: BTreeSet<_> = block.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
     for nested in &block.blocks {
         let path = path.attribute(nested.name.clone());
@@ -143,6 +144,7 @@ fn attributes(
                     &path,
                     problems,
                 );
+                lint_rules(&nested.rules, &nested.attributes, &[], &path, problems);
             }
         }
     }

@@ -4,11 +4,14 @@ mod conform;
 mod docs;
 mod lint;
 mod markdown;
+mod rules;
 mod wire;
 
 pub(crate) use self::conform::conform;
 pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
 pub(crate) use self::lint::{Kind, lint};
+pub use self::rules::Rule;
+pub(crate) use self::rules::{Place, broken_rules, lint_rules};
 pub(crate) use self::wire::{function_to_proto, schema_to_proto};
 use crate::{Type, Value};
 
@@ -32,6 +35,8 @@ pub struct Block {
     pub attributes: Vec<Attribute>,
     /// The nested blocks, in the order they were declared.
     pub blocks: Vec<NestedBlock>,
+    /// What must and must not be set together in each block of this kind.
+    pub rules: Vec<Rule>,
 }
 
 /// One attribute: `name = value`.
@@ -82,6 +87,8 @@ pub struct NestedObject {
     pub nesting: Nesting,
     /// The attributes of each.
     pub attributes: Vec<Attribute>,
+    /// What must and must not be set together in each.
+    pub rules: Vec<Rule>,
 }
 
 /// How often a nested object or block occurs.

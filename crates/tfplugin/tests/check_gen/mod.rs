@@ -41,7 +41,7 @@ pub(crate) fn attribute(name: &str, ty: Type, kind: Kind) -> Attribute {
 }
 
 pub(crate) fn nested(name: &str, nesting: Nesting, kind: Kind, attributes: Vec<Attribute>) -> Attribute {
-    shaped(name, Shape::Nested(NestedObject { nesting, attributes }), kind)
+    shaped(name, Shape::Nested(NestedObject { nesting, attributes, rules: Vec::new() }), kind)
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
