@@ -37,6 +37,8 @@ fn unknown_options_are_refused_with_those_there_are() {
     refused("#[tf(validate(range(..)))] a: i64", "without ends");
     refused("#[tf(validate(range(5)))] a: i64", "write a range");
     refused("#[tf(validate(one_of()))] a: String", "accepts no value");
+    refused("#[tf(validate(pattern(\"[a-\")))] a: String", "this pattern cannot be used: ");
+    refused("#[tf(validate(pattern(5)))] a: String", "expected string literal");
     refused("#[tf(validate())] a: String", "unexpected end of input");
     refused("#[tf(block(least = 1))] a: Vec<Part>", "takes `min = N` and `max = N`");
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
-use super::private::{Field, check_elements, elements, mismatch};
+use super::private::{Field, elements, mismatch};
+use super::validators::check_elements;
 use super::{AttributeShape, BlockShape, FromValue, Model, ToValue};
 use crate::schema::{Block, NestedObject, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Type, Value};

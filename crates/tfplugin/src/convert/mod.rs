@@ -18,6 +18,8 @@ mod collections;
 pub mod private;
 mod scalars;
 mod text;
+#[doc(hidden)]
+pub mod validators;
 
 pub use self::attr::{Attr, Sensitive};
 pub use self::collections::Set;
