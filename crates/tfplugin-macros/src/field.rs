@@ -7,6 +7,7 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, ExprLit, Ident, Lit, LitStr, Meta, Result, Type};
 
+use crate::planning::{self, Planning};
 use crate::rules::Rule;
 use crate::validators;
 
@@ -27,6 +28,7 @@ struct Options {
     name: Option<LitStr>,
     validators: Vec<TokenStream>,
     rules: Vec<Rule>,
+    planning: Planning,
 }
 
 #[derive(Default)]
@@ -103,6 +105,7 @@ impl Field {
             flag("force_new", options.force_new),
             flag("stable", options.stable),
         ];
+        let planning = options.planning.expression();
         let default = optional(options.default.as_ref().map(|(_, value)| to_value(value)));
         let validators = &options.validators;
         quote_spanned! {ty.span()=>
@@ -110,6 +113,7 @@ impl Field {
                 #name,
                 #description,
                 ::tfplugin::__private::Flags { #(#flags),* },
+                #planning,
                 #default,
                 #deprecated,
                 ::std::vec![#(#validators),*],
@@ -146,6 +150,9 @@ impl Options {
             self.rules.push(rule);
             return Ok(());
         }
+        if self.planning.parse(meta)? {
+            return Ok(());
+        }
         let span = meta.path.span();
         let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
         let flag = match name.as_str() {
@@ -177,7 +184,7 @@ impl Options {
             _ => {
                 return Err(meta.error(
                     "unknown option: a field takes required, optional, computed, sensitive, write_only, force_new, \
-                     stable, default = …, deprecated = \"…\", name = \"…\", block, variadic, validate(…), conflicts_with(\"…\") and \
+                     stable, never_null, force_new_if = …, modify = …, same_as = …, default = …, deprecated = \"…\", name = \"…\", block, variadic, validate(…), conflicts_with(\"…\") and \
                      required_with(\"…\")",
                 ));
             }
@@ -238,6 +245,8 @@ impl Options {
         if let (Some(span), None) = (self.stable, self.computed) {
             return Err(Error::new(span, "`stable` keeps a computed value: add `computed`"));
         }
+        let Self { computed, force_new, write_only, .. } = *self;
+        self.planning.check(planning::Flags { computed, default, force_new, write_only })?;
         if let Some((span, _)) = self.block {
             let flags = [
                 self.required,
@@ -250,7 +259,7 @@ impl Options {
                 self.variadic,
                 default,
             ];
-            if flags.iter().any(Option::is_some) || !self.validators.is_empty() {
+            if flags.iter().any(Option::is_some) || !self.validators.is_empty() || self.planning.any() {
                 return Err(Error::new(
                     span,
                     format!(

@@ -6,6 +6,7 @@
 mod enumeration;
 mod field;
 mod model;
+mod planning;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// On the struct: `#[tf(version = N)]`, `#[tf(deprecated = "…")]`, `#[tf(exactly_one_of("a", "b"))]`,
 /// `#[tf(at_least_one_of("a", "b"))]`. On fields: `#[tf(required, optional, computed, sensitive, write_only,
-/// force_new, stable, default = expr, deprecated = "…", name = "…", block, variadic, validate(…),
+/// force_new, stable, never_null, force_new_if = path, modify = path, same_as = path, default = expr, deprecated = "…", name = "…", block, variadic, validate(…),
 /// conflicts_with("b"), required_with("b"))]`. Without any of `required`, `optional`, `computed` and `default` a plain type is required, and
 /// `Attr<T>` and `Option<T>` are optional.
 #[proc_macro_derive(Model, attributes(tf))]

@@ -53,6 +53,19 @@ fn names_are_those_of_terraform() {
 }
 
 #[test]
+fn planning_options_fit_the_flags() {
+    refused("#[tf(optional, never_null)] a: Attr<i64>", "add `computed`");
+    refused("#[tf(computed, never_null, default = 1)] a: Attr<i64>", "`never_null` has no meaning");
+    refused("#[tf(write_only, same_as = f)] a: Attr<i64>", "no prior value to compare with");
+    refused("#[tf(write_only, modify = f)] a: Attr<i64>", "no prior value to compare with");
+    refused("#[tf(force_new, force_new_if = f)] a: Attr<i64>", "every change demands another object already");
+    refused("#[tf(same_as = f, same_as = g)] a: Attr<i64>", "`same_as` is said twice");
+    refused("#[tf(computed, never_null, never_null)] a: Attr<i64>", "`never_null` is said twice");
+    refused("#[tf(modify = |a, b, c| None)] a: Attr<i64>", "expected identifier");
+    refused("#[tf(block, same_as = f)] a: Vec<Part>", "mark the fields inside it");
+}
+
+#[test]
 fn rules_name_fields_that_are_there() {
     refused(
         "#[tf(optional, conflicts_with(\"c\"))] a: Attr<String>, b: String",

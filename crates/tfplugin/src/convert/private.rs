@@ -9,7 +9,9 @@ pub use super::validators::{
     range,
 };
 use super::{AttributeShape, BlockShape, FromValue, MISSING, Model, NOT_KNOWN};
-use crate::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Shape, Validator, conform};
+use crate::schema::{
+    Attribute, Block, NestedBlock, NestedObject, Nesting, Planning, Shape, Validator, conform,
+};
 use crate::{AttributePath, Diagnostic, Value};
 
 /// What the schema does not say of a field's Rust type.
@@ -66,6 +68,7 @@ pub fn attribute<T: AttributeShape>(
     name: &str,
     description: &str,
     flags: Flags,
+    planning: Planning,
     default: Option<Value>,
     deprecated: Option<String>,
     own_validators: Vec<Validator>,
@@ -89,6 +92,7 @@ pub fn attribute<T: AttributeShape>(
         default,
         force_new: flags.force_new,
         stable: flags.stable,
+        planning,
         validators,
     }
 }

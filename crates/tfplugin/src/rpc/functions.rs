@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::demands::demands;
 use crate::convert::AttributeShape as _;
-use crate::schema::{Block, conform, lint_rules};
+use crate::schema::{Block, Planning, conform, lint_rules};
 use crate::{
     AttributePath, Diagnostic, FromValue as _, Function, FunctionError, Model as _, PathStep, Severity,
     ToValue as _, Type, Value,
@@ -85,6 +85,9 @@ fn info<F: Function>() -> FunctionInfo {
     for attribute in block.attributes.clone() {
         if !names.insert(attribute.name.clone()) || !identifier(&attribute.name) {
             problem(format!("`{}` cannot be the name of a parameter", attribute.name));
+        }
+        if attribute.force_new || attribute.planning != Planning::default() {
+            problem(format!("`{}` is an argument, and arguments are not planned", attribute.name));
         }
         let field = fields.iter().find(|field| field.name == attribute.name);
         let mut parameter = Parameter {

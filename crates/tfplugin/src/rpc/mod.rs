@@ -16,6 +16,8 @@ mod grpc;
 mod import_resource_state;
 mod managed;
 mod messages;
+mod modifiers;
+mod places;
 mod plan_resource_change;
 mod planning;
 mod read_data_source;

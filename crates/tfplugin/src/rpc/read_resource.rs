@@ -1,6 +1,7 @@
 //! `ReadResource`: what really is there.
 
 use super::messages::{decode, diagnostics, encode};
+use super::modifiers::keep_same;
 use super::{Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::read_resource::{Request, Response};
@@ -29,6 +30,7 @@ impl<P: Provider> Service<P> {
         let cx = self.context(call)?;
         let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
         write_only::strip(&info.schema.block, &mut state);
+        keep_same(&info.schema.block, &mut state, [&current]);
         valid(info, &state)?;
         Ok(encode(&state, &info.ty, "state")?)
     }

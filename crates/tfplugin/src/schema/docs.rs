@@ -105,6 +105,12 @@ pub struct AttributeDocs {
     pub write_only: bool,
     /// Changing it replaces the object.
     pub force_new: bool,
+    /// Some changes of it replace the object.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force_new_if: bool,
+    /// Known after apply, and then not null.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub never_null: bool,
     /// What stands when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<serde_json::Value>,
@@ -215,6 +221,8 @@ impl AttributeDocs {
             sensitive: attribute.sensitive,
             write_only: attribute.write_only,
             force_new: attribute.force_new,
+            force_new_if: attribute.planning.force_new_if.is_some(),
+            never_null: attribute.planning.never_null,
             default: attribute.default.as_ref().map(|default| json(default, &attribute.shape)),
             constraints: attribute.validators.iter().map(|validator| validator.description.clone()).collect(),
             deprecated: attribute.deprecated.clone(),

@@ -70,6 +70,7 @@ fn attribute_line(attribute: &AttributeDocs, anchor: &str) -> String {
     marks.extend(attribute.sensitive.then(|| "sensitive".to_owned()));
     marks.extend(attribute.write_only.then(|| "write-only".to_owned()));
     marks.extend(attribute.force_new.then(|| "a change replaces the object".to_owned()));
+    marks.extend(attribute.force_new_if.then(|| "some changes replace the object".to_owned()));
     let mut sentences = vec![one_line(&attribute.description)];
     sentences.extend(
         attribute.deprecated.as_ref().map(|instead| format!("**Deprecated:** {}", one_line(instead))),

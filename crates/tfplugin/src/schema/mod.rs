@@ -4,12 +4,15 @@ mod conform;
 mod docs;
 mod lint;
 mod markdown;
+mod planning;
 mod rules;
 mod wire;
 
 pub(crate) use self::conform::conform;
 pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
 pub(crate) use self::lint::{Kind, lint};
+pub(crate) use self::planning::any_attribute;
+pub use self::planning::{Modify, Planning};
 pub use self::rules::Rule;
 pub(crate) use self::rules::{Place, broken_rules, lint_rules};
 pub(crate) use self::wire::{function_to_proto, schema_to_proto};
@@ -67,6 +70,8 @@ pub struct Attribute {
     pub force_new: bool,
     /// A computed value that never changes once set: plans keep the prior value.
     pub stable: bool,
+    /// How it is planned beyond that.
+    pub planning: Planning,
     /// Checks of a single value, run in validation when the value is known.
     pub validators: Vec<Validator>,
 }

@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod modifiers;
 mod rules;
 
-use tfplugin::testing::Failed;
+use tfplugin::testing::{Core, Failed};
 use tfplugin::{Configure, Diagnostics, Provider, Registry};
 
-/// A provider of one resource and one data source; what it is asked is of no interest.
+/// A provider without anything behind it.
 struct Author;
 
 impl Provider for Author {
@@ -24,13 +25,17 @@ impl Provider for Author {
     }
 
     fn register(&self, registry: &mut Registry<Self>) {
-        registry.resource(rules::ThingResource).data_source(rules::Look);
+        registry.resource(rules::ThingResource).resource(modifiers::RecordResource).data_source(rules::Look);
     }
 }
 
 #[test]
 fn the_schemas_are_sound() {
     assert_eq!(tfplugin::testing::lint(Author), Vec::<String>::new());
+}
+
+async fn core() -> Core<Author> {
+    Core::new(Author, &rules::settings()).await.unwrap()
 }
 
 /// Where and why: `place: detail`.

@@ -7,7 +7,7 @@ use tfplugin::{
     Set, StateSlot,
 };
 
-use crate::{Author, refusals};
+use crate::{Author, core, refusals};
 
 #[derive(Clone, Debug, Default, Model)]
 #[tf(exactly_one_of("token", "token_file"))]
@@ -122,12 +122,8 @@ impl DataSource for Look {
     }
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { token: "t".into(), token_file: Attr::Null }
-}
-
-async fn core() -> Core<Author> {
-    Core::new(Author, &settings()).await.unwrap()
 }
 
 async fn refused(thing: Thing) -> Vec<String> {

@@ -4,7 +4,7 @@
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
-use tfplugin::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Schema, Shape};
+use tfplugin::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Planning, Schema, Shape};
 use tfplugin::{Type, Value};
 
 use crate::values_gen;
@@ -32,6 +32,7 @@ fn shaped(name: &str, shape: Shape, kind: Kind) -> Attribute {
         default: None,
         force_new: false,
         stable: false,
+        planning: Planning::default(),
         validators: Vec::new(),
     }
 }
