@@ -121,6 +121,29 @@ impl Field {
         }
     }
 
+    /// Where the name in Terraform is said.
+    pub(crate) fn name_span(&self) -> Span {
+        self.options.name.as_ref().map_or(self.ident.span(), LitStr::span)
+    }
+
+    /// The field out of an `object`, in a function that answers with a `Diagnostic`.
+    pub(crate) fn read_code(&self) -> TokenStream {
+        let Self { name, ty, .. } = self;
+        quote_spanned!(self.at_type()=> object.get::<#ty>(#name)?)
+    }
+
+    /// The name and the value, in a method of the model.
+    pub(crate) fn write_code(&self) -> TokenStream {
+        let Self { name, ident, .. } = self;
+        let value = quote_spanned!(self.at_type()=> ::tfplugin::ToValue::to_value(&self.#ident));
+        quote!((#name, #value))
+    }
+
+    /// Errors point at the type, but names mean what they mean in the derived code.
+    fn at_type(&self) -> Span {
+        Span::call_site().located_at(self.ty.span())
+    }
+
     /// An expression of type `Field`: what the schema does not say of the Rust type.
     pub(crate) fn info(&self) -> TokenStream {
         let Self { name, ty, .. } = self;

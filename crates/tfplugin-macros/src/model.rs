@@ -45,7 +45,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let infos = fields.iter().map(Field::info);
     let assertions = fields.iter().map(Field::assertion);
     let idents: Vec<_> = fields.iter().map(|field| &field.ident).collect();
-    let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
+    let from_values = fields.iter().map(Field::read_code);
+    let to_values = fields.iter().map(Field::write_code);
     let shape = shape(ident, &fields);
 
     Ok(quote! {
@@ -78,7 +79,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             ) -> ::core::result::Result<Self, ::tfplugin::Diagnostic> {
                 let object = ::tfplugin::__private::object(value, path)?;
                 ::core::result::Result::Ok(Self {
-                    #(#idents: object.get(#names)?),*
+                    #(#idents: #from_values),*
                 })
             }
         }
@@ -87,7 +88,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl ::tfplugin::ToValue for #ident {
             fn to_value(&self) -> ::tfplugin::Value {
                 ::tfplugin::__private::to_object([
-                    #((#names, ::tfplugin::ToValue::to_value(&self.#idents))),*
+                    #(#to_values),*
                 ])
             }
         }
@@ -174,7 +175,7 @@ fn check_together(fields: &[Field], own: &[Rule]) -> Result<()> {
         }
         if let Some(twin) = fields[..position].iter().find(|twin| twin.name == field.name) {
             return Err(Error::new(
-                field.ident.span(),
+                field.name_span(),
                 format!("`{}` is already the name of field `{}`", field.name, twin.ident),
             ));
         }
