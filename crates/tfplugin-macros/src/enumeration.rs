@@ -33,6 +33,12 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 }
             })?;
         }
+        if let Some(twin) = variants.iter().find(|twin: &&Variant<'_>| twin.name == name) {
+            return Err(Error::new_spanned(
+                &variant.ident,
+                format!("`{name}` is already the text of variant `{}`", twin.ident),
+            ));
+        }
         variants.push(Variant { ident: &variant.ident, name });
     }
     if variants.is_empty() {

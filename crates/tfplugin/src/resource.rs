@@ -164,6 +164,9 @@ pub(crate) struct PlanValues {
     pub(crate) prior: Value,
     pub(crate) config: Value,
     pub(crate) planned: Value,
+    /// What the schema says of the plan as it was drafted: it is asked again when the plan is complete.
+    pub(crate) forced: BTreeSet<AttributePath>,
+    /// What the author demands.
     pub(crate) replace: BTreeSet<AttributePath>,
     pub(crate) ty: Type,
 }
@@ -217,7 +220,7 @@ impl<M: Model> Plan<M> {
     /// `force_new` attributes say so far.
     #[must_use]
     pub fn replaces(&self) -> bool {
-        !self.values.replace.is_empty()
+        !(self.values.replace.is_empty() && self.values.forced.is_empty())
     }
 
     /// Plans a known value for a computed attribute that the user has not set.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
-use super::private::{Field, check_elements, elements, mismatch};
+use super::private::{Field, elements, mismatch};
+use super::validators::check_elements;
 use super::{AttributeShape, BlockShape, FromValue, Model, ToValue};
 use crate::schema::{Block, NestedObject, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Type, Value};
@@ -146,8 +147,8 @@ impl<T: ToValue> ToValue for BTreeMap<String, T> {
 /// A collection of nested objects has nested attributes; a collection of anything else has a type.
 fn collection<T: AttributeShape>(nesting: Nesting, of: fn(Type) -> Type) -> Shape {
     match T::shape() {
-        Shape::Nested(NestedObject { nesting: Nesting::Single, attributes }) => {
-            Shape::Nested(NestedObject { nesting, attributes })
+        Shape::Nested(object @ NestedObject { nesting: Nesting::Single, .. }) => {
+            Shape::Nested(NestedObject { nesting, ..object })
         }
         inner => Shape::Type(of(inner.implied_type())),
     }

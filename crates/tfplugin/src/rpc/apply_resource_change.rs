@@ -2,6 +2,7 @@
 
 use super::managed::{Applied, Change};
 use super::messages::{decode, diagnostics, encode};
+use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::ResourceIdentityData;
 use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
@@ -40,6 +41,7 @@ impl<P: Provider> Service<P> {
         let cx = self.context(call, about)?;
         let private = cx.private.clone();
 
+        let before = prior.clone();
         let (change, expected) = match (prior.is_null(), planned.is_null()) {
             (true, true) => {
                 return Err(Diagnostic::error(
@@ -53,7 +55,7 @@ impl<P: Provider> Service<P> {
             (false, true) => (Change::Delete { prior }, Value::Null),
         };
         let applied = resource.apply(cx, change, self.stop_token()).await;
-        let (state, mut messages) = judge(info, &expected, applied);
+        let (state, mut messages) = judge(info, &before, &expected, applied);
         let mut new_identity = None;
         if let Some(identity) = &info.identity {
             if !messages.has_errors()
@@ -81,9 +83,10 @@ impl<P: Provider> Service<P> {
 }
 
 /// The state to report, and what to say about it: a success is held against the plan.
-fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagnostics) {
+fn judge(info: &ObjectInfo, prior: &Value, planned: &Value, applied: Applied) -> (Value, Diagnostics) {
     let Applied { mut state, touched, outcome } = applied;
     write_only::strip(&info.schema.block, &mut state);
+    keep_same(&info.schema.block, &mut state, [planned, prior]);
     let mut messages = match outcome {
         Ok(warnings) if !warnings.has_errors() => {
             if planned.is_null() {

@@ -1,6 +1,7 @@
 //! `ReadResource`: what really is there.
 
 use super::messages::{decode, diagnostics, encode};
+use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::read_resource::{Request, Response};
 use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
@@ -49,6 +50,7 @@ impl<P: Provider> Service<P> {
         };
         let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
         write_only::strip(&info.schema.block, &mut state);
+        keep_same(&info.schema.block, &mut state, [&current]);
         valid(info, &state)?;
         let new_identity = match &info.identity {
             Some(info_identity) => {

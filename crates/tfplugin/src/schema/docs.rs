@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Attribute, Block, Nesting, Schema, Shape};
+use super::{Attribute, Block, Nesting, Rule, Schema, Shape};
 use crate::rpc::{FunctionInfo, Parameter, Service};
 use crate::server::StopToken;
 use crate::{Provider, Value, codec};
@@ -78,6 +78,9 @@ pub struct BlockDocs {
     /// The nested blocks, in the order they were declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<NestedBlockDocs>,
+    /// What must and must not be set together, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// One attribute.
@@ -102,6 +105,12 @@ pub struct AttributeDocs {
     pub write_only: bool,
     /// Changing it replaces the object.
     pub force_new: bool,
+    /// Some changes of it replace the object.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force_new_if: bool,
+    /// Known after apply, and then not null.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub never_null: bool,
     /// What stands when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<serde_json::Value>,
@@ -114,6 +123,9 @@ pub struct AttributeDocs {
     /// The attributes inside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<AttributeDocs>,
+    /// What must and must not be set together inside, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// A nested block.
@@ -145,6 +157,9 @@ pub struct FunctionDocs {
     pub variadic: Option<ParameterDocs>,
     /// The type of the result.
     pub result: String,
+    /// What must and must not be given together, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// A parameter of a function.
@@ -179,20 +194,21 @@ impl BlockDocs {
                     block: Self::of(&nested.block),
                 })
                 .collect(),
+            rules: sentences(&block.rules),
         }
     }
 }
 
 impl AttributeDocs {
     fn of(attribute: &Attribute) -> Self {
-        let (ty, attributes) = match &attribute.shape {
-            Shape::Type(ty) => (ty.to_string(), Vec::new()),
+        let (ty, attributes, rules) = match &attribute.shape {
+            Shape::Type(ty) => (ty.to_string(), Vec::new(), Vec::new()),
             Shape::Nested(nested) => {
                 let ty = match nested.nesting {
                     Nesting::Single | Nesting::Group => "object".to_owned(),
                     many => format!("{}(object)", nesting(many)),
                 };
-                (ty, nested.attributes.iter().map(Self::of).collect())
+                (ty, nested.attributes.iter().map(Self::of).collect(), sentences(&nested.rules))
             }
         };
         Self {
@@ -205,10 +221,13 @@ impl AttributeDocs {
             sensitive: attribute.sensitive,
             write_only: attribute.write_only,
             force_new: attribute.force_new,
+            force_new_if: attribute.planning.force_new_if.is_some(),
+            never_null: attribute.planning.never_null,
             default: attribute.default.as_ref().map(|default| json(default, &attribute.shape)),
             constraints: attribute.validators.iter().map(|validator| validator.description.clone()).collect(),
             deprecated: attribute.deprecated.clone(),
             attributes,
+            rules,
         }
     }
 }
@@ -227,6 +246,7 @@ impl FunctionDocs {
             parameters: info.parameters.iter().map(parameter).collect(),
             variadic: info.variadic.as_ref().map(parameter),
             result: info.result.to_string(),
+            rules: sentences(&info.arguments.rules),
         }
     }
 }
@@ -239,6 +259,10 @@ const fn nesting(nesting: Nesting) -> &'static str {
         Nesting::Map => "map",
         Nesting::Group => "group",
     }
+}
+
+fn sentences(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(Rule::description).collect()
 }
 
 /// A default that does not fit its type is refused by the linter; here it is null.

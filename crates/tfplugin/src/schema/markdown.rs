@@ -10,7 +10,7 @@ impl BlockDocs {
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text = String::from("## Schema\n");
-        section(&mut text, "###", "", &self.attributes, &self.blocks);
+        section(&mut text, "###", "", &self.attributes, &self.blocks, &self.rules);
         text
     }
 }
@@ -22,7 +22,11 @@ fn section(
     anchor: &str,
     attributes: &[AttributeDocs],
     blocks: &[NestedBlockDocs],
+    rules: &[String],
 ) {
+    if !rules.is_empty() {
+        let _ = write!(text, "\n{}\n", rules.join(" "));
+    }
     let needed = |block: &&NestedBlockDocs| block.min_items > 0;
     let of =
         |wanted: fn(&AttributeDocs) -> bool| attributes.iter().filter(move |attribute| wanted(attribute));
@@ -43,12 +47,13 @@ fn section(
     for attribute in attributes.iter().filter(|attribute| !attribute.attributes.is_empty()) {
         let anchor = join(anchor, &attribute.name);
         nested(text, &anchor, &attribute.name);
-        section(text, "####", &anchor, &attribute.attributes, &[]);
+        section(text, "####", &anchor, &attribute.attributes, &[], &attribute.rules);
     }
     for block in blocks {
         let anchor = join(anchor, &block.name);
         nested(text, &anchor, &block.name);
-        section(text, "####", &anchor, &block.block.attributes, &block.block.blocks);
+        let inside = &block.block;
+        section(text, "####", &anchor, &inside.attributes, &inside.blocks, &inside.rules);
     }
 }
 
@@ -65,6 +70,7 @@ fn attribute_line(attribute: &AttributeDocs, anchor: &str) -> String {
     marks.extend(attribute.sensitive.then(|| "sensitive".to_owned()));
     marks.extend(attribute.write_only.then(|| "write-only".to_owned()));
     marks.extend(attribute.force_new.then(|| "a change replaces the object".to_owned()));
+    marks.extend(attribute.force_new_if.then(|| "some changes replace the object".to_owned()));
     let mut sentences = vec![one_line(&attribute.description)];
     sentences.extend(
         attribute.deprecated.as_ref().map(|instead| format!("**Deprecated:** {}", one_line(instead))),

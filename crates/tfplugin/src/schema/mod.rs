@@ -4,11 +4,17 @@ mod conform;
 mod docs;
 mod lint;
 mod markdown;
+mod planning;
+mod rules;
 mod wire;
 
 pub(crate) use self::conform::conform;
 pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
 pub(crate) use self::lint::{Kind, lint, lint_identity};
+pub(crate) use self::planning::any_attribute;
+pub use self::planning::{Modify, Planning};
+pub use self::rules::Rule;
+pub(crate) use self::rules::{Place, broken_rules, lint_rules};
 pub(crate) use self::wire::{function_to_proto, schema_to_proto};
 use crate::{Type, Value};
 
@@ -32,6 +38,8 @@ pub struct Block {
     pub attributes: Vec<Attribute>,
     /// The nested blocks, in the order they were declared.
     pub blocks: Vec<NestedBlock>,
+    /// What must and must not be set together in each block of this kind.
+    pub rules: Vec<Rule>,
 }
 
 /// One attribute: `name = value`.
@@ -64,6 +72,8 @@ pub struct Attribute {
     pub stable: bool,
     /// Part of the object's identity, and how an import by identity needs it.
     pub identity: Option<IdentityPart>,
+    /// How it is planned beyond that.
+    pub planning: Planning,
     /// Checks of a single value, run in validation when the value is known.
     pub validators: Vec<Validator>,
 }
@@ -93,6 +103,8 @@ pub struct NestedObject {
     pub nesting: Nesting,
     /// The attributes of each.
     pub attributes: Vec<Attribute>,
+    /// What must and must not be set together in each.
+    pub rules: Vec<Rule>,
 }
 
 /// How often a nested object or block occurs.
