@@ -22,6 +22,8 @@ pub trait Resource: Send + Sync + 'static {
 
     /// The full type name: `spectra_project`.
     const TYPE: &'static str;
+    /// What the id of an [`import`](Self::import) is made of, in Markdown, for documentation.
+    const IMPORT_ID: &'static str = "the `id` of the object";
 
     /// Checks the configuration as a whole, without I/O. Unknown values may be fine.
     fn validate(&self, _config: &Self::Model, _diagnostics: &mut Diagnostics) {}

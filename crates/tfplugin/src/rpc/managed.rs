@@ -68,6 +68,9 @@ pub(crate) trait AnyResource<C>: Send + Sync {
 
     /// What is missing in the resource's history.
     fn problems(&self) -> Vec<String>;
+
+    /// What the id of an import is made of, in Markdown.
+    fn import_id(&self) -> &'static str;
 }
 
 /// A plan after the author has seen it.
@@ -278,6 +281,10 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
         let mut model = Self::model(&config)?;
         self.resource.generate(&mut model);
         Ok(self.value(&model)?)
+    }
+
+    fn import_id(&self) -> &'static str {
+        R::IMPORT_ID
     }
 
     fn problems(&self) -> Vec<String> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Attribute, Block, Nesting, Rule, Schema, Shape};
-use crate::rpc::{FunctionInfo, Parameter, Service};
+use super::{Attribute, Block, IdentityPart, Nesting, Rule, Schema, Shape};
+use crate::rpc::{FunctionInfo, ObjectInfo, Parameter, Service};
 use crate::server::StopToken;
 use crate::{Provider, Value, codec};
 
@@ -23,9 +23,15 @@ pub struct ProviderDocs {
     /// The `provider` block.
     pub provider: BlockDocs,
     /// Managed resources, by type name.
-    pub resources: BTreeMap<String, BlockDocs>,
+    pub resources: BTreeMap<String, ResourceDocs>,
     /// Data sources, by type name.
     pub data_sources: BTreeMap<String, BlockDocs>,
+    /// Ephemeral resources, by type name.
+    pub ephemeral_resources: BTreeMap<String, BlockDocs>,
+    /// The `config` blocks of list resources, by type name.
+    pub list_resources: BTreeMap<String, BlockDocs>,
+    /// Actions, by type name.
+    pub actions: BTreeMap<String, BlockDocs>,
     /// Functions, by name.
     pub functions: BTreeMap<String, FunctionDocs>,
 }
@@ -49,7 +55,24 @@ impl ProviderDocs {
             resources: registry
                 .resources
                 .iter()
-                .map(|(name, resource)| named(name, &resource.info().schema))
+                .map(|(name, resource)| {
+                    ((*name).to_owned(), ResourceDocs::of(resource.info(), resource.import_id()))
+                })
+                .collect(),
+            ephemeral_resources: registry
+                .ephemerals
+                .iter()
+                .map(|(name, ephemeral)| named(name, &ephemeral.info().schema))
+                .collect(),
+            list_resources: registry
+                .lists
+                .iter()
+                .map(|(name, list)| named(name, &list.info().schema))
+                .collect(),
+            actions: registry
+                .actions
+                .iter()
+                .map(|(name, action)| named(name, &action.info().schema))
                 .collect(),
             data_sources: registry
                 .data_sources
@@ -61,6 +84,63 @@ impl ProviderDocs {
                 .iter()
                 .map(|(name, function)| ((*name).to_owned(), FunctionDocs::of(function.info())))
                 .collect(),
+        }
+    }
+}
+
+/// A managed resource.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResourceDocs {
+    /// Its attributes and blocks.
+    #[serde(flatten)]
+    pub block: BlockDocs,
+    /// The version of the state's layout.
+    pub version: i64,
+    /// What the id of an import is made of.
+    pub import_id: &'static str,
+    /// What tells one object from every other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<IdentityDocs>,
+}
+
+/// An attribute of an identity.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityDocs {
+    /// The name, that of an attribute of the resource.
+    pub name: String,
+    /// The type as HCL writes it.
+    pub r#type: String,
+    /// An import by identity needs it.
+    pub required: bool,
+}
+
+impl ResourceDocs {
+    fn of(info: &ObjectInfo, import_id: &'static str) -> Self {
+        let block = &info.schema.block;
+        let part = |attribute: &Attribute| {
+            attribute.identity.map(|part| IdentityDocs {
+                name: attribute.name.clone(),
+                r#type: attribute.shape.implied_type().to_string(),
+                required: part == IdentityPart::Required,
+            })
+        };
+        Self {
+            block: BlockDocs::of(block),
+            version: info.schema.version,
+            import_id,
+            identity: block.attributes.iter().filter_map(part).collect(),
+        }
+    }
+}
+
+impl IdentityDocs {
+    /// Something of its type, for an example.
+    pub(crate) fn placeholder(&self) -> &'static str {
+        match self.r#type.as_str() {
+            "string" => "\"…\"",
+            "number" => "0",
+            "bool" => "false",
+            _ => "[]",
         }
     }
 }
@@ -84,7 +164,7 @@ pub struct BlockDocs {
 }
 
 /// One attribute.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the schema's own flags, one to one")]
 pub struct AttributeDocs {
     /// The name in HCL.

@@ -4,13 +4,18 @@ mod conform;
 mod docs;
 mod lint;
 mod markdown;
+mod pages;
 mod planning;
 mod rules;
 mod wire;
 
 pub(crate) use self::conform::conform;
-pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
+pub use self::docs::{
+    AttributeDocs, BlockDocs, FunctionDocs, IdentityDocs, NestedBlockDocs, ParameterDocs, ProviderDocs,
+    ResourceDocs,
+};
 pub(crate) use self::lint::{Kind, lint, lint_identity};
+pub use self::pages::{PageKind, Pages, PagesError};
 pub(crate) use self::planning::any_attribute;
 pub use self::planning::{Modify, Planning};
 pub use self::rules::Rule;

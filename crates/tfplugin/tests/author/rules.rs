@@ -215,7 +215,7 @@ fn documentation_shows_rules() {
     let docs = ProviderDocs::describe(Author);
     let thing = &docs.resources["author_thing"];
     assert_eq!(
-        thing.rules,
+        thing.block.rules,
         [
             "`image` conflicts with `source`.",
             "`user` needs `image`.",
@@ -226,7 +226,7 @@ fn documentation_shows_rules() {
     let json = serde_json::to_value(&docs).unwrap();
     let source = &json["resources"]["author_thing"]["attributes"][1];
     assert_eq!(source["rules"][0], "Exactly one of `branch` and `tag` must be set.");
-    let page = thing.to_markdown();
+    let page = thing.block.to_markdown();
     assert!(page.starts_with("## Schema\n\n`image` conflicts with `source`. `user` needs"), "{page}");
     assert!(page.contains("Nested schema of `source`\n\nExactly one of `branch` and `tag` must be set.\n"));
 }
