@@ -25,9 +25,9 @@ mod resource;
 mod rpc;
 mod run;
 pub mod testing;
+mod timeouts;
 
-// Derived code names the crate from outside; the unit tests derive inside.
-#[cfg(test)]
+// Derived code names the crate from outside, and models of its own are derived inside.
 extern crate self as tfplugin;
 
 #[doc(hidden)]
@@ -41,6 +41,7 @@ pub use crate::path::{AttributePath, PathStep};
 pub use crate::provider::{Configure, Context, Provider, Registry};
 pub use crate::resource::{Action, Apply, Import, OldState, Plan, Resource, StateSlot};
 pub use crate::run::run;
+pub use crate::timeouts::{Timeout, TimeoutError, Timeouts};
 pub use crate::ty::{Type, TypeError};
 pub use crate::value::{Number, Unknown, Value};
 pub use tfplugin_macros::{Model, TfEnum};

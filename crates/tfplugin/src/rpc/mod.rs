@@ -7,6 +7,7 @@ mod apply_resource_change;
 mod call_function;
 mod configure_provider;
 mod data;
+mod deadline;
 mod defaults;
 mod demands;
 mod functions;

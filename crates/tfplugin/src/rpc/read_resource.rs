@@ -1,11 +1,12 @@
 //! `ReadResource`: what really is there.
 
+use super::deadline::{Deadline, Ended, Operation, preceded};
 use super::messages::{decode, diagnostics, encode};
 use super::modifiers::keep_same;
 use super::{Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
 use crate::proto::tfplugin6::read_resource::{Request, Response};
-use crate::{Diagnostic, Diagnostics, Provider, Value, check};
+use crate::{Diagnostic, Diagnostics, Provider, Value, check, timeouts};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn read_resource(&self, call: Call, request: Request) -> Response {
@@ -27,10 +28,16 @@ impl<P: Provider> Service<P> {
         if current.is_null() {
             return Ok(encode(&Value::Null, &info.ty, "state")?);
         }
-        let cx = self.context(call)?;
-        let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
+        let mut cx = self.context(call)?;
+        let deadline = Deadline::of(info, Operation::Read, &current, &mut cx);
+        let mut state = match Deadline::run(deadline, resource.read(&cx, &current)).await {
+            Ended::Done(Ok(state), _) => state.unwrap_or(Value::Null),
+            Ended::Done(Err(errors), late) => return Err(preceded(late, errors)),
+            Ended::StillRuns(late) => return Err(late.into()),
+        };
         write_only::strip(&info.schema.block, &mut state);
         keep_same(&info.schema.block, &mut state, [&current]);
+        timeouts::keep(&info.schema.block, &mut state, &current);
         valid(info, &state)?;
         Ok(encode(&state, &info.ty, "state")?)
     }

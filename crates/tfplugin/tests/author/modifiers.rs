@@ -313,9 +313,10 @@ fn always(_: &Value, config: &Value, _: &Value) -> Option<Value> {
     config.is_null().then(|| Value::from("x"))
 }
 
-struct Kept<M>(std::marker::PhantomData<M>);
+/// A resource that is as it is planned.
+pub(crate) struct Kept<M>(pub(crate) std::marker::PhantomData<M>);
 
-trait Named: Model {
+pub(crate) trait Named: Model {
     const TYPE: &'static str;
 }
 
