@@ -94,6 +94,7 @@ pub fn attribute<T: AttributeShape>(
         stable: flags.stable,
         planning,
         validators,
+        values: T::values(),
     }
 }
 

@@ -9,7 +9,9 @@ mod rules;
 mod wire;
 
 pub(crate) use self::conform::conform;
-pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
+pub use self::docs::{
+    AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs, ValueDocs,
+};
 pub(crate) use self::lint::{Kind, lint};
 pub(crate) use self::planning::any_attribute;
 pub use self::planning::{Modify, Planning};
@@ -74,6 +76,8 @@ pub struct Attribute {
     pub planning: Planning,
     /// Checks of a single value, run in validation when the value is known.
     pub validators: Vec<Validator>,
+    /// The texts that it takes, when they are named one by one; of a collection, those of its elements.
+    pub values: Vec<NamedValue>,
 }
 
 /// What values an attribute takes.
@@ -124,6 +128,15 @@ pub struct NestedBlock {
     pub max_items: i64,
     /// What is inside.
     pub block: Block,
+}
+
+/// A text that an attribute takes, and what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedValue {
+    /// The text.
+    pub name: &'static str,
+    /// Markdown, from the variant's doc comment.
+    pub description: &'static str,
 }
 
 /// A check of one known value.

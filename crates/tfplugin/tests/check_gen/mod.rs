@@ -34,6 +34,7 @@ fn shaped(name: &str, shape: Shape, kind: Kind) -> Attribute {
         stable: false,
         planning: Planning::default(),
         validators: Vec::new(),
+        values: Vec::new(),
     }
 }
 
