@@ -222,6 +222,10 @@ fn finish(text: &str) -> String {
 
 /// The three groups of the registry, then one section for each nested object.
 fn attributes(page: &mut String, block: &Value, heading: &str) {
+    let rules: Vec<_> = list(block, "rules").filter_map(Value::as_str).collect();
+    if !rules.is_empty() {
+        let _ = writeln!(page, "{}\n", rules.join(" "));
+    }
     for (title, marker) in [("Required", "required"), ("Optional", "optional"), ("Read-Only", "read_only")] {
         let mut members = list(block, "attributes").filter(|attribute| flag(attribute, marker)).peekable();
         if members.peek().is_none() {
@@ -251,12 +255,15 @@ fn attributes(page: &mut String, block: &Value, heading: &str) {
     }
 }
 
-/// Name, type with its marks, description, default, constraints.
+/// Name, type with its marks, description, default, constraints; below them the texts that are documented.
 fn bullet(attribute: &Value) -> String {
     let mut marks = vec![text(attribute, "type").to_owned()];
-    for (name, word) in
-        [("sensitive", "sensitive"), ("write_only", "write-only"), ("force_new", "replaces the object")]
-    {
+    for (name, word) in [
+        ("sensitive", "sensitive"),
+        ("write_only", "write-only"),
+        ("force_new", "replaces the object"),
+        ("force_new_if", "some changes replace the object"),
+    ] {
         if flag(attribute, name) {
             marks.push(word.to_owned());
         }
@@ -274,6 +281,10 @@ fn bullet(attribute: &Value) -> String {
     let deprecated = text(attribute, "deprecated");
     if !deprecated.is_empty() {
         let _ = write!(line, " Deprecated: {deprecated}");
+    }
+    for value in list(attribute, "values").filter(|value| !text(value, "description").is_empty()) {
+        let description = text(value, "description").split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = write!(line, "\n  - `{}`: {description}", text(value, "name"));
     }
     line
 }
@@ -318,11 +329,13 @@ mod tests {
                     { "name": "token", "type": "string", "description": "The\ntoken.", "optional": true, "sensitive": true }
                 ] }
             ] },
-            "resources": { "spectra_rollout": { "description": "A rollout.", "attributes": [
+            "resources": { "spectra_rollout": { "description": "A rollout.", "rules": ["`a` needs `b`."], "attributes": [
                 { "name": "id", "type": "string", "description": "The id.", "read_only": true },
                 { "name": "image", "type": "string", "description": "Pinned image.", "required": true, "force_new": true },
                 { "name": "bake", "type": "string", "description": "Time.", "optional": true, "default": "0s",
-                  "constraints": ["a duration"] }
+                  "constraints": ["a duration"], "values": [
+                    { "name": "0s", "description": "Not\nat all." }, { "name": "1s", "description": "" }
+                ] }
             ] } },
             "functions": { "pin": { "summary": "Pins.", "description": "Pins an image.", "result": "string", "parameters": [
                 { "name": "image", "type": "string", "description": "What to pin." },
@@ -339,8 +352,8 @@ mod tests {
         let places: Vec<_> = [
             "# spectra_rollout (Resource)",
             "## Example\n\n```hcl\nresource {}\n```",
-            "### Required\n\n- `image` (string, replaces the object) Pinned image.",
-            "### Optional\n\n- `bake` (string) Time. Default: `\"0s\"`. Constraints: a duration.",
+            "## Schema\n\n`a` needs `b`.\n\n### Required\n\n- `image` (string, replaces the object) Pinned image.",
+            "### Optional\n\n- `bake` (string) Time. Default: `\"0s\"`. Constraints: a duration.\n  - `0s`: Not at all.\n\n",
             "### Read-Only\n\n- `id` (string) The id.",
         ]
         .iter()
