@@ -29,7 +29,7 @@ pub fn derive_model(input: TokenStream) -> TokenStream {
 }
 
 /// Makes an enum without data a string attribute that takes the names of its variants, in `snake_case` or as
-/// `#[tf(name = "…")]` says.
+/// `#[tf(name = "…")]` says; their doc comments are the documentation of the values.
 #[proc_macro_derive(TfEnum, attributes(tf))]
 pub fn derive_enum(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

@@ -212,10 +212,10 @@ impl<M: Model> Plan<M> {
             || self.values.prior.get_path(&path) != self.values.planned.get_path(&path)
     }
 
-    /// Whether anything differs from the prior state.
+    /// Whether anything differs from the prior state, [`Timeouts`](crate::Timeouts) aside.
     #[must_use]
     pub fn changes_anything(&self) -> bool {
-        self.values.prior != self.values.planned
+        crate::timeouts::differ_beyond(&M::block(), &self.values.prior, &self.values.planned)
     }
 
     /// Whether the object will be replaced as far as the calls of [`require_replace`](Self::require_replace) and the

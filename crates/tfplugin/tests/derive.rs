@@ -66,6 +66,8 @@ struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, TfEnum)]
 enum Mode {
+    /// Quick,
+    /// and dear.
     FastLane,
     #[tf(name = "slow-lane")]
     Slow,
@@ -234,6 +236,12 @@ fn values_that_do_not_fit_are_named() {
 
 #[test]
 fn enums_are_their_names() {
+    let values = |name: &str| {
+        attribute(name).values.iter().map(|value| (value.name, value.description)).collect::<Vec<_>>()
+    };
+    assert_eq!(values("mode"), [("fast_lane", "Quick,\nand dear."), ("slow-lane", "")]);
+    assert_eq!(values("modes"), values("mode"), "those of the elements");
+    assert_eq!(values("label"), []);
     assert_eq!(Mode::NAMES, ["fast_lane", "slow-lane"]);
     assert_eq!("slow-lane".parse(), Ok(Mode::Slow));
     assert_eq!(Mode::FastLane.to_string(), "fast_lane");

@@ -82,8 +82,10 @@ fn normalised(output: &Output) -> String {
         if line.starts_with("error: aborting") || line.starts_with("For more information") {
             continue;
         }
-        if line.trim_start().starts_with("= help: the following other types implement") {
-            list = Some(indent + 2);
+        if line.contains("help: the following other types implement trait") {
+            // Below an error it is a list; when one of the types is in the case, it is a section of its own.
+            list = (indent > 0).then_some(indent + 2);
+            skip_note = indent == 0;
             continue;
         }
         kept.push(line.trim_end());

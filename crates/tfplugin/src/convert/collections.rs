@@ -6,7 +6,7 @@ use std::ops::Deref;
 use super::private::{Field, elements, mismatch};
 use super::validators::check_elements;
 use super::{AttributeShape, BlockShape, FromValue, Model, ToValue};
-use crate::schema::{Block, NestedObject, Nesting, Shape, Validator};
+use crate::schema::{Block, NamedValue, NestedObject, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Type, Value};
 
 /// A set of things that have no order of their own, such as nested models.
@@ -174,6 +174,10 @@ macro_rules! collections {
 
             fn validators() -> Vec<Validator> {
                 each::<T>()
+            }
+
+            fn values() -> Vec<NamedValue> {
+                T::values()
             }
 
             fn fields() -> Vec<Field> {

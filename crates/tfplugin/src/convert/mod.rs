@@ -24,7 +24,7 @@ pub mod validators;
 pub use self::attr::{Attr, Sensitive};
 pub use self::collections::Set;
 pub use self::text::Text;
-use crate::schema::{Block, Nesting, Shape, Validator};
+use crate::schema::{Block, NamedValue, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Value};
 
 /// The summary of the diagnostic that a field gives which cannot hold an unknown value.
@@ -74,6 +74,12 @@ pub trait AttributeShape {
     /// What the type itself demands of a value, beyond its shape.
     #[must_use]
     fn validators() -> Vec<Validator> {
+        Vec::new()
+    }
+
+    /// The texts that the type takes, when they are named one by one.
+    #[must_use]
+    fn values() -> Vec<NamedValue> {
         Vec::new()
     }
 

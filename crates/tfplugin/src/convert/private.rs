@@ -97,6 +97,7 @@ pub fn attribute<T: AttributeShape>(
         identity: flags.identity,
         planning,
         validators,
+        values: T::values(),
     }
 }
 

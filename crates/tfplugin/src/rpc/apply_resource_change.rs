@@ -6,6 +6,7 @@ use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::ResourceIdentityData;
 use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
+use crate::timeouts::{self, differ_beyond};
 use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
@@ -37,6 +38,16 @@ impl<P: Provider> Service<P> {
         let prior = decode(request.prior_state.as_ref(), &info.ty, "prior state")?;
         let planned = decode(request.planned_state.as_ref(), &info.ty, "planned state")?;
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
+        let updates = !prior.is_null() && !planned.is_null() && planned != prior;
+        if updates && planned.is_wholly_known() && !differ_beyond(&info.schema.block, &planned, &prior) {
+            // Nothing but timeouts changes, and they are known to no one but state.
+            return Ok(Response {
+                new_state: Some(encode(&planned, &info.ty, "new state")?),
+                private: request.planned_private,
+                new_identity: planned_identity,
+                ..Response::default()
+            });
+        }
         let about = About { private: request.planned_private, meta: request.provider_meta.as_ref() };
         let cx = self.context(call, about)?;
         let private = cx.private.clone();
@@ -87,6 +98,9 @@ fn judge(info: &ObjectInfo, prior: &Value, planned: &Value, applied: Applied) ->
     let Applied { mut state, touched, outcome } = applied;
     write_only::strip(&info.schema.block, &mut state);
     keep_same(&info.schema.block, &mut state, [planned, prior]);
+    if touched && !planned.is_null() {
+        timeouts::keep(&info.schema.block, &mut state, planned);
+    }
     let mut messages = match outcome {
         Ok(warnings) if !warnings.has_errors() => {
             if planned.is_null() {

@@ -9,6 +9,7 @@ mod call_function;
 mod close_ephemeral_resource;
 mod configure_provider;
 mod data;
+mod deadline;
 mod defaults;
 mod demands;
 mod ephemerals;

@@ -26,12 +26,13 @@ pub(super) fn keep_same<const N: usize>(block: &Block, target: &mut Value, older
 }
 
 /// Asks each `modify`. What Terraform would refuse is refused here, with the attribute named, and not planned.
-pub(super) fn modify(block: &Block, planned: &mut Value, prior: &Value, config: &Value) -> Diagnostics {
+pub(super) fn modify(block: &Block, planned: &mut Value, prior: &Value, whole: &Value) -> Diagnostics {
     let mut diagnostics = Diagnostics::new();
     if block.any_attribute(|attribute| attribute.planning.modify.is_some()) {
-        visit(block, planned, [prior, config], &mut |attribute, path, planned, [prior, config]| {
+        visit(block, planned, [prior, whole], &mut |attribute, path, planned, [prior, config]| {
             let instead = attribute.planning.modify.and_then(|modify| modify(prior, config, planned));
-            match instead.map(|instead| legal(attribute, path, &instead, prior, config)) {
+            let free = provided(whole, path);
+            match instead.map(|instead| legal(attribute, path, &instead, prior, (!free).then_some(config))) {
                 None => {}
                 Some(Ok(instead)) => *planned = instead,
                 Some(Err(refused)) => diagnostics.push(refused),
@@ -42,18 +43,26 @@ pub(super) fn modify(block: &Block, planned: &mut Value, prior: &Value, config: 
     diagnostics
 }
 
-/// What `modify` wants to plan, if Terraform accepts it there.
+/// Whether a place lies inside an object that the user has not configured, so that the provider decides all of it.
+fn provided(config: &Value, path: &AttributePath) -> bool {
+    let above: AttributePath =
+        path.steps().split_last().into_iter().flat_map(|(_, above)| above).cloned().collect();
+    config.get_path(&above).is_none_or(Value::is_null)
+}
+
+/// What `modify` wants to plan, if Terraform accepts it there. `config` is `None` where it accepts anything.
 fn legal(
     attribute: &Attribute,
     path: &AttributePath,
     instead: &Value,
     prior: &Value,
-    config: &Value,
+    config: Option<&Value>,
 ) -> Result<Value, Diagnostic> {
     let instead = conform(instead, &attribute.shape.implied_type(), path).map_err(|unfit| {
         let detail = format!("`modify` of `{path}` made a value of another type: {}", unfit.detail);
         Diagnostic::provider_bug(detail).at(path.clone())
     })?;
+    let Some(config) = config else { return Ok(instead) };
     let reason = if config.is_null() {
         (!attribute.computed && !instead.is_null())
             .then_some("it is not configured, and it is not computed, so it must stay null")

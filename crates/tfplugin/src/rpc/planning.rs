@@ -7,13 +7,14 @@ use super::modifiers::{keep_same, modify};
 use super::places::child;
 use super::write_only;
 use crate::schema::{Attribute, Block, Nesting, Shape, any_attribute};
+use crate::timeouts::differ_beyond;
 use crate::{AttributePath, Diagnostics, Value};
 
 /// The planned state before the author's refinement, and what is wrong with the modifiers of single attributes.
 ///
 /// A plan that changes nothing stays as it is: were computed values made unknown in it, no plan would ever be empty.
 /// Modifiers are therefore asked twice, first whether anything changes at all: one may take a change back, and
-/// another may be the only one that makes it.
+/// another may be the only one that makes it. Timeouts are no change of the object.
 pub(super) fn draft(block: &Block, prior: &Value, proposed: Value, config: &Value) -> (Value, Diagnostics) {
     let mut planned = proposed;
     keep_in_block(block, &mut planned, config, prior);
@@ -22,7 +23,7 @@ pub(super) fn draft(block: &Block, prior: &Value, proposed: Value, config: &Valu
     write_only::strip(block, &mut planned);
     let mut open = planned.clone();
     let diagnostics = modify(block, &mut planned, prior, config);
-    if planned == *prior {
+    if !differ_beyond(block, &planned, prior) {
         return (planned, diagnostics);
     }
     mark_unknown(block, &mut open, config);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Attribute, Block, IdentityPart, Nesting, Rule, Schema, Shape};
+use super::{Attribute, Block, IdentityPart, NamedValue, Nesting, Rule, Schema, Shape};
 use crate::rpc::{FunctionInfo, ObjectInfo, Parameter, Service};
 use crate::server::StopToken;
 use crate::{Provider, Value, codec};
@@ -197,6 +197,9 @@ pub struct AttributeDocs {
     /// What is demanded of a value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<String>,
+    /// The texts that it takes, when they are named one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueDocs>,
     /// What to use instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<String>,
@@ -206,6 +209,21 @@ pub struct AttributeDocs {
     /// What must and must not be set together inside, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
+}
+
+/// A text that an attribute or parameter takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ValueDocs {
+    /// The text.
+    pub name: &'static str,
+    /// Markdown.
+    pub description: &'static str,
+}
+
+impl ValueDocs {
+    fn all(values: &[NamedValue]) -> Vec<Self> {
+        values.iter().map(|value| Self { name: value.name, description: value.description }).collect()
+    }
 }
 
 /// A nested block.
@@ -253,6 +271,9 @@ pub struct ParameterDocs {
     pub description: String,
     /// Whether it may be null.
     pub nullable: bool,
+    /// The texts that it takes, when they are named one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueDocs>,
 }
 
 impl BlockDocs {
@@ -305,6 +326,7 @@ impl AttributeDocs {
             never_null: attribute.planning.never_null,
             default: attribute.default.as_ref().map(|default| json(default, &attribute.shape)),
             constraints: attribute.validators.iter().map(|validator| validator.description.clone()).collect(),
+            values: ValueDocs::all(&attribute.values),
             deprecated: attribute.deprecated.clone(),
             attributes,
             rules,
@@ -319,6 +341,11 @@ impl FunctionDocs {
             r#type: parameter.ty.to_string(),
             description: parameter.description.clone(),
             nullable: parameter.allow_null,
+            values: info
+                .arguments
+                .attribute(&parameter.name)
+                .map(|argument| ValueDocs::all(&argument.values))
+                .unwrap_or_default(),
         };
         Self {
             summary: info.summary,

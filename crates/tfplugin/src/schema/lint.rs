@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Attribute, Block, NestedBlock, Nesting, Planning, Schema, Shape, lint_rules};
 use crate::convert::private::Field;
-use crate::{AttributePath, Type, Value};
+use crate::{AttributePath, Type, Value, timeouts};
 
 /// What a schema is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +131,7 @@ fn attributes(
         flags(attribute, around, &path, problems);
         defaults(attribute, &path, problems);
         planning(attribute, around, &path, problems);
+        timeouts(attribute, around, &path, problems);
         if let Some(field) = fields.iter().find(|field| field.name == attribute.name) {
             rust_type(attribute, field, around, &path, problems);
         }
@@ -266,6 +267,24 @@ fn planning(attribute: &Attribute, around: Surroundings, path: &AttributePath, p
     if planning.never_null && !attribute.computed {
         problems
             .push(format!("`{path}` is not computed, so nothing can be promised about it (`never_null`)"));
+    }
+}
+
+fn timeouts(attribute: &Attribute, around: Surroundings, path: &AttributePath, problems: &mut Vec<String>) {
+    if !timeouts::is_timeouts(attribute) {
+        return;
+    }
+    if around.kind != Kind::Resource || *path != timeouts::ATTRIBUTE.into() {
+        problems.push(format!(
+            "`{path}` is of type `Timeouts`, which is enforced only as attribute `{}` of a managed resource itself",
+            timeouts::ATTRIBUTE
+        ));
+    }
+    if attribute.write_only || attribute.force_new || (attribute.computed && attribute.default.is_none()) {
+        problems.push(format!(
+            "`{path}` are timeouts: the user sets them, state keeps them, and they change nothing else (no `computed`, \
+             `write_only` or `force_new`)"
+        ));
     }
 }
 

@@ -83,7 +83,17 @@ fn attribute_line(attribute: &AttributeDocs, anchor: &str) -> String {
         sentences.push(format!("See [below](#nestedatt--{}).", join(anchor, &attribute.name)));
     }
     sentences.retain(|sentence| !sentence.is_empty());
-    format!("- `{}` ({}) {}", attribute.name, marks.join(", "), sentences.join(" ")).trim_end().to_owned()
+    let line = format!("- `{}` ({}) {}", attribute.name, marks.join(", "), sentences.join(" "));
+    format!("{}{}", line.trim_end(), value_lines(attribute))
+}
+
+/// A line for each text that is documented.
+fn value_lines(attribute: &AttributeDocs) -> String {
+    let documented = attribute.values.iter().filter(|value| !value.description.is_empty());
+    documented.fold(String::new(), |mut lines, value| {
+        let _ = write!(lines, "\n  - `{}`: {}", value.name, one_line(value.description));
+        lines
+    })
 }
 
 fn block_line(block: &NestedBlockDocs, anchor: &str) -> String {
@@ -111,7 +121,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::schema::BlockDocs;
-    use crate::{Attr, Model, Sensitive};
+    use crate::{Attr, Model, Sensitive, TfEnum};
 
     /// A thing.
     #[derive(Clone, Model)]
@@ -120,6 +130,9 @@ mod tests {
         /// two lines.
         #[tf(required, force_new, validate(length(1..=3)))]
         name: String,
+        /// How it runs.
+        #[tf(optional)]
+        mode: Attr<Vec<Mode>>,
         /// How many.
         #[tf(default = 2)]
         count: Attr<i64>,
@@ -130,6 +143,14 @@ mod tests {
         /// Rules.
         #[tf(block(min = 1))]
         rule: Vec<Part>,
+    }
+
+    #[derive(Clone, TfEnum)]
+    enum Mode {
+        /// As fast
+        /// as it can.
+        Fast,
+        Other,
     }
 
     #[derive(Clone, Model)]
@@ -151,6 +172,8 @@ mod tests {
 
 ### Optional
 
+- `mode` (list(string)) How it runs. Must be: each one of \"fast\", \"other\".
+  - `fast`: As fast as it can.
 - `count` (number) How many. Default: `2`.
 - `token_wo` (string, sensitive, write-only)
 

@@ -12,7 +12,7 @@ mod wire;
 pub(crate) use self::conform::conform;
 pub use self::docs::{
     AttributeDocs, BlockDocs, FunctionDocs, IdentityDocs, NestedBlockDocs, ParameterDocs, ProviderDocs,
-    ResourceDocs,
+    ResourceDocs, ValueDocs,
 };
 pub(crate) use self::lint::{Kind, lint, lint_identity};
 pub use self::pages::{PageKind, Pages, PagesError};
@@ -81,6 +81,8 @@ pub struct Attribute {
     pub planning: Planning,
     /// Checks of a single value, run in validation when the value is known.
     pub validators: Vec<Validator>,
+    /// The texts that it takes, when they are named one by one; of a collection, those of its elements.
+    pub values: Vec<NamedValue>,
 }
 
 /// How an import by identity needs an attribute of the identity.
@@ -140,6 +142,15 @@ pub struct NestedBlock {
     pub max_items: i64,
     /// What is inside.
     pub block: Block,
+}
+
+/// A text that an attribute takes, and what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedValue {
+    /// The text.
+    pub name: &'static str,
+    /// Markdown, from the variant's doc comment.
+    pub description: &'static str,
 }
 
 /// A check of one known value.

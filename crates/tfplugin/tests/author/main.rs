@@ -5,6 +5,7 @@
 
 mod modifiers;
 mod rules;
+mod timeouts;
 
 use tfplugin::testing::{Core, Failed};
 use tfplugin::{Configure, Diagnostics, Provider, Registry};
@@ -26,7 +27,11 @@ impl Provider for Author {
     }
 
     fn register(&self, registry: &mut Registry<Self>) {
-        registry.resource(rules::ThingResource).resource(modifiers::RecordResource).data_source(rules::Look);
+        registry
+            .resource(rules::ThingResource)
+            .resource(modifiers::RecordResource)
+            .resource(timeouts::JobResource)
+            .data_source(rules::Look);
     }
 }
 

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tfplugin::schema::BlockDocs;
 use tfplugin::testing::{Changed, Core, lint};
 use tfplugin::{
-    Apply, Attr, AttributePath, Configure, Context, Diagnostics, Import, Model, Provider, Registry, Resource,
-    Set, StateSlot, Unknown, Value,
+    Apply, Attr, AttributePath, Configure, Context, Diagnostics, Import, Model, Operation, Plan, Provider,
+    Registry, Resource, Set, StateSlot, Unknown, Value,
 };
 
 use crate::{Author, core, refusals};
@@ -33,6 +33,12 @@ pub(crate) struct Record {
     parts: Attr<Vec<Part>>,
     #[tf(optional)]
     keyed: Attr<BTreeMap<String, Part>>,
+    /// The provider's own parts, unless the user has some.
+    #[tf(optional, computed)]
+    spare: Attr<Vec<Part>>,
+    /// Moves with every change, but within its region.
+    #[tf(computed, force_new_if = leaves_the_region)]
+    zone: Attr<String>,
     #[tf(block)]
     node: Vec<Part>,
 }
@@ -62,8 +68,14 @@ fn shrinks(prior: &Value, planned: &Value) -> bool {
 }
 
 fn at_least_as_before(prior: &Value, _: &Value, planned: &Value) -> Option<Value> {
-    matches!((prior.as_number(), planned.as_number()), (Some(prior), Some(planned)) if planned < prior)
-        .then(|| prior.clone())
+    match (prior.as_number(), planned.as_number()) {
+        (Some(before), Some(after)) => Some(if after < before { prior.clone() } else { planned.clone() }),
+        _ => None,
+    }
+}
+
+fn leaves_the_region(_: &Value, planned: &Value) -> bool {
+    !planned.as_str().is_some_and(|zone| zone.starts_with("eu-"))
 }
 
 pub(crate) struct RecordResource;
@@ -89,6 +101,13 @@ impl Resource for RecordResource {
 
     const TYPE: &'static str = "author_record";
 
+    async fn plan(&self, _: Option<&Context<()>>, plan: &mut Plan<Record>) {
+        if plan.operation == Operation::Update && plan.changes_anything() {
+            assert!(plan.replaces(), "the zone is not known yet");
+            plan.set("zone", "eu-next");
+        }
+    }
+
     async fn create(
         &self,
         _: &Context<()>,
@@ -97,7 +116,10 @@ impl Resource for RecordResource {
     ) -> Result<Diagnostics, Diagnostics> {
         let id = if apply.planned.name.as_str() == Some("nobody") { Attr::Null } else { "id".into() };
         let level = apply.planned.level.clone().or_unknown(|| 0);
-        state.save(loud(Record { id, serial: 1.into(), level, ..apply.planned }));
+        let zone = "eu-first".into();
+        let spare =
+            apply.planned.spare.clone().or_unknown(|| vec![Part { level: 5.into(), ..Part::default() }]);
+        state.save(loud(Record { id, serial: 1.into(), level, zone, spare, ..apply.planned }));
         Ok(Diagnostics::new())
     }
 
@@ -114,7 +136,8 @@ impl Resource for RecordResource {
         let before = apply.prior.unwrap();
         let serial = apply.planned.serial.or_unknown(|| before.serial.known().unwrap() + 1);
         let level = apply.planned.level.or_unknown(|| 0);
-        state.save(loud(Record { serial, level, ..apply.planned }));
+        let spare = apply.planned.spare.or_unknown(|| before.spare.known().unwrap_or_default());
+        state.save(loud(Record { serial, level, spare, ..apply.planned }));
         Ok(Diagnostics::new())
     }
 
@@ -258,6 +281,24 @@ async fn a_modifier_keeps_the_prior_value_and_the_plan_stays_empty() {
 }
 
 #[tokio::test]
+async fn what_the_author_decides_is_asked_again() {
+    let mut core = core().await;
+    core.apply::<R>("a", &record("a")).await.unwrap();
+    let outcome = core.plan::<R>("a", &record("b")).await.unwrap();
+    assert_eq!(outcome.value.get("zone"), Some(&Value::from("eu-next")));
+    assert_eq!(outcome.changed, Changed::Updated, "the zone is known by now, and stays in the region");
+}
+
+#[tokio::test]
+async fn a_modifier_inside_what_the_provider_decides_is_free() {
+    let mut core = core().await;
+    core.apply::<R>("a", &record("a")).await.unwrap();
+    let level = AttributePath::from("spare").index(0).attribute("level");
+    assert_eq!(core.value("a").get_path(&level), Some(&Value::from(5)));
+    assert_eq!(core.plan::<R>("a", &record("a")).await.unwrap().changed, Changed::Nothing);
+}
+
+#[tokio::test]
 async fn what_is_never_null_is_promised() {
     let mut core = core().await;
     let promised = Value::from(Unknown::not_null());
@@ -313,9 +354,10 @@ fn always(_: &Value, config: &Value, _: &Value) -> Option<Value> {
     config.is_null().then(|| Value::from("x"))
 }
 
-struct Kept<M>(std::marker::PhantomData<M>);
+/// A resource that is as it is planned.
+pub(crate) struct Kept<M>(pub(crate) std::marker::PhantomData<M>);
 
-trait Named: Model {
+pub(crate) trait Named: Model {
     const TYPE: &'static str;
 }
 

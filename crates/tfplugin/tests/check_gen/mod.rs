@@ -35,6 +35,7 @@ fn shaped(name: &str, shape: Shape, kind: Kind) -> Attribute {
         identity: None,
         planning: Planning::default(),
         validators: Vec::new(),
+        values: Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@
     reason = "a test program, which writes paths as HCL strings"
 )]
 
+mod declared;
 mod everything;
 mod lifecycle;
 mod mistakes;
@@ -36,6 +37,7 @@ const TESTS: &[Test] = &[
     ("the_command_line_describes_the_provider", lifecycle::the_command_line_describes_the_provider),
     ("one_process_serves_many_configurations", lifecycle::one_process_serves_many_configurations),
     ("an_unknown_provider_configuration_plans", lifecycle::an_unknown_provider_configuration_plans),
+    ("declarations_hold", declared::declarations_hold),
     ("bad_values_are_refused_by_name", mistakes::bad_values_are_refused_by_name),
     ("provider_bugs_are_named_and_state_stays_true", mistakes::provider_bugs_are_named),
 ];

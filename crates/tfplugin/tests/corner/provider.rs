@@ -7,6 +7,7 @@ use tfplugin::{
     Import, Model, Plan, Provider, Registry, Resource, StateSlot, Text, Value,
 };
 
+use crate::declared::DeclaredResource;
 use crate::everything::{EverythingResource, Percent};
 
 pub(crate) struct Corner;
@@ -43,6 +44,7 @@ impl Provider for Corner {
     fn register(&self, registry: &mut Registry<Self>) {
         registry
             .resource(EverythingResource)
+            .resource(DeclaredResource)
             .resource(FaultResource)
             .resource(OldResource)
             .data_source(EchoSource)
