@@ -7,6 +7,33 @@ use crate::Value;
 pub type Modify = fn(&Value, &Value, &Value) -> Option<Value>;
 
 /// How an attribute of a managed resource is planned. The functions are pure: they are asked again before apply.
+///
+/// ```
+/// use tfplugin::{Attr, Model, Value};
+///
+/// #[derive(Clone, Model)]
+/// struct Domain {
+///     /// `Example.com` is `example.com`.
+///     #[tf(required, same_as = same_host)]
+///     host: Attr<String>,
+///     /// Disks grow in place; a smaller one is another one.
+///     #[tf(required, force_new_if = shrinks)]
+///     disk: Attr<i64>,
+///     #[tf(computed, stable, never_null)]
+///     id: Attr<String>,
+/// }
+///
+/// fn same_host(one: &Value, other: &Value) -> bool {
+///     one.as_str().map(str::to_lowercase) == other.as_str().map(str::to_lowercase)
+/// }
+///
+/// fn shrinks(prior: &Value, planned: &Value) -> bool {
+///     planned.as_number() < prior.as_number()
+/// }
+///
+/// let host = Domain::block().attributes.swap_remove(0);
+/// assert!(host.planning.same_as.is_some_and(|same| same(&"Example.com".into(), &"example.com".into())));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Planning {
     /// Given the prior and the planned value, which differ: whether the change demands another object. The planned

@@ -9,6 +9,25 @@ use crate::{AttributePath, Diagnostic, Diagnostics, Value};
 ///
 /// "Set" is what the user writes: null is not set, and neither is a block that does not occur; defaults count for
 /// nothing. While any of the values is unknown there is no verdict: validation comes again when more is known.
+///
+/// ```
+/// use tfplugin::schema::Rule;
+/// use tfplugin::{Attr, Model};
+///
+/// #[derive(Clone, Model)]
+/// #[tf(exactly_one_of("image", "source"))]
+/// struct Service {
+///     #[tf(optional)]
+///     image: Attr<String>,
+///     #[tf(optional)]
+///     source: Attr<String>,
+///     #[tf(optional, required_with("source"))]
+///     branch: Attr<String>,
+/// }
+///
+/// let rules: Vec<_> = Service::block().rules.iter().map(Rule::description).collect();
+/// assert_eq!(rules, ["`branch` needs `source`.", "Exactly one of `image` and `source` must be set."]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Where `name` is set, none of the others is.
