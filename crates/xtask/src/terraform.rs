@@ -242,11 +242,22 @@ impl<'a> Terraform<'a> {
         provider_directory: &Path,
         directory: &Path,
     ) -> Result<Self, Error> {
+        Self::with_provider(context, binary, "spectra/spectra", provider_directory, directory)
+    }
+
+    /// The same with the provider of another source address.
+    pub(crate) fn with_provider(
+        context: &'a Context,
+        binary: Binary,
+        source: &str,
+        provider_directory: &Path,
+        directory: &Path,
+    ) -> Result<Self, Error> {
         let cli_config = directory.with_extension("tfrc");
         let path = serde_json::Value::from(provider_directory.to_string_lossy());
         let text = format!(
             "disable_checkpoint = true\n\nprovider_installation {{\n  dev_overrides {{\n    \
-             \"spectra/spectra\" = {path}\n  }}\n  direct {{}}\n}}\n"
+             \"{source}\" = {path}\n  }}\n  direct {{}}\n}}\n"
         );
         std::fs::write(&cli_config, text).map_err(Error::file("write", &cli_config))?;
         Ok(Self { context, binary, directory: directory.to_owned(), cli_config, environment: Vec::new() })
