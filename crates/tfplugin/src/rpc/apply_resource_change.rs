@@ -1,7 +1,7 @@
 //! `ApplyResourceChange`: create, change or delete as planned, and tell the truth about what came of it.
 
 use super::managed::{Applied, Change};
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{self, decode, diagnostics, encode};
 use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::ResourceIdentityData;
@@ -114,8 +114,7 @@ fn judge(info: &ObjectInfo, prior: &Value, planned: &Value, applied: Applied) ->
         Ok(errors) | Err(errors) if errors.has_errors() => errors,
         // A failure that says nothing would count as success.
         Ok(mut silent) | Err(mut silent) => {
-            silent
-                .push(Diagnostic::provider_bug(format!("`{}` failed without an error message.", info.name)));
+            silent.push(messages::silent(info.name));
             silent
         }
     };

@@ -1,7 +1,7 @@
 //! `ImportResourceState`: from an id or an identity to the start of a state, which `ReadResource` completes.
 
 use super::demands::demands;
-use super::messages::{diagnostics, encode};
+use super::messages::{encode, failure};
 use super::read_resource::valid;
 use super::{About, Call, Service, write_only};
 use crate::proto::tfplugin6::import_resource_state::{ImportedResource, Request, Response};
@@ -10,9 +10,10 @@ use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn import_resource_state(&self, call: Call, request: Request) -> Response {
+        let name = request.type_name.clone();
         self.try_import(&call, request)
             .await
-            .unwrap_or_else(|failed| Response { diagnostics: diagnostics(failed), ..Response::default() })
+            .unwrap_or_else(|failed| Response { diagnostics: failure(&name, failed), ..Response::default() })
     }
 
     async fn try_import(&self, call: &Call, request: Request) -> Result<Response, Diagnostics> {

@@ -6,6 +6,8 @@
 mod actions;
 mod apply_resource_change;
 mod call_function;
+#[cfg(test)]
+mod catalogue;
 mod close_ephemeral_resource;
 mod configure_provider;
 mod data;

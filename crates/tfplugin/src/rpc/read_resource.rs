@@ -1,7 +1,7 @@
 //! `ReadResource`: what really is there.
 
 use super::deadline::{Deadline, Ended, Operation, preceded};
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{decode, encode, failure};
 use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::read_resource::{Request, Response};
@@ -13,10 +13,11 @@ impl<P: Provider> Service<P> {
         let private = request.private.clone();
         let identity = self.if_identified(&request.type_name, request.current_identity.clone());
         let current = request.current_state.clone();
+        let name = request.type_name.clone();
         self.try_read(&call, request).await.unwrap_or_else(|failed| Response {
             // A failure to look says nothing about the object: it stays as it was.
             new_state: current,
-            diagnostics: diagnostics(failed),
+            diagnostics: failure(&name, failed),
             private,
             new_identity: identity,
             ..Response::default()
