@@ -5,6 +5,7 @@ mod errors;
 #[cfg(test)]
 mod fake;
 mod functions;
+mod lists;
 mod provider;
 mod resources;
 mod validators;

@@ -13,7 +13,7 @@ use tfplugin::{
 use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 
-use crate::{data_sources, functions, resources};
+use crate::{data_sources, functions, lists, resources};
 
 /// The provider.
 pub(crate) struct Spectra;
@@ -159,6 +159,7 @@ impl Provider for Spectra {
 
     fn register(&self, registry: &mut Registry<Self>) {
         resources::register(registry);
+        lists::register(registry);
         data_sources::register(registry);
         functions::register(registry);
     }

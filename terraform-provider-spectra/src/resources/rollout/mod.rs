@@ -9,11 +9,12 @@ use spectra_railway::{Client, Deployment, HttpProbe, Instance, InstanceRef, Rail
 use spectra_rollout::{
     Adopt, HealthPolicy, Measurement, Outcome, Phase, Probe, Report, RolloutRequest, TokioClock, Verdict, run,
 };
-use spectra_types::{Digest, HumanDuration, ImageRef};
+use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, ProjectId, ServiceId};
 use tfplugin::{Apply, Attr, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text};
 use url::Url;
 
-use self::model::{HealthModel, OnDestroy, RolloutModel, Strategy};
+pub(crate) use self::model::RolloutModel;
+use self::model::{HealthModel, OnDestroy, Strategy};
 use super::import_id::import_id;
 use super::parents;
 use crate::errors::{UNCHANGED, known, railway};
@@ -27,6 +28,33 @@ const DECIDED: [&str; 6] =
     ["running_digest", "stable_digest", "previous_digest", "phase", "rollout_id", "deployment_id"];
 
 impl RolloutModel {
+    /// What is known of a rollout before it is read: what the schema says where nothing else was said.
+    pub(crate) fn imported(
+        project_id: Attr<Text<ProjectId>>,
+        environment_id: Attr<Text<EnvironmentId>>,
+        service_id: Attr<Text<ServiceId>>,
+    ) -> Self {
+        let minutes =
+            |minutes: u64| Attr::Known(Text::new(HumanDuration::new(Duration::from_secs(minutes * 60))));
+        let id = match (environment_id.as_known(), service_id.as_known()) {
+            (Some(environment), Some(service)) => Attr::Known(format!("{environment}/{service}")),
+            _ => Attr::Null,
+        };
+        Self {
+            id,
+            project_id,
+            environment_id,
+            service_id,
+            strategy: Strategy::Swap.into(),
+            bake: minutes(0),
+            progress_deadline: minutes(10),
+            timeout: minutes(30),
+            abort_timeout: minutes(5),
+            on_destroy: OnDestroy::Retain.into(),
+            ..Self::default()
+        }
+    }
+
     fn instance(&self) -> Result<InstanceRef, Diagnostics> {
         Ok(InstanceRef {
             project: known(&self.project_id, "project_id")?.into_inner(),
@@ -182,21 +210,11 @@ impl Resource for Rollout {
 
     async fn import(&self, _: &Cx, import: Import) -> Result<RolloutModel, Diagnostics> {
         let [project, environment, service] = import_id(&import.id, ["project", "environment", "service"])?;
-        let minutes =
-            |minutes: u64| Attr::Known(Text::new(HumanDuration::new(Duration::from_secs(minutes * 60))));
-        Ok(RolloutModel {
-            id: format!("{}/{}", environment.as_str(), service.as_str()).into(),
-            project_id: project.parse()?,
-            environment_id: environment.parse()?,
-            service_id: service.parse()?,
-            strategy: Strategy::Swap.into(),
-            bake: minutes(0),
-            progress_deadline: minutes(10),
-            timeout: minutes(30),
-            abort_timeout: minutes(5),
-            on_destroy: OnDestroy::Retain.into(),
-            ..RolloutModel::default()
-        })
+        Ok(RolloutModel::imported(project.parse()?, environment.parse()?, service.parse()?))
+    }
+
+    async fn import_identity(&self, _: &Cx, identity: RolloutModel) -> Result<RolloutModel, Diagnostics> {
+        Ok(RolloutModel::imported(identity.project_id, identity.environment_id, identity.service_id))
     }
 }
 
@@ -366,11 +384,7 @@ fn failed(cx: &Cx, prior: RolloutModel, report: &Report) -> RolloutModel {
 
 /// What runs now. Another deployment of the same digest is no drift: Railway moves services between hosts by itself.
 fn read(state: RolloutModel, found: &Instance) -> RolloutModel {
-    let serving = found
-        .active_deployments
-        .iter()
-        .filter(|deployment| deployment.is_serving())
-        .max_by_key(|one| one.created_at);
+    let serving = serving(found);
     let digest: Attr<Text<Digest>> =
         serving.and_then(|deployment| deployment.digest.clone()).map(Text::new).into();
     let state = RolloutModel {
@@ -386,6 +400,19 @@ fn read(state: RolloutModel, found: &Instance) -> RolloutModel {
         phase: Phase::Complete.as_str().to_owned().into(),
         ..state
     }
+}
+
+fn serving(found: &Instance) -> Option<&Deployment> {
+    found
+        .active_deployments
+        .iter()
+        .filter(|deployment| deployment.is_serving())
+        .max_by_key(|one| one.created_at)
+}
+
+/// Whether the service runs a digest that is known: there is a rollout to be adopted.
+pub(crate) fn runs(found: &Instance) -> bool {
+    serving(found).and_then(pinned).is_some()
 }
 
 fn pinned(deployment: &Deployment) -> Option<Text<spectra_types::PinnedImage>> {
