@@ -1,6 +1,8 @@
 //! `terraform-provider-spectra`: projects, environments, services and rollouts on Railway, as Terraform resources.
 
+mod actions;
 mod data_sources;
+mod ephemerals;
 mod errors;
 #[cfg(test)]
 mod fake;
