@@ -13,9 +13,15 @@ use tfplugin::{Attr, Sensitive};
 
 use crate::provider::{ProviderModel, RailwayModel, Spectra};
 
+#[derive(Debug)]
+enum Answer {
+    Data(Value),
+    Refusal(String),
+}
+
 #[derive(Debug, Default)]
 struct Script {
-    answers: BTreeMap<String, Value>,
+    answers: BTreeMap<String, Answer>,
     seen: Vec<String>,
 }
 
@@ -49,7 +55,13 @@ impl Fake {
 
     /// From now on this is the answer to `operation`.
     pub(crate) fn answer(&self, operation: &str, data: Value) {
-        self.script.lock().unwrap().answers.insert(operation.to_owned(), data);
+        self.script.lock().unwrap().answers.insert(operation.to_owned(), Answer::Data(data));
+    }
+
+    /// From now on `operation` is refused in the words of Railway.
+    pub(crate) fn refuse(&self, operation: &str, message: &str) {
+        let refusal = Answer::Refusal(message.to_owned());
+        self.script.lock().unwrap().answers.insert(operation.to_owned(), refusal);
     }
 
     /// What was asked, in order.
@@ -113,10 +125,15 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, body: Bytes) -> (Statu
     let operation = body["operationName"].as_str().unwrap().to_owned();
     let mut script = script.lock().unwrap();
     script.seen.push(operation.clone());
-    if let Some(data) = script.answers.get(&operation) {
-        return (StatusCode::OK, json!({ "data": data }).to_string());
+    let errors = |message: &str, code: &str| {
+        let error = json!({ "message": message, "extensions": { "code": code } });
+        json!({ "data": null, "errors": [error] }).to_string()
+    };
+    match script.answers.get(&operation) {
+        Some(Answer::Data(data)) => return (StatusCode::OK, json!({ "data": data }).to_string()),
+        Some(Answer::Refusal(message)) => return (StatusCode::OK, errors(message, "INTERNAL_SERVER_ERROR")),
+        None => {}
     }
     let message = format!("nobody told the fake about {operation}");
-    let error = json!({ "message": message, "extensions": { "code": "GRAPHQL_VALIDATION_FAILED" } });
-    (StatusCode::BAD_REQUEST, json!({ "errors": [error] }).to_string())
+    (StatusCode::BAD_REQUEST, errors(&message, "GRAPHQL_VALIDATION_FAILED"))
 }

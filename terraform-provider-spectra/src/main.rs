@@ -1,10 +1,13 @@
 //! `terraform-provider-spectra`: projects, environments, services and rollouts on Railway, as Terraform resources.
 
+mod actions;
 mod data_sources;
+mod ephemerals;
 mod errors;
 #[cfg(test)]
 mod fake;
 mod functions;
+mod lists;
 mod provider;
 mod resources;
 mod validators;

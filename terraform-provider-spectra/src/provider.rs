@@ -13,7 +13,7 @@ use tfplugin::{
 use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
 
-use crate::{data_sources, functions, resources};
+use crate::{actions, data_sources, ephemerals, functions, lists, resources};
 
 /// The provider.
 pub(crate) struct Spectra;
@@ -63,10 +63,10 @@ pub(crate) enum TokenType {
 pub(crate) struct RegistryModel {
     /// The user name.
     #[tf(required)]
-    username: Attr<String>,
+    pub(crate) username: Attr<String>,
     /// The password or token.
     #[tf(required, sensitive)]
-    password: Attr<Sensitive<String>>,
+    pub(crate) password: Attr<Sensitive<String>>,
 }
 
 /// What every resource and data source works with.
@@ -159,6 +159,9 @@ impl Provider for Spectra {
 
     fn register(&self, registry: &mut Registry<Self>) {
         resources::register(registry);
+        lists::register(registry);
+        ephemerals::register(registry);
+        actions::register(registry);
         data_sources::register(registry);
         functions::register(registry);
     }

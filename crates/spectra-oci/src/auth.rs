@@ -128,6 +128,8 @@ impl Scopes {
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) value: Secret<String>,
+    /// By the word of the service.
+    pub(crate) lifetime: Duration,
     usable_until: Instant,
 }
 
@@ -148,8 +150,8 @@ impl TokenAnswer {
         let value = self.token.or(self.access_token).filter(|token| !token.expose().is_empty())?;
         // The specification's default is 60 s, and values below that are taken as 60 s. A tenth is kept in hand for clocks and
         // slow requests.
-        let lifetime = Duration::from_secs(self.expires_in.unwrap_or(60).max(60)) * 9 / 10;
-        Some(Token { value, usable_until: Instant::now() + lifetime })
+        let lifetime = Duration::from_secs(self.expires_in.unwrap_or(60).max(60));
+        Some(Token { value, lifetime, usable_until: Instant::now() + lifetime * 9 / 10 })
     }
 }
 

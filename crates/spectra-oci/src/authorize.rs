@@ -126,7 +126,7 @@ impl Session {
         }
     }
 
-    async fn fetch_token(
+    pub(crate) async fn fetch_token(
         &self,
         attempt: &str,
         realm: &str,

@@ -117,6 +117,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A token was asked for, and the registry has no token service.
+    #[error("get a token of the registry `{host}`: it has none to give; it wants {wants}")]
+    NoTokens {
+        /// The registry.
+        host: String,
+        /// What it wants instead.
+        wants: &'static str,
+    },
     /// A worker task ended unexpectedly.
     #[error("{attempt}: the worker ended early")]
     Worker {
@@ -152,6 +160,7 @@ impl Error {
             Self::Transport { .. } => "SPX-309",
             Self::Credentials { .. } => "SPX-310",
             Self::Worker { .. } => "SPX-311",
+            Self::NoTokens { .. } => "SPX-312",
         })
     }
 

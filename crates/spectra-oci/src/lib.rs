@@ -5,6 +5,7 @@
 //! [`LocalArtifact`], whose blobs are files with offset and length, so that every upload can be repeated from
 //! the start. A [`Client`] takes it to a registry and answers with a `PinnedImage`. Nothing holds a layer in memory.
 
+mod access_token;
 mod archive;
 mod auth;
 mod authorize;
@@ -24,6 +25,7 @@ mod session;
 mod source;
 mod upload;
 
+pub use access_token::{Access, AccessToken, Lifetime};
 pub use builder::{BuiltImage, ImageBuilder, LayerInput};
 pub use client::{Client, ClientOptions, Ping, Resolved};
 pub use credentials::{Credential, Environment, Keychain};

@@ -14,13 +14,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tfplugin-macros", &[]),
     ("tfplugin", &["tfplugin-macros"]),
     ("spectra-rollout", &["spectra-types"]),
+    ("spectra-notify", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
     // Not the client: the sandbox must not share the client's mistakes.
     ("spectra-sandbox", &["spectra-types"]),
     (
         "terraform-provider-spectra",
-        &["spectra-oci", "spectra-railway", "spectra-rollout", "spectra-types", "tfplugin"],
+        &[
+            "spectra-notify",
+            "spectra-oci",
+            "spectra-railway",
+            "spectra-rollout",
+            "spectra-types",
+            "tfplugin",
+        ],
     ),
     (
         "railway-deployer",

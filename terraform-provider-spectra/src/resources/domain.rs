@@ -15,16 +15,16 @@ use crate::provider::{Clients, Cx};
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct DomainModel {
     /// The domain's id.
-    #[tf(computed, stable)]
+    #[tf(computed, stable, identity)]
     id: Attr<String>,
     /// The project.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     project_id: Attr<Text<ProjectId>>,
     /// The environment.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     environment_id: Attr<Text<EnvironmentId>>,
     /// The service that answers.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     service_id: Attr<Text<ServiceId>>,
     /// The port that the service listens on; Railway finds it when left out. Leaving it out later keeps the port, for
     /// Railway can set one but not forget it.
@@ -39,6 +39,17 @@ pub(crate) struct DomainModel {
 }
 
 impl DomainModel {
+    /// What is known of a domain before it is read.
+    pub(crate) fn imported(instance: InstanceRef, id: String) -> Self {
+        Self {
+            id: id.into(),
+            project_id: Text::new(instance.project).into(),
+            environment_id: Text::new(instance.environment).into(),
+            service_id: Text::new(instance.service).into(),
+            ..Self::default()
+        }
+    }
+
     fn instance(&self) -> Result<InstanceRef, Diagnostics> {
         Ok(InstanceRef {
             project: known(&self.project_id, "project_id")?.into_inner(),

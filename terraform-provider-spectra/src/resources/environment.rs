@@ -23,10 +23,10 @@ use crate::provider::{Clients, Cx};
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct EnvironmentModel {
     /// The environment's id.
-    #[tf(computed, stable)]
+    #[tf(computed, stable, identity)]
     id: Attr<Text<EnvironmentId>>,
     /// The project that the environment is in.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     project_id: Attr<Text<ProjectId>>,
     /// The environment's name, unique in the project.
     #[tf(required, validate(length(1..=32)))]
@@ -52,6 +52,13 @@ pub(crate) struct EnvironmentModel {
 }
 
 impl EnvironmentModel {
+    /// What is known of an environment before it is read.
+    pub(crate) fn imported(project_id: Attr<Text<ProjectId>>, id: Attr<Text<EnvironmentId>>) -> Self {
+        // Which of the environment's variables are managed here, only configuration says.
+        let secret_names = Attr::Known([].into_iter().collect());
+        Self { id, project_id, secret_names, ..Self::default() }
+    }
+
     fn managed(&self) -> Managed {
         Managed {
             variables: self.variables.clone(),
@@ -236,13 +243,15 @@ impl Resource for Environment {
 
     async fn import(&self, _: &Cx, import: Import) -> Result<EnvironmentModel, Diagnostics> {
         let [project, id] = import_id(&import.id, ["project", "environment"])?;
-        Ok(EnvironmentModel {
-            id: id.parse()?,
-            project_id: project.parse()?,
-            // Which of the environment's variables are managed here, only configuration says.
-            secret_names: Attr::Known([].into_iter().collect()),
-            ..EnvironmentModel::default()
-        })
+        Ok(EnvironmentModel::imported(project.parse()?, id.parse()?))
+    }
+
+    async fn import_identity(
+        &self,
+        _: &Cx,
+        identity: EnvironmentModel,
+    ) -> Result<EnvironmentModel, Diagnostics> {
+        Ok(EnvironmentModel::imported(identity.project_id, identity.id))
     }
 }
 

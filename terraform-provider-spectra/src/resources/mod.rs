@@ -1,14 +1,14 @@
 //! Managed resources, one a file.
 
-mod domain;
-mod environment;
+pub(crate) mod domain;
+pub(crate) mod environment;
 mod import_id;
 mod managed_variables;
 mod parents;
-mod project;
-mod rollout;
-mod service;
-mod variables;
+pub(crate) mod project;
+pub(crate) mod rollout;
+pub(crate) mod service;
+pub(crate) mod variables;
 
 use tfplugin::Registry;
 

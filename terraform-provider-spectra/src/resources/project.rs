@@ -17,7 +17,7 @@ use crate::provider::{Clients, Cx};
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct ProjectModel {
     /// The project's id.
-    #[tf(computed, stable)]
+    #[tf(computed, stable, identity)]
     id: Attr<Text<ProjectId>>,
     /// The project's name.
     #[tf(required, validate(length(1..=64)))]
@@ -39,7 +39,7 @@ pub(crate) struct ProjectModel {
 
 impl ProjectModel {
     /// What Railway says, over what it does not say.
-    fn with(self, project: RailwayProject) -> Self {
+    pub(crate) fn with(self, project: RailwayProject) -> Self {
         Self {
             id: Text::new(project.id).into(),
             name: project.name.into(),
@@ -149,13 +149,7 @@ impl Resource for Project {
     async fn read(&self, cx: &Cx, state: ProjectModel) -> Result<Option<ProjectModel>, Diagnostics> {
         let id = known(&state.id, "id")?;
         match cx.client.railway()?.project(&id).await {
-            Ok(project) => {
-                let mut read = state.with(project);
-                if read.default_environment_name.is_null() {
-                    read.default_environment_name = first_environment_name(cx, &read).await?;
-                }
-                Ok(Some(read))
-            }
+            Ok(project) => complete(cx, state.with(project)).await.map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => {
                 Err(railway(format!("The project `{id}` could not be read"), &error, "State is unchanged.")
@@ -210,6 +204,15 @@ impl Resource for Project {
         })?;
         Ok(ProjectModel { id: id.into(), ..ProjectModel::default() })
     }
+}
+
+/// What an import and a search do not know: the name of the first environment.
+pub(crate) async fn complete(cx: &Cx, project: ProjectModel) -> Result<ProjectModel, Diagnostics> {
+    if !project.default_environment_name.is_null() {
+        return Ok(project);
+    }
+    let default_environment_name = first_environment_name(cx, &project).await?;
+    Ok(ProjectModel { default_environment_name, ..project })
 }
 
 fn config_is_null(plan: &Plan<ProjectModel>) -> bool {

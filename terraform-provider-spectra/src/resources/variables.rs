@@ -23,13 +23,13 @@ pub(crate) struct VariablesModel {
     #[tf(computed, stable)]
     id: Attr<String>,
     /// The project.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     project_id: Attr<Text<ProjectId>>,
     /// The environment.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     environment_id: Attr<Text<EnvironmentId>>,
     /// The service; variables that all services of the environment can refer to when left out.
-    #[tf(optional, force_new)]
+    #[tf(optional, force_new, identity(optional))]
     service_id: Attr<Text<ServiceId>>,
     /// Variables by name. Values may refer to others: `provider::spectra::railway_ref`.
     #[tf(optional, validate(with = crate::validators::variable_names))]
@@ -49,6 +49,15 @@ pub(crate) struct VariablesModel {
 }
 
 impl VariablesModel {
+    /// What is known of variables before they are read; without a service they are the shared ones.
+    pub(crate) fn imported(
+        project_id: Attr<Text<ProjectId>>,
+        environment_id: Attr<Text<EnvironmentId>>,
+        service_id: Attr<Text<ServiceId>>,
+    ) -> Self {
+        Self { project_id, environment_id, service_id, ..Self::default() }
+    }
+
     fn managed(&self) -> Managed {
         Managed {
             variables: self.variables.clone(),
@@ -188,12 +197,7 @@ impl Resource for Variables {
         let [project, environment, owner] =
             import_id(&import.id, ["project", "environment", "service_or_shared"])?;
         let service_id = if owner.as_str() == SHARED { Attr::Null } else { owner.parse()? };
-        Ok(VariablesModel {
-            project_id: project.parse()?,
-            environment_id: environment.parse()?,
-            service_id,
-            ..VariablesModel::default()
-        })
+        Ok(VariablesModel::imported(project.parse()?, environment.parse()?, service_id))
     }
 }
 

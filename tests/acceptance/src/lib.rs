@@ -24,7 +24,7 @@ pub use configuration::{SHOP, shop_with_rollout, shop_with_rollout_that};
 pub use http::{Answer, get, post_json};
 pub use image::{Image, ImageBuilder};
 pub use process::{Run, run};
-pub use programs::{deployer, provider, terraform_binary};
+pub use programs::{deployer, latest_terraform, provider, terraform_binary};
 pub use sandbox::{Entry, Sandbox};
 pub use terraform::{State, Terraform};
 

@@ -110,6 +110,11 @@ impl Group {
         rustix::process::kill_process(self.pid, signal).expect("the child has not been waited for");
     }
 
+    /// Signals every member.
+    pub(crate) fn signal_all(&self, signal: Signal) {
+        kill_process_group(self.pid, signal).expect("the leader has not been waited for");
+    }
+
     /// Exit code, or nothing when it still runs at the deadline.
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<i32> {
         use std::os::unix::process::ExitStatusExt;

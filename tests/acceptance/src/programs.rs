@@ -28,6 +28,20 @@ pub fn deployer() -> PathBuf {
     program("railway-deployer")
 }
 
+/// The Terraform that `$TERRAFORM_LATEST` names, for what came with 1.14: queries and actions. Where it is not set the caller
+/// says so and does without; with `SPECTRA_REQUIRE_TERRAFORM=1`, as in `cargo xtask test`, that fails, since a skipped
+/// acceptance test looks like a passed one.
+///
+/// # Panics
+/// When it is required and not set.
+#[must_use]
+pub fn latest_terraform() -> Option<PathBuf> {
+    let path = std::env::var_os("TERRAFORM_LATEST").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let required = std::env::var_os("SPECTRA_REQUIRE_TERRAFORM").is_some_and(|value| value == "1");
+    assert!(path.is_some() || !required, "$TERRAFORM_LATEST has to name a Terraform of 1.14 or later");
+    path
+}
+
 /// `$TERRAFORM`, else the first `terraform` or `tofu` on PATH, else what `cargo xtask` installed. A missing
 /// Terraform fails the test: a skipped acceptance test would look like a passed one.
 #[must_use]

@@ -11,6 +11,7 @@ use crate::{Run, Sandbox, programs, run};
 
 /// A working directory and everything that its commands need.
 pub struct Terraform {
+    binary: PathBuf,
     directory: TempDir,
     environment: Vec<(String, String)>,
 }
@@ -23,6 +24,23 @@ impl Terraform {
     /// When the files cannot be written.
     #[must_use]
     pub fn new(sandbox: &Sandbox, configuration: &str) -> Self {
+        Self::with_binary(programs::terraform_binary(), sandbox, configuration)
+    }
+
+    /// The same with a Terraform that knows queries and actions. `None` where there is none, which is said.
+    ///
+    /// # Panics
+    /// When it is required and missing.
+    #[must_use]
+    pub fn latest(sandbox: &Sandbox, configuration: &str) -> Option<Self> {
+        let Some(binary) = programs::latest_terraform() else {
+            eprintln!("skipped: $TERRAFORM_LATEST names no Terraform of 1.14 or later");
+            return None;
+        };
+        Some(Self::with_binary(binary, sandbox, configuration))
+    }
+
+    fn with_binary(binary: PathBuf, sandbox: &Sandbox, configuration: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("spectra-terraform-").tempdir().unwrap();
         let root = directory.path();
         for name in ["work", "plugins"] {
@@ -40,7 +58,7 @@ impl Terraform {
         let required =
             "terraform {\n  required_providers {\n    spectra = { source = \"spectra/spectra\" }\n  }\n}\n";
         std::fs::write(root.join("work/versions.tf"), required).unwrap();
-        let this = Self { directory, environment: sandbox.environment() };
+        let this = Self { binary, directory, environment: sandbox.environment() };
         this.configure(configuration);
         this
     }
@@ -51,6 +69,14 @@ impl Terraform {
     /// When the file cannot be written.
     pub fn configure(&self, configuration: &str) {
         std::fs::write(self.work().join("main.tf"), configuration).unwrap();
+    }
+
+    /// Writes a further file beside the configuration, such as a query.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.work().join(name), text).unwrap();
     }
 
     /// Where the commands run.
@@ -78,7 +104,7 @@ impl Terraform {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(programs::terraform_binary());
+        let mut command = Command::new(&self.binary);
         command.args(arguments).current_dir(self.work());
         // What the developer has set for her own Terraform or her own Railway is not for these tests.
         for (name, _) in std::env::vars() {
@@ -164,6 +190,25 @@ impl Terraform {
         });
         group.signal(rustix::process::Signal::INT);
         group.wait(crate::LIMIT).expect("an interrupted command ends")
+    }
+
+    /// Starts one command, waits until `reached` says so, and kills it with everything that it has started.
+    ///
+    /// # Panics
+    /// When it ends before it was killed.
+    pub fn kill(&self, arguments: &[&str], mut reached: impl FnMut() -> bool) {
+        let log = std::fs::File::create(self.root().join("killed.log")).unwrap();
+        let mut command = self.command(arguments);
+        command.stdin(std::process::Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut group = Group::start(&mut command);
+        crate::eventually("the command comes far enough to be killed", || {
+            let ended = group.wait(std::time::Duration::ZERO);
+            let log = || std::fs::read_to_string(self.root().join("killed.log")).unwrap_or_default();
+            assert!(ended.is_none(), "it ended with {ended:?} before it was killed:\n{}", log());
+            reached().then_some(())
+        });
+        group.signal_all(rustix::process::Signal::KILL);
+        group.wait(crate::LIMIT).expect("a killed command ends");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use spectra_oci::{Credential, Error, Keychain, NoProgress, PushOptions, Pushed};
+use spectra_oci::{Access, Credential, Error, Keychain, NoProgress, PushOptions, Pushed};
 use spectra_types::Secret;
 
 use crate::fake::{Action, Fake, client_with, image};
@@ -114,4 +114,36 @@ async fn another_host_never_sees_our_authorization() {
     );
     assert!(seen.authorizations.iter().all(String::is_empty), "{:?}", seen.authorizations);
     assert!(fake.lock().authorizations.iter().any(|value| value.starts_with("Bearer")));
+}
+
+#[tokio::test]
+async fn a_token_for_somebody_else_is_new_every_time_and_asks_for_what_was_named() {
+    let fake = Fake::start().await;
+    (fake.lock().scheme, fake.lock().login) = (Some("bearer"), Some("bot:s3cret-pw"));
+    let client = client_with(basic(&fake, "s3cret-pw"));
+    let access =
+        Access { repository: "team/app".to_owned(), actions: vec!["pull".to_owned(), "push".to_owned()] };
+    let host = fake.address.to_string();
+    let before = std::time::SystemTime::now();
+    let first = client.access_token(&host, Some(&access)).await.unwrap();
+    let second = client.access_token(&host, Some(&access)).await.unwrap();
+    assert_eq!(fake.lock().token_requests.len(), 2, "the second has its whole time before it");
+    assert!(!first.value.expose().is_empty() && !second.value.expose().is_empty());
+    let lifetime = first.lifetime.unwrap();
+    assert_eq!(lifetime.length, std::time::Duration::from_mins(5));
+    assert!(lifetime.end() >= before + lifetime.length);
+    let request = &fake.lock().token_requests[0];
+    assert!(request.contains("scope=repository%3Ateam%2Fapp%3Apull%2Cpush"), "{request}");
+    let debug = format!("{first:?}");
+    assert!(!debug.contains(first.value.expose().as_str()), "{debug}");
+}
+
+#[tokio::test]
+async fn a_registry_without_token_service_is_told_apart() {
+    let fake = Fake::start().await;
+    fake.lock().scheme = Some("basic");
+    fake.lock().login = Some("bot:s3cret-pw");
+    let host = fake.address.to_string();
+    let error = client_with(basic(&fake, "s3cret-pw")).access_token(&host, None).await.unwrap_err();
+    assert!(matches!(error, Error::NoTokens { .. }), "{error}");
 }

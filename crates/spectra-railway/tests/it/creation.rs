@@ -217,3 +217,24 @@ async fn q37_a_project_tokens_id_is_found_by_its_name() {
     let error = client.create_project_token(&prj, &env, "ci").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
+
+#[tokio::test]
+async fn tokens_that_interrupted_runs_left_behind_are_swept_and_nothing_else_is() {
+    let (fake, client) = Fake::with_account().await;
+    // The test's clock stands at 2023-11-14 22:13:20.
+    let token = |id: &str, name: &str| json!({ "id": id, "name": name, "environmentId": "env", "displayToken": "****" });
+    let tokens = [
+        token("over", "spectra-ephemeral-20231114T221319Z-00000000000000aa"),
+        token("in-use", "spectra-ephemeral-20231114T231319Z-00000000000000ab"),
+        token("stubborn", "spectra-ephemeral-20200101T000000Z-00000000000000ac"),
+        token("ci", "ci"),
+    ];
+    fake.always("ProjectTokenList", data(json!({ "projectTokens": crate::fake::connection(&tokens) })));
+    fake.once("ProjectTokenDelete", data(json!({ "projectTokenDelete": true })));
+    fake.always("ProjectTokenDelete", refusal("Problem processing request"));
+    let swept = client.sweep_run_tokens(&"prj".parse().unwrap()).await.unwrap();
+    let ids: Vec<_> = swept.deleted.iter().map(|token| token.id.as_str()).collect();
+    assert_eq!(ids, ["over"]);
+    let kept: Vec<_> = swept.kept.iter().map(|(token, _)| token.id.as_str()).collect();
+    assert_eq!(kept, ["stubborn"]);
+}

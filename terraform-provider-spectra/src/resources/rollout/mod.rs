@@ -1,22 +1,22 @@
 //! `spectra_rollout`: this service in this environment runs this digest.
 
+pub(crate) mod delivery;
 mod model;
-mod report;
+pub(crate) mod report;
 
 use std::time::Duration;
 
-use spectra_railway::{Client, Deployment, HttpProbe, Instance, InstanceRef, RailwayTarget, service_url};
-use spectra_rollout::{
-    Adopt, HealthPolicy, Measurement, Outcome, Phase, Probe, Report, RolloutRequest, TokioClock, Verdict, run,
-};
-use spectra_types::{Digest, HumanDuration, ImageRef};
+use spectra_railway::{Deployment, Instance, InstanceRef};
+use spectra_rollout::{Adopt, Outcome, Phase, Report};
+use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, ProjectId, ServiceId};
 use tfplugin::{Apply, Attr, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text};
-use url::Url;
 
-use self::model::{HealthModel, OnDestroy, RolloutModel, Strategy};
+use self::delivery::Order;
+pub(crate) use self::model::{HealthModel, RolloutModel};
+use self::model::{OnDestroy, Strategy};
 use super::import_id::import_id;
 use super::parents;
-use crate::errors::{UNCHANGED, known, railway};
+use crate::errors::{known, railway};
 use crate::provider::{Clients, Cx};
 
 /// The default of `timeout`, as the schema has it.
@@ -27,6 +27,33 @@ const DECIDED: [&str; 6] =
     ["running_digest", "stable_digest", "previous_digest", "phase", "rollout_id", "deployment_id"];
 
 impl RolloutModel {
+    /// What is known of a rollout before it is read: what the schema says where nothing else was said.
+    pub(crate) fn imported(
+        project_id: Attr<Text<ProjectId>>,
+        environment_id: Attr<Text<EnvironmentId>>,
+        service_id: Attr<Text<ServiceId>>,
+    ) -> Self {
+        let minutes =
+            |minutes: u64| Attr::Known(Text::new(HumanDuration::new(Duration::from_secs(minutes * 60))));
+        let id = match (environment_id.as_known(), service_id.as_known()) {
+            (Some(environment), Some(service)) => Attr::Known(format!("{environment}/{service}")),
+            _ => Attr::Null,
+        };
+        Self {
+            id,
+            project_id,
+            environment_id,
+            service_id,
+            strategy: Strategy::Swap.into(),
+            bake: minutes(0),
+            progress_deadline: minutes(10),
+            timeout: minutes(30),
+            abort_timeout: minutes(5),
+            on_destroy: OnDestroy::Retain.into(),
+            ..Self::default()
+        }
+    }
+
     fn instance(&self) -> Result<InstanceRef, Diagnostics> {
         Ok(InstanceRef {
             project: known(&self.project_id, "project_id")?.into_inner(),
@@ -182,21 +209,11 @@ impl Resource for Rollout {
 
     async fn import(&self, _: &Cx, import: Import) -> Result<RolloutModel, Diagnostics> {
         let [project, environment, service] = import_id(&import.id, ["project", "environment", "service"])?;
-        let minutes =
-            |minutes: u64| Attr::Known(Text::new(HumanDuration::new(Duration::from_secs(minutes * 60))));
-        Ok(RolloutModel {
-            id: format!("{}/{}", environment.as_str(), service.as_str()).into(),
-            project_id: project.parse()?,
-            environment_id: environment.parse()?,
-            service_id: service.parse()?,
-            strategy: Strategy::Swap.into(),
-            bake: minutes(0),
-            progress_deadline: minutes(10),
-            timeout: minutes(30),
-            abort_timeout: minutes(5),
-            on_destroy: OnDestroy::Retain.into(),
-            ..RolloutModel::default()
-        })
+        Ok(RolloutModel::imported(project.parse()?, environment.parse()?, service.parse()?))
+    }
+
+    async fn import_identity(&self, _: &Cx, identity: RolloutModel) -> Result<RolloutModel, Diagnostics> {
+        Ok(RolloutModel::imported(identity.project_id, identity.environment_id, identity.service_id))
     }
 }
 
@@ -228,98 +245,28 @@ async fn roll_out(
     instance: &InstanceRef,
     adopt: Adopt,
 ) -> Result<Report, Diagnostics> {
-    let client = cx.client.railway()?;
-    let duration = |attribute: &Attr<Text<HumanDuration>>, name: &str| -> Result<Duration, Diagnostics> {
-        Ok(known(attribute, name)?.get().get())
-    };
-    let health = planned.health.as_known();
-    let probe = match health {
-        Some(health) => Prober::Http(Box::new(http_probe(client, health, instance).await?)),
-        None => Prober::None,
-    };
-    let request = RolloutRequest {
-        candidate: known(&planned.image, "image")?.into_inner(),
+    let order = Order {
+        image: known(&planned.image, "image")?.into_inner(),
         adopt,
-        health: health.map(policy).transpose()?,
-        bake: duration(&planned.bake, "bake")?,
-        progress_deadline: duration(&planned.progress_deadline, "progress_deadline")?,
-        timeout: duration(&planned.timeout, "timeout")?,
-        abort_timeout: duration(&planned.abort_timeout, "abort_timeout")?,
+        health: planned.health.as_known(),
+        bake: &planned.bake,
+        progress_deadline: &planned.progress_deadline,
+        timeout: &planned.timeout,
+        abort_timeout: &planned.abort_timeout,
     };
-    let target = RailwayTarget::new(client.clone(), instance.clone());
-    Ok(run(request, &target, &probe, &TokioClock::start(), &cx.cancel).await)
-}
-
-fn policy(health: &HealthModel) -> Result<HealthPolicy, Diagnostics> {
-    let threshold = |attribute: &Attr<i64>, name: &str| -> Result<u32, Diagnostics> {
-        Ok(u32::try_from(known(attribute, name)?).unwrap_or(u32::MAX))
-    };
-    Ok(HealthPolicy {
-        interval: known(&health.interval, "interval")?.get().get(),
-        success_threshold: threshold(&health.success_threshold, "success_threshold")?,
-        failure_threshold: threshold(&health.failure_threshold, "failure_threshold")?,
-    })
-}
-
-async fn http_probe(
-    client: &Client,
-    health: &HealthModel,
-    instance: &InstanceRef,
-) -> Result<HttpProbe, Diagnostics> {
-    let refuse = |summary: &str, detail: String| -> Diagnostics {
-        Diagnostic::error(summary, format!("{detail} {UNCHANGED}")).at("health").into()
-    };
-    let url = if let Some(url) = health.url.as_str() {
-        Url::parse(url).map_err(|error| refuse("The probe's URL is none", format!("`{url}`: {error}.")))?
-    } else {
-        let found = client.fresh_instance(instance).await.map_err(|error| {
-            railway(format!("The service `{}` could not be read", instance.service), &error, UNCHANGED)
-        })?;
-        let Some(domain) = found.domains.first() else {
-            return Err(refuse(
-                "The service cannot be probed",
-                format!(
-                    "Service `{}` has no domain, so there is nothing to ask. Give it a `spectra_domain` and let the \
-                         rollout depend on it, or give `health.url`.",
-                    found.service_name
-                ),
-            ));
-        };
-        let path = health.path.as_str().unwrap_or("/");
-        service_url(&domain.domain).and_then(|url| url.join(path)).map_err(|error| {
-            refuse("The probe's URL is none", format!("`{}` with `{path}`: {error}.", domain.domain))
-        })?
-    };
-    let expected = u16::try_from(known(&health.expected_status, "expected_status")?).unwrap_or(200);
-    let timeout = known(&health.timeout, "timeout")?.get().get();
-    HttpProbe::new(url, expected, timeout).map_err(|error| {
-        refuse("The service cannot be probed", format!("{}.", spectra_types::error_chain(&error)))
-    })
-}
-
-/// A rollout without a `health` attribute asks nothing; the machine then does not ask for measurements.
-enum Prober {
-    Http(Box<HttpProbe>),
-    None,
-}
-
-impl Probe for Prober {
-    async fn measure(&self) -> Measurement {
-        match self {
-            Self::Http(probe) => probe.measure().await,
-            Self::None => Measurement {
-                subject: "nothing".to_owned(),
-                answer: "no probe is configured".to_owned(),
-                verdict: Verdict::Unhealthy,
-            },
-        }
-    }
+    delivery::roll_out(cx, order, instance, None).await
 }
 
 fn failure(planned: &RolloutModel, report: &Report, action: Operation) -> Option<Diagnostic> {
+    let again = match action {
+        Operation::Create => "The rollout is not in state; applying again tries it again.",
+        Operation::Update | Operation::Delete => {
+            "State says what runs; the next plan shows the change again."
+        }
+    };
     match (&report.outcome, planned.image.as_known()) {
         (Outcome::Complete { .. }, _) | (_, None) => None,
-        (_, Some(image)) => Some(report::diagnostic(image.get(), report, action)),
+        (_, Some(image)) => Some(report::diagnostic(image.get(), report, again)),
     }
 }
 
@@ -366,11 +313,7 @@ fn failed(cx: &Cx, prior: RolloutModel, report: &Report) -> RolloutModel {
 
 /// What runs now. Another deployment of the same digest is no drift: Railway moves services between hosts by itself.
 fn read(state: RolloutModel, found: &Instance) -> RolloutModel {
-    let serving = found
-        .active_deployments
-        .iter()
-        .filter(|deployment| deployment.is_serving())
-        .max_by_key(|one| one.created_at);
+    let serving = serving(found);
     let digest: Attr<Text<Digest>> =
         serving.and_then(|deployment| deployment.digest.clone()).map(Text::new).into();
     let state = RolloutModel {
@@ -386,6 +329,19 @@ fn read(state: RolloutModel, found: &Instance) -> RolloutModel {
         phase: Phase::Complete.as_str().to_owned().into(),
         ..state
     }
+}
+
+fn serving(found: &Instance) -> Option<&Deployment> {
+    found
+        .active_deployments
+        .iter()
+        .filter(|deployment| deployment.is_serving())
+        .max_by_key(|one| one.created_at)
+}
+
+/// Whether the service runs a digest that is known: there is a rollout to be adopted.
+pub(crate) fn runs(found: &Instance) -> bool {
+    serving(found).and_then(pinned).is_some()
 }
 
 fn pinned(deployment: &Deployment) -> Option<Text<spectra_types::PinnedImage>> {

@@ -17,13 +17,13 @@ pub(crate) struct RolloutModel {
     #[tf(computed, stable)]
     pub(crate) id: Attr<String>,
     /// The project.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     pub(crate) project_id: Attr<Text<ProjectId>>,
     /// The environment.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     pub(crate) environment_id: Attr<Text<EnvironmentId>>,
     /// The service.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     pub(crate) service_id: Attr<Text<ServiceId>>,
     /// The image to run, pinned to a digest: `registry/repository@sha256:…`. `data.spectra_image` finds the digest of
     /// a tag; `provider::spectra::pin` joins the two.

@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 
 use spectra_rollout::{Failure, FailureReason, Outcome, Report};
 use spectra_types::{PinnedImage, Redactor};
-use tfplugin::{Diagnostic, Operation};
+use tfplugin::Diagnostic;
 
 use crate::errors::sentence;
 
 /// How many lines of the timeline are shown.
 const TIMELINE: usize = 12;
 
-/// What was attempted, where and why it failed, what serves now, and what to do.
-pub(super) fn diagnostic(image: &PinnedImage, report: &Report, action: Operation) -> Diagnostic {
+/// What was attempted, where and why it failed, what serves now, and what to do; `again` says how it is tried again.
+pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> Diagnostic {
     let (summary, failure, end) = match &report.outcome {
         Outcome::Complete { .. } => return Diagnostic::warning("The rollout is complete", image.to_string()),
         Outcome::Refused(failure) => (
@@ -47,7 +47,7 @@ pub(super) fn diagnostic(image: &PinnedImage, report: &Report, action: Operation
         image.digest(),
     );
     lines(&mut detail, report, failure);
-    let _ = write!(detail, "\n{end}\n\n{}", advice(failure, action));
+    let _ = write!(detail, "\n{end}\n\n{}", advice(failure, again));
     // The platform's reasons quote the service's own log, and a probe's answer its body.
     Diagnostic::error(summary, Redactor::global().redact(&detail).into_owned()).at("image")
 }
@@ -93,13 +93,7 @@ fn lines(detail: &mut String, report: &Report, failure: &Failure) {
     }
 }
 
-fn advice(failure: &Failure, action: Operation) -> String {
-    let again = match action {
-        Operation::Create => "The rollout is not in state; applying again tries it again.",
-        Operation::Update | Operation::Delete => {
-            "State says what runs; the next plan shows the change again."
-        }
-    };
+fn advice(failure: &Failure, again: &str) -> String {
     let cause = match &failure.reason {
         FailureReason::NeedsApproval => "Approve the deployment on Railway, then apply again. ",
         FailureReason::Sleeping => "Add `health`, or turn sleeping off for the service. ",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use spectra_railway::{
     Client, Deploys, InstanceRef, InstanceUpdate, VariableChanges, VariableScope, normalise_region,
 };
-use spectra_types::ImageRef;
+use spectra_types::{EnvironmentId, ImageRef, ProjectId, ServiceId};
 use tfplugin::{
     Apply, Attr, AttributePath, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text,
 };
@@ -23,6 +23,15 @@ use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 
 impl ServiceModel {
+    /// What is known of a service before it is read.
+    pub(crate) fn imported(
+        project_id: Attr<Text<ProjectId>>,
+        environment_id: Attr<Text<EnvironmentId>>,
+        id: Attr<Text<ServiceId>>,
+    ) -> Self {
+        Self { id, project_id, environment_id, allow_fan_out: false.into(), ..Self::default() }
+    }
+
     fn managed(&self) -> Managed {
         Managed {
             variables: self.variables.clone(),
@@ -210,14 +219,11 @@ impl Resource for Service {
 
     async fn import(&self, _: &Cx, import: Import) -> Result<ServiceModel, Diagnostics> {
         let [project, environment, service] = import_id(&import.id, ["project", "environment", "service"])?;
-        let nothing = ServiceModel {
-            id: service.parse()?,
-            project_id: project.parse()?,
-            environment_id: environment.parse()?,
-            allow_fan_out: false.into(),
-            ..ServiceModel::default()
-        };
-        Ok(nothing)
+        Ok(ServiceModel::imported(project.parse()?, environment.parse()?, service.parse()?))
+    }
+
+    async fn import_identity(&self, _: &Cx, identity: ServiceModel) -> Result<ServiceModel, Diagnostics> {
+        Ok(ServiceModel::imported(identity.project_id, identity.environment_id, identity.id))
     }
 }
 

@@ -18,13 +18,13 @@ use crate::resources::managed_variables::{SecretNames, Secrets, Variables};
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct ServiceModel {
     /// The service's id, the same in every environment.
-    #[tf(computed, stable)]
+    #[tf(computed, stable, identity)]
     pub(crate) id: Attr<Text<ServiceId>>,
     /// The project that the service is in.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     pub(crate) project_id: Attr<Text<ProjectId>>,
     /// The environment that the settings belong to.
-    #[tf(required, force_new)]
+    #[tf(required, force_new, identity)]
     pub(crate) environment_id: Attr<Text<EnvironmentId>>,
     /// The service's name, unique in the project. Changing it renames the service in every environment.
     #[tf(required, validate(length(1..=32)))]

@@ -1,0 +1,216 @@
+//! `action.spectra_rollback`: back to what ran before.
+
+use spectra_railway::{Client, InstanceRef, rollback_candidate};
+use spectra_rollout::{Adopt, Outcome};
+use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, PinnedImage, ProjectId, ServiceId};
+use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
+
+use super::instance;
+use crate::errors::{UNCHANGED, railway};
+use crate::provider::{Clients, Cx};
+use crate::resources::rollout::delivery::{self, Order};
+use crate::resources::rollout::{HealthModel, report};
+
+/// How far back is looked: Railway keeps no more than a few days of images, and few services are deployed more often.
+const LOOK_BACK: u32 = 100;
+
+/// Brings a service in one environment back to the image that ran before, or to another one that is named.
+///
+/// That is the newest deployment that served and ran another digest than the one that runs now. It is rolled out like
+/// any other image, by digest and with today's variables: observed, probed, watched, and undone if it fails.
+/// Migrations that the service ran are not undone.
+///
+/// A `spectra_rollout` that manages the service still asks for the image that was left; set its `image` to the one that
+/// runs now, or the next apply rolls forward again.
+#[derive(Clone, Debug, Default, Model)]
+pub(crate) struct RollbackModel {
+    /// The project.
+    #[tf(required)]
+    project_id: Attr<Text<ProjectId>>,
+    /// The environment.
+    #[tf(required)]
+    environment_id: Attr<Text<EnvironmentId>>,
+    /// The service.
+    #[tf(required)]
+    service_id: Attr<Text<ServiceId>>,
+    /// The image to go back to, pinned to a digest; found among earlier deployments when left out.
+    #[tf(optional)]
+    image: Attr<Text<PinnedImage>>,
+    /// How the service is probed from outside, once Railway says it is up and during the bake.
+    #[tf(optional)]
+    health: Attr<HealthModel>,
+    /// How long the image is watched before the rollback is complete.
+    #[tf(optional, default = "0s")]
+    bake: Attr<Text<HumanDuration>>,
+    /// The longest time without any progress.
+    #[tf(optional, default = "10m", validate(with = crate::validators::positive_duration))]
+    progress_deadline: Attr<Text<HumanDuration>>,
+    /// The longest time for everything up to the end of the bake.
+    #[tf(optional, default = "30m", validate(with = crate::validators::positive_duration))]
+    timeout: Attr<Text<HumanDuration>>,
+    /// The longest time for undoing the rollback if it fails.
+    #[tf(optional, default = "5m", validate(with = crate::validators::positive_duration))]
+    abort_timeout: Attr<Text<HumanDuration>>,
+}
+
+/// The action.
+pub(crate) struct Rollback;
+
+impl Action for Rollback {
+    type Model = RollbackModel;
+    type Client = Clients;
+
+    const TYPE: &'static str = "spectra_rollback";
+
+    async fn invoke(
+        &self,
+        cx: &Cx,
+        config: RollbackModel,
+        progress: &Progress,
+    ) -> Result<Diagnostics, Diagnostics> {
+        let client = cx.client.railway()?;
+        let at = instance(&config.project_id, &config.environment_id, &config.service_id)?;
+        let image = match config.image.as_known() {
+            Some(image) => {
+                progress.say(format!("rolling service `{}` back to {image}, as asked", at.service));
+                image.get().clone()
+            }
+            None => find(client, &at, progress).await?,
+        };
+        let order = Order {
+            image: image.clone(),
+            adopt: Adopt::IfRunning,
+            health: config.health.as_known(),
+            bake: &config.bake,
+            progress_deadline: &config.progress_deadline,
+            timeout: &config.timeout,
+            abort_timeout: &config.abort_timeout,
+        };
+        let report = delivery::roll_out(cx, order, &at, Some(progress)).await?;
+        let Outcome::Complete { deployment } = &report.outcome else {
+            let again = "Invoke the action again to try again, or name another `image`.";
+            return Err(report::diagnostic(&image, &report, again).into());
+        };
+        progress.say(format!("deployment `{deployment}` serves {image}"));
+        if report.snapshot.digest() == Some(image.digest()) {
+            progress.say("it ran already, so nothing was deployed");
+            return Ok(Diagnostics::new());
+        }
+        let warning = Diagnostic::warning(
+            "The service was rolled back",
+            format!(
+                "It runs {image} now. If a `spectra_rollout` manages it, set its `image` to that: as it stands, the next \
+                 apply rolls forward again."
+            ),
+        );
+        Ok(warning.into())
+    }
+}
+
+/// The image to go back to.
+async fn find(client: &Client, at: &InstanceRef, progress: &Progress) -> Result<PinnedImage, Diagnostics> {
+    let failed = |error: spectra_railway::Error| -> Diagnostics {
+        railway(format!("The service `{}` could not be read", at.service), &error, UNCHANGED).into()
+    };
+    let refuse = |summary: String, detail: &str| -> Diagnostics {
+        let detail = format!("{detail} {UNCHANGED}\n\nName the `image` to go back to.");
+        Diagnostic::error(summary, detail).at("image").into()
+    };
+    let found = client.fresh_instance(at).await.map_err(failed)?;
+    let recent = client.recent_deployments(at, LOOK_BACK).await.map_err(failed)?;
+    let serving = found
+        .active_deployments
+        .iter()
+        .filter(|deployment| deployment.is_serving())
+        .max_by_key(|deployment| deployment.created_at);
+    // Where nothing serves, what is set is what did not come up.
+    let current: Option<Digest> = match serving {
+        Some(serving) => serving.digest.clone(),
+        None => found
+            .image
+            .as_deref()
+            .and_then(|image| image.parse::<ImageRef>().ok())
+            .and_then(|image| image.digest().cloned())
+            .or_else(|| recent.first()?.digest.clone()),
+    };
+    let Some(current) = current else {
+        return Err(refuse(
+            format!("It is not known what service `{}` runs", found.service_name),
+            "Railway does not say which digest runs, so none can be told to be another one.",
+        ));
+    };
+    let Some((deployment, image)) = rollback_candidate(&recent, &current) else {
+        return Err(refuse(
+            format!("There is nothing to roll service `{}` back to", found.service_name),
+            &format!(
+                "Among its last {} deployments none that served, and that Railway still keeps, ran another digest than \
+                 {current}.",
+                recent.len()
+            ),
+        ));
+    };
+    progress.say(format!(
+        "rolling service `{}` back from {current} to {image}, which deployment `{}` of {} ran",
+        found.service_name, deployment.id, deployment.created_at
+    ));
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fake::{Fake, instance as service, list, snapshot};
+
+    fn config() -> RollbackModel {
+        RollbackModel {
+            project_id: Attr::Known("p-1".parse().unwrap()),
+            environment_id: Attr::Known("e-1".parse().unwrap()),
+            service_id: Attr::Known("s-1".parse().unwrap()),
+            ..RollbackModel::default()
+        }
+    }
+
+    fn deployment(id: &str, status: &str, letter: &str) -> Value {
+        let image = format!("ghcr.io/team/web@sha256:{}", letter.repeat(64));
+        json!({ "id": id, "status": status, "createdAt": "2026-01-01T00:00:00Z", "statusUpdatedAt": null,
+            "deploymentStopped": false, "canRedeploy": true, "canRollback": status == "SUCCESS", "environmentId": "e-1",
+            "serviceId": "s-1", "url": null, "meta": { "image": image },
+            "instances": [{ "id": "r-1", "status": "RUNNING" }] })
+    }
+
+    async fn railway(active: &[Value], recent: &[Value]) -> Fake {
+        let fake = Fake::start().await;
+        let set = active.first().map_or(&Value::Null, |deployment| &deployment["meta"]["image"]);
+        let web = service(&json!({ "activeDeployments": active, "source": { "image": set, "repo": null } }));
+        fake.answer("EnvironmentSnapshot", snapshot(&[web], &json!({})));
+        fake.answer("DeploymentList", json!({ "deployments": list(recent) }));
+        fake
+    }
+
+    #[tokio::test]
+    async fn without_an_earlier_image_nothing_is_changed_and_the_image_is_asked_for() {
+        let serving = deployment("d-1", "SUCCESS", "a");
+        let failed = deployment("d-0", "FAILED", "b");
+        let fake = railway(std::slice::from_ref(&serving), &[serving.clone(), failed]).await;
+        let refused = fake.core().await.invoke::<Rollback>(&config()).await.unwrap_err();
+        let error = refused.to_string();
+        assert!(error.contains("nothing to roll service `web` back to"), "{error}");
+        assert!(error.contains("Name the `image`"), "{error}");
+        let wrote = fake.seen().iter().any(|operation| operation.starts_with("ServiceInstance"));
+        assert!(!wrote, "{:?}", fake.seen());
+    }
+
+    #[tokio::test]
+    async fn an_image_that_runs_already_is_adopted_and_nothing_is_deployed() {
+        let serving = deployment("d-1", "SUCCESS", "a");
+        let fake = railway(std::slice::from_ref(&serving), std::slice::from_ref(&serving)).await;
+        fake.answer("DeploymentGet", json!({ "deployment": serving }));
+        let image = format!("ghcr.io/team/web@sha256:{}", "a".repeat(64));
+        let named = RollbackModel { image: Attr::Known(image.parse().unwrap()), ..config() };
+        let lines = fake.core().await.invoke::<Rollback>(&named).await.unwrap();
+        assert_eq!(lines.last().unwrap(), "it ran already, so nothing was deployed");
+        assert!(!fake.seen().iter().any(|operation| operation.starts_with("ServiceInstance")));
+    }
+}
