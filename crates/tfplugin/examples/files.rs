@@ -1,7 +1,6 @@
 //! A whole provider: `files_file` keeps a text file on disk.
 //!
-//! `cargo build -p tfplugin --example files`, then point `dev_overrides` at a folder that holds the program as
-//! `terraform-provider-files`; the crate's README shows how.
+//! The crate's README shows how to build it and how to point Terraform at it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

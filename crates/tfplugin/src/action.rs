@@ -14,7 +14,7 @@ pub trait Action: Send + Sync + 'static {
     /// The configured provider.
     type Client: Send + Sync + 'static;
 
-    /// The full type name: `spectra_restart`.
+    /// The full type name: `acme_restart`.
     const TYPE: &'static str;
 
     /// Checks the configuration as a whole, without I/O. Unknown values may be fine.

@@ -11,7 +11,7 @@ pub trait DataSource: Send + Sync + 'static {
     /// The configured provider.
     type Client: Send + Sync + 'static;
 
-    /// The full type name: `spectra_image`.
+    /// The full type name: `acme_image`.
     const TYPE: &'static str;
 
     /// Checks the configuration as a whole, without I/O. Unknown values may be fine.

@@ -19,7 +19,7 @@ pub trait EphemeralResource: Send + Sync + 'static {
     /// What renewing and closing need; `()` for nothing. It stays between this process and Terraform's memory.
     type Private: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The full type name: `spectra_registry_token`.
+    /// The full type name: `acme_token`.
     const TYPE: &'static str;
 
     /// Checks the configuration as a whole, without I/O. Unknown values may be fine.

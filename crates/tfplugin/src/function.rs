@@ -11,7 +11,7 @@ pub trait Function: Send + Sync + 'static {
     /// The result.
     type Output: AttributeShape + ToValue;
 
-    /// The name: `provider::spectra::NAME(…)`.
+    /// The name: `provider::acme::NAME(…)`.
     const NAME: &'static str;
     /// One line for the documentation.
     const SUMMARY: &'static str;

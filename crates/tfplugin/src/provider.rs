@@ -25,9 +25,9 @@ pub trait Provider: Send + Sync + Sized + 'static {
     /// The `provider_meta` block that a module may write; `()` for none.
     type Meta: Model;
 
-    /// The provider's type name, the prefix of its resources: `spectra`.
+    /// The provider's type name, the prefix of its resources: `acme`.
     const NAME: &'static str;
-    /// The full source address: `registry.terraform.io/spectra/spectra`.
+    /// The full source address: `registry.terraform.io/example/acme`.
     const ADDRESS: &'static str;
     /// The provider's own version.
     const VERSION: &'static str;

@@ -20,7 +20,7 @@ pub trait Resource: Send + Sync + 'static {
     /// The configured provider.
     type Client: Send + Sync + 'static;
 
-    /// The full type name: `spectra_project`.
+    /// The full type name: `acme_project`.
     const TYPE: &'static str;
     /// What the id of an [`import`](Self::import) is made of, in Markdown, for documentation.
     const IMPORT_ID: &'static str = "the `id` of the object";
