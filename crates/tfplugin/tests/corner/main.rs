@@ -22,6 +22,7 @@ mod everything;
 mod identities;
 mod item;
 mod lifecycle;
+mod logs;
 mod mistakes;
 mod provider;
 mod queries;
@@ -89,6 +90,7 @@ const TESTS: &[Test] = &[
     test("an_ephemeral_value_reaches_a_write_only_attribute", Needs::Nothing, actions::an_ephemeral_value),
     test("an_action_is_invoked", Needs::Newest, actions::an_action_is_invoked),
     test("an_action_is_triggered", Needs::Newest, actions::an_action_is_triggered),
+    test("every_log_line_has_the_form_that_is_read", Needs::Nothing, logs::every_line_has_its_form),
     test("the_schema_is_what_it_was", Needs::Nothing, schemas::the_schema_is_what_it_was),
 ];
 

@@ -1,6 +1,6 @@
 //! Running the real Terraform on a configuration of its own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -114,7 +114,7 @@ impl Terraform {
             root.path().join("bin")
         );
         fs::write(root.path().join("config.tfrc"), config).unwrap();
-        Workspace { reattach: None, program: self.program.clone(), root }
+        Workspace { reattach: None, trace: None, program: self.program.clone(), root }
     }
 }
 
@@ -150,6 +150,8 @@ impl Drop for Debugged {
 /// A working directory.
 pub(crate) struct Workspace {
     reattach: Option<String>,
+    /// Where the trace log goes, if there is one.
+    trace: Option<PathBuf>,
     program: PathBuf,
     root: tempfile::TempDir,
 }
@@ -179,6 +181,13 @@ impl Workspace {
     /// Uses a running provider from here on.
     pub(crate) fn attach(&mut self, provider: &Debugged) {
         self.reattach = Some(provider.reattach.clone());
+    }
+
+    /// Has core and the provider log everything from here on; the file.
+    pub(crate) fn trace(&mut self) -> PathBuf {
+        let path = self.root.path().join("trace.log");
+        self.trace = Some(path.clone());
+        path
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -251,6 +260,11 @@ impl Workspace {
             .env(usage::VARIABLE, self.root.path().join("usage"))
             .env_remove("TF_LOG")
             .env_remove("TF_REATTACH_PROVIDERS")
+            .envs(
+                self.trace
+                    .iter()
+                    .flat_map(|path| [("TF_LOG", OsStr::new("TRACE")), ("TF_LOG_PATH", path.as_os_str())]),
+            )
             .envs(self.reattach.iter().map(|reattach| ("TF_REATTACH_PROVIDERS", reattach)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
