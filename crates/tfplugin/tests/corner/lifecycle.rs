@@ -316,6 +316,16 @@ pub(crate) fn old_state_is_upgraded(terraform: &Terraform) {
     edit("\"label\": 42, \"gone\": true", "\"name\": \"number 42\", \"gone\": true");
     edit("\"schema_version\": 1", "\"schema_version\": 2");
     workspace.settled();
+
+    // An upgrade that fails, even without a word, leaves the object in state: an empty answer would be its end.
+    edit("\"schema_version\": 2", "\"schema_version\": 0");
+    edit("\"name\": \"number 42\", \"gone\": true", "\"text\": \"silent\"");
+    workspace
+        .fails(&["plan", "-no-color"], &["Provider bug", "`corner_old` failed without an error message"]);
+    edit("\"text\": \"silent\"", "\"wrong\": 1");
+    workspace.fails(&["apply", "-auto-approve", "-no-color"], &["Version 0 has no `text`."]);
+    edit("\"wrong\": 1", "\"text\": \"number 42\"");
+    workspace.settled();
 }
 
 pub(crate) fn data_sources_and_functions_answer(terraform: &Terraform) {

@@ -78,6 +78,7 @@ const TESTS: &[Test] = &[
     ),
     test("bad_values_are_refused_by_name", Needs::Nothing, mistakes::bad_values_are_refused_by_name),
     test("provider_bugs_are_named_and_state_stays_true", Needs::Nothing, mistakes::provider_bugs_are_named),
+    test("an_interrupt_loses_nothing", Needs::Nothing, mistakes::an_interrupt_loses_nothing),
     test("private_state_guards_an_update", Needs::Nothing, identities::private_state_guards_an_update),
     test("objects_move_between_types", Needs::Nothing, identities::objects_move_between_types),
     test("a_module_says_who_it_is", Needs::Nothing, identities::a_module_says_who_it_is),
