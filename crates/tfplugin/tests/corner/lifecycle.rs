@@ -3,7 +3,7 @@
 use crate::terraform::{Debugged, Terraform, is_empty};
 
 /// One of everything, first form.
-const FIRST: &str = r#"
+pub(crate) const FIRST: &str = r#"
 resource "corner_everything" "a" {
   key       = "a"
   r_string  = "cafe\u0301"

@@ -87,6 +87,7 @@ const TESTS: &[Test] = &[
     test("identities_are_kept_and_upgraded", Needs::Identity, identities::identities_are_kept_and_upgraded),
     test("functions_answer_in_the_console", Needs::Nothing, queries::functions_in_the_console),
     test("terraform_test_applies_and_asserts", Needs::Nothing, queries::terraform_test),
+    test("every_other_command_reads_what_is_stored", Needs::Nothing, queries::every_other_command),
     test("a_query_finds_and_its_findings_import", Needs::Newest, queries::a_query_finds),
     test("an_ephemeral_value_reaches_a_write_only_attribute", Needs::Nothing, actions::an_ephemeral_value),
     test("an_action_is_invoked", Needs::Newest, actions::an_action_is_invoked),
