@@ -48,7 +48,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Says one line. No secrets: it is shown and logged.
+    /// Says one line. No secrets: it is shown and logged. What is said after [`Action::invoke`] has returned is lost.
     pub fn say(&self, line: impl Into<String>) {
         // Nobody listens any longer: the action goes on.
         let _ = self.sender.send(line.into());

@@ -19,7 +19,7 @@ pub trait ListResource: Send + Sync + 'static {
     fn validate(&self, _config: &Self::Model, _diagnostics: &mut Diagnostics) {}
 
     /// Finds, and hands over each object as it is found: stop as soon as [`Findings::found`] says so. Never gathers all of an account
-    /// first.
+    /// first. A search that goes on though nobody wants more is cut after a few seconds.
     fn list(
         &self,
         cx: &Context<Self::Client>,

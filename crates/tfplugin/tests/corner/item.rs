@@ -130,6 +130,14 @@ impl Resource for ItemResource {
 
     async fn read(&self, cx: &Context<PathBuf>, state: Item) -> Result<Option<Item>, Diagnostics> {
         let found: Option<Item> = load(&cx.client, state.id.as_str().unwrap())?;
+        // With the keys that are Terraform's own, and values that crash it.
+        tracing::info!(
+            "@level" = 7,
+            "@timestamp" = false,
+            "@message" = 1.5,
+            id = state.id.as_str(),
+            "read an item"
+        );
         if let Some(found) = &found {
             cx.private.set(REVISION, &found.revision.as_known())?;
         }

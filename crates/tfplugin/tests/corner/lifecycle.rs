@@ -3,7 +3,7 @@
 use crate::terraform::{Debugged, Terraform, is_empty};
 
 /// One of everything, first form.
-const FIRST: &str = r#"
+pub(crate) const FIRST: &str = r#"
 resource "corner_everything" "a" {
   key       = "a"
   r_string  = "cafe\u0301"
@@ -315,6 +315,16 @@ pub(crate) fn old_state_is_upgraded(terraform: &Terraform) {
     // Of the same version: what is missing is null, what is surplus is dropped.
     edit("\"label\": 42, \"gone\": true", "\"name\": \"number 42\", \"gone\": true");
     edit("\"schema_version\": 1", "\"schema_version\": 2");
+    workspace.settled();
+
+    // An upgrade that fails, even without a word, leaves the object in state: an empty answer would be its end.
+    edit("\"schema_version\": 2", "\"schema_version\": 0");
+    edit("\"name\": \"number 42\", \"gone\": true", "\"text\": \"silent\"");
+    workspace
+        .fails(&["plan", "-no-color"], &["Provider bug", "`corner_old` failed without an error message"]);
+    edit("\"text\": \"silent\"", "\"wrong\": 1");
+    workspace.fails(&["apply", "-auto-approve", "-no-color"], &["Version 0 has no `text`."]);
+    edit("\"wrong\": 1", "\"text\": \"number 42\"");
     workspace.settled();
 }
 

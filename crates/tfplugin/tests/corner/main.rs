@@ -23,6 +23,7 @@ mod everything;
 mod identities;
 mod item;
 mod lifecycle;
+mod logs;
 mod mistakes;
 mod provider;
 mod queries;
@@ -79,6 +80,7 @@ const TESTS: &[Test] = &[
     test("declarations_hold", Needs::Nothing, declared::declarations_hold),
     test("bad_values_are_refused_by_name", Needs::Nothing, mistakes::bad_values_are_refused_by_name),
     test("provider_bugs_are_named_and_state_stays_true", Needs::Nothing, mistakes::provider_bugs_are_named),
+    test("an_interrupt_loses_nothing", Needs::Nothing, mistakes::an_interrupt_loses_nothing),
     test("private_state_guards_an_update", Needs::Nothing, identities::private_state_guards_an_update),
     test("objects_move_between_types", Needs::Nothing, identities::objects_move_between_types),
     test("a_module_says_who_it_is", Needs::Nothing, identities::a_module_says_who_it_is),
@@ -87,10 +89,12 @@ const TESTS: &[Test] = &[
     test("identities_are_kept_and_upgraded", Needs::Identity, identities::identities_are_kept_and_upgraded),
     test("functions_answer_in_the_console", Needs::Nothing, queries::functions_in_the_console),
     test("terraform_test_applies_and_asserts", Needs::Nothing, queries::terraform_test),
+    test("every_other_command_reads_what_is_stored", Needs::Nothing, queries::every_other_command),
     test("a_query_finds_and_its_findings_import", Needs::Newest, queries::a_query_finds),
     test("an_ephemeral_value_reaches_a_write_only_attribute", Needs::Nothing, actions::an_ephemeral_value),
     test("an_action_is_invoked", Needs::Newest, actions::an_action_is_invoked),
     test("an_action_is_triggered", Needs::Newest, actions::an_action_is_triggered),
+    test("every_log_line_has_the_form_that_is_read", Needs::Nothing, logs::every_line_has_its_form),
     test("the_schema_is_what_it_was", Needs::Nothing, schemas::the_schema_is_what_it_was),
 ];
 

@@ -60,6 +60,18 @@ pub(crate) fn bad_values_are_refused_by_name(terraform: &Terraform) {
     assert!(!said.text.contains("deprecated"), "{}", said.text);
 }
 
+/// Ctrl-C reaches the provider too. It goes on until it is told to stop by core, and what it returns is kept.
+pub(crate) fn an_interrupt_loses_nothing(terraform: &Terraform) {
+    let workspace = terraform.workspace();
+    workspace.write("resource \"corner_fault\" \"a\" {\n  how = \"wait\"\n}\n");
+    let said = workspace
+        .interrupt(&["apply", "-auto-approve", "-no-color"], &workspace.objects().join("waiting.json"));
+    assert_eq!(said.code, 1, "{}", said.text);
+    assert!(said.text.contains("The object is half made."), "{}", said.text);
+    assert_eq!(workspace.attributes("corner_fault.a")["made"], "half");
+    assert_eq!(workspace.instance("corner_fault.a")["status"], "tainted");
+}
+
 pub(crate) fn provider_bugs_are_named(terraform: &Terraform) {
     let apply = ["apply", "-auto-approve", "-no-color"];
     let fault = |how: &str| format!("resource \"corner_fault\" \"a\" {{\n  how = {how:?}\n}}\n");

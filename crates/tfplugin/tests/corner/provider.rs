@@ -83,7 +83,11 @@ pub(crate) struct Fault {
 struct FaultResource;
 
 impl FaultResource {
-    fn act(planned: &Fault, state: &StateSlot<Fault>) -> Result<Diagnostics, Diagnostics> {
+    async fn act(
+        cx: &Context<PathBuf>,
+        planned: &Fault,
+        state: &StateSlot<Fault>,
+    ) -> Result<Diagnostics, Diagnostics> {
         let how = planned.how.clone();
         let done = Fault { id: "fault".into(), made: "made".into(), ..planned.clone() };
         match how.as_str().unwrap() {
@@ -98,6 +102,12 @@ impl FaultResource {
             }
             "nothing" => return Err(Diagnostic::error("Told to fail", "Nothing was made.").into()),
             "silent" => return Err(Diagnostics::new()),
+            "wait" => {
+                state.save(Fault { made: "half".into(), ..done });
+                std::fs::write(cx.client.join("waiting.json"), "").unwrap();
+                cx.cancel.cancelled().await;
+                return Err(Diagnostic::error("Interrupted", "The object is half made.").into());
+            }
             "forget" => {}
             "unknown" => state.save(Fault { made: Attr::Unknown, ..done }),
             "inconsistent" => state.save(Fault { how: "other".into(), ..done }),
@@ -123,11 +133,11 @@ impl Resource for FaultResource {
 
     async fn create(
         &self,
-        _: &Context<PathBuf>,
+        cx: &Context<PathBuf>,
         apply: Apply<Fault>,
         state: &StateSlot<Fault>,
     ) -> Result<Diagnostics, Diagnostics> {
-        Self::act(&apply.planned, state)
+        Self::act(cx, &apply.planned, state).await
     }
 
     async fn read(&self, _: &Context<PathBuf>, state: Fault) -> Result<Option<Fault>, Diagnostics> {
@@ -136,11 +146,11 @@ impl Resource for FaultResource {
 
     async fn update(
         &self,
-        _: &Context<PathBuf>,
+        cx: &Context<PathBuf>,
         apply: Apply<Fault>,
         state: &StateSlot<Fault>,
     ) -> Result<Diagnostics, Diagnostics> {
-        Self::act(&apply.planned, state)
+        Self::act(cx, &apply.planned, state).await
     }
 
     async fn delete(
@@ -185,6 +195,7 @@ impl Resource for OldResource {
     fn history(history: &mut History<Old>) {
         history
             .version_json(0, |old| match old["text"].as_str() {
+                Some("silent") => Err(Diagnostics::new()),
                 Some(text) => Ok(Old { name: text.into() }),
                 None => Err(Diagnostic::error("Cannot upgrade", "Version 0 has no `text`.").into()),
             })

@@ -1,7 +1,8 @@
-//! Commands that look and compare: `query`, `test`, `console`.
+//! Commands that look and compare: `query`, `test`, `console`, and those around a state.
 
 use serde_json::Value;
 
+use crate::lifecycle::FIRST;
 use crate::terraform::{Terraform, is_empty};
 
 const ITEMS: &str = r#"
@@ -119,11 +120,75 @@ run "update" {
     assert!(said.text.contains("3 passed, 0 failed"), "{}", said.text);
     assert!(is_empty(&workspace.objects()), "the test cleans up");
 
+    // Core makes the objects up itself, of what the schema says.
+    workspace.put(
+        "tests/mocked.tftest.hcl",
+        r#"
+mock_provider "corner" {}
+run "mocked" {
+  variables { size = 5 }
+  assert {
+    condition     = corner_item.a.size == 5 && corner_item.a.name == "x-y"
+    error_message = "what is configured is kept"
+  }
+}
+"#,
+    );
+    let said = workspace.ok(&["test", "-no-color", "-filter=tests/mocked.tftest.hcl"]);
+    assert!(said.text.contains("1 passed, 0 failed"), "{}", said.text);
+    std::fs::remove_file(workspace.path().join("tests/mocked.tftest.hcl")).unwrap();
+
     // A false assertion is a failed test, and cleans up as well.
     let file = workspace.path().join("tests/item.tftest.hcl");
     let text = std::fs::read_to_string(&file).unwrap().replace("revision == 2", "revision == 3");
     std::fs::write(&file, text).unwrap();
     workspace.fails(&["test", "-no-color"], &["it is changed in place", "2 passed, 1 failed"]);
+    assert!(is_empty(&workspace.objects()));
+}
+
+pub(crate) fn every_other_command(terraform: &Terraform) {
+    let workspace = terraform.workspace();
+    workspace.write(&format!("{FIRST}{ITEMS}"));
+    let json = |arguments: &[&str]| {
+        let said = workspace.ok(arguments);
+        // One document, or one a line.
+        let documents = serde_json::Deserializer::from_str(&said.stdout).into_iter::<Value>();
+        documents.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| panic!("{error}: {}", said.stdout))
+    };
+    assert_eq!(json(&["validate", "-json"])[0]["error_count"], 0);
+    let planned = json(&["plan", "-json"]);
+    let summary = planned.iter().find(|line| line["type"] == "change_summary").unwrap();
+    assert_eq!(summary["changes"]["add"], 4);
+    json(&["apply", "-auto-approve", "-json"]);
+    workspace.settled();
+
+    let shown = json(&["show", "-json"]);
+    let resources = shown[0]["values"]["root_module"]["resources"].as_array().unwrap();
+    let everything = resources.iter().find(|resource| resource["type"] == "corner_everything").unwrap();
+    assert_eq!(everything["values"]["list"][1]["key"], "l1");
+    assert_eq!(everything["sensitive_values"]["c_token"], true);
+    assert_eq!(workspace.ok(&["state", "list"]).stdout.lines().count(), 4);
+    let said = workspace.ok(&["state", "show", "-no-color", "corner_everything.a"]);
+    assert!(said.stdout.contains("(sensitive value)") && !said.stdout.contains("visible in state"));
+    workspace.ok(&["providers"]);
+    assert!(workspace.ok(&["graph"]).stdout.contains("corner_everything.a"));
+    workspace.ok(&["refresh", "-no-color"]);
+    let destroyed = json(&["plan", "-destroy", "-json"]);
+    let summary = destroyed.iter().find(|line| line["type"] == "change_summary").unwrap();
+    assert_eq!(summary["changes"]["remove"], 4);
+
+    // Tainted and pardoned, moved and moved back: nothing to do in the end.
+    workspace.ok(&["taint", "corner_item.a"]);
+    assert_eq!(workspace.run(&["plan", "-detailed-exitcode", "-no-color"]).code, 2);
+    workspace.ok(&["untaint", "corner_item.a"]);
+    workspace.ok(&["state", "mv", "corner_item.a", "corner_item.z"]);
+    workspace.ok(&["state", "mv", "corner_item.z", "corner_item.a"]);
+    workspace.settled();
+    let said = workspace.ok(&["apply", "-auto-approve", "-no-color", "-replace=corner_everything.a"]);
+    assert!(said.text.contains("1 added, 0 changed, 1 destroyed"), "{}", said.text);
+    workspace.settled();
+    workspace.ok(&["destroy", "-auto-approve", "-no-color", "-target=corner_item.b"]);
+    workspace.ok(&["destroy", "-auto-approve", "-no-color"]);
     assert!(is_empty(&workspace.objects()));
 }
 

@@ -1,11 +1,15 @@
 //! Running the real Terraform on a configuration of its own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::usage;
 
@@ -114,7 +118,7 @@ impl Terraform {
             root.path().join("bin")
         );
         fs::write(root.path().join("config.tfrc"), config).unwrap();
-        Workspace { reattach: None, program: self.program.clone(), root }
+        Workspace { reattach: None, trace: None, program: self.program.clone(), root }
     }
 }
 
@@ -150,6 +154,8 @@ impl Drop for Debugged {
 /// A working directory.
 pub(crate) struct Workspace {
     reattach: Option<String>,
+    /// Where the trace log goes, if there is one.
+    trace: Option<PathBuf>,
     program: PathBuf,
     root: tempfile::TempDir,
 }
@@ -160,6 +166,11 @@ pub(crate) struct Said {
     pub(crate) text: String,
     pub(crate) stdout: String,
 }
+
+/// How long a command may take to come to its point.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// How often a file is looked for.
+const POLL: Duration = Duration::from_millis(5);
 
 /// What no provider of this framework may ever make Terraform say.
 const NEVER: [&str; 10] = [
@@ -179,6 +190,13 @@ impl Workspace {
     /// Uses a running provider from here on.
     pub(crate) fn attach(&mut self, provider: &Debugged) {
         self.reattach = Some(provider.reattach.clone());
+    }
+
+    /// Has core and the provider log everything from here on; the file.
+    pub(crate) fn trace(&mut self) -> PathBuf {
+        let path = self.root.path().join("trace.log");
+        self.trace = Some(path.clone());
+        path
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -239,9 +257,29 @@ impl Workspace {
         self.run_with(arguments, "")
     }
 
-    /// Runs a command that reads `input`. What no provider of this framework may cause is looked for here, in every run.
+    /// Runs a command that reads `input`.
     pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Said {
-        let mut child = Command::new(&self.program)
+        let mut child = self.command(arguments).spawn().unwrap();
+        // Short enough for the pipe; dropped, which is the end of the input. A command that reads nothing may be gone.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Self::end(child, arguments)
+    }
+
+    /// Runs a command, and presses Ctrl-C as soon as `marker` exists: the whole process group gets the signal.
+    pub(crate) fn interrupt(&self, arguments: &[&str], marker: &Path) -> Said {
+        let child = self.command(arguments).process_group(0).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !marker.exists() {
+            assert!(Instant::now() < deadline, "{} does not come about", marker.display());
+            std::thread::sleep(POLL);
+        }
+        kill_process_group(Pid::from_child(&child), Signal::INT).unwrap();
+        Self::end(child, arguments)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .current_dir(self.path())
             .args(arguments)
             .env("TF_CLI_CONFIG_FILE", self.root.path().join("config.tfrc"))
@@ -251,14 +289,20 @@ impl Workspace {
             .env(usage::VARIABLE, self.root.path().join("usage"))
             .env_remove("TF_LOG")
             .env_remove("TF_REATTACH_PROVIDERS")
+            .envs(
+                self.trace
+                    .iter()
+                    .flat_map(|path| [("TF_LOG", OsStr::new("TRACE")), ("TF_LOG_PATH", path.as_os_str())]),
+            )
             .envs(self.reattach.iter().map(|reattach| ("TF_REATTACH_PROVIDERS", reattach)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Short enough for the pipe; dropped, which is the end of the input. A command that reads nothing may be gone.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Waits for the end. What no provider of this framework may cause is looked for here, in the output of every command.
+    fn end(child: Child, arguments: &[&str]) -> Said {
         let output = child.wait_with_output().unwrap();
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let text = plain(&format!("{stdout}{}", String::from_utf8_lossy(&output.stderr)));

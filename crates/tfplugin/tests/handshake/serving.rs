@@ -140,10 +140,13 @@ async fn a_panic_is_an_answer_and_the_connection_holds() {
     server.ended().await;
 }
 
+/// Row 69 of the catalogue: nor does it take TLS, whatever is left in the environment.
 #[tokio::test]
 async fn reattach_needs_no_cookie_and_outlives_runs() {
     let options = ServeOptions::reattach("registry.terraform.io/acme/widget");
-    let server = TestServer::start(options, &[(COOKIE.0, "")], |options| options).await;
+    let pem = crate::support::Identity::new().certificate.pem();
+    let environment = [(COOKIE.0, ""), ("PLUGIN_CLIENT_CERT", pem.as_str())];
+    let server = TestServer::start(options, &environment, |options| options).await;
     let json: serde_json::Value = serde_json::from_str(server.ready.reattach.as_ref().unwrap()).unwrap();
     let provider = &json["registry.terraform.io/acme/widget"];
     assert_eq!(provider["Addr"]["String"].as_str().unwrap(), server.ready.address);

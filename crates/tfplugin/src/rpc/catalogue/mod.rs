@@ -5,14 +5,14 @@
 //!
 //! | Row | What | Where |
 //! |---|---|---|
-//! | 40 | log lines that crash core | `logging::line` |
+//! | 40 | log lines that crash core | `logging::line`, `tests/corner/logs.rs` |
 //! | 45 | printing, and logs nobody reads | `tests/handshake/process.rs`, `logging::writer` |
 //! | 46, 47 | `Shutdown` ignored, threads blocked | `tests/handshake/process.rs` |
-//! | 55, 67 | who gets in, and by which certificate | `tests/handshake/tls.rs` |
+//! | 55, 67 | who gets in, and by which certificate | `tests/handshake/tls.rs`, `certificate.rs` |
 //! | 66, 68, 69 | the handshake line, limits, modes | `tests/handshake/serving.rs`, `server::listener`, `server::launch` |
 //! | 70 | one process, many configurations | `tests/corner` |
 //!
-//! Rows 62, 64 and 65 are decisions of the author of a resource, which no server can tell from what is meant.
+//! Rows 60, 62, 64 and 65 are decisions of the author of a resource, which no server can tell from what is meant.
 
 mod crashes;
 mod diffs;
