@@ -211,7 +211,10 @@ pub(crate) enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Farewell {
+    /// A newer one serves, or was asked for before this one did.
     Superseded,
+    /// A newer one waits for the volume: no overlap.
+    Replaced,
     Cancelled,
     Removed,
 }

@@ -2,6 +2,7 @@
 
 mod record;
 mod replicas;
+mod volume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,6 +216,7 @@ impl Driver {
             self.fail(Step::CreateContainer, &reason).await;
             return Ok(());
         }
+        self.free_volume(record).await?;
         if instance.deploy.get("preDeployCommand").is_some_and(|command| !command.is_null()) {
             self.event(Step::PreDeployCommand, None, None, true, None);
         }
@@ -431,7 +433,7 @@ impl Driver {
         if record.status.settled() || record.status == Status::Removing {
             if why == Farewell::Superseded && record.status != Status::Removing {
                 let overlap = record.snapshot.deploy_number("overlapSeconds").unwrap_or(0);
-                self.core.clock.sleep(Duration::from_secs(overlap)).await;
+                self.overlap(Duration::from_secs(overlap)).await;
             }
             self.set(Status::Removing, |row| mark_all(row, ReplicaStatus::Removing));
             let draining = Duration::from_secs(record.snapshot.deploy_number("drainingSeconds").unwrap_or(0));

@@ -34,6 +34,13 @@ const fn size(plan: PlanName) -> i32 {
     }
 }
 
+/// Whether a service has a volume in an environment.
+pub(crate) fn is_mounted(world: &World, environment: &str, service: &str) -> bool {
+    world.volume_instances.iter().any(|row| {
+        row.times.live() && row.environment_id == environment && row.service_id.as_deref() == Some(service)
+    })
+}
+
 /// One volume for a service in an environment, and none for a service with several replicas.
 fn check_service(
     world: &World,
