@@ -213,4 +213,6 @@ pub trait Edge: Send + Sync + 'static {
     fn remove_route(&self, domain: &str);
     /// Answers one request by its `Host`.
     fn handle(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>>;
+    /// Answers one request by the route of `domain`, whatever its `Host`: a wildcard covers many hosts.
+    fn handle_as<'a>(&'a self, domain: &'a str, request: Request<Body>) -> BoxFuture<'a, Response<Body>>;
 }

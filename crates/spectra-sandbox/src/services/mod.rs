@@ -5,6 +5,6 @@ mod proxy;
 mod stats;
 
 pub use self::{
-    proxy::{Proxy, ProxyOptions},
+    proxy::{Proxy, ProxyOptions, unknown_host},
     stats::{HttpRow, MinuteSample, TrafficStats},
 };

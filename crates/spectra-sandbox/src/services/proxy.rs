@@ -31,6 +31,8 @@ const FALLBACK: HeaderName = HeaderName::from_static("x-railway-fallback");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+const NOT_FOUND: &str = "Application not found";
+
 /// How patient the proxy is, in real time.
 #[derive(Debug, Clone, Copy)]
 pub struct ProxyOptions {
@@ -93,19 +95,20 @@ impl Proxy {
         self.changed.send_modify(|generation| *generation += 1);
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, name: Option<&str>, request: Request<Body>) -> Response<Body> {
         let began = Instant::now();
         let (mut parts, body) = request.into_parts();
         let id = Uuid::new_v4().simple().to_string();
         let Some(domain) = host(&parts) else {
-            return fallback(StatusCode::NOT_FOUND, "Application not found", &id);
+            return fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
         };
-        let Some(entry) = self.entry(&domain) else {
-            return fallback(StatusCode::NOT_FOUND, "Application not found", &id);
+        let name = name.unwrap_or(&domain);
+        let Some(entry) = self.entry(name) else {
+            return fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
         };
         let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
         prepare(&mut parts, &id);
-        let (entry, replica, outcome) = self.through(&domain, entry, Request::from_parts(parts, body)).await;
+        let (entry, replica, outcome) = self.through(name, entry, Request::from_parts(parts, body)).await;
         let (mut response, upstream_error) = match outcome {
             Ok(response) => (response, None),
             Err(error) => {
@@ -223,8 +226,23 @@ impl Edge for Proxy {
     }
 
     fn handle(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(self.answer(request))
+        Box::pin(self.answer(None, request))
     }
+
+    fn handle_as<'a>(&'a self, domain: &'a str, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(self.answer(Some(domain), request))
+    }
+}
+
+/// The edge's answer where no service is known under the name that was asked for.
+#[must_use]
+pub fn unknown_host() -> Response<Body> {
+    let id = Uuid::new_v4().simple().to_string();
+    let mut response = fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
 }
 
 /// Turns what a client sent to the edge into what a replica gets.

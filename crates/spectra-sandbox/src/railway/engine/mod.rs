@@ -75,8 +75,8 @@ impl Engine {
                 Self::drive(core, &deployment.id);
             }
         }
-        for domain in world.domains.iter().filter(|domain| domain.times.live()) {
-            Self::route(core, &domain.environment_id, &domain.service_id);
+        for instance in world.instances.iter().filter(|instance| instance.times.live()) {
+            Self::route(core, &instance.environment_id, &instance.service_id);
         }
         for patch in world
             .patches
@@ -147,27 +147,28 @@ impl Engine {
         }
     }
 
+    /// Points every name of a service in an environment at its active deployment. Whether a custom domain is
+    /// verified is looked at when a request comes.
     fn route(core: &Arc<Core>, environment_id: &str, service_id: &str) {
         let world = core.world();
-        let active = world.active(environment_id, service_id);
-        for domain in world.domains.iter() {
-            if domain.environment_id != environment_id
-                || domain.service_id != service_id
-                || !domain.times.live()
-            {
-                continue;
-            }
-            let name = host(&domain.domain);
-            let route = active.as_ref().and_then(|deployment| {
-                let deployment_id = deployment.id.parse::<DeploymentId>().ok()?;
-                Some(Route {
-                    deployment_id,
-                    replicas: core.engine.addresses(&deployment.id),
-                    asleep: deployment.status == Status::Sleeping,
-                })
-            });
-            match route {
-                Some(route) => core.parts.edge.set_route(name, route),
+        let route = world.active(environment_id, service_id).and_then(|deployment| {
+            let deployment_id = deployment.id.parse::<DeploymentId>().ok()?;
+            Some(Route {
+                deployment_id,
+                replicas: core.engine.addresses(&deployment.id),
+                asleep: deployment.status == Status::Sleeping,
+            })
+        });
+        let own = world.domains.iter().filter(|row| {
+            row.environment_id == environment_id && row.service_id == service_id && row.times.live()
+        });
+        let custom = world.custom_domains.iter().filter(|row| {
+            row.environment_id == environment_id && row.service_id == service_id && row.times.live()
+        });
+        let names = own.map(|row| host(&row.domain)).chain(custom.map(|row| row.domain.as_str()));
+        for name in names {
+            match &route {
+                Some(route) => core.parts.edge.set_route(name, route.clone()),
                 None => core.parts.edge.remove_route(name),
             }
         }

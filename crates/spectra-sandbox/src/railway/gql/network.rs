@@ -135,13 +135,6 @@ pub(crate) struct CustomDomain {
     sync: Sync,
 }
 
-impl CustomDomain {
-    fn verified(&self, request: &Request) -> bool {
-        let due = self.row.times.created_tick.saturating_add(ticks(request.settings.domain_verify_duration));
-        request.core.clock.now() >= due
-    }
-}
-
 /// The custom domains of a service in an environment, those that are just going included.
 pub(crate) fn custom_domains(request: &Request, environment: &str, service: &str) -> Vec<CustomDomain> {
     let world = request.world();
@@ -199,7 +192,7 @@ impl CustomDomain {
     async fn status(&self, ctx: &Context<'_>) -> CustomDomainStatus {
         let request = request(ctx);
         let settings = &request.settings;
-        let verified = self.verified(request);
+        let verified = ops::verified(&self.row, settings, request.core.clock.now());
         let issued = self
             .row
             .times

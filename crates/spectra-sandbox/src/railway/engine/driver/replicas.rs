@@ -11,7 +11,20 @@ use super::record::mark_one;
 use super::{Driver, Report, Running, ticks};
 use crate::contract::{InstanceSpec, InstanceStatus};
 use crate::railway::ops::variables;
-use crate::store::rows::{Deployment, Replica, ReplicaStatus};
+use crate::store::World;
+use crate::store::rows::{Deployment, Replica, ReplicaStatus, Times};
+
+/// The port that a domain of the service names; Railway's own domains come first.
+fn target_port(world: &World, record: &Deployment) -> Option<u16> {
+    let here = |environment: &str, service: &str, times: &Times| {
+        environment == record.environment_id && service == record.service_id && times.live()
+    };
+    let own = world.domains.iter().filter(|row| here(&row.environment_id, &row.service_id, &row.times));
+    let custom =
+        world.custom_domains.iter().filter(|row| here(&row.environment_id, &row.service_id, &row.times));
+    let mut ports = own.map(|row| row.target_port).chain(custom.map(|row| row.target_port));
+    ports.find_map(|port| u16::try_from(port?).ok())
+}
 
 impl Driver {
     /// Handles what a replica reports; true when the deployment has crashed for good.
@@ -106,16 +119,8 @@ impl Driver {
             .map_err(|error| format!("{error}"))?;
         let world = self.core.world();
         let rendered = variables::of_deployment(&self.core, &world, record, Some(number));
-        let port = rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| {
-            world
-                .domains
-                .iter()
-                .find(|row| {
-                    row.environment_id == record.environment_id && row.service_id == record.service_id
-                })
-                .and_then(|row| row.target_port)
-                .and_then(|port| u16::try_from(port).ok())
-        });
+        let port =
+            rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| target_port(&world, record));
         let variables: BTreeMap<_, _> =
             rendered.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
         let (sender, mut lines) = mpsc::unbounded_channel();
