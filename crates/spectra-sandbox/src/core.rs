@@ -18,6 +18,7 @@ use crate::railway::engine::Engine;
 use crate::railway::limits::Limits;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
+use crate::services::TcpForwarder;
 use crate::settings::Settings;
 use crate::store::rows::{Deployment, Environment, Farewell, Instance, Meta, Service, Status, instance_key};
 use crate::store::{ONLY, Store, World};
@@ -39,6 +40,8 @@ pub(crate) enum Effect {
     Routes(String, String),
     /// A domain answers no more.
     DropDomain(String),
+    /// The port of a TCP proxy is given back.
+    DropProxy(String),
     /// A patch is to be applied when it is due.
     Patch(String),
 }
@@ -74,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) puller: Arc<dyn ImagePuller>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) edge: Arc<dyn Edge>,
+    pub(crate) tcp: TcpForwarder,
 }
 
 /// State and machinery shared by every request.

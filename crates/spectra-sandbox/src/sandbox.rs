@@ -23,7 +23,7 @@ use crate::railway::traffic::Traffic;
 use crate::registry::{Registry, RegistryConfig};
 use crate::runtime::{ContainerRuntime, EngineKind, SimulatedRuntime};
 use crate::server::{Multiplexer, serve};
-use crate::services::{Proxy, ProxyOptions};
+use crate::services::{Proxy, ProxyOptions, TcpForwarder};
 use crate::settings::Settings;
 use crate::store::rows::{Keys, Meta};
 use crate::store::{ONLY, Store, World};
@@ -86,7 +86,8 @@ impl Sandbox {
         let puller: Arc<dyn ImagePuller> = Arc::new(RegistryPuller::new(reach, PULL_TIMEOUT));
         let runtime = runtime(config.runtime, &clock, &meta.workspace_id).await.map_err(failed("runtime"))?;
         let edge = Arc::new(Proxy::new(Arc::clone(&traffic) as _, ProxyOptions::default()));
-        let parts = Parts { puller, runtime, edge };
+        let tcp = TcpForwarder::new(Arc::clone(&traffic) as _, ProxyOptions::default());
+        let parts = Parts { puller, runtime, edge, tcp };
         let core =
             Arc::new(Core::new(info, clock, parts, faults, settings, store, world, Arc::clone(&traffic)));
         traffic.attach(Arc::downgrade(&core));
@@ -130,6 +131,7 @@ impl Sandbox {
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server ended badly");
         }
+        self.core.parts.tcp.end().await;
         self.core.engine.ended().await;
         self.core.sockets.close();
         if tokio::time::timeout(SOCKETS, self.core.sockets.wait()).await.is_err() {

@@ -58,6 +58,7 @@ impl Bed {
             variables: BTreeMap::new(),
             start_command: None,
             port: None,
+            tcp_ports: Vec::new(),
             replica,
             logs,
         };

@@ -174,6 +174,20 @@ fn status(core: &Core) -> Value {
             .filter(|domain| domain.times.live())
             .map(|domain| format!("http://{}", domain.domain))
             .collect();
+        let proxies: Vec<Value> = world
+            .proxies
+            .iter()
+            .filter(|proxy| proxy.environment_id == row.environment_id && proxy.service_id == row.service_id)
+            .filter(|proxy| proxy.times.live())
+            .map(|proxy| {
+                json!({
+                    "id": proxy.id,
+                    "proxy_port": proxy.proxy_port,
+                    "application_port": proxy.application_port,
+                    "error": core.parts.tcp.refusal(&proxy.id),
+                })
+            })
+            .collect();
         let digest = active
             .as_ref()
             .and_then(|active| active.pinned.as_ref())
@@ -192,6 +206,7 @@ fn status(core: &Core) -> Value {
             "service": world.services.get(&row.service_id).map(|service| service.name.clone()),
             "source_image": row.image,
             "urls": urls,
+            "tcp_proxies": proxies,
             "running_digest": digest,
             "active_deployment": active.as_ref().map(|active| active.id.clone()),
             "active_status": active.as_ref().map(|active| active.status),

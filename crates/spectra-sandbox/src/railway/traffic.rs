@@ -57,7 +57,7 @@ impl Traffic {
         self.core.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
-    /// Sandbox time of the last request to a deployment.
+    /// Sandbox time of the last request to a deployment, or of the last bytes through a TCP proxy.
     pub(crate) fn last_request(&self, deployment_id: &str) -> Option<u64> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).get(deployment_id).copied()
     }
@@ -123,6 +123,12 @@ impl ProxyEvents for Traffic {
             requests.pop_front();
         }
         requests.push_back(Seen { at: core.clock.stamp(), record });
+    }
+
+    fn carried(&self, deployment_id: &DeploymentId) {
+        let Some(core) = self.core() else { return };
+        let now = core.clock.now();
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).insert(deployment_id.to_string(), now);
     }
 
     fn wake(&self, deployment_id: &DeploymentId) {

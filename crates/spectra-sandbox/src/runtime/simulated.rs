@@ -99,6 +99,11 @@ impl Instance for SimulatedInstance {
         self.addr
     }
 
+    /// The one server is whatever program the port belongs to.
+    fn addr_of(&self, _port: u16) -> Option<SocketAddr> {
+        Some(self.addr)
+    }
+
     fn status(&self) -> watch::Receiver<InstanceStatus> {
         self.status.clone()
     }

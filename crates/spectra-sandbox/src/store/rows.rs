@@ -322,6 +322,9 @@ pub(crate) struct TcpProxy {
     pub(crate) domain: String,
     pub(crate) application_port: i32,
     pub(crate) proxy_port: i32,
+    /// Deployments with a higher number know of it; 0 in rows of older versions.
+    #[serde(default)]
+    pub(crate) sequence: u64,
     pub(crate) deleted_tick: Option<Tick>,
     pub(crate) times: Times,
 }

@@ -4,7 +4,7 @@
 mod driver;
 mod health;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::contract::Route;
 use crate::core::{Core, Effect};
+use crate::railway::ops::proxies;
 use crate::store::rows::{Farewell, PatchStatus, Status};
 use driver::Driver;
 use spectra_types::DeploymentId;
@@ -32,11 +33,19 @@ pub(crate) enum Command {
     Release,
 }
 
+/// Where the replicas of a deployment listen, by replica number.
+#[derive(Debug, Clone, Default)]
+struct Addresses {
+    http: Vec<(u32, SocketAddr)>,
+    /// By the port of the application, for those that TCP proxies ask for.
+    ports: BTreeMap<u16, Vec<(u32, SocketAddr)>>,
+}
+
 /// Tasks and addresses by deployment.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
     commands: Mutex<HashMap<String, mpsc::UnboundedSender<Command>>>,
-    addresses: Mutex<HashMap<String, Vec<(u32, SocketAddr)>>>,
+    addresses: Mutex<HashMap<String, Addresses>>,
     gone: Notify,
 }
 
@@ -54,6 +63,7 @@ impl Engine {
             Effect::Release(id) => Self::command(core, &id, Command::Release),
             Effect::Routes(environment, service) => Self::route(core, &environment, &service),
             Effect::DropDomain(domain) => core.parts.edge.remove_route(host(&domain)),
+            Effect::DropProxy(id) => core.parts.tcp.close(&id),
             Effect::Patch(id) => {
                 let core = Arc::clone(core);
                 tokio::spawn(async move {
@@ -95,14 +105,13 @@ impl Engine {
         }
     }
 
-    /// Where the replicas of a deployment listen.
-    pub(crate) fn addresses(&self, id: &str) -> Vec<(u32, SocketAddr)> {
+    fn addresses(&self, id: &str) -> Addresses {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned().unwrap_or_default()
     }
 
-    fn set_addresses(&self, id: &str, addresses: Vec<(u32, SocketAddr)>) {
+    fn set_addresses(&self, id: &str, addresses: Addresses) {
         let mut all = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if addresses.is_empty() {
+        if addresses.http.is_empty() {
             all.remove(id);
         } else {
             all.insert(id.to_owned(), addresses);
@@ -124,7 +133,7 @@ impl Engine {
 
     fn finished(&self, id: &str) {
         self.lock_commands().remove(id);
-        self.set_addresses(id, Vec::new());
+        self.set_addresses(id, Addresses::default());
         self.gone.notify_waiters();
     }
 
@@ -147,17 +156,16 @@ impl Engine {
         }
     }
 
-    /// Points every name of a service in an environment at its active deployment. Whether a custom domain is
+    /// Points every name and TCP proxy of a service in an environment at its active deployment. Whether a custom domain is
     /// verified is looked at when a request comes.
     fn route(core: &Arc<Core>, environment_id: &str, service_id: &str) {
         let world = core.world();
-        let route = world.active(environment_id, service_id).and_then(|deployment| {
+        let active = world.active(environment_id, service_id);
+        let addresses = active.as_ref().map(|row| core.engine.addresses(&row.id)).unwrap_or_default();
+        let route = active.as_ref().and_then(|deployment| {
             let deployment_id = deployment.id.parse::<DeploymentId>().ok()?;
-            Some(Route {
-                deployment_id,
-                replicas: core.engine.addresses(&deployment.id),
-                asleep: deployment.status == Status::Sleeping,
-            })
+            let asleep = deployment.status == Status::Sleeping;
+            Some(Route { deployment_id, replicas: addresses.http, asleep })
         });
         let own = world.domains.iter().filter(|row| {
             row.environment_id == environment_id && row.service_id == service_id && row.times.live()
@@ -171,6 +179,18 @@ impl Engine {
                 Some(route) => core.parts.edge.set_route(name, route.clone()),
                 None => core.parts.edge.remove_route(name),
             }
+        }
+        for row in world.proxies.iter().filter(|row| {
+            row.environment_id == environment_id && row.service_id == service_id && row.times.live()
+        }) {
+            let Ok(port) = u16::try_from(row.proxy_port) else { continue };
+            core.parts.tcp.open(&row.id, port);
+            let replicas =
+                u16::try_from(row.application_port).ok().and_then(|port| addresses.ports.get(&port));
+            let replicas = replicas.cloned().unwrap_or_default();
+            let carried = active.as_ref().is_some_and(|active| proxies::carries(active, row));
+            let route = route.as_ref().filter(|_| carried);
+            core.parts.tcp.set_route(&row.id, route.map(|route| Route { replicas, ..route.clone() }));
         }
     }
 

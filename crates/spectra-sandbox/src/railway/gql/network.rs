@@ -7,7 +7,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use super::scalars::DateTime;
 use super::{Request, request};
 use crate::clock::Tick;
-use crate::railway::ops::{custom_domains as ops, proxies};
+use crate::railway::ops::{custom_domains as ops, new_id, proxies};
 use crate::railway::refusal::Refusal;
 use crate::settings::ticks;
 use crate::store::rows::{self, Times};
@@ -426,9 +426,20 @@ impl NetworkWrites {
     #[graphql(deprecation)]
     async fn tcp_proxy_create(&self, ctx: &Context<'_>, input: TcpProxyCreateInput) -> Result<TcpProxy> {
         let request = request(ctx);
-        let id = request.mutate(Some(&input.environment_id), |draft, who, _| {
-            proxies::create(draft, who, &input.environment_id, &input.service_id, input.application_port)
-        })?;
+        // The port is bound first: one that is told to a client is really ours.
+        let tcp = &request.core.parts.tcp;
+        let id = new_id();
+        let Some(port) = tcp.open_any(&id, &proxies::taken(&request.core.world())) else {
+            return Err(Refusal::internal("Failed to create TCP proxy, please try again").into());
+        };
+        let (environment, service) = (&input.environment_id, &input.service_id);
+        let created = request.mutate(Some(environment), |draft, who, _| {
+            proxies::create(draft, who, environment, service, input.application_port, (&id, port))
+        });
+        if let Err(refusal) = created {
+            tcp.close(&id);
+            return Err(refusal.into());
+        }
         let row = request.world().proxies.get(&id).cloned();
         let row = row.ok_or_else(|| Refusal::not_found("TCPProxy"))?;
         Ok(TcpProxy { row, sync: Sync::Creating })

@@ -175,6 +175,14 @@ fn supplied(world: &World, environment: &str, service: Option<&str>) -> Plain {
             put("PUBLIC_DOMAIN", &domain.domain);
             put("STATIC_URL", &domain.domain);
         }
+        let proxy = world.proxies.iter().filter(|proxy| {
+            proxy.environment_id == environment && proxy.service_id == service.id && proxy.times.live()
+        });
+        if let Some(proxy) = proxy.min_by_key(|proxy| proxy.sequence) {
+            put("TCP_PROXY_DOMAIN", &proxy.domain);
+            put("TCP_PROXY_PORT", &proxy.proxy_port.to_string());
+            put("TCP_APPLICATION_PORT", &proxy.application_port.to_string());
+        }
     }
     out
 }

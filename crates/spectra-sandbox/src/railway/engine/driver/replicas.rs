@@ -6,11 +6,11 @@ use std::time::Duration;
 use spectra_types::{PinnedImage, Secret};
 use tokio::sync::mpsc;
 
-use super::super::{Engine, health};
+use super::super::{Addresses, Engine, health};
 use super::record::mark_one;
 use super::{Driver, Report, Running, ticks};
 use crate::contract::{InstanceSpec, InstanceStatus};
-use crate::railway::ops::variables;
+use crate::railway::ops::{proxies, variables};
 use crate::store::World;
 use crate::store::rows::{Deployment, Replica, ReplicaStatus, Times};
 
@@ -141,6 +141,7 @@ impl Driver {
             variables,
             start_command: record.snapshot.deploy_text("startCommand"),
             port,
+            tcp_ports: proxies::ports(&world, record),
             replica: number,
             logs: sender,
         };
@@ -185,13 +186,15 @@ impl Driver {
     }
 
     pub(super) fn publish(&self) {
-        let mut addresses: Vec<_> = self
-            .running
-            .iter()
-            .filter(|replica| replica.listening)
-            .map(|replica| (replica.number, replica.instance.addr()))
-            .collect();
-        addresses.sort_unstable();
-        self.core.engine.set_addresses(&self.id, addresses);
+        let mut listening: Vec<_> = self.running.iter().filter(|replica| replica.listening).collect();
+        listening.sort_unstable_by_key(|replica| replica.number);
+        let http = listening.iter().map(|replica| (replica.number, replica.instance.addr())).collect();
+        let ports = self.record().map(|row| proxies::ports(&self.core.world(), &row)).unwrap_or_default();
+        let at = |port: u16| {
+            let rows = listening.iter();
+            rows.filter_map(|replica| Some((replica.number, replica.instance.addr_of(port)?))).collect()
+        };
+        let ports = ports.into_iter().map(|port| (port, at(port))).collect();
+        self.core.engine.set_addresses(&self.id, Addresses { http, ports });
     }
 }
