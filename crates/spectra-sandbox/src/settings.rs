@@ -126,10 +126,12 @@ pub(crate) struct Settings {
     pub(crate) restricted_environments: Vec<String>,
     /// Most replicas a service may have.
     pub(crate) max_replicas: u32,
-    /// A custom domain or a TCP proxy is `CREATING`, `UPDATING` or `DELETING` for this long.
+    /// A custom domain, a TCP proxy or a private endpoint is `CREATING`, `UPDATING` or `DELETING` for this long.
     pub(crate) network_sync_duration: HumanDuration,
     /// For this long after its last change a custom domain or a TCP proxy cannot be deleted.
     pub(crate) network_busy_duration: HumanDuration,
+    /// `privateNetworkEndpoint` is null, without an error, for this long after an endpoint was made.
+    pub(crate) private_endpoint_null_window: HumanDuration,
     /// After this long the DNS records of a custom domain are there and its ownership is verified.
     pub(crate) domain_verify_duration: HumanDuration,
     /// From the verification to a valid certificate.
@@ -209,6 +211,7 @@ impl Default for Settings {
             max_replicas: 42,
             network_sync_duration: seconds(2),
             network_busy_duration: seconds(0),
+            private_endpoint_null_window: seconds(30),
             domain_verify_duration: seconds(30),
             domain_certificate_duration: seconds(30),
             domain_certificate_error: None,

@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Error;
 use rows::{
-    Audit, Credentials, CustomDomain, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project,
-    ProjectToken, Service, Snapshot, TcpProxy, VariableSet, Volume, VolumeBackup, VolumeInstance, Workflow,
+    Audit, Credentials, CustomDomain, Deployment, Domain, EgressGateway, Environment, Instance, Keys, Meta,
+    Patch, PrivateEndpoint, PrivateNetwork, Project, ProjectToken, Service, Snapshot, TcpProxy, VariableSet,
+    Volume, VolumeBackup, VolumeInstance, Workflow,
 };
 use table::Table;
 
@@ -30,6 +31,9 @@ pub(crate) struct World {
     pub(crate) domains: Table<Domain>,
     pub(crate) custom_domains: Table<CustomDomain>,
     pub(crate) proxies: Table<TcpProxy>,
+    pub(crate) private_networks: Table<PrivateNetwork>,
+    pub(crate) private_endpoints: Table<PrivateEndpoint>,
+    pub(crate) egress_gateways: Table<EgressGateway>,
     pub(crate) volumes: Table<Volume>,
     pub(crate) volume_instances: Table<VolumeInstance>,
     pub(crate) backups: Table<VolumeBackup>,
@@ -57,6 +61,9 @@ macro_rules! tables {
         $each!(domains, "objects", "domain");
         $each!(custom_domains, "objects", "custom_domain");
         $each!(proxies, "objects", "tcp_proxy");
+        $each!(private_networks, "objects", "private_network");
+        $each!(private_endpoints, "objects", "private_endpoint");
+        $each!(egress_gateways, "objects", "egress_gateway");
         $each!(volumes, "objects", "volume");
         $each!(volume_instances, "objects", "volume_instance");
         $each!(backups, "objects", "volume_backup");

@@ -329,6 +329,47 @@ pub(crate) struct TcpProxy {
     pub(crate) times: Times,
 }
 
+/// A network inside an environment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PrivateNetwork {
+    pub(crate) id: String,
+    pub(crate) number: u64,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) name: String,
+    pub(crate) dns_name: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) times: Times,
+}
+
+/// A service's name and address in a private network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PrivateEndpoint {
+    pub(crate) id: String,
+    pub(crate) network_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) instance_id: String,
+    pub(crate) dns_name: String,
+    /// The name before the last rename; shown until that has come through.
+    pub(crate) old_name: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) address: String,
+    pub(crate) updated_tick: Tick,
+    pub(crate) times: Times,
+}
+
+/// A fixed address for what a service sends from one region.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EgressGateway {
+    pub(crate) id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) region: String,
+    pub(crate) ipv4: String,
+    pub(crate) times: Times,
+}
+
 /// A volume of a project; its data lives in one instance for each environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Volume {

@@ -4,11 +4,13 @@
 #![expect(clippy::unused_async, reason = "the schema macro calls every resolver with `.await`")]
 
 pub(crate) mod deployment;
+pub(crate) mod egress;
 pub(crate) mod environment;
 pub(crate) mod inputs;
 pub(crate) mod logs;
 pub(crate) mod mutation;
 pub(crate) mod network;
+pub(crate) mod private_networks;
 pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod runs;

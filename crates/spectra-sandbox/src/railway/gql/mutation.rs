@@ -6,6 +6,7 @@ use async_graphql::{Context, MaybeUndefined, MergedObject, Object, Result};
 use serde_json::{Value, json};
 
 use super::deployment::Deployment;
+use super::egress::EgressGatewayWrites;
 use super::environment::{Environment, EnvironmentPatch};
 use super::inputs::{
     Builder, EnvironmentCreateInput, EnvironmentRenameInput, ProjectCreateInput, ProjectTokenCreateInput,
@@ -15,6 +16,7 @@ use super::inputs::{
     VariableUpsertInput,
 };
 use super::network::NetworkWrites;
+use super::private_networks::PrivateNetworkWrites;
 use super::project::Project;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
@@ -31,7 +33,13 @@ use crate::store::rows::{Cause, Credentials};
 
 /// Every write, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(BasicWrites, NetworkWrites, VolumeWrites);
+pub(crate) struct Mutation(
+    BasicWrites,
+    NetworkWrites,
+    PrivateNetworkWrites,
+    EgressGatewayWrites,
+    VolumeWrites,
+);
 
 /// Projects, environments, services, variables, deployments and Railway domains.
 #[derive(Default)]

@@ -12,9 +12,9 @@ use crate::railway::refusal::Refusal;
 use crate::settings::ticks;
 use crate::store::rows::{self, Times};
 
-/// Where the platform is with a change, for domains and proxies alike.
+/// Where the platform is with a change, for domains, proxies and endpoints alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sync {
+pub(super) enum Sync {
     Creating,
     Updating,
     Active,
@@ -23,7 +23,7 @@ enum Sync {
 }
 
 /// `None` once a deleted object is not even listed any more.
-fn listed(request: &Request, times: &Times, changed: Tick, deleted: Option<Tick>) -> Option<Sync> {
+pub(super) fn listed(request: &Request, times: &Times, changed: Tick, deleted: Option<Tick>) -> Option<Sync> {
     let now = request.core.clock.now();
     let busy = |since: Tick| now < since.saturating_add(ticks(request.settings.network_sync_duration));
     match deleted {

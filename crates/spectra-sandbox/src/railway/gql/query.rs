@@ -5,12 +5,14 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, MergedObject, Object, Result};
 use serde_json::json;
 
+use super::egress::EgressGateways;
 use super::environment::{
     Environment, EnvironmentPatch, ProjectToken, QueryEnvironmentPatchesConnection,
     QueryEnvironmentsConnection, QueryProjectTokensConnection, environments,
 };
 use super::inputs::{AuditLogFilterInput, ProjectsOrderBy, SortOrder};
 use super::network::Networks;
+use super::private_networks::PrivateNetworks;
 use super::project::{Project, QueryProjectsConnection};
 use super::runs::Runs;
 use super::scalars::{EnvironmentVariables, ServiceInstanceLimit};
@@ -29,7 +31,7 @@ use crate::store::rows::{self, PatchStatus, Times};
 
 /// Every read, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(BasicReads, Runs, Networks, Volumes);
+pub(crate) struct Query(BasicReads, Runs, Networks, PrivateNetworks, EgressGateways, Volumes);
 
 /// Projects, environments, services, variables, domains and the workspace.
 #[derive(Default)]

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, config, deployments, instances, new_id, patches, volumes};
+use crate::railway::ops::{
+    Place, audit, born, config, deployments, instances, new_id, patches, private_networks, volumes,
+};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{Cause, Environment, VariableSet, instance_key, variables_key};
@@ -190,6 +192,7 @@ pub(crate) fn remove(draft: &mut Draft, id: &str) {
     for service in services {
         instances::remove(draft, id, &service);
     }
+    private_networks::remove_environment(draft, id);
     volumes::remove_environment(draft, id);
     draft.world.variables.remove(&variables_key(id, None));
     let tokens: Vec<_> =

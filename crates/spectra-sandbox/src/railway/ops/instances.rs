@@ -7,7 +7,9 @@ use spectra_types::ImageRef;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, custom_domains, deployments, new_id, proxies, volumes};
+use crate::railway::ops::{
+    Place, audit, custom_domains, deployments, egress, new_id, private_networks, proxies, volumes,
+};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{
@@ -312,6 +314,8 @@ pub(crate) fn remove(draft: &mut Draft, environment: &str, service: &str) {
     }
     custom_domains::remove_of(draft, environment, service);
     proxies::remove_of(draft, environment, service);
+    private_networks::remove_of(draft, environment, service);
+    egress::remove_of(draft, environment, service);
     volumes::detach_of(draft, environment, service);
     let key = instance_key(environment, service);
     draft.world.variables.remove(&variables_key(environment, Some(service)));

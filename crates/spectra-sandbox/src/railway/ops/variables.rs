@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::core::{Core, Draft};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, deployments, label, new_id};
+use crate::railway::ops::{Place, audit, deployments, label, new_id, private_networks};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::World;
@@ -167,7 +167,9 @@ fn supplied(world: &World, environment: &str, service: Option<&str>) -> Plain {
     if let Some(service) = service.and_then(|id| world.services.get(id)) {
         put("SERVICE_ID", &service.id);
         put("SERVICE_NAME", &service.name);
-        put("PRIVATE_DOMAIN", &format!("{}.railway.internal", label(&service.name)));
+        let inside = private_networks::name_of(world, environment, &service.id);
+        let inside = inside.unwrap_or_else(|| label(&service.name));
+        put("PRIVATE_DOMAIN", &format!("{inside}.railway.internal"));
         let domain = world.domains.iter().find(|domain| {
             domain.environment_id == environment && domain.service_id == service.id && domain.times.live()
         });
