@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Error;
 use rows::{
-    Audit, Credentials, CustomDomain, Deployment, Domain, EgressGateway, Environment, Instance, Keys, Meta,
-    Patch, PrivateEndpoint, PrivateNetwork, Project, ProjectToken, Service, Snapshot, TcpProxy, VariableSet,
-    Volume, VolumeBackup, VolumeInstance, Workflow,
+    Audit, BackupSchedule, Credentials, CustomDomain, Deployment, Domain, EgressGateway, Environment,
+    Instance, Keys, Meta, Patch, PrivateEndpoint, PrivateNetwork, Project, ProjectToken, Service, Snapshot,
+    TcpProxy, VariableSet, Volume, VolumeBackup, VolumeInstance, Workflow,
 };
 use table::Table;
 
@@ -37,6 +37,7 @@ pub(crate) struct World {
     pub(crate) volumes: Table<Volume>,
     pub(crate) volume_instances: Table<VolumeInstance>,
     pub(crate) backups: Table<VolumeBackup>,
+    pub(crate) backup_schedules: Table<BackupSchedule>,
     pub(crate) workflows: Table<Workflow>,
     pub(crate) tokens: Table<ProjectToken>,
     pub(crate) audits: Table<Audit>,
@@ -67,6 +68,7 @@ macro_rules! tables {
         $each!(volumes, "objects", "volume");
         $each!(volume_instances, "objects", "volume_instance");
         $each!(backups, "objects", "volume_backup");
+        $each!(backup_schedules, "objects", "backup_schedule");
         $each!(workflows, "objects", "workflow");
         $each!(tokens, "objects", "project_token");
         $each!(audits, "objects", "audit");

@@ -403,12 +403,40 @@ pub(crate) struct VolumeBackup {
     pub(crate) id: String,
     pub(crate) volume_instance_id: String,
     pub(crate) name: Option<String>,
-    pub(crate) creator: String,
+    /// `None`: a schedule made it.
+    pub(crate) creator: Option<String>,
     pub(crate) size_mb: i32,
     /// Its workflow is through and the list shows it.
     pub(crate) ready_tick: Tick,
     /// The workflow that takes it away is through.
     pub(crate) gone_tick: Option<Tick>,
+    #[serde(default)]
+    pub(crate) schedule_id: Option<String>,
+    /// It is dropped then; `None` once it is locked, and where no schedule made it.
+    #[serde(default)]
+    pub(crate) expires_tick: Option<Tick>,
+    /// The same as clients are shown it.
+    #[serde(default)]
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) times: Times,
+}
+
+/// How often a schedule makes a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum BackupKind {
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+/// Makes backups of a volume instance by itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BackupSchedule {
+    pub(crate) id: String,
+    pub(crate) volume_instance_id: String,
+    pub(crate) kind: BackupKind,
+    pub(crate) next_tick: Tick,
     pub(crate) times: Times,
 }
 

@@ -3,6 +3,7 @@
 
 mod driver;
 mod health;
+mod schedules;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -88,6 +89,7 @@ impl Engine {
         for instance in world.instances.iter().filter(|instance| instance.times.live()) {
             Self::route(core, &instance.environment_id, &instance.service_id);
         }
+        tokio::spawn(schedules::keep(Arc::clone(core)));
         for patch in world
             .patches
             .iter()

@@ -3,6 +3,7 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
 
+pub(crate) mod backup_schedules;
 pub(crate) mod config;
 pub(crate) mod custom_domains;
 pub(crate) mod deployments;
