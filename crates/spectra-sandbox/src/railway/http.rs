@@ -127,6 +127,14 @@ pub(super) fn budget(core: &Core, settings: &Settings, who: &Identity) -> Result
     Err(Answer::early(response, "rate_limited"))
 }
 
+/// Takes the rest of the credential's budget; the refusal of this request, where there was a budget.
+fn exhaust(core: &Core, settings: &Settings, who: &Identity) -> Option<Answer> {
+    core.limits.exhaust(&who.budget_key(), settings, &core.clock);
+    let mut answer = budget(core, settings, who).err()?;
+    answer.outcome = format!("fault:{}", Action::QuotaExhausted.name());
+    Some(answer)
+}
+
 /// Gives every error its trace id, and those of requests that were never executed their code; true when there
 /// was one of those.
 pub(super) fn code(errors: &mut [ServerError]) -> bool {
@@ -192,13 +200,21 @@ pub(crate) async fn handle(
             Ok(budget) => {
                 let actions =
                     core.faults.take(Stage::Http, &asked.operation, &asked.fields, core.clock.now());
-                if actions.contains(&Action::TokenRevoked) {
-                    who = Identity::Nobody("Not Authorized");
+                let exhausted = actions
+                    .contains(&Action::QuotaExhausted)
+                    .then(|| exhaust(&core, &settings, &who))
+                    .flatten();
+                if let Some(answer) = exhausted {
+                    answer
+                } else {
+                    if actions.contains(&Action::TokenRevoked) {
+                        who = Identity::Nobody("Not Authorized");
+                    }
+                    let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
+                    let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
+                    budget_headers(&mut answer.response, budget);
+                    answer
                 }
-                let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
-                let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
-                budget_headers(&mut answer.response, budget);
-                answer
             }
         }
     };
