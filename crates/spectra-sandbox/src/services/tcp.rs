@@ -65,9 +65,12 @@ impl TcpForwarder {
     }
 
     /// Listens for proxy `id` on `port` unless it does already. A port that cannot be bound is logged once and
-    /// tried again with the next call.
+    /// tried again with the next call. Does nothing after [`end`](Self::end).
     pub fn open(&self, id: &str, port: u16) {
         let Err(error) = self.listen(id, port) else { return };
+        if self.tasks.is_closed() {
+            return;
+        }
         let reason = format!("port {port} cannot be bound: {error}");
         let before = self.lock().insert(id.to_owned(), Door::Shut(reason.clone()));
         if !matches!(before, Some(Door::Shut(old)) if old == reason) {
