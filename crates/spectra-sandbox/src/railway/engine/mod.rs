@@ -47,6 +47,8 @@ struct Addresses {
 pub(crate) struct Engine {
     commands: Mutex<HashMap<String, mpsc::UnboundedSender<Command>>>,
     addresses: Mutex<HashMap<String, Addresses>>,
+    /// Held from reading the state to changing the routes: what was read later is written later.
+    routing: Mutex<()>,
     gone: Notify,
 }
 
@@ -63,8 +65,14 @@ impl Engine {
             Effect::Restart(id) => Self::command(core, &id, Command::Restart),
             Effect::Release(id) => Self::command(core, &id, Command::Release),
             Effect::Routes(environment, service) => Self::route(core, &environment, &service),
-            Effect::DropDomain(domain) => core.parts.edge.remove_route(host(&domain)),
-            Effect::DropProxy(id) => core.parts.tcp.close(&id),
+            Effect::DropDomain(domain) => {
+                let _routing = core.engine.lock_routing();
+                core.parts.edge.remove_route(host(&domain));
+            }
+            Effect::DropProxy(id) => {
+                let _routing = core.engine.lock_routing();
+                core.parts.tcp.close(&id);
+            }
             Effect::Patch(id) => {
                 let core = Arc::clone(core);
                 tokio::spawn(async move {
@@ -158,9 +166,10 @@ impl Engine {
         }
     }
 
-    /// Points every name and TCP proxy of a service in an environment at its active deployment. Whether a custom domain is
-    /// verified is looked at when a request comes.
+    /// Points every name and TCP proxy of a service in an environment at its active deployment. Whether a custom
+    /// domain is verified is looked at when a request comes.
     fn route(core: &Arc<Core>, environment_id: &str, service_id: &str) {
+        let _routing = core.engine.lock_routing();
         let world = core.world();
         let active = world.active(environment_id, service_id);
         let addresses = active.as_ref().map(|row| core.engine.addresses(&row.id)).unwrap_or_default();
@@ -194,6 +203,10 @@ impl Engine {
             let route = route.as_ref().filter(|_| carried);
             core.parts.tcp.set_route(&row.id, route.map(|route| Route { replicas, ..route.clone() }));
         }
+    }
+
+    fn lock_routing(&self) -> MutexGuard<'_, ()> {
+        self.routing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_commands(&self) -> MutexGuard<'_, HashMap<String, mpsc::UnboundedSender<Command>>> {

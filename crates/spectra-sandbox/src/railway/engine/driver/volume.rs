@@ -1,6 +1,7 @@
 //! Volumes are written by one deployment at a time: its predecessors are gone before the replicas of a new one
 //! start. The service is down in between, and stays down when the new one fails.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Driver, Woken, ticks};
@@ -10,14 +11,19 @@ use crate::railway::ops::volumes;
 use crate::store::World;
 use crate::store::rows::{Deployment, Farewell, Status};
 
-/// Whether a deployment of the same instance, older than `record`, may still have replicas.
-fn has_predecessor(world: &World, record: &Deployment) -> bool {
-    world.deployments_of(&record.environment_id, &record.service_id).iter().any(|row| older(row, record))
+/// Deployments of the same instance, older than `record`, that may still have replicas.
+fn predecessors(world: &World, record: &Deployment) -> Vec<Arc<Deployment>> {
+    let mut rows = world.deployments_of(&record.environment_id, &record.service_id);
+    rows.retain(|row| {
+        let gone = matches!(row.status, Status::Failed | Status::Skipped | Status::Removed);
+        row.sequence < record.sequence && !gone
+    });
+    rows
 }
 
-fn older(row: &Deployment, record: &Deployment) -> bool {
-    let gone = matches!(row.status, Status::Failed | Status::Skipped | Status::Removed);
-    row.sequence < record.sequence && !gone
+/// One that overlaps after an earlier cut-over must be told too; it cuts its overlap short.
+fn untold(row: &Deployment) -> bool {
+    matches!(row.farewell, None | Some(Farewell::Superseded))
 }
 
 impl Driver {
@@ -26,28 +32,16 @@ impl Driver {
         if !volumes::is_mounted(&self.core.world(), &record.environment_id, &record.service_id) {
             return Ok(());
         }
-        let told = self.core.mutate(|draft| {
-            for row in draft.world.deployments_of(&record.environment_id, &record.service_id) {
-                // One that overlaps after an earlier cut-over is told too; it cuts its overlap short.
-                if !older(&row, record) || !matches!(row.farewell, None | Some(Farewell::Superseded)) {
-                    continue;
-                }
-                if let Some(row) = draft.world.deployments.get_mut(&row.id) {
-                    row.farewell = Some(Farewell::Replaced);
-                }
-                draft.effects.push(Effect::Farewell(row.id.clone(), Farewell::Replaced));
-            }
-            Ok(())
-        });
-        if let Err(refusal) = told {
-            tracing::error!(deployment = %self.id, message = %refusal.message, "its predecessors were not told to go");
-        }
         let mut changed = self.core.changes();
         loop {
             // Marked as seen before the look, so that no change is missed between the two.
             changed.mark_unchanged();
-            if !has_predecessor(&self.core.world(), record) {
+            let old = predecessors(&self.core.world(), record);
+            if old.is_empty() {
                 return Ok(());
+            }
+            if old.iter().any(|row| untold(row)) {
+                self.replace(record);
             }
             tokio::select! {
                 biased;
@@ -58,6 +52,22 @@ impl Driver {
                 }
                 _ = changed.changed() => {}
             }
+        }
+    }
+
+    fn replace(&self, record: &Deployment) {
+        let told = self.core.mutate(|draft| {
+            for old in predecessors(&draft.world, record).iter().filter(|row| untold(row)) {
+                if let Some(row) = draft.world.deployments.get_mut(&old.id) {
+                    row.farewell = Some(Farewell::Replaced);
+                }
+                draft.effects.push(Effect::Farewell(old.id.clone(), Farewell::Replaced));
+            }
+            Ok(())
+        });
+        // It is tried again with the next change.
+        if let Err(refusal) = told {
+            tracing::error!(deployment = %self.id, message = %refusal.message, "its predecessors were not told to go");
         }
     }
 
