@@ -1,10 +1,6 @@
-//! The edge in front of running services: the domain proxy, and what its traffic adds up to.
+//! The edge in front of running services: the domain proxy.
 
 mod headers;
 mod proxy;
-mod stats;
 
-pub use self::{
-    proxy::{Proxy, ProxyOptions},
-    stats::{HttpRow, MinuteSample, TrafficStats},
-};
+pub use self::proxy::{Proxy, ProxyOptions};
