@@ -89,6 +89,8 @@ pub(crate) struct Core {
     pub(crate) shutdown: CancellationToken,
     /// Open WebSocket connections; they outlive the HTTP connection that they began as.
     pub(crate) sockets: TaskTracker,
+    /// Tasks that must end before the last logs are written.
+    pub(crate) tasks: TaskTracker,
     changes: watch::Sender<u64>,
     settings: RwLock<Arc<Settings>>,
     store: Mutex<Store>,
@@ -122,6 +124,7 @@ impl Core {
             engine: Engine::default(),
             shutdown: CancellationToken::new(),
             sockets: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             changes: watch::Sender::new(0),
             settings: RwLock::new(Arc::new(settings)),
             store: Mutex::new(store),
@@ -159,6 +162,8 @@ impl Core {
             Pace::Scaled(settings.time_scale)
         });
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        // Traffic profiles begin and end with the settings.
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 

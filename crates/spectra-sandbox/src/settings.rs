@@ -2,11 +2,15 @@
 //!
 //! Durations are in sandbox time, so they shrink with `time_scale`.
 
+mod signals;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spectra_types::HumanDuration;
+
+pub(crate) use self::signals::{Gap, Profile};
 
 /// Plan of the sandbox's workspace: it sets the API budget and how long a removed deployment can be rolled back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +156,20 @@ pub(crate) struct Settings {
     pub(crate) workflow_duration: HumanDuration,
     /// What the next workflows end with, instead of doing their work.
     pub(crate) workflow_error: Option<String>,
+    /// The newest samples of HTTP and resource metrics stay out of sight for this long.
+    pub(crate) metrics_lag: HumanDuration,
+    /// No samples of HTTP and resource metrics exist in this window of wall time.
+    pub(crate) metrics_gap: Option<Gap>,
+    /// Probability (0 to 1) that a sample of HTTP or resource metrics does not exist.
+    pub(crate) metrics_gap_probability: f64,
+    /// Requests that the sandbox itself sends to services.
+    pub(crate) traffic: Vec<Profile>,
+    /// Most that the root fields of one request may cost together.
+    pub(crate) query_breadth: Option<u32>,
+    /// Most root fields with an alias in one request.
+    pub(crate) query_aliases: Option<u32>,
+    /// Most samples of metrics in one answer.
+    pub(crate) query_data_points: Option<u32>,
     /// Images of other registries than this sandbox are pulled from where their name says.
     pub(crate) allow_remote_registries: bool,
 }
@@ -220,6 +238,13 @@ impl Default for Settings {
             volume_tombstone: seconds(48 * 3600),
             workflow_duration: seconds(10),
             workflow_error: None,
+            metrics_lag: seconds(0),
+            metrics_gap: None,
+            metrics_gap_probability: 0.0,
+            traffic: Vec::new(),
+            query_breadth: Some(500),
+            query_aliases: Some(20),
+            query_data_points: Some(50_000),
             allow_remote_registries: false,
         }
     }
@@ -252,6 +277,13 @@ impl Settings {
                 self.tcp_proxy_dot_probability
             ));
         }
+        if !(0.0..=1.0).contains(&self.metrics_gap_probability) {
+            return Err(format!(
+                "`metrics_gap_probability` cannot be `{}`: use 0 to 1",
+                self.metrics_gap_probability
+            ));
+        }
+        signals::check_profiles(&self.traffic)?;
         if self.page_size == Some(0) {
             return Err("`page_size` cannot be `0`: use at least 1, or null".to_owned());
         }

@@ -22,8 +22,9 @@ use crate::core::Core;
 use crate::faults::{Action, Stage};
 use crate::journal::{Entry, redact};
 use crate::railway::auth::Identity;
+use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
-use crate::railway::gql::{RailwaySchema, Request};
+use crate::railway::gql::{PROBLEM, RailwaySchema, Request};
 use crate::railway::http::{self, Answer, errors};
 
 /// The subprotocol, and the name by which fault rules and the journal call the upgrade itself.
@@ -187,6 +188,13 @@ impl Connection {
             core.journal.record(&core, &entry);
             return once(ready(refusal(&message, code.as_deref()))).boxed();
         }
+        let name = request.operation_name.as_deref();
+        if let Some(reason) = breadth::refusal(&core.settings(), &request.query, name) {
+            "too_broad".clone_into(&mut entry.outcome);
+            entry.error = Some(format!("{PROBLEM}: {reason}"));
+            core.journal.record(&core, &entry);
+            return once(ready(refusal(PROBLEM, None))).boxed();
+        }
         let state = Arc::new(Request::new(Arc::clone(&core), who, core.world()));
         let mut answers =
             self.schema.execute_stream_with_session_data(request.data(Arc::clone(&state)), session);
@@ -208,6 +216,9 @@ impl Connection {
         core.journal.record(&core, &entry);
         let shape = actions.clone();
         let answers = iter(first).chain(answers).map(move |mut answer| {
+            if state.too_many_points() {
+                return refusal(PROBLEM, None);
+            }
             http::code(&mut answer.errors);
             for action in &shape {
                 if matches!(action, Action::ReplaceField { .. } | Action::UnknownEnum) {

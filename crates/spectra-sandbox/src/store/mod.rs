@@ -5,6 +5,7 @@
 
 pub(crate) mod rows;
 pub(crate) mod table;
+pub(crate) mod telemetry;
 
 use std::path::{Path, PathBuf};
 
@@ -111,6 +112,7 @@ impl Store {
                  CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);",
             )
             .map_err(fail("prepare"))?;
+        connection.execute_batch(telemetry::TABLES).map_err(fail("prepare"))?;
         let version: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail("read"))?;
         if version > VERSION {

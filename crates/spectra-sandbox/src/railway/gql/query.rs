@@ -10,6 +10,7 @@ use super::environment::{
     QueryEnvironmentsConnection, QueryProjectTokensConnection, environments,
 };
 use super::inputs::{AuditLogFilterInput, ProjectsOrderBy, SortOrder};
+use super::metrics::Metrics;
 use super::network::Networks;
 use super::project::{Project, QueryProjectsConnection};
 use super::runs::Runs;
@@ -29,7 +30,7 @@ use crate::store::rows::{self, PatchStatus, Times};
 
 /// Every read, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(BasicReads, Runs, Networks, Volumes);
+pub(crate) struct Query(BasicReads, Runs, Metrics, Networks, Volumes);
 
 /// Projects, environments, services, variables, domains and the workspace.
 #[derive(Default)]
@@ -266,12 +267,7 @@ impl BasicReads {
     ) -> Result<ServiceInstanceLimit> {
         let request = request(ctx);
         let row = instance(request, &request.world(), &environment_id, &service_id)?;
-        let mut limits = json!({ "containers": { "cpu": 32, "memoryBytes": 32_000_000_000_u64 } });
-        for (key, value) in row.limits.iter().filter_map(|limits| limits["containers"].as_object()).flatten()
-        {
-            limits["containers"][key] = value.clone();
-        }
-        Ok(ServiceInstanceLimit(limits))
+        Ok(ServiceInstanceLimit(instances::limits_of(&row)))
     }
 
     async fn service_instance_limit_override(

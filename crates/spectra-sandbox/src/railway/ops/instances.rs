@@ -256,6 +256,15 @@ pub(crate) fn set(map: &mut BTreeMap<String, Value>, key: &str, value: &Value) {
     }
 }
 
+/// What a replica of an instance may use: the plan's limits, and over them what is set.
+pub(crate) fn limits_of(row: &Instance) -> Value {
+    let mut limits = json!({ "containers": { "cpu": 32, "memoryBytes": 32_000_000_000_u64 } });
+    for (key, value) in row.limits.iter().filter_map(|limits| limits["containers"].as_object()).flatten() {
+        limits["containers"][key] = value.clone();
+    }
+    limits
+}
+
 /// Explicit limits, merged into what is set.
 pub(crate) fn limits(
     draft: &mut Draft,
