@@ -36,7 +36,8 @@ const BACKLOG: u32 = 1024;
 
 /// A request that carries it is answered with 500. The health path does not look at it.
 pub const ERROR_HEADER: &str = "x-spectra-sandbox-error";
-/// How much longer than the image says the answer to a request takes, as a duration of sandbox time.
+/// How much longer than the image says the answer to a request takes, as a duration of sandbox time; any other text
+/// is answered with 400.
 pub const LATENCY_HEADER: &str = "x-spectra-sandbox-latency";
 
 /// Starts simulated instances.
@@ -205,9 +206,13 @@ impl Application {
         let path = request.uri().path();
         let probed = self.behaviour.health_path.as_deref() == Some(path);
         let wish = |name: &str| request.headers().get(name).filter(|_| !probed);
-        let more = wish(LATENCY_HEADER).and_then(|value| value.to_str().ok()?.parse::<HumanDuration>().ok());
+        let more = wish(LATENCY_HEADER).map_or(Some(HumanDuration::default()), |value| {
+            value.to_str().ok().and_then(|text| text.parse().ok())
+        });
         self.clock.sleep(self.behaviour.latency.saturating_add(more.unwrap_or_default().get())).await;
-        let status = if wish(ERROR_HEADER).is_some() {
+        let status = if more.is_none() {
+            StatusCode::BAD_REQUEST
+        } else if wish(ERROR_HEADER).is_some() {
             StatusCode::INTERNAL_SERVER_ERROR
         } else {
             self.status_for(path)

@@ -131,7 +131,11 @@ impl Driver {
             }
         });
         // The simulated runtime refuses labels that mean nothing; a container runs whatever its labels are.
-        let usage = Behaviour::from_labels(&pulled.labels).unwrap_or_default().usage;
+        let behaviour = Behaviour::from_labels(&pulled.labels);
+        if let Err(error) = &behaviour {
+            tracing::warn!(deployment = %self.id, %error, "the resource metrics are those of an image without labels");
+        }
+        let usage = behaviour.unwrap_or_default().usage;
         let spec = InstanceSpec {
             deployment_id: self.id.parse().map_err(|error| format!("{error}"))?,
             service: world.services.get(&record.service_id).map_or_else(String::new, |row| row.name.clone()),
