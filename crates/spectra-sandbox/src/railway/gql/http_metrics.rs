@@ -1,6 +1,6 @@
 //! HTTP metrics, made of what really went over the edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use async_graphql::SimpleObject;
 
@@ -56,12 +56,8 @@ pub(crate) struct Series {
 impl Series {
     /// Requests by step (seconds since the epoch, aligned to the step).
     fn buckets(&self, request: &Request) -> Result<BTreeMap<i32, Vec<Seen>>, Refusal> {
-        let deployments: Vec<_> = request
-            .world()
-            .deployments_of(&self.environment, &self.service)
-            .into_iter()
-            .map(|row| row.id.clone())
-            .collect();
+        let deployments = request.world().deployments_of(&self.environment, &self.service);
+        let deployments: HashSet<&str> = deployments.iter().map(|row| row.id.as_str()).collect();
         let Ok(step @ 1..) = self.step.map_or(Ok(60), u64::try_from) else {
             return Err(Refusal::input("Invalid stepSeconds: use at least 1"));
         };
@@ -71,7 +67,7 @@ impl Series {
         let from = self.from.max(sight.since);
         let series = ("http", &self.environment, &self.service);
         let seen = request.core.traffic.requests(|seen| {
-            deployments.iter().any(|id| id == seen.record.deployment_id.as_str())
+            deployments.contains(seen.record.deployment_id.as_str())
                 && (from..=to).contains(&seen.at)
                 && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&seen.record.method))
                 && self.path.as_ref().is_none_or(|path| *path == seen.record.path)

@@ -46,19 +46,19 @@ pub(crate) const LINE_FIELDS: Fields = &[
 ];
 
 /// One line and whose it is.
-pub(crate) struct Told<'a> {
+pub(crate) struct Written<'a> {
     pub(crate) row: &'a Deployment,
     pub(crate) line: &'a Line,
 }
 
-impl Told<'_> {
+impl Written<'_> {
     fn instance(&self) -> Option<&str> {
         let replica = self.row.replicas.iter().find(|replica| replica.number == self.line.replica);
         replica.map(|replica| replica.id.as_str())
     }
 }
 
-impl Row for Told<'_> {
+impl Row for Written<'_> {
     fn contains(&self, text: &str) -> bool {
         self.line.message.contains(text)
     }
@@ -92,7 +92,7 @@ pub(crate) fn deployment_logs(
     lines.retain(|line| {
         from.is_none_or(|from| line.at >= from)
             && to.is_none_or(|to| line.at <= to)
-            && filter.passes(&Told { row, line })
+            && filter.passes(&Written { row, line })
     });
     let keep = usize::try_from(limit.unwrap_or(100)).unwrap_or(100).saturating_add(1);
     let skip = lines.len().saturating_sub(keep);
@@ -110,7 +110,7 @@ pub(crate) fn environment_logs(
     let mut lines: Vec<(Arc<Deployment>, Line)> = Vec::new();
     for row in world.deployments.iter().filter(|row| row.environment_id == environment) {
         let mut own = request.core.traffic.lines(&row.id);
-        own.retain(|line| filter.passes(&Told { row, line }));
+        own.retain(|line| filter.passes(&Written { row, line }));
         lines.extend(own.into_iter().map(|line| (Arc::clone(row), line)));
     }
     // Stable, so that lines of one deployment stay in the order in which they were written.
@@ -122,7 +122,7 @@ pub(crate) fn environment_logs(
 /// One line as the API shows it.
 pub(crate) fn log(row: &Deployment, line: Line) -> Log {
     let severity = severity(&line);
-    let instance = Told { row, line: &line }.instance().map(str::to_owned);
+    let instance = Written { row, line: &line }.instance().map(str::to_owned);
     Log {
         attributes: vec![LogAttribute { key: "level".to_owned(), value: severity.to_owned() }],
         severity: Some(severity.to_owned()),

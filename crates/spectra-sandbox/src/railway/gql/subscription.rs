@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Request;
 use super::deployment::{Deployment, DeploymentEvent};
-use super::logs::{LINE_FIELDS, Log, Told as Line, Window, log};
+use super::logs::{LINE_FIELDS, Log, Window, Written, log};
 use super::runs::readable;
 use crate::railway::filter::Filter;
 use crate::railway::ops::deployments::reach;
@@ -177,7 +177,7 @@ impl Subscription {
                     let row = follower.look()?;
                     let (mut lines, end) = follower.request.core.traffic.lines_from(&row.id, next);
                     next = end;
-                    lines.retain(|line| filter.passes(&Line { row: &row, line }));
+                    lines.retain(|line| filter.passes(&Written { row: &row, line }));
                     if let Some(most) = most.take() {
                         lines.drain(..lines.len().saturating_sub(most));
                     }
@@ -192,8 +192,7 @@ impl Subscription {
     }
 
     /// The lines of the window in one batch, then batches of new ones of every deployment of the environment, also of
-    /// those that are yet to come. The window bounds
-    /// the first batch alone.
+    /// those that are yet to come. The window bounds the first batch alone.
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn environment_logs(
         &self,
@@ -242,7 +241,7 @@ impl Tail {
                 let next = self.next.entry(row.id.clone()).or_default();
                 let (mut new, end) = self.follower.request.core.traffic.lines_from(&row.id, *next);
                 *next = end;
-                new.retain(|line| self.filter.passes(&Line { row: &row, line }));
+                new.retain(|line| self.filter.passes(&Written { row: &row, line }));
                 lines.extend(new.into_iter().map(|line| (Arc::clone(&row), line)));
             }
             // Stable, so that lines of one deployment stay in the order in which they were written.
