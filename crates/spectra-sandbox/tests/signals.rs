@@ -349,3 +349,42 @@ async fn what_asks_for_too_much_is_not_processed() {
     }
     world.ask(METRICS, variables).await;
 }
+
+#[tokio::test]
+async fn a_project_token_sees_the_metrics_and_logs_of_its_environment_alone() {
+    let world = world().await;
+    let (place, id) = running(&world, &[], 1).await;
+    world.admin("POST", "clock", json!({ "advance": "30s" })).await;
+    let (project, environment) = world.project("other").await;
+    let token = async |project: &str, environment: &str| {
+        let input = json!({ "projectId": project, "environmentId": environment, "name": "ci" });
+        let query = "mutation T($i: ProjectTokenCreateInput!) { projectTokenCreate(input: $i) }";
+        let data = world.ask(query, json!({ "i": input })).await;
+        data["projectTokenCreate"].as_str().unwrap().to_owned()
+    };
+    let mine = token(&place.project, &place.environment).await;
+    let theirs = token(&project, &environment).await;
+    let ask = async |token: &str, query: &str, variables: Value| -> Value {
+        let request = world.request(query, &variables).header("Project-Access-Token", token);
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    let nameless = json!({ "m": ["CPU_LIMIT"], "g": ["DEPLOYMENT_ID"], "from": "2020-01-01T00:00:00Z" });
+    let answer = ask(&mine, METRICS, nameless.clone()).await;
+    assert_eq!(answer["data"]["metrics"][0]["tags"]["deploymentId"], json!(id));
+    let answer = ask(&theirs, METRICS, nameless).await;
+    assert_eq!(answer["data"]["metrics"], json!([]));
+    let named = json!({ "e": place.environment, "m": ["CPU_LIMIT"], "from": "2020-01-01T00:00:00Z" });
+    for (query, variables) in [(METRICS, named.clone()), (LOGS, json!({ "e": place.environment }))] {
+        assert!(ask(&mine, query, variables.clone()).await["errors"].is_null());
+        let answer = ask(&theirs, query, variables).await;
+        assert_eq!(answer["errors"][0]["message"], "Not Authorized", "{answer}");
+    }
+    world.settings(json!({ "restricted_environments": [place.environment] })).await;
+    for (query, variables) in [(METRICS, named), (LOGS, json!({ "e": place.environment }))] {
+        assert_eq!(world.refused(query, variables).await, "Not Authorized");
+    }
+    assert!(
+        metrics(&world, &place, json!(["CPU_LIMIT"]), json!([])).await.is_empty(),
+        "by its service neither"
+    );
+}
