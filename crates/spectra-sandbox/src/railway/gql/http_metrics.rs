@@ -62,7 +62,7 @@ impl Series {
             return Err(Refusal::input("Invalid stepSeconds: use at least 1"));
         };
         let sight = Sight::of(&request.settings, &request.core.clock);
-        // Requests that were stamped by a clock that has been set back since are there all the same.
+        // Requests that were stamped by a clock that was moved on before the last start are there all the same.
         let to = if sight.lags { self.to.min(sight.until) } else { self.to };
         let from = self.from.max(sight.since);
         let series = ("http", &self.environment, &self.service);
