@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Error;
 use rows::{
-    Audit, Credentials, CustomDomain, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project,
-    ProjectToken, Service, Snapshot, TcpProxy, VariableSet, Volume, VolumeBackup, VolumeInstance, Workflow,
+    Audit, ChangeSet, Channel, Credentials, CustomDomain, Delivery, Deployment, Domain, Environment,
+    Instance, Keys, Meta, NotificationRule, Patch, Project, ProjectToken, Service, Snapshot, TcpProxy,
+    Trigger, VariableSet, Volume, VolumeBackup, VolumeInstance, WebhookTarget, Workflow,
 };
 use table::Table;
 
@@ -34,6 +35,12 @@ pub(crate) struct World {
     pub(crate) volume_instances: Table<VolumeInstance>,
     pub(crate) backups: Table<VolumeBackup>,
     pub(crate) workflows: Table<Workflow>,
+    pub(crate) triggers: Table<Trigger>,
+    pub(crate) change_sets: Table<ChangeSet>,
+    pub(crate) rules: Table<NotificationRule>,
+    pub(crate) channels: Table<Channel>,
+    pub(crate) deliveries: Table<Delivery>,
+    pub(crate) targets: Table<WebhookTarget>,
     pub(crate) tokens: Table<ProjectToken>,
     pub(crate) audits: Table<Audit>,
     pub(crate) meta: Table<Meta>,
@@ -61,6 +68,12 @@ macro_rules! tables {
         $each!(volume_instances, "objects", "volume_instance");
         $each!(backups, "objects", "volume_backup");
         $each!(workflows, "objects", "workflow");
+        $each!(triggers, "objects", "deployment_trigger");
+        $each!(change_sets, "objects", "change_set");
+        $each!(rules, "objects", "notification_rule");
+        $each!(channels, "secrets", "notification_channel");
+        $each!(deliveries, "objects", "delivery");
+        $each!(targets, "objects", "webhook_target");
         $each!(tokens, "objects", "project_token");
         $each!(audits, "objects", "audit");
         $each!(meta, "objects", "meta");
