@@ -262,6 +262,8 @@ impl Core {
             ("volumes", world.volumes.iter().filter(|row| row.times.live()).count()),
             ("volume_instances", world.volume_instances.iter().filter(|row| row.times.live()).count()),
             ("variables", world.variables.iter().map(|set| set.variables.len()).sum()),
+            ("deployment_triggers", world.triggers.iter().count()),
+            ("notification_rules", world.rules.iter().count()),
             ("project_tokens", world.tokens.iter().filter(|row| row.times.live()).count()),
         ])
     }

@@ -278,3 +278,37 @@ fn decode<T: DeserializeOwned>(path: &Path, kind: &str, id: &str, body: &str) ->
         reason: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn old<T: DeserializeOwned>(row: Value) -> T {
+        serde_json::from_value(row).unwrap()
+    }
+
+    /// Fields that later sandboxes added are filled in, so that a state directory stays readable.
+    #[test]
+    fn rows_of_an_older_sandbox_are_read() {
+        let times = json!({ "created_at": 1, "created_tick": 1, "updated_at": 1, "deleted_at": null });
+        let audit: Audit = old(
+            json!({ "id": "a", "event_type": "project.create", "project_id": "p", "environment_id": null,
+            "object": "project", "action": "create", "object_id": "p", "actor": "account", "created_at": 1, "sequence": 1 }),
+        );
+        assert!(!audit.feed_only && audit.service_id.is_none());
+        let project: Project = old(
+            json!({ "id": "p", "name": "shop", "description": null, "workspace_id": "w", "is_public": false,
+            "pr_deploys": false, "bot_pr_environments": false, "focused_pr_environments": false,
+            "base_environment_id": null, "temporary": false, "times": times }),
+        );
+        assert!(project.deletion.is_none());
+        let patch: Patch = old(
+            json!({ "id": "x", "environment_id": "e", "status": "STAGED", "patch": {}, "message": null,
+            "skip_deploys": false, "was_staged": true, "due_tick": null, "applied_at": null, "last_error": null,
+            "creator": "account", "times": times }),
+        );
+        assert!(patch.committer.is_none());
+    }
+}

@@ -78,7 +78,7 @@ fn plan(world: &World, environment: &Environment, input: &Value) -> Plan {
     let mut plan = reader.plan;
     // The patch must be one that could be committed; new services exist for it already.
     let mut later = world.clone();
-    create_services(&mut later, environment, &plan.services, Times::default());
+    insert_services(&mut later, environment, &plan.services, Times::default());
     if plan.errors().is_none()
         && let Err(refusal) = config::check(&later, &environment.project_id, &plan.patch)
     {
@@ -278,7 +278,7 @@ fn source(value: &Value) -> Result<Value, String> {
 }
 
 /// Adds the identities of new services; their instances come with the patch.
-fn create_services(world: &mut World, environment: &Environment, rows: &[(String, String)], times: Times) {
+fn insert_services(world: &mut World, environment: &Environment, rows: &[(String, String)], times: Times) {
     for (id, name) in rows {
         let row = Service {
             id: id.clone(),
@@ -296,7 +296,7 @@ fn of_patch(world: &World, patch: &str) -> Option<Arc<ChangeSet>> {
 }
 
 /// Notes which deployment a change set started first.
-pub(crate) fn started(draft: &mut Draft, patch: &str, deployment: &str) {
+pub(crate) fn note_deployment(draft: &mut Draft, patch: &str, deployment: &str) {
     if let Some(set) = of_patch(&draft.world, patch).filter(|set| set.deployment_id.is_none())
         && let Some(row) = draft.world.change_sets.get_mut(&set.id)
     {
@@ -305,7 +305,7 @@ pub(crate) fn started(draft: &mut Draft, patch: &str, deployment: &str) {
 }
 
 /// Makes the identities of a change set's new services as its patch is applied. Somebody may have taken a name.
-pub(crate) fn begin(draft: &mut Draft, patch: &Patch) -> Result<(), Refusal> {
+pub(crate) fn make_services(draft: &mut Draft, patch: &Patch) -> Result<(), Refusal> {
     let Some(set) = of_patch(&draft.world, &patch.id) else { return Ok(()) };
     let Some(environment) = draft.world.environment(&patch.environment_id).cloned() else {
         return Err(Refusal::not_found("Environment"));
@@ -314,7 +314,7 @@ pub(crate) fn begin(draft: &mut Draft, patch: &Patch) -> Result<(), Refusal> {
         services::check_name(&draft.world, &environment.project_id, name, Some(id))?;
     }
     let times = born(draft);
-    create_services(&mut draft.world, &environment, &set.services, times);
+    insert_services(&mut draft.world, &environment, &set.services, times);
     Ok(())
 }
 
@@ -332,7 +332,7 @@ pub(crate) fn preview(
     if plan.errors().is_none() {
         // Applied to a copy: what changes there is what would change.
         let mut draft = Draft { world: world.clone(), effects: Vec::new(), stamp: 0, tick: 0 };
-        create_services(&mut draft.world, &row, &plan.services, Times::default());
+        insert_services(&mut draft.world, &row, &plan.services, Times::default());
         match config::apply(&mut draft, settings, environment, &plan.patch) {
             Ok(changed) => {
                 deployed

@@ -192,7 +192,7 @@ pub(crate) fn apply(core: &Arc<Core>, id: &str) {
         if let Some(error) = &settings.patch_error {
             return Err(Refusal::internal(error.clone()));
         }
-        change_sets::begin(draft, &patch)?;
+        change_sets::make_services(draft, &patch)?;
         let changed = config::apply(draft, &settings, &patch.environment_id, &patch.patch)?;
         let place = draft.world.environment(&patch.environment_id).map(|row| row.project_id.clone());
         for service in changed {
@@ -200,7 +200,7 @@ pub(crate) fn apply(core: &Arc<Core>, id: &str) {
                 let environment = &patch.environment_id;
                 let deployment =
                     deployments::create(draft, &actor, &settings, environment, &service, Cause::Deploy)?;
-                change_sets::started(draft, id, &deployment);
+                change_sets::note_deployment(draft, id, &deployment);
             }
         }
         let stamp = draft.stamp;
