@@ -131,6 +131,20 @@ async fn a_service_is_made_changed_and_deleted_by_name() {
 }
 
 #[tokio::test]
+async fn an_update_of_the_placement_leaves_no_old_region_behind() {
+    let world = world().await;
+    let place = world.place().await;
+    let update = |before: Value, after: Value| json!([{ "kind": "resource.update", "address": "service.web", "field": "deploy", "before": before, "after": after }]);
+    let west = json!({ "multiRegionConfig": { "us-west2": { "numReplicas": 2 } }, "startCommand": "run" });
+    let east =
+        json!({ "multiRegionConfig": { "us-east4-eqdc4a": { "numReplicas": 1 } }, "startCommand": "run" });
+    apply(&world, &place, update(Value::Null, west.clone())).await;
+    apply(&world, &place, update(west, east.clone())).await;
+    let now = environment(&world, &place).await;
+    assert_eq!(now["config"]["services"][&place.service]["deploy"], east);
+}
+
+#[tokio::test]
 async fn what_is_not_understood_is_a_diagnostic_and_an_error_and_never_ignored() {
     let world = world().await;
     let place = world.place().await;

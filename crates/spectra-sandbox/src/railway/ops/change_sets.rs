@@ -233,16 +233,20 @@ impl Reader<'_> {
             return Err("\"resource.update\" needs \"after\"".to_owned());
         }
         let (before, after) = (read(&change["before"])?, read(&change["after"])?);
-        let mut patch: Map<String, Value> = before
-            .as_object()
-            .into_iter()
-            .flat_map(Map::keys)
-            .map(|key| (key.clone(), Value::Null))
-            .collect();
-        patch.extend(after.as_object().cloned().unwrap_or_default());
+        let mut patch = replacing(&before, &after);
+        // A patch merges regions too, so those that are gone have to be named as well.
+        if let Some(slot) = patch.get_mut("multiRegionConfig").filter(|slot| slot.is_object()) {
+            *slot = Value::Object(replacing(&before["multiRegionConfig"], slot));
+        }
         self.merge(&id, field, &Value::Object(patch));
         Ok(id)
     }
+}
+
+/// The merge patch that puts `after` into the place of `before`.
+fn replacing(before: &Value, after: &Value) -> Map<String, Value> {
+    let gone = before.as_object().into_iter().flat_map(Map::keys).map(|key| (key.clone(), Value::Null));
+    gone.chain(after.as_object().cloned().unwrap_or_default()).collect()
 }
 
 fn variable(change: &Value) -> Result<&str, String> {
