@@ -54,8 +54,9 @@ async fn volume(world: &World, place: &support::Place) -> [Value; 3] {
     [volume, instance, backup]
 }
 
-/// A project with one of everything. Ids are found by the names that arguments have.
-async fn furnished(world: &World, name: &str, digest: &str) -> BTreeMap<String, Value> {
+/// A project with one of everything that `mutation` can be about; deployments and volumes take their time and are
+/// there for their own mutations alone. Ids are found by the names that arguments have.
+async fn furnished(world: &World, name: &str, digest: &str, mutation: &str) -> BTreeMap<String, Value> {
     let (project, environment) = world.project(name).await;
     let service = world.service(&project, &environment, "web", None).await;
     let place = support::Place {
@@ -79,8 +80,21 @@ async fn furnished(world: &World, name: &str, digest: &str) -> BTreeMap<String, 
         all["i"].as_object_mut().unwrap().remove("projectId");
         all
     };
-    let deployment = world.pin(&place, &world.pinned("team/app", digest)).await;
-    world.wait_for(&deployment, "SUCCESS").await;
+    let mut found = BTreeMap::new();
+    world.update(&place, json!({ "source": { "image": world.pinned("team/app", digest) } })).await;
+    if mutation.starts_with("deployment") || mutation == "serviceInstanceRedeploy" {
+        let deployment = world.deploy(&place).await;
+        world.wait_for(&deployment, "SUCCESS").await;
+        found.insert("deployment".to_owned(), json!(deployment));
+    }
+    if mutation.starts_with("volume") {
+        let [volume, instance, backup] = volume(world, &place).await;
+        found.extend([
+            ("volume".to_owned(), volume),
+            ("volumeInstance".to_owned(), instance),
+            ("volumeInstanceBackup".to_owned(), backup),
+        ]);
+    }
     let shared = json!({ "i": { "projectId": project, "environmentId": environment, "serviceId": service, "name": "OLD", "value": "1", "skipDeploys": true } });
     world.ask("mutation V($i: VariableUpsertInput!) { variableUpsert(input: $i) }", shared).await;
     let domain = id(
@@ -98,7 +112,6 @@ async fn furnished(world: &World, name: &str, digest: &str) -> BTreeMap<String, 
         instance(json!({ "applicationPort": 5432 })),
     )
     .await;
-    let [volume, volume_instance, backup] = volume(world, &place).await;
     let trigger = id(
         "mutation T($i: DeploymentTriggerCreateInput!) { deploymentTriggerCreate(input: $i) { id } }",
         with(json!({ "provider": "github", "repository": "acme/app", "branch": "main" })),
@@ -118,22 +131,19 @@ async fn furnished(world: &World, name: &str, digest: &str) -> BTreeMap<String, 
     world
         .ask(stage, json!({ "e": environment, "c": { "sharedVariables": { "STAGED": { "value": "1" } } } }))
         .await;
-    BTreeMap::from([
+    found.extend([
         ("project".to_owned(), json!(project)),
         ("environment".to_owned(), json!(environment)),
         ("service".to_owned(), json!(service)),
         ("workspace".to_owned(), json!(world.info.workspace_id)),
-        ("deployment".to_owned(), json!(deployment)),
         ("serviceDomain".to_owned(), json!(domain)),
         ("customDomain".to_owned(), json!(custom)),
         ("tcpProxy".to_owned(), json!(proxy)),
-        ("volume".to_owned(), volume),
-        ("volumeInstance".to_owned(), volume_instance),
-        ("volumeInstanceBackup".to_owned(), backup),
         ("deploymentTrigger".to_owned(), json!(trigger)),
         ("notificationRule".to_owned(), json!(rule)),
         ("projectToken".to_owned(), token),
-    ])
+    ]);
+    found
 }
 
 /// What a mutation is called with, where ids alone do not make a call that changes something.
@@ -291,7 +301,7 @@ async fn every_mutation_that_changes_the_state_leaves_a_row_with_its_actor() {
     let mut silent = Vec::new();
     for (number, field) in fields.iter().enumerate() {
         let name = field["name"].as_str().unwrap();
-        let ids = furnished(&world, &format!("p{number}"), &digest).await;
+        let ids = furnished(&world, &format!("p{number}"), &digest, name).await;
         let schedule = "mutation S($id: String!) { projectScheduleDelete(id: $id) }";
         match name {
             "projectScheduleDeleteCancel" | "projectScheduleDeleteForce" => {
