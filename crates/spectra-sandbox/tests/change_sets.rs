@@ -192,6 +192,10 @@ async fn what_is_not_understood_is_a_diagnostic_and_an_error_and_never_ignored()
             "the client said no",
         ),
     ];
+    let wordless =
+        json!({ "version": 1, "changes": [], "diagnostics": [{ "severity": "error", "path": "x" }] });
+    let refused = world.refused(APPLY, json!({ "e": place.environment, "i": wordless })).await;
+    assert!(refused.contains("without a message"), "{refused}");
     let before = environment(&world, &place).await;
     for (input, message) in cases {
         let variables = json!({ "e": place.environment, "i": input });

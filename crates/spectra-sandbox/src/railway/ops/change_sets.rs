@@ -42,7 +42,7 @@ impl Plan {
             .diagnostics
             .iter()
             .filter(|row| row["severity"] == "error")
-            .filter_map(|row| row["message"].as_str())
+            .map(|row| row["message"].as_str().unwrap_or("an error without a message"))
             .collect();
         (!errors.is_empty()).then(|| errors.join("; "))
     }
