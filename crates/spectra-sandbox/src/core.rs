@@ -16,6 +16,7 @@ use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::railway::engine::Engine;
 use crate::railway::limits::Limits;
+use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
 use crate::settings::Settings;
@@ -41,6 +42,10 @@ pub(crate) enum Effect {
     DropDomain(String),
     /// A patch is to be applied when it is due.
     Patch(String),
+    /// A notification is to be sent when it is due.
+    Deliver(String),
+    /// A project is to be deleted when its grace is over.
+    ProjectDeletion(String),
 }
 
 /// A change in the making.
@@ -186,6 +191,7 @@ impl Core {
             let mut draft =
                 Draft { world: (*before).clone(), effects: Vec::new(), stamp: self.clock.stamp(), tick };
             let value = change(&mut draft)?;
+            activity::follow(&before, &mut draft, &self.settings());
             draft.meta().tick = tick;
             store.commit(&mut draft.world).map_err(|error| {
                 tracing::error!(%error, "the change was not written and did not happen");
@@ -261,6 +267,8 @@ impl Core {
             ("volumes", world.volumes.iter().filter(|row| row.times.live()).count()),
             ("volume_instances", world.volume_instances.iter().filter(|row| row.times.live()).count()),
             ("variables", world.variables.iter().map(|set| set.variables.len()).sum()),
+            ("deployment_triggers", world.triggers.iter().count()),
+            ("notification_rules", world.rules.iter().count()),
             ("project_tokens", world.tokens.iter().filter(|row| row.times.live()).count()),
         ])
     }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::core::Core;
 use crate::faults::{Action, AfterCommit, Stage};
-use crate::journal::{Entry, redact};
+use crate::journal::{Entry, redact_variables};
 use crate::railway::auth::Identity;
 use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
@@ -172,7 +172,7 @@ pub(crate) async fn handle(
         fields: asked.fields.clone(),
         kind: asked.kind,
         token,
-        variables: redact(&variables),
+        variables: redact_variables(&query, &variables),
         outcome: String::new(),
         error: None,
         status: 0,

@@ -13,3 +13,4 @@ pub(crate) mod ops;
 pub(crate) mod refusal;
 pub(crate) mod socket;
 pub(crate) mod traffic;
+pub(crate) mod webhooks;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::faults::{Action, Stage};
-use crate::journal::{Entry, redact};
+use crate::journal::{Entry, redact_variables};
 use crate::railway::auth::Identity;
 use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
@@ -135,7 +135,7 @@ impl Connection {
 
     /// Notes that there will be no connection.
     fn refuse(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let mut entry = self.entry(PROTOCOL, Vec::new(), "subscription", &Value::Null);
+        let mut entry = self.entry(PROTOCOL, Vec::new(), "subscription", Value::Null);
         entry.outcome = answer.outcome;
         entry.status = answer.response.status().as_u16();
         entry.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -143,14 +143,14 @@ impl Connection {
         answer.response
     }
 
-    fn entry(&self, operation: &str, fields: Vec<String>, kind: &'static str, variables: &Value) -> Entry {
+    fn entry(&self, operation: &str, fields: Vec<String>, kind: &'static str, variables: Value) -> Entry {
         Entry {
             at: rfc3339(self.core.clock.stamp()),
             operation: operation.to_owned(),
             fields,
             kind,
             token: self.who.kind(),
-            variables: redact(variables),
+            variables,
             outcome: "ok".to_owned(),
             error: None,
             status: 101,
@@ -167,7 +167,12 @@ impl Connection {
         let core = Arc::clone(&self.core);
         let asked = http::read(&request.query, request.operation_name.as_deref());
         let variables = serde_json::to_value(&request.variables).unwrap_or_default();
-        let mut entry = self.entry(&asked.operation, asked.fields.clone(), asked.kind, &variables);
+        let mut entry = self.entry(
+            &asked.operation,
+            asked.fields.clone(),
+            asked.kind,
+            redact_variables(&request.query, &variables),
+        );
         let actions = core.faults.take(Stage::Socket, &asked.operation, &asked.fields, core.clock.now());
         let mut who = self.who.clone();
         let mut failed = None;

@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Error;
 use rows::{
-    Audit, Credentials, CustomDomain, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project,
-    ProjectToken, Service, Snapshot, TcpProxy, VariableSet, Volume, VolumeBackup, VolumeInstance, Workflow,
+    Audit, ChangeSet, Channel, Credentials, CustomDomain, Delivery, Deployment, Domain, Environment,
+    Instance, Keys, Meta, NotificationRule, Patch, Project, ProjectToken, Service, Snapshot, TcpProxy,
+    Trigger, VariableSet, Volume, VolumeBackup, VolumeInstance, WebhookTarget, Workflow,
 };
 use table::Table;
 
@@ -35,6 +36,12 @@ pub(crate) struct World {
     pub(crate) volume_instances: Table<VolumeInstance>,
     pub(crate) backups: Table<VolumeBackup>,
     pub(crate) workflows: Table<Workflow>,
+    pub(crate) triggers: Table<Trigger>,
+    pub(crate) change_sets: Table<ChangeSet>,
+    pub(crate) rules: Table<NotificationRule>,
+    pub(crate) channels: Table<Channel>,
+    pub(crate) deliveries: Table<Delivery>,
+    pub(crate) targets: Table<WebhookTarget>,
     pub(crate) tokens: Table<ProjectToken>,
     pub(crate) audits: Table<Audit>,
     pub(crate) meta: Table<Meta>,
@@ -62,6 +69,12 @@ macro_rules! tables {
         $each!(volume_instances, "objects", "volume_instance");
         $each!(backups, "objects", "volume_backup");
         $each!(workflows, "objects", "workflow");
+        $each!(triggers, "objects", "deployment_trigger");
+        $each!(change_sets, "objects", "change_set");
+        $each!(rules, "objects", "notification_rule");
+        $each!(channels, "secrets", "notification_channel");
+        $each!(deliveries, "objects", "delivery");
+        $each!(targets, "objects", "webhook_target");
         $each!(tokens, "objects", "project_token");
         $each!(audits, "objects", "audit");
         $each!(meta, "objects", "meta");
@@ -266,4 +279,38 @@ fn decode<T: DeserializeOwned>(path: &Path, kind: &str, id: &str, body: &str) ->
         id: id.to_owned(),
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn old<T: DeserializeOwned>(row: Value) -> T {
+        serde_json::from_value(row).unwrap()
+    }
+
+    /// Fields that later sandboxes added are filled in, so that a state directory stays readable.
+    #[test]
+    fn rows_of_an_older_sandbox_are_read() {
+        let times = json!({ "created_at": 1, "created_tick": 1, "updated_at": 1, "deleted_at": null });
+        let audit: Audit = old(
+            json!({ "id": "a", "event_type": "project.create", "project_id": "p", "environment_id": null,
+            "object": "project", "action": "create", "object_id": "p", "actor": "account", "created_at": 1, "sequence": 1 }),
+        );
+        assert!(!audit.feed_only && audit.service_id.is_none());
+        let project: Project = old(
+            json!({ "id": "p", "name": "shop", "description": null, "workspace_id": "w", "is_public": false,
+            "pr_deploys": false, "bot_pr_environments": false, "focused_pr_environments": false,
+            "base_environment_id": null, "temporary": false, "times": times }),
+        );
+        assert!(project.deletion.is_none());
+        let patch: Patch = old(
+            json!({ "id": "x", "environment_id": "e", "status": "STAGED", "patch": {}, "message": null,
+            "skip_deploys": false, "was_staged": true, "due_tick": null, "applied_at": null, "last_error": null,
+            "creator": "account", "times": times }),
+        );
+        assert!(patch.committer.is_none());
+    }
 }

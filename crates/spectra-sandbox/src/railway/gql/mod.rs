@@ -3,6 +3,9 @@
 
 #![expect(clippy::unused_async, reason = "the schema macro calls every resolver with `.await`")]
 
+pub(crate) mod activity;
+pub(crate) mod change_sets;
+pub(crate) mod deletion;
 pub(crate) mod deployment;
 pub(crate) mod environment;
 pub(crate) mod http_metrics;
@@ -11,12 +14,14 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod mutation;
 pub(crate) mod network;
+pub(crate) mod notifications;
 pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod runs;
 pub(crate) mod scalars;
 pub(crate) mod service;
 pub(crate) mod subscription;
+pub(crate) mod triggers;
 pub(crate) mod volumes;
 pub(crate) mod workspace;
 

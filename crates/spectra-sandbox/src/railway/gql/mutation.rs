@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use async_graphql::{Context, MaybeUndefined, MergedObject, Object, Result};
 use serde_json::{Value, json};
 
+use super::change_sets::ChangeSetWrites;
+use super::deletion::DeletionWrites;
 use super::deployment::Deployment;
 use super::environment::{Environment, EnvironmentPatch};
 use super::inputs::{
@@ -15,9 +17,11 @@ use super::inputs::{
     VariableUpsertInput,
 };
 use super::network::NetworkWrites;
+use super::notifications::NotificationWrites;
 use super::project::Project;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
+use super::triggers::TriggerWrites;
 use super::volumes::VolumeWrites;
 use super::{Request, request};
 use crate::railway::ops::deployments::{Verb, act};
@@ -31,7 +35,15 @@ use crate::store::rows::{Cause, Credentials};
 
 /// Every write, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(BasicWrites, NetworkWrites, VolumeWrites);
+pub(crate) struct Mutation(
+    BasicWrites,
+    NetworkWrites,
+    VolumeWrites,
+    ChangeSetWrites,
+    NotificationWrites,
+    TriggerWrites,
+    DeletionWrites,
+);
 
 /// Projects, environments, services, variables, deployments and Railway domains.
 #[derive(Default)]

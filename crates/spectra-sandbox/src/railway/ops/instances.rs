@@ -7,7 +7,7 @@ use spectra_types::ImageRef;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, custom_domains, deployments, new_id, proxies, volumes};
+use crate::railway::ops::{Place, audit, custom_domains, deployments, new_id, proxies, triggers, volumes};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{
@@ -189,6 +189,9 @@ pub(crate) fn update(
             Some(None) => draft.world.credentials.remove(&key),
             None => {}
         }
+        if change.source.is_some() {
+            triggers::follow(draft, &environment, service);
+        }
         let place = Place { project: Some(&project), environment: Some(&environment) };
         audit(draft, who, "service_instance", "update", service, place);
         if dice < settings.update_deploys_probability && change.source.is_some() {
@@ -322,6 +325,7 @@ pub(crate) fn remove(draft: &mut Draft, environment: &str, service: &str) {
     custom_domains::remove_of(draft, environment, service);
     proxies::remove_of(draft, environment, service);
     volumes::detach_of(draft, environment, service);
+    triggers::remove_of(draft, environment, service);
     let key = instance_key(environment, service);
     draft.world.variables.remove(&variables_key(environment, Some(service)));
     draft.world.credentials.remove(&key);
