@@ -199,6 +199,12 @@ pub struct RequestRecord {
     pub duration: Duration,
     /// Transport error towards the replica, if any.
     pub upstream_error: Option<String>,
+    /// What the client calls itself; empty if it does not say.
+    pub agent: String,
+    /// Bytes from the client: the head, and the body as far as its length is known when the head arrives.
+    pub received: u64,
+    /// Bytes to the client, counted likewise.
+    pub sent: u64,
 }
 
 /// What the proxy tells the Railway half. Calls must be quick and must not block.

@@ -16,6 +16,7 @@ use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::railway::engine::Engine;
 use crate::railway::limits::Limits;
+use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
 use crate::services::TcpForwarder;
@@ -44,6 +45,10 @@ pub(crate) enum Effect {
     DropProxy(String),
     /// A patch is to be applied when it is due.
     Patch(String),
+    /// A notification is to be sent when it is due.
+    Deliver(String),
+    /// A project is to be deleted when its grace is over.
+    ProjectDeletion(String),
 }
 
 /// A change in the making.
@@ -93,6 +98,8 @@ pub(crate) struct Core {
     pub(crate) shutdown: CancellationToken,
     /// Open WebSocket connections; they outlive the HTTP connection that they began as.
     pub(crate) sockets: TaskTracker,
+    /// Tasks that must end before the last logs are written.
+    pub(crate) tasks: TaskTracker,
     changes: watch::Sender<u64>,
     settings: RwLock<Arc<Settings>>,
     store: Mutex<Store>,
@@ -126,6 +133,7 @@ impl Core {
             engine: Engine::default(),
             shutdown: CancellationToken::new(),
             sockets: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             changes: watch::Sender::new(0),
             settings: RwLock::new(Arc::new(settings)),
             store: Mutex::new(store),
@@ -163,6 +171,8 @@ impl Core {
             Pace::Scaled(settings.time_scale)
         });
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        // Traffic profiles begin and end with the settings.
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 
@@ -185,6 +195,7 @@ impl Core {
             let mut draft =
                 Draft { world: (*before).clone(), effects: Vec::new(), stamp: self.clock.stamp(), tick };
             let value = change(&mut draft)?;
+            activity::follow(&before, &mut draft, &self.settings());
             draft.meta().tick = tick;
             store.commit(&mut draft.world).map_err(|error| {
                 tracing::error!(%error, "the change was not written and did not happen");
@@ -263,6 +274,8 @@ impl Core {
             ("volumes", world.volumes.iter().filter(|row| row.times.live()).count()),
             ("volume_instances", world.volume_instances.iter().filter(|row| row.times.live()).count()),
             ("variables", world.variables.iter().map(|set| set.variables.len()).sum()),
+            ("deployment_triggers", world.triggers.iter().count()),
+            ("notification_rules", world.rules.iter().count()),
             ("project_tokens", world.tokens.iter().filter(|row| row.times.live()).count()),
         ])
     }

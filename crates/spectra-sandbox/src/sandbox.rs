@@ -18,8 +18,9 @@ use crate::faults::{Faults, Rule};
 use crate::pull::{Reach, RegistryPuller};
 use crate::railway::engine::Engine;
 use crate::railway::gql;
+use crate::railway::load;
 use crate::railway::ops::new_id;
-use crate::railway::traffic::Traffic;
+use crate::railway::traffic::{self, Traffic};
 use crate::registry::{Registry, RegistryConfig};
 use crate::runtime::{ContainerRuntime, EngineKind, SimulatedRuntime};
 use crate::server::{Multiplexer, serve};
@@ -33,6 +34,9 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long WebSocket connections may take to say goodbye, in real time.
 const SOCKETS: Duration = Duration::from_secs(2);
+
+/// How long the last lines of logs may take to arrive when the sandbox stops, in real time.
+const TASKS: Duration = Duration::from_secs(2);
 
 /// A running sandbox.
 pub struct Sandbox {
@@ -77,7 +81,7 @@ impl Sandbox {
 
         let pace = if settings.manual_clock { Pace::Manual } else { Pace::Scaled(settings.time_scale) };
         let clock = Clock::new(pace, meta.tick);
-        let traffic = Arc::new(Traffic::default());
+        let traffic = Arc::new(Traffic::restored(store.load_telemetry()?));
         let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
         let registry = Registry::open(RegistryConfig::new(config.state_dir.join("registry")))
             .await
@@ -95,6 +99,8 @@ impl Sandbox {
             Multiplexer { core: Arc::clone(&core), schema: gql::schema(), registry: registry.router() };
         let server = tokio::spawn(serve(listener, multiplexer));
         Engine::resume(&core);
+        core.tasks.spawn(traffic::keep(Arc::clone(&core)));
+        core.tasks.spawn(load::run(Arc::clone(&core)));
         let description = config.state_dir.join(SandboxInfo::FILE);
         if let Err(error) = write_description(&description, &core.info) {
             core.shutdown.cancel();
@@ -137,6 +143,11 @@ impl Sandbox {
         if tokio::time::timeout(SOCKETS, self.core.sockets.wait()).await.is_err() {
             tracing::debug!("WebSocket connections were still open when the sandbox stopped");
         }
+        self.core.tasks.close();
+        if tokio::time::timeout(TASKS, self.core.tasks.wait()).await.is_err() {
+            tracing::debug!("the last lines of some logs are not kept");
+        }
+        self.core.traffic.save(&self.core);
         if let Err(error) = std::fs::remove_file(&self.description)
             && error.kind() != std::io::ErrorKind::NotFound
         {

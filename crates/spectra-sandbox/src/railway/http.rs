@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use crate::core::Core;
 use crate::faults::{Action, AfterCommit, Stage};
-use crate::journal::{Entry, redact};
+use crate::journal::{Entry, redact_variables};
 use crate::railway::auth::Identity;
+use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
-use crate::railway::gql::{PARSE, RailwaySchema, Request, VALIDATION};
+use crate::railway::gql::{PARSE, PROBLEM, RailwaySchema, Request, VALIDATION};
 use crate::railway::limits::Budget;
 use crate::settings::Settings;
 
@@ -27,7 +28,6 @@ use crate::settings::Settings;
 pub(crate) struct Cut;
 
 const HTML: &str = "<!DOCTYPE html><html><head><title>backboard.railway.com | 504: Gateway time-out</title></head><body><h1>Gateway time-out</h1><p>Error code 504</p></body></html>";
-const PROBLEM: &str = "Problem processing request";
 
 /// What a document asks, as far as it can be read before validation.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ pub(crate) async fn handle(
         fields: asked.fields.clone(),
         kind: asked.kind,
         token,
-        variables: redact(&variables),
+        variables: redact_variables(&query, &variables),
         outcome: String::new(),
         error: None,
         status: 0,
@@ -239,6 +239,13 @@ impl Answer {
     pub(super) fn early(response: Response<Body>, outcome: &str) -> Self {
         Self { response, outcome: outcome.to_owned(), error: None }
     }
+
+    /// The gateway gives up; only the journal is told why.
+    fn problem(reason: &str) -> Self {
+        let mut answer = Self::early(json_response(200, &errors(PROBLEM, None)), "too_broad");
+        answer.error = Some(format!("{PROBLEM}: {reason}"));
+        answer
+    }
 }
 
 async fn act(
@@ -266,6 +273,9 @@ async fn act(
     if let Some(answer) = before(actions, incoming.asked).await {
         return answer;
     }
+    if let Some(reason) = breadth::refusal(&core.settings(), &incoming.query, incoming.name.as_deref()) {
+        return Answer::problem(&reason);
+    }
     let request = Arc::new(Request::new(Arc::clone(core), who, view));
     let mut execution = async_graphql::Request::new(incoming.query)
         .variables(Variables::from_json(incoming.variables))
@@ -274,6 +284,9 @@ async fn act(
         execution = execution.operation_name(name);
     }
     let mut result = schema.execute(execution).await;
+    if request.too_many_points() {
+        return Answer::problem("the answer has too many samples of metrics");
+    }
     let status = if code(&mut result.errors) { 400 } else { 200 };
     entry.mutation = request.mutated.load(Ordering::Relaxed);
     entry.environments.clone_from(&request.touched.lock().unwrap_or_else(PoisonError::into_inner));

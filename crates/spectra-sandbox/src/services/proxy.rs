@@ -17,6 +17,7 @@ use std::{
 use axum::body::Body;
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use hyper::body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -107,6 +108,10 @@ impl Proxy {
             return fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
         };
         let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let agent = agent.unwrap_or_default().to_owned();
+        let line = method.len() + parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
+        let received = message_bytes(line, &parts.headers, &body);
         prepare(&mut parts, &id);
         let (entry, replica, outcome) = self.through(name, entry, Request::from_parts(parts, body)).await;
         let (mut response, upstream_error) = match outcome {
@@ -127,6 +132,9 @@ impl Proxy {
             status: response.status().as_u16(),
             duration: began.elapsed(),
             upstream_error,
+            agent,
+            received,
+            sent: message_bytes(0, response.headers(), response.body()),
         });
         response
     }
@@ -263,6 +271,15 @@ fn prepare(parts: &mut Parts, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         parts.headers.insert(REQUEST_ID, id);
     }
+}
+
+/// Size of a message: `line` bytes of its own in the first line, the headers, and the length of the body where it is
+/// announced.
+fn message_bytes(line: usize, headers: &http::HeaderMap, body: &Body) -> u64 {
+    /// ` HTTP/1.1`, a status with its phrase or the blanks, and the two line ends around the headers.
+    const FRAME: usize = 16;
+    let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    u64::try_from(line + FRAME + headers).unwrap_or(u64::MAX).saturating_add(body.size_hint().lower())
 }
 
 /// An answer of the edge itself, in Railway's shape.

@@ -36,7 +36,17 @@ pub(crate) struct Project {
     pub(crate) focused_pr_environments: bool,
     pub(crate) base_environment_id: Option<String>,
     pub(crate) temporary: bool,
+    /// It is to be deleted, unless somebody cancels that in time.
+    #[serde(default)]
+    pub(crate) deletion: Option<Deletion>,
     pub(crate) times: Times,
+}
+
+/// A deletion that was asked for and has not happened yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deletion {
+    pub(crate) asked_at: u64,
+    pub(crate) due_tick: Tick,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -279,6 +289,9 @@ pub(crate) struct Patch {
     pub(crate) applied_at: Option<u64>,
     pub(crate) last_error: Option<String>,
     pub(crate) creator: Option<String>,
+    /// Who committed it, as the audit log names actors; what it sets in motion is theirs.
+    #[serde(default)]
+    pub(crate) committer: Option<String>,
     pub(crate) times: Times,
 }
 
@@ -469,12 +482,35 @@ pub(crate) struct Audit {
     pub(crate) event_type: String,
     pub(crate) project_id: Option<String>,
     pub(crate) environment_id: Option<String>,
+    /// The service it is about, where it is about one.
+    #[serde(default)]
+    pub(crate) service_id: Option<String>,
     pub(crate) object: String,
     pub(crate) action: String,
     pub(crate) object_id: String,
     pub(crate) actor: String,
+    /// Kind of the credential: `account`, `workspace`, `project`, or `platform` where there was none.
+    #[serde(default)]
+    pub(crate) token: String,
+    #[serde(default)]
+    pub(crate) severity: Severity,
+    /// Nobody asked for it: it stands in the feed and not in the audit log.
+    #[serde(default)]
+    pub(crate) feed_only: bool,
     pub(crate) created_at: u64,
+    #[serde(default)]
+    pub(crate) created_tick: Tick,
     pub(crate) sequence: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Severity {
+    Critical,
+    #[default]
+    Info,
+    Notice,
+    Warning,
 }
 
 /// Singletons: identity of this sandbox and its counters.
@@ -495,4 +531,115 @@ pub(crate) struct Meta {
 pub(crate) struct Keys {
     pub(crate) account: String,
     pub(crate) workspace: String,
+}
+
+/// Deploys a service when a branch of a repository moves. The sandbox sees no repositories: it keeps the record
+/// and deploys when it is asked to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Trigger {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) provider: String,
+    pub(crate) repository: String,
+    pub(crate) branch: String,
+    pub(crate) root_directory: Option<String>,
+    pub(crate) check_suites: bool,
+    pub(crate) times: Times,
+}
+
+/// A change set that was accepted. Its patch does the work and tells how far that is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ChangeSet {
+    pub(crate) id: String,
+    pub(crate) environment_id: String,
+    pub(crate) patch_id: String,
+    pub(crate) changes: Vec<PlannedChange>,
+    /// Services that come into being when the patch is applied, id and name.
+    pub(crate) services: Vec<(String, String)>,
+    /// Warnings that came with the answer.
+    pub(crate) diagnostics: Value,
+    /// The first deployment that its patch started.
+    pub(crate) deployment_id: Option<String>,
+    pub(crate) times: Times,
+}
+
+/// One change of a change set, without its values.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PlannedChange {
+    pub(crate) kind: String,
+    pub(crate) address: String,
+    pub(crate) path: Option<String>,
+    pub(crate) summary: Option<String>,
+    /// The service it is about.
+    pub(crate) service_id: String,
+}
+
+/// Who is told what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NotificationRule {
+    pub(crate) id: String,
+    pub(crate) project_id: Option<String>,
+    pub(crate) event_types: Vec<String>,
+    /// Empty: all.
+    pub(crate) severities: Vec<Severity>,
+    pub(crate) ephemeral_environments: Option<bool>,
+    /// Ids of its channels.
+    pub(crate) channels: Vec<String>,
+    pub(crate) times: Times,
+}
+
+/// Where notifications go. The URL may hold a secret, so the row is kept with the secrets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Channel {
+    pub(crate) id: String,
+    pub(crate) url: String,
+    pub(crate) times: Times,
+}
+
+/// A notification on its way to a channel, or at its end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Delivery {
+    pub(crate) id: String,
+    pub(crate) sequence: u64,
+    /// `None`: a test.
+    pub(crate) rule_id: Option<String>,
+    pub(crate) channel_id: Option<String>,
+    pub(crate) event_type: String,
+    pub(crate) project_id: Option<String>,
+    pub(crate) environment_id: Option<String>,
+    /// The target without what may be secret.
+    pub(crate) url: String,
+    pub(crate) body: Value,
+    pub(crate) state: DeliveryState,
+    pub(crate) attempts: Vec<Attempt>,
+    /// When the next attempt is made.
+    pub(crate) due_tick: Tick,
+    pub(crate) times: Times,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum DeliveryState {
+    Failed,
+    Pending,
+    Sent,
+}
+
+/// One try to deliver.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Attempt {
+    pub(crate) at: u64,
+    pub(crate) tick: Tick,
+    /// HTTP status, if there was an answer.
+    pub(crate) status: Option<u16>,
+    pub(crate) error: Option<String>,
+}
+
+/// How a webhook target has done lately; its key is the hash of the URL.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct WebhookTarget {
+    pub(crate) failures: Vec<Tick>,
+    pub(crate) suspended_until: Option<Tick>,
 }

@@ -70,7 +70,7 @@ impl Driver {
         let clock = core.clock.clone();
         let owner = id.clone();
         // Ends when the driver and all its replicas have let go of the sender.
-        tokio::spawn(async move {
+        core.tasks.spawn(async move {
             while let Some((replica, line)) = lines.recv().await {
                 let LogLine { error, message } = line;
                 traffic.line(&owner, Line { at: clock.stamp(), replica, error, message });

@@ -14,8 +14,9 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::contract::Route;
 use crate::core::{Core, Effect};
-use crate::railway::ops::proxies;
-use crate::store::rows::{Farewell, PatchStatus, Status};
+use crate::railway::ops::{projects, proxies};
+use crate::railway::webhooks;
+use crate::store::rows::{DeliveryState, Farewell, PatchStatus, Status};
 use driver::Driver;
 use spectra_types::DeploymentId;
 
@@ -83,6 +84,17 @@ impl Engine {
                     }
                 });
             }
+            Effect::Deliver(id) => webhooks::deliver(core, id),
+            Effect::ProjectDeletion(id) => {
+                let core = Arc::clone(core);
+                tokio::spawn(async move {
+                    let Some(due) = projects::deletion_due(&core.world(), &id) else { return };
+                    tokio::select! {
+                        () = core.clock.sleep_until(due) => projects::delete_due(&core, &id),
+                        () = core.shutdown.cancelled() => {}
+                    }
+                });
+            }
         }
     }
 
@@ -104,6 +116,12 @@ impl Engine {
             .filter(|patch| patch.status == PatchStatus::Applying && patch.last_error.is_none())
         {
             Self::apply(core, Effect::Patch(patch.id.clone()));
+        }
+        for delivery in world.deliveries.iter().filter(|row| row.state == DeliveryState::Pending) {
+            Self::apply(core, Effect::Deliver(delivery.id.clone()));
+        }
+        for project in world.projects.iter().filter(|row| row.times.live() && row.deletion.is_some()) {
+            Self::apply(core, Effect::ProjectDeletion(project.id.clone()));
         }
     }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use async_graphql::{Context, MaybeUndefined, MergedObject, Object, Result};
 use serde_json::{Value, json};
 
+use super::change_sets::ChangeSetWrites;
+use super::deletion::DeletionWrites;
 use super::deployment::Deployment;
 use super::egress::EgressGatewayWrites;
 use super::environment::{Environment, EnvironmentPatch};
@@ -16,10 +18,12 @@ use super::inputs::{
     VariableUpsertInput,
 };
 use super::network::NetworkWrites;
+use super::notifications::NotificationWrites;
 use super::private_networks::PrivateNetworkWrites;
 use super::project::Project;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
+use super::triggers::TriggerWrites;
 use super::volumes::VolumeWrites;
 use super::{Request, request};
 use crate::railway::ops::deployments::{Verb, act};
@@ -39,6 +43,10 @@ pub(crate) struct Mutation(
     PrivateNetworkWrites,
     EgressGatewayWrites,
     VolumeWrites,
+    ChangeSetWrites,
+    NotificationWrites,
+    TriggerWrites,
+    DeletionWrites,
 );
 
 /// Projects, environments, services, variables, deployments and Railway domains.

@@ -10,7 +10,9 @@ use super::super::{Addresses, Engine, health};
 use super::record::mark_one;
 use super::{Driver, Report, Running, ticks};
 use crate::contract::{InstanceSpec, InstanceStatus};
-use crate::railway::ops::{proxies, variables};
+use crate::railway::ops::{instances, proxies, variables};
+use crate::railway::traffic::Span;
+use crate::runtime::{Behaviour, Usage};
 use crate::store::World;
 use crate::store::rows::{Deployment, Replica, ReplicaStatus, Times};
 
@@ -45,6 +47,7 @@ impl Driver {
             InstanceStatus::Exited(code) => {
                 let gone = self.running.swap_remove(at);
                 gone.instance.stop(Duration::ZERO).await;
+                self.core.traffic.ended(&self.id, number, self.core.clock.stamp());
                 self.publish();
                 let Some(record) = self.record() else { return false };
                 let policy = record.snapshot.deploy_text("restartPolicyType");
@@ -125,13 +128,19 @@ impl Driver {
             rendered.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
         let (sender, mut lines) = mpsc::unbounded_channel();
         let logs = self.logs.clone();
-        tokio::spawn(async move {
+        self.core.tasks.spawn(async move {
             while let Some(line) = lines.recv().await {
                 if logs.send((number, line)).is_err() {
                     return;
                 }
             }
         });
+        // The simulated runtime refuses labels that mean nothing; a container runs whatever its labels are.
+        let behaviour = Behaviour::from_labels(&pulled.labels);
+        if let Err(error) = &behaviour {
+            tracing::warn!(deployment = %self.id, %error, "the resource metrics are those of an image without labels");
+        }
+        let usage = behaviour.unwrap_or_default().usage;
         let spec = InstanceSpec {
             deployment_id: self.id.parse().map_err(|error| format!("{error}"))?,
             service: world.services.get(&record.service_id).map_or_else(String::new, |row| row.name.clone()),
@@ -146,6 +155,7 @@ impl Driver {
             logs: sender,
         };
         let instance = self.core.parts.runtime.start(spec).await.map_err(|error| error.to_string())?;
+        self.core.traffic.started(self.span(record, number, usage));
         self.generation += 1;
         let generation = self.generation;
         let mut status = instance.status();
@@ -165,6 +175,24 @@ impl Driver {
         Ok(())
     }
 
+    /// The run of a replica that begins now.
+    fn span(&self, record: &Deployment, number: u32, usage: Usage) -> Span {
+        let replica = record.replicas.iter().find(|replica| replica.number == number);
+        let limits = instances::limits_of(&record.snapshot);
+        let limit = |key: &str| limits["containers"][key].as_f64().unwrap_or_default();
+        Span {
+            deployment: self.id.clone(),
+            replica: number,
+            instance: replica.map(|replica| replica.id.clone()).unwrap_or_default(),
+            region: replica.map(|replica| replica.region.clone()).unwrap_or_default(),
+            from: self.core.clock.stamp(),
+            to: None,
+            usage,
+            cpu_limit: limit("cpu"),
+            memory_limit: limit("memoryBytes"),
+        }
+    }
+
     pub(super) async fn probe_all(&self, path: &str) -> Result<(), String> {
         for replica in &self.running {
             health::probe(replica.instance.addr(), path).await?;
@@ -182,7 +210,11 @@ impl Driver {
             // Traffic leaves before the replicas do.
             Engine::route(&self.core, &record.environment_id, &record.service_id);
         }
-        futures::future::join_all(running.iter().map(|replica| replica.instance.stop(grace))).await;
+        futures::future::join_all(running.iter().map(|replica| async {
+            replica.instance.stop(grace).await;
+            self.core.traffic.ended(&self.id, replica.number, self.core.clock.stamp());
+        }))
+        .await;
     }
 
     pub(super) fn publish(&self) {
