@@ -54,6 +54,26 @@ async fn volume(world: &World, place: &support::Place) -> [Value; 3] {
     [volume, instance, backup]
 }
 
+/// A private network in `place`, with what the mutation needs of it.
+async fn network(world: &World, place: &support::Place, mutation: &str) -> Vec<(String, Value)> {
+    let make = "mutation N($i: PrivateNetworkCreateOrGetInput!) { privateNetworkCreateOrGet(input: $i) { publicId } }";
+    let input = json!({ "i": { "projectId": place.project, "environmentId": place.environment, "name": "net", "tags": [] } });
+    let network = world.ask(make, input).await["privateNetworkCreateOrGet"]["publicId"].clone();
+    let mut found = vec![("privateNetwork".to_owned(), network.clone())];
+    if !mutation.ends_with("CreateOrGet") {
+        let join = "mutation J($i: PrivateNetworkEndpointCreateOrGetInput!) { privateNetworkEndpointCreateOrGet(input: $i) { publicId } }";
+        let input = json!({ "i": { "environmentId": place.environment, "privateNetworkId": network, "serviceId": place.service, "serviceName": "web", "tags": [] } });
+        let endpoint = world.ask(join, input).await["privateNetworkEndpointCreateOrGet"]["publicId"].clone();
+        found.push(("privateNetworkEndpoint".to_owned(), endpoint));
+    }
+    if mutation == "egressGatewayAssociationsClear" {
+        let gateway = "mutation G($i: EgressGatewayCreateInput!) { egressGatewayAssociationCreate(input: $i) { region } }";
+        let input = json!({ "i": { "environmentId": place.environment, "serviceId": place.service } });
+        world.ask(gateway, input).await;
+    }
+    found
+}
+
 /// A project with one of everything that `mutation` can be about; deployments and volumes take their time and are
 /// there for their own mutations alone. Ids are found by the names that arguments have.
 async fn furnished(world: &World, name: &str, digest: &str, mutation: &str) -> BTreeMap<String, Value> {
@@ -94,6 +114,9 @@ async fn furnished(world: &World, name: &str, digest: &str, mutation: &str) -> B
             ("volumeInstance".to_owned(), instance),
             ("volumeInstanceBackup".to_owned(), backup),
         ]);
+    }
+    if mutation.starts_with("privateNetwork") || mutation.starts_with("egressGateway") {
+        found.extend(network(world, &place, mutation).await);
     }
     let shared = json!({ "i": { "projectId": project, "environmentId": environment, "serviceId": service, "name": "OLD", "value": "1", "skipDeploys": true } });
     world.ask("mutation V($i: VariableUpsertInput!) { variableUpsert(input: $i) }", shared).await;
@@ -182,6 +205,10 @@ fn extra(name: &str, ids: &BTreeMap<String, Value>, image: &str) -> Value {
             "eventTypes": ["Deployment.failed"],
             "channelConfigs": [{ "type": "webhook", "url": "http://127.0.0.1:9/y" }], "projectId": ids["project"]
         } }),
+        "privateNetworkCreateOrGet" => json!({ "input": { "name": "other", "tags": [] } }),
+        "privateNetworkEndpointCreateOrGet" => json!({ "input": { "serviceName": "web", "tags": [] } }),
+        "privateNetworkEndpointRename" => json!({ "dnsName": "renamed" }),
+        "volumeInstanceBackupScheduleUpdate" => json!({ "kinds": ["DAILY"] }),
         "notificationRuleUpdate" => json!({ "input": { "eventTypes": ["Deployment.crashed"] } }),
         _ => json!({}),
     }

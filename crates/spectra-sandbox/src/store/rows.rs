@@ -1,11 +1,16 @@
 //! The objects of the sandbox as they are kept. Ids are UUIDs in text; `*_at` is wall time in milliseconds (what
 //! clients are shown), `*_tick` is sandbox time.
 
+mod networks;
+mod notifications;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::networks::*;
+pub(crate) use self::notifications::*;
 use crate::clock::Tick;
 
 /// When a row came to be, changed and went.
@@ -295,94 +300,6 @@ pub(crate) struct Patch {
     pub(crate) times: Times,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the words of the API")]
-pub(crate) struct Domain {
-    pub(crate) id: String,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    /// With the sandbox's port: `web-production-1a2b.up.railway.localhost:7430`.
-    pub(crate) domain: String,
-    pub(crate) target_port: Option<i32>,
-    pub(crate) times: Times,
-}
-
-/// A name of the user's own. What DNS, certificate and synchronisation show is worked out from the ticks.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct CustomDomain {
-    pub(crate) id: String,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    pub(crate) domain: String,
-    pub(crate) target_port: Option<i32>,
-    /// What the CNAME record must say.
-    pub(crate) cname: String,
-    /// What the TXT record must say; public, it stands in DNS.
-    pub(crate) verification: String,
-    pub(crate) updated_tick: Tick,
-    pub(crate) deleted_tick: Option<Tick>,
-    pub(crate) times: Times,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TcpProxy {
-    pub(crate) id: String,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    pub(crate) domain: String,
-    pub(crate) application_port: i32,
-    pub(crate) proxy_port: i32,
-    /// Deployments with a higher number know of it; 0 in rows of older versions.
-    #[serde(default)]
-    pub(crate) sequence: u64,
-    pub(crate) deleted_tick: Option<Tick>,
-    pub(crate) times: Times,
-}
-
-/// A network inside an environment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct PrivateNetwork {
-    pub(crate) id: String,
-    pub(crate) number: u64,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) name: String,
-    pub(crate) dns_name: String,
-    pub(crate) tags: Vec<String>,
-    pub(crate) times: Times,
-}
-
-/// A service's name and address in a private network.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct PrivateEndpoint {
-    pub(crate) id: String,
-    pub(crate) network_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    pub(crate) instance_id: String,
-    pub(crate) dns_name: String,
-    /// The name before the last rename; shown until that has come through.
-    pub(crate) old_name: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) address: String,
-    pub(crate) updated_tick: Tick,
-    pub(crate) times: Times,
-}
-
-/// A fixed address for what a service sends from one region.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct EgressGateway {
-    pub(crate) id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    pub(crate) region: String,
-    pub(crate) ipv4: String,
-    pub(crate) times: Times,
-}
-
 /// A volume of a project; its data lives in one instance for each environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Volume {
@@ -574,72 +491,4 @@ pub(crate) struct PlannedChange {
     pub(crate) summary: Option<String>,
     /// The service it is about.
     pub(crate) service_id: String,
-}
-
-/// Who is told what.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct NotificationRule {
-    pub(crate) id: String,
-    pub(crate) project_id: Option<String>,
-    pub(crate) event_types: Vec<String>,
-    /// Empty: all.
-    pub(crate) severities: Vec<Severity>,
-    pub(crate) ephemeral_environments: Option<bool>,
-    /// Ids of its channels.
-    pub(crate) channels: Vec<String>,
-    pub(crate) times: Times,
-}
-
-/// Where notifications go. The URL may hold a secret, so the row is kept with the secrets.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Channel {
-    pub(crate) id: String,
-    pub(crate) url: String,
-    pub(crate) times: Times,
-}
-
-/// A notification on its way to a channel, or at its end.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Delivery {
-    pub(crate) id: String,
-    pub(crate) sequence: u64,
-    /// `None`: a test.
-    pub(crate) rule_id: Option<String>,
-    pub(crate) channel_id: Option<String>,
-    pub(crate) event_type: String,
-    pub(crate) project_id: Option<String>,
-    pub(crate) environment_id: Option<String>,
-    /// The target without what may be secret.
-    pub(crate) url: String,
-    pub(crate) body: Value,
-    pub(crate) state: DeliveryState,
-    pub(crate) attempts: Vec<Attempt>,
-    /// When the next attempt is made.
-    pub(crate) due_tick: Tick,
-    pub(crate) times: Times,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum DeliveryState {
-    Failed,
-    Pending,
-    Sent,
-}
-
-/// One try to deliver.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Attempt {
-    pub(crate) at: u64,
-    pub(crate) tick: Tick,
-    /// HTTP status, if there was an answer.
-    pub(crate) status: Option<u16>,
-    pub(crate) error: Option<String>,
-}
-
-/// How a webhook target has done lately; its key is the hash of the URL.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct WebhookTarget {
-    pub(crate) failures: Vec<Tick>,
-    pub(crate) suspended_until: Option<Tick>,
 }

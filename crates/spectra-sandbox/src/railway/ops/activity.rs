@@ -27,6 +27,8 @@ pub(crate) const EVENT_TYPES: &[(&str, &str)] = &[
     ("domain.create", "A Railway domain was generated"),
     ("domain.delete", "A Railway domain was removed"),
     ("domain.update", "A Railway domain was changed"),
+    ("egress_gateway.clear", "The egress gateways of a service were removed"),
+    ("egress_gateway.create", "A service got an egress gateway"),
     ("environment.apply", "A committed patch of an environment was applied"),
     ("environment.apply_change_set", "A change set was accepted"),
     ("environment.commit", "A patch of an environment was committed"),
@@ -37,6 +39,11 @@ pub(crate) const EVENT_TYPES: &[(&str, &str)] = &[
     ("notification_rule.create", "A notification rule was made"),
     ("notification_rule.delete", "A notification rule was deleted"),
     ("notification_rule.update", "A notification rule was changed"),
+    ("private_network.create", "A private network was made"),
+    ("private_network.delete", "The private networks of an environment were deleted"),
+    ("private_network_endpoint.create", "A service joined a private network"),
+    ("private_network_endpoint.delete", "A service left a private network"),
+    ("private_network_endpoint.update", "A service got another name in a private network"),
     ("project.create", "A project was made"),
     ("project.delete", "A project was deleted"),
     ("project.schedule_delete", "The deletion of a project was scheduled"),
@@ -61,8 +68,10 @@ pub(crate) const EVENT_TYPES: &[(&str, &str)] = &[
     ("volume_instance.backup", "A backup of a volume was asked for"),
     ("volume_instance.delete", "The volume of an environment was deleted"),
     ("volume_instance.delete_backup", "A backup of a volume was deleted"),
+    ("volume_instance.lock_backup", "A backup of a volume was locked"),
     ("volume_instance.restore", "A backup of a volume was restored"),
     ("volume_instance.update", "The place of a volume was changed"),
+    ("volume_instance.update_backup_schedule", "The backup schedules of a volume were changed"),
     ("webhook.test", "A webhook was tested"),
 ];
 
@@ -94,6 +103,12 @@ fn service_of(world: &World, object: &str, id: &str) -> Option<String> {
         "deployment_trigger" => world.triggers.get(id).map(|row| row.service_id.clone()),
         "domain" => world.domains.get(id).map(|row| row.service_id.clone()),
         "custom_domain" => world.custom_domains.get(id).map(|row| row.service_id.clone()),
+        "egress_gateway" => world
+            .services
+            .get(id)
+            .map(|row| row.id.clone())
+            .or_else(|| world.egress_gateways.get(id).map(|row| row.service_id.clone())),
+        "private_network_endpoint" => world.private_endpoints.get(id).map(|row| row.service_id.clone()),
         "tcp_proxy" => world.proxies.get(id).map(|row| row.service_id.clone()),
         "volume_instance" => world.volume_instances.get(id).and_then(|row| row.service_id.clone()),
         _ => None,
