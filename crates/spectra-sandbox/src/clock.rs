@@ -44,6 +44,8 @@ struct State {
     gained: f64,
     since: Instant,
     advanced: Duration,
+    /// Wall time at which a manual clock stopped.
+    stopped: u64,
 }
 
 impl Clock {
@@ -51,11 +53,18 @@ impl Clock {
     #[must_use]
     pub fn new(pace: Pace, at_least: Tick) -> Self {
         let now = Instant::now();
+        let base = wall().max(at_least);
         Self {
             shared: Arc::new(Shared {
                 origin: now,
-                base: wall().max(at_least),
-                pace: Mutex::new(State { pace, gained: 0.0, since: now, advanced: Duration::ZERO }),
+                base,
+                pace: Mutex::new(State {
+                    pace,
+                    gained: 0.0,
+                    since: now,
+                    advanced: Duration::ZERO,
+                    stopped: base,
+                }),
                 changed: watch::Sender::new(0),
             }),
         }
@@ -75,7 +84,7 @@ impl Clock {
         let moved = u64::try_from(state.advanced.as_millis()).unwrap_or(u64::MAX);
         match state.pace {
             Pace::Scaled(_) => wall().saturating_add(moved),
-            Pace::Manual => self.shared.base.saturating_add(moved),
+            Pace::Manual => state.stopped.saturating_add(moved),
         }
     }
 
@@ -133,6 +142,9 @@ impl Clock {
             let mut state = self.lock();
             state.gained += state.running();
             state.since = Instant::now();
+            if pace == Pace::Manual && state.pace != Pace::Manual {
+                state.stopped = wall();
+            }
             state.pace = match pace {
                 Pace::Scaled(scale) => Pace::Scaled(scale.max(0.001)),
                 Pace::Manual => Pace::Manual,
@@ -202,6 +214,22 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
         assert_eq!(clock.now(), before + 30_000);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn stopping_the_clock_does_not_take_it_back_to_its_start() {
+        let clock = Clock::new(Pace::Scaled(20.0), 0);
+        while wall() <= clock.shared.base {
+            tokio::task::yield_now().await;
+        }
+        let before = clock.stamp();
+        clock.set_pace(Pace::Manual);
+        let stopped = clock.stamp();
+        assert!(stopped >= before);
+        clock.set_pace(Pace::Manual);
+        assert_eq!(clock.stamp(), stopped);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.stamp(), stopped + 1_000);
     }
 
     #[tokio::test(flavor = "current_thread")]

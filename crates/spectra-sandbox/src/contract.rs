@@ -106,6 +106,8 @@ pub struct InstanceSpec {
     pub start_command: Option<String>,
     /// The port the service listens on, where known: the `PORT` variable or a domain's target port.
     pub port: Option<u16>,
+    /// Further ports that must be reachable: those of TCP proxies.
+    pub tcp_ports: Vec<u16>,
     /// Replica number, from 0.
     pub replica: u32,
     /// Receives what the instance writes; sending never blocks, and a closed receiver is not an error.
@@ -158,18 +160,21 @@ pub trait Runtime: Send + Sync + 'static {
 pub trait Instance: Send + Sync + 'static {
     /// Where the replica answers HTTP. Fixed for its life.
     fn addr(&self) -> SocketAddr;
+    /// Where the replica's own `port` is reached; `None` if it was not asked for at the start. Fixed for its life.
+    fn addr_of(&self, port: u16) -> Option<SocketAddr>;
     /// Status now and every change to come.
     fn status(&self) -> watch::Receiver<InstanceStatus>;
     /// Asks it to end, waits at most `grace` (already in real time), then ends it. Idempotent.
     fn stop(&self, grace: Duration) -> BoxFuture<'_, ()>;
 }
 
-/// Where a service domain leads.
+/// Where a domain or a TCP proxy of a service leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The deployment that serves now.
     pub deployment_id: DeploymentId,
-    /// Its listening replicas by replica number; empty answers 502 "Application failed to respond".
+    /// Its listening replicas by replica number; empty answers 502 "Application failed to respond"
+    /// (a TCP proxy closes the connection).
     pub replicas: Vec<(u32, SocketAddr)>,
     /// The deployment sleeps: a request calls [`ProxyEvents::wake`] and waits a little for a new route.
     pub asleep: bool,
@@ -194,6 +199,12 @@ pub struct RequestRecord {
     pub duration: Duration,
     /// Transport error towards the replica, if any.
     pub upstream_error: Option<String>,
+    /// What the client calls itself; empty if it does not say.
+    pub agent: String,
+    /// Bytes from the client: the head, and the body as far as its length is known when the head arrives.
+    pub received: u64,
+    /// Bytes to the client, counted likewise.
+    pub sent: u64,
 }
 
 /// What the proxy tells the Railway half. Calls must be quick and must not block.
@@ -202,6 +213,8 @@ pub trait ProxyEvents: Send + Sync + 'static {
     fn served(&self, record: RequestRecord);
     /// A request arrived for a sleeping deployment.
     fn wake(&self, deployment_id: &DeploymentId);
+    /// Bytes went through a TCP proxy, to or from a deployment.
+    fn carried(&self, deployment_id: &DeploymentId);
 }
 
 /// The reverse proxy in front of service domains.
@@ -213,4 +226,6 @@ pub trait Edge: Send + Sync + 'static {
     fn remove_route(&self, domain: &str);
     /// Answers one request by its `Host`.
     fn handle(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>>;
+    /// Answers one request by the route of `domain`, whatever its `Host`: a wildcard covers many hosts.
+    fn handle_as<'a>(&'a self, domain: &'a str, request: Request<Body>) -> BoxFuture<'a, Response<Body>>;
 }

@@ -16,8 +16,10 @@ use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::railway::engine::Engine;
 use crate::railway::limits::Limits;
+use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
+use crate::services::TcpForwarder;
 use crate::settings::Settings;
 use crate::store::rows::{Deployment, Environment, Farewell, Instance, Meta, Service, Status, instance_key};
 use crate::store::{ONLY, Store, World};
@@ -39,8 +41,14 @@ pub(crate) enum Effect {
     Routes(String, String),
     /// A domain answers no more.
     DropDomain(String),
+    /// The port of a TCP proxy is given back.
+    DropProxy(String),
     /// A patch is to be applied when it is due.
     Patch(String),
+    /// A notification is to be sent when it is due.
+    Deliver(String),
+    /// A project is to be deleted when its grace is over.
+    ProjectDeletion(String),
 }
 
 /// A change in the making.
@@ -74,6 +82,7 @@ pub(crate) struct Parts {
     pub(crate) puller: Arc<dyn ImagePuller>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) edge: Arc<dyn Edge>,
+    pub(crate) tcp: TcpForwarder,
 }
 
 /// State and machinery shared by every request.
@@ -89,6 +98,8 @@ pub(crate) struct Core {
     pub(crate) shutdown: CancellationToken,
     /// Open WebSocket connections; they outlive the HTTP connection that they began as.
     pub(crate) sockets: TaskTracker,
+    /// Tasks that must end before the last logs are written.
+    pub(crate) tasks: TaskTracker,
     changes: watch::Sender<u64>,
     settings: RwLock<Arc<Settings>>,
     store: Mutex<Store>,
@@ -122,6 +133,7 @@ impl Core {
             engine: Engine::default(),
             shutdown: CancellationToken::new(),
             sockets: TaskTracker::new(),
+            tasks: TaskTracker::new(),
             changes: watch::Sender::new(0),
             settings: RwLock::new(Arc::new(settings)),
             store: Mutex::new(store),
@@ -159,6 +171,8 @@ impl Core {
             Pace::Scaled(settings.time_scale)
         });
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        // Traffic profiles begin and end with the settings.
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
     }
 
@@ -181,6 +195,7 @@ impl Core {
             let mut draft =
                 Draft { world: (*before).clone(), effects: Vec::new(), stamp: self.clock.stamp(), tick };
             let value = change(&mut draft)?;
+            activity::follow(&before, &mut draft, &self.settings());
             draft.meta().tick = tick;
             store.commit(&mut draft.world).map_err(|error| {
                 tracing::error!(%error, "the change was not written and did not happen");
@@ -253,9 +268,14 @@ impl Core {
             ("domains", world.domains.iter().filter(|row| row.times.live()).count()),
             ("custom_domains", world.custom_domains.iter().filter(|row| row.times.live()).count()),
             ("tcp_proxies", world.proxies.iter().filter(|row| row.times.live()).count()),
+            ("private_networks", world.private_networks.iter().filter(|row| row.times.live()).count()),
+            ("private_endpoints", world.private_endpoints.iter().filter(|row| row.times.live()).count()),
+            ("egress_gateways", world.egress_gateways.iter().count()),
             ("volumes", world.volumes.iter().filter(|row| row.times.live()).count()),
             ("volume_instances", world.volume_instances.iter().filter(|row| row.times.live()).count()),
             ("variables", world.variables.iter().map(|set| set.variables.len()).sum()),
+            ("deployment_triggers", world.triggers.iter().count()),
+            ("notification_rules", world.rules.iter().count()),
             ("project_tokens", world.tokens.iter().filter(|row| row.times.live()).count()),
         ])
     }

@@ -1,8 +1,12 @@
 //! The request journal: what clients asked, without a single value they sent in confidence.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Mutex;
 
+use async_graphql::Value as Literal;
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{Selection, SelectionSet};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -82,23 +86,91 @@ impl Journal {
 }
 
 /// Keys below which nothing may be kept, compared in lower case and by part.
-const CONFIDENTIAL: [&str; 8] =
-    ["value", "variables", "sharedvariables", "password", "token", "secret", "credentials", "authorization"];
+const CONFIDENTIAL: [&str; 11] = [
+    "value",
+    "variables",
+    "sharedvariables",
+    "password",
+    "token",
+    "secret",
+    "credentials",
+    "authorization",
+    // Targets of webhooks: the secret stands in the URL, and a test's payload is the client's own.
+    "url",
+    "channelconfig",
+    "payload",
+];
 
 /// Replaces every value under a confidential key. Names stay, so that a test can see *which* variable was set.
-pub(crate) fn redact(value: &Value) -> Value {
+fn redact(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
             map.iter()
                 .map(|(key, inner)| {
-                    let lower = key.to_ascii_lowercase();
-                    let hidden = CONFIDENTIAL.iter().any(|word| lower.contains(word));
-                    (key.clone(), if hidden { blank(inner) } else { redact(inner) })
+                    (key.clone(), if confidential(key) { blank(inner) } else { redact(inner) })
                 })
                 .collect(),
         ),
         Value::Array(items) => Value::Array(items.iter().map(redact).collect()),
         other => other.clone(),
+    }
+}
+
+fn confidential(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    CONFIDENTIAL.iter().any(|word| lower.contains(word))
+}
+
+/// The variables of a request without confidential values: below confidential keys, and wherever the document
+/// puts a variable of any name into a confidential place.
+pub(crate) fn redact_variables(query: &str, variables: &Value) -> Value {
+    let mut redacted = redact(variables);
+    let Ok(document) = parse_query(query) else { return redacted };
+    let mut hidden = BTreeSet::new();
+    let operations = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
+    let fragments = document.fragments.values().map(|fragment| &fragment.node.selection_set.node);
+    for set in operations.chain(fragments) {
+        hidden_in(set, &mut hidden);
+    }
+    for name in hidden {
+        if let Some(value) = redacted.get_mut(&name) {
+            *value = blank(value);
+        }
+    }
+    redacted
+}
+
+fn hidden_in(set: &SelectionSet, hidden: &mut BTreeSet<String>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => {
+                for (name, value) in &field.node.arguments {
+                    // No document holds a `Binary`: here it stands for a variable.
+                    let marked = value.node.clone().into_const_with(|name| {
+                        Ok::<_, Infallible>(Literal::Binary(name.to_string().into()))
+                    });
+                    let Ok(marked) = marked;
+                    used(&marked, confidential(&name.node), hidden);
+                }
+                hidden_in(&field.node.selection_set.node, hidden);
+            }
+            Selection::InlineFragment(fragment) => hidden_in(&fragment.node.selection_set.node, hidden),
+            Selection::FragmentSpread(_) => {}
+        }
+    }
+}
+
+/// Collects the variables that stand below a confidential name in `value`.
+fn used(value: &Literal, below: bool, hidden: &mut BTreeSet<String>) {
+    match value {
+        Literal::Binary(name) if below => {
+            hidden.insert(String::from_utf8_lossy(name).into_owned());
+        }
+        Literal::Object(map) => {
+            map.iter().for_each(|(key, inner)| used(inner, below || confidential(key), hidden));
+        }
+        Literal::List(items) => items.iter().for_each(|inner| used(inner, below, hidden)),
+        _ => {}
     }
 }
 
@@ -135,5 +207,13 @@ mod tests {
         }
         assert_eq!(redacted["input"]["variables"]["DB"], REDACTED);
         assert_eq!(redacted["input"]["services"]["id"]["source"]["image"], "i");
+    }
+
+    #[test]
+    fn a_variable_is_hidden_by_the_place_it_is_put_into_whatever_its_name() {
+        let query = "mutation($x: String!, $y: String!, $z: String!) {
+            a: webhookTest(url: $x, payload: $y) ... on Mutation { variableUpsert(input: { name: $z, value: $y }) } }";
+        let redacted = redact_variables(query, &json!({ "x": "http://h/hunter2", "y": "p4ss", "z": "NAME" }));
+        assert_eq!(redacted, json!({ "x": REDACTED, "y": REDACTED, "z": "NAME" }));
     }
 }

@@ -18,12 +18,13 @@ use crate::faults::{Faults, Rule};
 use crate::pull::{Reach, RegistryPuller};
 use crate::railway::engine::Engine;
 use crate::railway::gql;
+use crate::railway::load;
 use crate::railway::ops::new_id;
-use crate::railway::traffic::Traffic;
+use crate::railway::traffic::{self, Traffic};
 use crate::registry::{Registry, RegistryConfig};
 use crate::runtime::{ContainerRuntime, EngineKind, SimulatedRuntime};
 use crate::server::{Multiplexer, serve};
-use crate::services::{Proxy, ProxyOptions};
+use crate::services::{Proxy, ProxyOptions, TcpForwarder};
 use crate::settings::Settings;
 use crate::store::rows::{Keys, Meta};
 use crate::store::{ONLY, Store, World};
@@ -33,6 +34,9 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long WebSocket connections may take to say goodbye, in real time.
 const SOCKETS: Duration = Duration::from_secs(2);
+
+/// How long the last lines of logs may take to arrive when the sandbox stops, in real time.
+const TASKS: Duration = Duration::from_secs(2);
 
 /// A running sandbox.
 pub struct Sandbox {
@@ -77,7 +81,7 @@ impl Sandbox {
 
         let pace = if settings.manual_clock { Pace::Manual } else { Pace::Scaled(settings.time_scale) };
         let clock = Clock::new(pace, meta.tick);
-        let traffic = Arc::new(Traffic::default());
+        let traffic = Arc::new(Traffic::restored(store.load_telemetry()?));
         let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
         let registry = Registry::open(RegistryConfig::new(config.state_dir.join("registry")))
             .await
@@ -86,7 +90,8 @@ impl Sandbox {
         let puller: Arc<dyn ImagePuller> = Arc::new(RegistryPuller::new(reach, PULL_TIMEOUT));
         let runtime = runtime(config.runtime, &clock, &meta.workspace_id).await.map_err(failed("runtime"))?;
         let edge = Arc::new(Proxy::new(Arc::clone(&traffic) as _, ProxyOptions::default()));
-        let parts = Parts { puller, runtime, edge };
+        let tcp = TcpForwarder::new(Arc::clone(&traffic) as _, ProxyOptions::default());
+        let parts = Parts { puller, runtime, edge, tcp };
         let core =
             Arc::new(Core::new(info, clock, parts, faults, settings, store, world, Arc::clone(&traffic)));
         traffic.attach(Arc::downgrade(&core));
@@ -94,6 +99,8 @@ impl Sandbox {
             Multiplexer { core: Arc::clone(&core), schema: gql::schema(), registry: registry.router() };
         let server = tokio::spawn(serve(listener, multiplexer));
         Engine::resume(&core);
+        core.tasks.spawn(traffic::keep(Arc::clone(&core)));
+        core.tasks.spawn(load::run(Arc::clone(&core)));
         let description = config.state_dir.join(SandboxInfo::FILE);
         if let Err(error) = write_description(&description, &core.info) {
             core.shutdown.cancel();
@@ -130,11 +137,17 @@ impl Sandbox {
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server ended badly");
         }
+        self.core.parts.tcp.end().await;
         self.core.engine.ended().await;
         self.core.sockets.close();
         if tokio::time::timeout(SOCKETS, self.core.sockets.wait()).await.is_err() {
             tracing::debug!("WebSocket connections were still open when the sandbox stopped");
         }
+        self.core.tasks.close();
+        if tokio::time::timeout(TASKS, self.core.tasks.wait()).await.is_err() {
+            tracing::debug!("the last lines of some logs are not kept");
+        }
+        self.core.traffic.save(&self.core);
         if let Err(error) = std::fs::remove_file(&self.description)
             && error.kind() != std::io::ErrorKind::NotFound
         {

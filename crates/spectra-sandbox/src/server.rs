@@ -1,4 +1,4 @@
-//! One port, four speakers: by `Host` the service domains, by path the Railway API, the registry and the admin
+//! One port, four speakers: by `Host` the domains of services, by path the Railway API, the registry and the admin
 //! API.
 
 use std::convert::Infallible;
@@ -19,8 +19,10 @@ use crate::admin;
 use crate::core::Core;
 use crate::railway::gql::RailwaySchema;
 use crate::railway::http::{self, Cut};
+use crate::railway::ops::custom_domains;
 use crate::railway::ops::domains::SUFFIX;
 use crate::railway::socket;
+use crate::services::unknown_host;
 
 /// Largest GraphQL or admin document that is read, in bytes.
 const MAX_BODY: usize = 16 << 20;
@@ -63,10 +65,28 @@ fn loopback(host: &str) -> bool {
 }
 
 impl Multiplexer {
+    /// The custom domain that answers for `host`, and whether it is verified. Names of this machine are never one.
+    fn custom_domain(&self, host: &str) -> Option<(String, bool)> {
+        if loopback(host) {
+            return None;
+        }
+        let world = self.core.world();
+        let row = custom_domains::of_host(&world, host)?;
+        let verified = custom_domains::verified(row, &self.core.settings(), self.core.clock.now());
+        Some((row.domain.clone(), verified))
+    }
+
     async fn route(&self, request: Request<Body>) -> Response<Body> {
         let host = host(&request);
         if host.ends_with(SUFFIX) {
             return self.core.parts.edge.handle(request).await;
+        }
+        if let Some((domain, verified)) = self.custom_domain(&host) {
+            return if verified {
+                self.core.parts.edge.handle_as(&domain, request).await
+            } else {
+                unknown_host()
+            };
         }
         let path = request.uri().path().to_owned();
         if path == "/v2" || path.starts_with("/v2/") {

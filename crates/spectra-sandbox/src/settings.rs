@@ -2,11 +2,15 @@
 //!
 //! Durations are in sandbox time, so they shrink with `time_scale`.
 
+mod signals;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spectra_types::HumanDuration;
+
+pub(crate) use self::signals::{Gap, Profile};
 
 /// Plan of the sandbox's workspace: it sets the API budget and how long a removed deployment can be rolled back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,18 @@ impl PlanName {
                 Self::Enterprise => 360,
             },
         )
+    }
+
+    /// How long the audit log shows a row.
+    #[must_use]
+    pub(crate) const fn audit_retention(self) -> Duration {
+        const DAY: u64 = 24 * 3600;
+        Duration::from_secs(match self {
+            Self::Free | Self::Hobby => 2 * DAY,
+            Self::Pro => 30 * DAY,
+            // Eighteen months.
+            Self::Enterprise => 548 * DAY,
+        })
     }
 }
 
@@ -126,10 +142,12 @@ pub(crate) struct Settings {
     pub(crate) restricted_environments: Vec<String>,
     /// Most replicas a service may have.
     pub(crate) max_replicas: u32,
-    /// A custom domain or a TCP proxy is `CREATING`, `UPDATING` or `DELETING` for this long.
+    /// A custom domain, a TCP proxy or a private endpoint is `CREATING`, `UPDATING` or `DELETING` for this long.
     pub(crate) network_sync_duration: HumanDuration,
     /// For this long after its last change a custom domain or a TCP proxy cannot be deleted.
     pub(crate) network_busy_duration: HumanDuration,
+    /// `privateNetworkEndpoint` is null, without an error, for this long after an endpoint was made.
+    pub(crate) private_endpoint_null_window: HumanDuration,
     /// After this long the DNS records of a custom domain are there and its ownership is verified.
     pub(crate) domain_verify_duration: HumanDuration,
     /// From the verification to a valid certificate.
@@ -152,6 +170,34 @@ pub(crate) struct Settings {
     pub(crate) workflow_duration: HumanDuration,
     /// What the next workflows end with, instead of doing their work.
     pub(crate) workflow_error: Option<String>,
+    /// The newest samples of HTTP and resource metrics stay out of sight for this long.
+    pub(crate) metrics_lag: HumanDuration,
+    /// No samples of HTTP and resource metrics exist in this window of wall time.
+    pub(crate) metrics_gap: Option<Gap>,
+    /// Probability (0 to 1) that a sample of HTTP or resource metrics does not exist.
+    pub(crate) metrics_gap_probability: f64,
+    /// Requests that the sandbox itself sends to services.
+    pub(crate) traffic: Vec<Profile>,
+    /// Most that the root fields of one request may cost together.
+    pub(crate) query_breadth: Option<u32>,
+    /// Most root fields with an alias in one request.
+    pub(crate) query_aliases: Option<u32>,
+    /// Most samples of metrics in one answer.
+    pub(crate) query_data_points: Option<u32>,
+    /// Change sets are accepted and reported as applied, and nothing is changed.
+    pub(crate) change_set_ignored: bool,
+    /// From `projectScheduleDelete` to the deletion.
+    pub(crate) project_delete_grace: HumanDuration,
+    /// Longest wait for the answer of a webhook's target, in real time.
+    pub(crate) webhook_timeout: HumanDuration,
+    /// From a failed attempt of a delivery to the next one; it doubles with every attempt.
+    pub(crate) webhook_backoff: HumanDuration,
+    /// Deliveries are held for a random while up to this, so that they come out of order.
+    pub(crate) webhook_jitter: HumanDuration,
+    /// Probability (0 to 1) that a delivery that succeeded is sent once more.
+    pub(crate) webhook_duplicate_probability: f64,
+    /// So many failed attempts within 6 h suspend a target for 24 h; `null`: never.
+    pub(crate) webhook_failure_limit: Option<u32>,
     /// Images of other registries than this sandbox are pulled from where their name says.
     pub(crate) allow_remote_registries: bool,
 }
@@ -209,6 +255,7 @@ impl Default for Settings {
             max_replicas: 42,
             network_sync_duration: seconds(2),
             network_busy_duration: seconds(0),
+            private_endpoint_null_window: seconds(30),
             domain_verify_duration: seconds(30),
             domain_certificate_duration: seconds(30),
             domain_certificate_error: None,
@@ -220,6 +267,20 @@ impl Default for Settings {
             volume_tombstone: seconds(48 * 3600),
             workflow_duration: seconds(10),
             workflow_error: None,
+            metrics_lag: seconds(0),
+            metrics_gap: None,
+            metrics_gap_probability: 0.0,
+            traffic: Vec::new(),
+            query_breadth: Some(500),
+            query_aliases: Some(20),
+            query_data_points: Some(50_000),
+            change_set_ignored: false,
+            project_delete_grace: seconds(48 * 3600),
+            webhook_timeout: seconds(30),
+            webhook_backoff: seconds(10),
+            webhook_jitter: seconds(0),
+            webhook_duplicate_probability: 0.0,
+            webhook_failure_limit: Some(100),
             allow_remote_registries: false,
         }
     }
@@ -252,6 +313,22 @@ impl Settings {
                 self.tcp_proxy_dot_probability
             ));
         }
+        if !(0.0..=1.0).contains(&self.metrics_gap_probability) {
+            return Err(format!(
+                "`metrics_gap_probability` cannot be `{}`: use 0 to 1",
+                self.metrics_gap_probability
+            ));
+        }
+        signals::check_profiles(&self.traffic)?;
+        if !(0.0..=1.0).contains(&self.webhook_duplicate_probability) {
+            return Err(format!(
+                "`webhook_duplicate_probability` cannot be `{}`: use 0 to 1",
+                self.webhook_duplicate_probability
+            ));
+        }
+        if self.webhook_failure_limit == Some(0) {
+            return Err("`webhook_failure_limit` cannot be `0`: use at least 1, or null".to_owned());
+        }
         if self.page_size == Some(0) {
             return Err("`page_size` cannot be `0`: use at least 1, or null".to_owned());
         }
@@ -261,7 +338,12 @@ impl Settings {
 
 /// A knob in milliseconds, as ticks count.
 pub(crate) fn ticks(duration: HumanDuration) -> u64 {
-    u64::try_from(duration.get().as_millis()).unwrap_or(u64::MAX)
+    span(duration.get())
+}
+
+/// A duration in milliseconds, as ticks count.
+pub(crate) fn span(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn seconds(count: u64) -> HumanDuration {

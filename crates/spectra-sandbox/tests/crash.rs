@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,19 @@ impl Drop for Killed {
     }
 }
 
+/// Whether a copy of the database, as a crash at this moment would leave it, has the first request and its line.
+fn on_disk(state: &Path) -> bool {
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["sandbox.db", "sandbox.db-wal"] {
+        std::fs::copy(state.join(name), copy.path().join(name)).unwrap();
+    }
+    // A copy that was torn by a write is no database; the next one will be.
+    let Ok(database) = rusqlite::Connection::open(copy.path().join("sandbox.db")) else { return false };
+    let count = |query: &str| database.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap_or_default();
+    count("SELECT count(*) FROM requests") > 0
+        && count("SELECT count(*) FROM lines WHERE body LIKE '%GET / 200%'") > 0
+}
+
 #[tokio::test]
 async fn a_killed_sandbox_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,6 +84,9 @@ async fn a_killed_sandbox_goes_on_where_it_was() {
     let domain = world.domain(&place).await;
     let served = world.pin(&place, &world.pinned("team/app", &digest)).await;
     world.wait_for(&served, "SUCCESS").await;
+    let answered = (200, "before the crash".to_owned());
+    world.until("it serves", async || world.visit(&domain, "/").await == answered).await;
+    world.until("the request and the lines are on disk", async || on_disk(&state)).await;
     let next = world.push("team/app", "v2", &[("body", "after the crash")]).await;
     world.settings(json!({ "image_deploy_duration": "100h" })).await;
     let coming = world.pin(&place, &world.pinned("team/app", &next)).await;
@@ -88,7 +104,15 @@ async fn a_killed_sandbox_goes_on_where_it_was() {
     assert_ne!(world.info.pid, before.pid);
     assert_eq!(SandboxInfo::read(&world.dir.path().join("state")).unwrap(), world.info);
     // What was answered was kept, what ran runs, and what was on its way goes on.
-    let answered = (200, "before the crash".to_owned());
+    let logs = world
+        .ask(
+            "query L($id: String!) { httpLogs(deploymentId: $id) { path } deploymentLogs(deploymentId: $id) { message } }",
+            json!({ "id": served }),
+        )
+        .await;
+    assert_eq!(logs["httpLogs"].as_array().unwrap().first().unwrap()["path"], "/");
+    let lines: Vec<_> = logs["deploymentLogs"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert!(lines.iter().any(|line| line.contains("GET / 200")), "{lines:?}");
     world.until("the old one serves", async || world.visit(&domain, "/").await == answered).await;
     assert_eq!(world.deployment(&coming).await["status"], "DEPLOYING");
     let faults = world.admin("GET", "faults", Value::Null).await;

@@ -79,6 +79,81 @@ async fn the_budget_is_counted_and_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_budget_that_is_exhausted_mid_run_comes_back_with_the_hour() {
+    let world = world().await;
+    let place = world.place().await;
+    world.settings(json!({ "manual_clock": true })).await;
+    let token = "mutation T($i: ProjectTokenCreateInput!) { projectTokenCreate(input: $i) }";
+    let input =
+        json!({ "i": { "projectId": place.project, "environmentId": place.environment, "name": "ci" } });
+    let secret = world.ask(token, input).await["projectTokenCreate"].as_str().unwrap().to_owned();
+    world
+        .admin(
+            "POST",
+            "faults",
+            json!({ "operation": "me", "action": { "type": "quota_exhausted" }, "skip": 1, "count": 1 }),
+        )
+        .await;
+    let send = async || {
+        let request =
+            world.request("query { me { id } }", &json!({})).bearer_auth(&world.info.tokens.account);
+        request.send().await.unwrap()
+    };
+    assert_eq!(send().await.status().as_u16(), 200, "the rule lets the first one pass");
+    for _ in 0..2 {
+        let refused = send().await;
+        assert_eq!(refused.status().as_u16(), 429);
+        let header = |name: &str| refused.headers()[name].to_str().unwrap().parse::<u64>().unwrap();
+        assert_eq!((header("x-ratelimit-limit"), header("x-ratelimit-remaining")), (10_000, 0));
+        assert!((1..=3600).contains(&header("retry-after")), "{:?}", refused.headers());
+        assert!(header("x-ratelimit-reset") > 1_700_000_000);
+        let body: Value = refused.json().await.unwrap();
+        assert_eq!(body["errors"][0]["extensions"]["code"], "RATE_LIMITED");
+    }
+    // Budgets are counted for each credential.
+    let other = world.request("query { projectToken { projectId } }", &json!({}));
+    let other = other.header("project-access-token", secret).send().await.unwrap();
+    assert_eq!(other.status().as_u16(), 200);
+    let journal = world.admin("GET", "journal", Value::Null).await;
+    let outcomes: Vec<_> = journal["entries"].as_array().unwrap().iter().rev().take(4).collect();
+    assert_eq!(outcomes[2]["outcome"], "fault:quota_exhausted");
+    assert_eq!(outcomes[1]["outcome"], "rate_limited");
+    world.admin("POST", "clock", json!({ "advance": "1h" })).await;
+    assert_eq!(send().await.status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_project_token_that_is_revoked_mid_run_is_refused_from_then_on() {
+    let world = world().await;
+    let place = world.place().await;
+    let token = "mutation T($i: ProjectTokenCreateInput!) { projectTokenCreate(input: $i) }";
+    let input =
+        json!({ "i": { "projectId": place.project, "environmentId": place.environment, "name": "ci" } });
+    let secret = world.ask(token, input).await["projectTokenCreate"].as_str().unwrap().to_owned();
+    world.settings(json!({ "consistency_tail": { "default": "0s" } })).await;
+    let list = "query L($p: String!) { projectTokens(projectId: $p) { edges { node { id } } } }";
+    let id = world.ask(list, json!({ "p": place.project })).await["projectTokens"]["edges"][0]["node"]["id"]
+        .clone();
+    // Somebody revokes it just before its second request.
+    let action = json!({ "type": "concurrent_actor", "query": "mutation D($id: String!) { projectTokenDelete(id: $id) }", "variables": { "id": id } });
+    world
+        .admin(
+            "POST",
+            "faults",
+            json!({ "operation": "projectToken", "action": action, "skip": 1, "count": 1 }),
+        )
+        .await;
+    let send = async || {
+        let request = world.request("query { projectToken { projectId } }", &json!({}));
+        let response = request.header("project-access-token", &secret).send().await.unwrap();
+        response.json::<Value>().await.unwrap()
+    };
+    assert_eq!(send().await["data"]["projectToken"]["projectId"], place.project);
+    send().await;
+    assert_eq!(send().await["errors"][0]["message"], "Project Token not found");
+}
+
+#[tokio::test]
 async fn urls_without_a_query_string_meet_the_edge() {
     let world = world().await;
     world.settings(json!({ "time_scale": 0.01 })).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use spectra_sandbox::{
     clock::{Clock, Pace},
     contract::{Instance, InstanceSpec, InstanceStatus, LogLine, PulledImage, Runtime, StartError},
-    runtime::SimulatedRuntime,
+    runtime::{ERROR_HEADER, LATENCY_HEADER, SimulatedRuntime},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -58,6 +58,7 @@ impl Bed {
             variables: BTreeMap::new(),
             start_command: None,
             port: None,
+            tcp_ports: Vec::new(),
             replica,
             logs,
         };
@@ -189,6 +190,26 @@ async fn latency_runs_on_sandbox_time() {
     let answer = bed.passing(Duration::from_secs(1), bed.get(&*slow, "/")).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert!(bed.clock.now() - before >= 30_000);
+}
+
+#[tokio::test]
+async fn a_request_can_ask_for_an_error_and_for_time_but_a_health_check_cannot() {
+    let bed = Bed::new();
+    let instance = bed.running(&[("latency", "10s"), ("health-path", "/healthz")]).await;
+    let ask = |path: &str, name: &'static str, value: &'static str| {
+        bed.client.get(format!("http://{}{path}", instance.addr())).header(name, value).send()
+    };
+    let step = Duration::from_secs(1);
+    let before = bed.clock.now();
+    let slow = bed.passing(step, ask("/", LATENCY_HEADER, "20s")).await.unwrap();
+    assert_eq!(slow.status(), StatusCode::OK);
+    assert!(bed.clock.now() - before >= 30_000);
+    let failed = bed.passing(step, ask("/", ERROR_HEADER, "1")).await.unwrap();
+    assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let wrong = bed.passing(step, ask("/", LATENCY_HEADER, "fast")).await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+    let probe = bed.passing(step, ask("/healthz", ERROR_HEADER, "1")).await.unwrap();
+    assert_eq!(probe.status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ async fn a_container_serves_ends_and_leaves_nothing_behind() {
             variables: BTreeMap::from([("GREETING".to_owned(), Secret::from("good-morning"))]),
             start_command: start_command.map(str::to_owned),
             port: None,
+            tcp_ports: vec![9000],
             replica: 0,
             logs,
         };
@@ -126,6 +127,11 @@ async fn a_container_serves_ends_and_leaves_nothing_behind() {
     let (wanted, mut lines) = spec(None);
     let instance = runtime.start(wanted).await.unwrap();
     assert_eq!(until(&*instance, |status| status != InstanceStatus::Starting).await, InstanceStatus::Running);
+    assert!(
+        instance.addr_of(9000).is_some_and(|addr| addr != instance.addr()),
+        "published beside the main port"
+    );
+    assert_eq!(instance.addr_of(9001), None, "nobody asked for it");
     let client = Client::builder().no_proxy().build().unwrap();
     let deadline = tokio::time::Instant::now() + PATIENCE;
     // The engine's own listener may be there before the program is.

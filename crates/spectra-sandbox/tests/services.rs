@@ -38,6 +38,8 @@ impl ProxyEvents for Recorder {
         self.served.lock().unwrap().push(record);
     }
 
+    fn carried(&self, _deployment: &DeploymentId) {}
+
     fn wake(&self, _deployment: &DeploymentId) {
         self.woken.fetch_add(1, Ordering::SeqCst);
     }

@@ -185,6 +185,40 @@ async fn events_and_logs_arrive_as_they_happen() {
 }
 
 #[tokio::test]
+async fn logs_of_an_environment_arrive_from_deployments_that_come_later_too() {
+    let world = world().await;
+    let (place, id) = held(&world, &[("error-rate", "1")]).await;
+    let domain = world.domain(&place).await;
+    let query = "subscription E($e: String!, $f: String, $n: Int) { environmentLogs(environmentId: $e, filter: $f, beforeLimit: $n) { message severity tags { deploymentId } } }";
+    let mut all = open(&world).await;
+    all.subscribe("a", query, json!({ "e": place.environment })).await;
+    let mut errors = open(&world).await;
+    errors
+        .subscribe("e", query, json!({ "e": place.environment, "f": "@level:error AND \"GET /broken\"" }))
+        .await;
+    let mut wrong = open(&world).await;
+    wrong.subscribe("w", query, json!({ "e": place.environment, "f": "@colour:red" })).await;
+    let refusal = wrong.hear().await.to_string();
+    assert!(refusal.contains("no `@colour`"), "{refusal}");
+    approve(&world, &id).await;
+    let lines = all.next("a").await["environmentLogs"].take();
+    assert_eq!(lines[0]["tags"]["deploymentId"], json!(id));
+    assert!(lines[0]["message"].as_str().unwrap().starts_with("listening"), "{lines}");
+    world.wait_for(&id, "SUCCESS").await;
+    world.until("it fails", async || world.visit(&domain, "/broken").await.0 == 500).await;
+    let lines = errors.next("e").await["environmentLogs"].take();
+    assert_eq!(lines[0]["severity"], "error");
+    let next = world.deploy(&place).await;
+    approve(&world, &next).await;
+    loop {
+        let lines = all.next("a").await["environmentLogs"].take();
+        if lines.as_array().unwrap().iter().any(|line| line["tags"]["deploymentId"] == json!(next)) {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn build_logs_are_accepted_and_stay_empty() {
     let world = world().await;
     let (_, id) = held(&world, &[]).await;

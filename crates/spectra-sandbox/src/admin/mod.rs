@@ -11,6 +11,7 @@ use spectra_types::HumanDuration;
 
 use crate::core::Core;
 use crate::faults::Rule;
+use crate::railway::gql::scalars::rfc3339;
 use crate::settings::Settings;
 
 fn answer(status: StatusCode, body: &Value) -> Response<Body> {
@@ -48,6 +49,7 @@ pub(crate) fn handle(
                 Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             }
         }
+        ("GET", "deliveries") => deliveries(core),
         ("GET", "faults") => ok(&json!({ "faults": core.faults.list() })),
         ("POST", "faults") => set_fault(core, body),
         ("DELETE", "faults") => {
@@ -61,7 +63,7 @@ pub(crate) fn handle(
             core.shutdown.cancel();
             ok(&json!({ "shutdown": true }))
         }
-        (_, "status" | "journal" | "faults" | "settings" | "clock" | "shutdown") => refuse(
+        (_, "status" | "journal" | "deliveries" | "faults" | "settings" | "clock" | "shutdown") => refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             &format!("`{method}` is not offered on `/_sandbox/{path}`"),
         ),
@@ -95,6 +97,37 @@ fn journal(core: &Core, query: &BTreeMap<String, String>) -> Response<Body> {
             ok(&json!({ "entries": entries, "last": last }))
         }
     }
+}
+
+/// What the webhook sender has done, oldest first.
+fn deliveries(core: &Core) -> Response<Body> {
+    let world = core.world();
+    let mut rows: Vec<_> = world.deliveries.iter().collect();
+    rows.sort_by_key(|row| row.sequence);
+    let rows: Vec<Value> = rows
+        .into_iter()
+        .map(|row| {
+            let attempts: Vec<Value> = row
+                .attempts
+                .iter()
+                .map(|attempt| {
+                    json!({ "at": rfc3339(attempt.at), "tick": attempt.tick, "status": attempt.status, "error": attempt.error })
+                })
+                .collect();
+            json!({
+                "id": row.id,
+                "rule": row.rule_id,
+                "type": row.event_type,
+                "project_id": row.project_id,
+                "environment_id": row.environment_id,
+                "url": row.url,
+                "state": row.state,
+                "attempts": attempts,
+                "body": row.body,
+            })
+        })
+        .collect();
+    ok(&json!({ "deliveries": rows }))
 }
 
 /// Writes the rules down; `Some` is the error to answer.
@@ -174,6 +207,20 @@ fn status(core: &Core) -> Value {
             .filter(|domain| domain.times.live())
             .map(|domain| format!("http://{}", domain.domain))
             .collect();
+        let proxies: Vec<Value> = world
+            .proxies
+            .iter()
+            .filter(|proxy| proxy.environment_id == row.environment_id && proxy.service_id == row.service_id)
+            .filter(|proxy| proxy.times.live())
+            .map(|proxy| {
+                json!({
+                    "id": proxy.id,
+                    "proxy_port": proxy.proxy_port,
+                    "application_port": proxy.application_port,
+                    "error": core.parts.tcp.refusal(&proxy.id),
+                })
+            })
+            .collect();
         let digest = active
             .as_ref()
             .and_then(|active| active.pinned.as_ref())
@@ -192,6 +239,7 @@ fn status(core: &Core) -> Value {
             "service": world.services.get(&row.service_id).map(|service| service.name.clone()),
             "source_image": row.image,
             "urls": urls,
+            "tcp_proxies": proxies,
             "running_digest": digest,
             "active_deployment": active.as_ref().map(|active| active.id.clone()),
             "active_status": active.as_ref().map(|active| active.status),

@@ -102,6 +102,9 @@ pub(crate) enum Action {
     },
     /// The credential is refused as if it had been revoked.
     TokenRevoked,
+    /// The rest of the credential's budget is gone: this request and all others are refused with 429 and the
+    /// rate-limit headers until the hour is over. Where the plan has no budget nothing happens.
+    QuotaExhausted,
     /// The WebSocket upgrade is answered with this status.
     WsRefuse {
         /// HTTP status, 400 to 599.
@@ -181,6 +184,7 @@ impl Action {
             Self::ConcurrentActor { .. } => "concurrent_actor",
             Self::ClockJump { .. } => "clock_jump",
             Self::TokenRevoked => "token_revoked",
+            Self::QuotaExhausted => "quota_exhausted",
             Self::WsRefuse { .. } => "ws_refuse",
             Self::WsDrop { .. } => "ws_drop",
             Self::WsDuplicate => "ws_duplicate",

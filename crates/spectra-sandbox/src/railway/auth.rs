@@ -95,6 +95,22 @@ impl Identity {
         }
     }
 
+    /// The identity behind an [`actor`](Self::actor), as far as it still exists; what its commit sets in motion is its.
+    pub(crate) fn of_actor(actor: &str, world: &World) -> Option<Self> {
+        match actor {
+            "account" => Some(Self::Account),
+            "workspace" => Some(Self::Workspace),
+            other => {
+                let token = world.tokens.get(other.strip_prefix("project-token:")?)?;
+                Some(Self::Project {
+                    token_id: token.id.clone(),
+                    project_id: token.project_id.clone(),
+                    environment_id: token.environment_id.clone(),
+                })
+            }
+        }
+    }
+
     /// Account or workspace token.
     pub(crate) fn admin(&self) -> Result<(), Refusal> {
         match self {

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use crate::core::Core;
 use crate::faults::{Action, AfterCommit, Stage};
-use crate::journal::{Entry, redact};
+use crate::journal::{Entry, redact_variables};
 use crate::railway::auth::Identity;
+use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
-use crate::railway::gql::{PARSE, RailwaySchema, Request, VALIDATION};
+use crate::railway::gql::{PARSE, PROBLEM, RailwaySchema, Request, VALIDATION};
 use crate::railway::limits::Budget;
 use crate::settings::Settings;
 
@@ -27,7 +28,6 @@ use crate::settings::Settings;
 pub(crate) struct Cut;
 
 const HTML: &str = "<!DOCTYPE html><html><head><title>backboard.railway.com | 504: Gateway time-out</title></head><body><h1>Gateway time-out</h1><p>Error code 504</p></body></html>";
-const PROBLEM: &str = "Problem processing request";
 
 /// What a document asks, as far as it can be read before validation.
 #[derive(Debug, Default)]
@@ -127,6 +127,14 @@ pub(super) fn budget(core: &Core, settings: &Settings, who: &Identity) -> Result
     Err(Answer::early(response, "rate_limited"))
 }
 
+/// Takes the rest of the credential's budget; the refusal of this request, where there was a budget.
+fn exhaust(core: &Core, settings: &Settings, who: &Identity) -> Option<Answer> {
+    core.limits.exhaust(&who.budget_key(), settings, &core.clock);
+    let mut answer = budget(core, settings, who).err()?;
+    answer.outcome = format!("fault:{}", Action::QuotaExhausted.name());
+    Some(answer)
+}
+
 /// Gives every error its trace id, and those of requests that were never executed their code; true when there
 /// was one of those.
 pub(super) fn code(errors: &mut [ServerError]) -> bool {
@@ -172,7 +180,7 @@ pub(crate) async fn handle(
         fields: asked.fields.clone(),
         kind: asked.kind,
         token,
-        variables: redact(&variables),
+        variables: redact_variables(&query, &variables),
         outcome: String::new(),
         error: None,
         status: 0,
@@ -192,13 +200,21 @@ pub(crate) async fn handle(
             Ok(budget) => {
                 let actions =
                     core.faults.take(Stage::Http, &asked.operation, &asked.fields, core.clock.now());
-                if actions.contains(&Action::TokenRevoked) {
-                    who = Identity::Nobody("Not Authorized");
+                let exhausted = actions
+                    .contains(&Action::QuotaExhausted)
+                    .then(|| exhaust(&core, &settings, &who))
+                    .flatten();
+                if let Some(answer) = exhausted {
+                    answer
+                } else {
+                    if actions.contains(&Action::TokenRevoked) {
+                        who = Identity::Nobody("Not Authorized");
+                    }
+                    let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
+                    let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
+                    budget_headers(&mut answer.response, budget);
+                    answer
                 }
-                let incoming = Incoming { query, name, variables, asked: &asked, headers: &headers };
-                let mut answer = act(&core, &schema, who, incoming, &actions, &mut entry).await;
-                budget_headers(&mut answer.response, budget);
-                answer
             }
         }
     };
@@ -222,6 +238,13 @@ struct Incoming<'a> {
 impl Answer {
     pub(super) fn early(response: Response<Body>, outcome: &str) -> Self {
         Self { response, outcome: outcome.to_owned(), error: None }
+    }
+
+    /// The gateway gives up; only the journal is told why.
+    fn problem(reason: &str) -> Self {
+        let mut answer = Self::early(json_response(200, &errors(PROBLEM, None)), "too_broad");
+        answer.error = Some(format!("{PROBLEM}: {reason}"));
+        answer
     }
 }
 
@@ -250,6 +273,9 @@ async fn act(
     if let Some(answer) = before(actions, incoming.asked).await {
         return answer;
     }
+    if let Some(reason) = breadth::refusal(&core.settings(), &incoming.query, incoming.name.as_deref()) {
+        return Answer::problem(&reason);
+    }
     let request = Arc::new(Request::new(Arc::clone(core), who, view));
     let mut execution = async_graphql::Request::new(incoming.query)
         .variables(Variables::from_json(incoming.variables))
@@ -258,6 +284,9 @@ async fn act(
         execution = execution.operation_name(name);
     }
     let mut result = schema.execute(execution).await;
+    if request.too_many_points() {
+        return Answer::problem("the answer has too many samples of metrics");
+    }
     let status = if code(&mut result.errors) { 400 } else { 200 };
     entry.mutation = request.mutated.load(Ordering::Relaxed);
     entry.environments.clone_from(&request.touched.lock().unwrap_or_else(PoisonError::into_inner));

@@ -46,6 +46,18 @@ pub(crate) struct Budget {
 }
 
 impl Limits {
+    /// Takes what is left of the hour's budget of `credential`; a plan without a budget has nothing to take.
+    pub(crate) fn exhaust(&self, credential: &str, settings: &Settings, clock: &Clock) {
+        let Some(limit) = settings.requests_per_hour.or(settings.plan.budget().0) else { return };
+        let now = clock.now();
+        let mut inner = self.lock();
+        let window = inner.windows.entry(credential.to_owned()).or_default();
+        if now >= window.started.saturating_add(HOUR) {
+            window.started = now;
+        }
+        window.used = limit;
+    }
+
     /// Counts one request of `credential`; `None` where the plan has no budget.
     pub(crate) fn spend(&self, credential: &str, settings: &Settings, clock: &Clock) -> Option<Budget> {
         if !settings.rate_limit {

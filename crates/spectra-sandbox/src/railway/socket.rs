@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::faults::{Action, Stage};
-use crate::journal::{Entry, redact};
+use crate::journal::{Entry, redact_variables};
 use crate::railway::auth::Identity;
+use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
-use crate::railway::gql::{RailwaySchema, Request};
+use crate::railway::gql::{PROBLEM, RailwaySchema, Request};
 use crate::railway::http::{self, Answer, errors};
 
 /// The subprotocol, and the name by which fault rules and the journal call the upgrade itself.
@@ -134,7 +135,7 @@ impl Connection {
 
     /// Notes that there will be no connection.
     fn refuse(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let mut entry = self.entry(PROTOCOL, Vec::new(), "subscription", &Value::Null);
+        let mut entry = self.entry(PROTOCOL, Vec::new(), "subscription", Value::Null);
         entry.outcome = answer.outcome;
         entry.status = answer.response.status().as_u16();
         entry.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -142,14 +143,14 @@ impl Connection {
         answer.response
     }
 
-    fn entry(&self, operation: &str, fields: Vec<String>, kind: &'static str, variables: &Value) -> Entry {
+    fn entry(&self, operation: &str, fields: Vec<String>, kind: &'static str, variables: Value) -> Entry {
         Entry {
             at: rfc3339(self.core.clock.stamp()),
             operation: operation.to_owned(),
             fields,
             kind,
             token: self.who.kind(),
-            variables: redact(variables),
+            variables,
             outcome: "ok".to_owned(),
             error: None,
             status: 101,
@@ -166,7 +167,12 @@ impl Connection {
         let core = Arc::clone(&self.core);
         let asked = http::read(&request.query, request.operation_name.as_deref());
         let variables = serde_json::to_value(&request.variables).unwrap_or_default();
-        let mut entry = self.entry(&asked.operation, asked.fields.clone(), asked.kind, &variables);
+        let mut entry = self.entry(
+            &asked.operation,
+            asked.fields.clone(),
+            asked.kind,
+            redact_variables(&request.query, &variables),
+        );
         let actions = core.faults.take(Stage::Socket, &asked.operation, &asked.fields, core.clock.now());
         let mut who = self.who.clone();
         let mut failed = None;
@@ -186,6 +192,13 @@ impl Connection {
             entry.error = Some(message.clone());
             core.journal.record(&core, &entry);
             return once(ready(refusal(&message, code.as_deref()))).boxed();
+        }
+        let name = request.operation_name.as_deref();
+        if let Some(reason) = breadth::refusal(&core.settings(), &request.query, name) {
+            "too_broad".clone_into(&mut entry.outcome);
+            entry.error = Some(format!("{PROBLEM}: {reason}"));
+            core.journal.record(&core, &entry);
+            return once(ready(refusal(PROBLEM, None))).boxed();
         }
         let state = Arc::new(Request::new(Arc::clone(&core), who, core.world()));
         let mut answers =
@@ -208,6 +221,9 @@ impl Connection {
         core.journal.record(&core, &entry);
         let shape = actions.clone();
         let answers = iter(first).chain(answers).map(move |mut answer| {
+            if state.too_many_points() {
+                return refusal(PROBLEM, None);
+            }
             http::code(&mut answer.errors);
             for action in &shape {
                 if matches!(action, Action::ReplaceField { .. } | Action::UnknownEnum) {

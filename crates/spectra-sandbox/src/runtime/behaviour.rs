@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use http::StatusCode;
 use spectra_types::HumanDuration;
 
+use super::usage::Usage;
+
 /// What every label that steers the sandbox begins with.
 pub const PREFIX: &str = "dev.spectra.sandbox.";
 
@@ -32,6 +34,8 @@ pub struct Behaviour {
     /// `sleep-after`: falls asleep after so long without a request. The instance only carries it: sleeping and
     /// waking are the deployment engine's.
     pub sleep_after: Option<Duration>,
+    /// What it uses, for the resource metrics.
+    pub usage: Usage,
 }
 
 impl Default for Behaviour {
@@ -46,6 +50,7 @@ impl Default for Behaviour {
             body: None,
             exit: None,
             sleep_after: None,
+            usage: Usage::default(),
         }
     }
 }
@@ -107,9 +112,9 @@ impl Behaviour {
             }
             "sleep-after" => self.sleep_after = Some(duration()?),
             _ => {
-                return Err(
-                    "no such label: the sandbox knows health-status, health-path, latency, error-rate, crash-after, start-delay, body, exit and sleep-after",
-                );
+                return self.usage.set(name, value).unwrap_or(Err(
+                    "no such label: the sandbox knows health-status, health-path, latency, error-rate, crash-after, start-delay, body, exit, sleep-after, cpu, cpu-per-request, memory, disk and traffic",
+                ));
             }
         }
         Ok(())
@@ -146,6 +151,11 @@ mod tests {
             ("body", "hello"),
             ("exit", "3"),
             ("sleep-after", "10m"),
+            ("cpu", "0.5"),
+            ("cpu-per-request", "20ms"),
+            ("memory", "256MB"),
+            ("disk", "1GB"),
+            ("traffic", "2.5"),
         ]);
         assert_eq!(
             behaviour,
@@ -159,6 +169,13 @@ mod tests {
                 body: Some("hello".into()),
                 exit: Some(3),
                 sleep_after: Some(Duration::from_mins(10)),
+                usage: Usage {
+                    cpu: 0.5,
+                    cpu_per_request: Duration::from_millis(20),
+                    memory: 256_000_000,
+                    disk: 1_000_000_000,
+                    traffic: 2.5,
+                },
             })
         );
         let other = BTreeMap::from([("maintainer".to_owned(), "ada".to_owned())]);
@@ -176,6 +193,12 @@ mod tests {
             ("error-rate", "NaN"),
             ("exit", "-1"),
             ("crash-afer", "3s"),
+            ("cpu", "-1"),
+            ("cpu", "NaN"),
+            ("cpu-per-request", "20"),
+            ("memory", "256"),
+            ("disk", "-1GB"),
+            ("traffic", "1001"),
         ] {
             assert!(read(&[(name, value)]).is_err(), "{name}={value}");
         }

@@ -4,7 +4,7 @@
 //! is removed when one with the same identity connects again.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -141,12 +141,13 @@ impl ContainerRuntime {
 
     async fn start_now(&self, spec: InstanceSpec) -> Result<ContainerInstance, String> {
         let image = self.provide_image(&spec).await?;
-        let port = spec.port.or_else(|| spec.pulled.exposed_ports.first().copied()).unwrap_or(DEFAULT_PORT);
+        let named = spec.port.or_else(|| spec.pulled.exposed_ports.first().copied());
+        let port = named.or_else(|| spec.tcp_ports.first().copied()).unwrap_or(DEFAULT_PORT);
         let mut refusal = String::new();
         for _ in 0..START_ATTEMPTS {
             match self.create_and_start(&spec, &image, port).await {
-                Ok((container, addr)) => {
-                    return Ok(ContainerInstance::watch(Arc::new(container), addr, &spec));
+                Ok((container, ports)) => {
+                    return Ok(ContainerInstance::watch(Arc::new(container), ports, &spec));
                 }
                 Err(StartFailure::Final(reason)) => return Err(reason),
                 Err(StartFailure::PortTaken(reason)) => refusal = reason,
@@ -155,7 +156,7 @@ impl ContainerRuntime {
         Err(refusal)
     }
 
-    /// Creates and starts a container on a free host port of our choosing. The engine could choose, but then the
+    /// Creates and starts a container on free host ports of our choosing. The engine could choose, but then the
     /// port is known only as long as the container runs, and podman describes one that ended at once with a
     /// status (`stopped`) that the Docker interface does not have.
     async fn create_and_start(
@@ -163,14 +164,19 @@ impl ContainerRuntime {
         spec: &InstanceSpec,
         image: &str,
         port: u16,
-    ) -> Result<(Container, SocketAddr), StartFailure> {
+    ) -> Result<(Container, Ports), StartFailure> {
         let free = |error: io::Error| StartFailure::Final(format!("no loopback port: {error}"));
-        let reserved = TcpSocket::new_v4().map_err(free)?;
-        reserved.bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(free)?;
-        let addr = reserved.local_addr().map_err(free)?;
+        let mut reserved = Vec::new();
+        let mut ports = Ports { main: reserve(&mut reserved).map_err(free)?, all: BTreeMap::new() };
+        ports.all.insert(port, ports.main);
+        for other in &spec.tcp_ports {
+            if !ports.all.contains_key(other) {
+                ports.all.insert(*other, reserve(&mut reserved).map_err(free)?);
+            }
+        }
         let name = format!("spectra-{}-{}", spec.replica, Uuid::new_v4().simple());
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let body = self.container(spec, image.to_owned(), port, addr);
+        let body = self.container(spec, image.to_owned(), port, &ports);
         let created = self
             .docker
             .create_container(Some(options), body)
@@ -179,10 +185,10 @@ impl ContainerRuntime {
         // From here on the container exists: its guard removes it when this function fails or is dropped.
         let container =
             Container { docker: self.docker.clone(), id: created.id, removed: AtomicBool::new(false) };
-        // The engine binds the port now; in the moment between somebody else may get it.
+        // The engine binds the ports now; in the moment between somebody else may get it.
         drop(reserved);
         match self.docker.start_container(&container.id, None).await {
-            Ok(()) => Ok((container, addr)),
+            Ok(()) => Ok((container, ports)),
             Err(error) => {
                 let reason = format!("the container does not start: {error}");
                 let taken = reason.contains("address already in use") || reason.contains("port is already");
@@ -228,20 +234,17 @@ impl ContainerRuntime {
         Ok(name)
     }
 
-    fn container(
-        &self,
-        spec: &InstanceSpec,
-        image: String,
-        port: u16,
-        addr: SocketAddr,
-    ) -> ContainerCreateBody {
+    fn container(&self, spec: &InstanceSpec, image: String, port: u16, ports: &Ports) -> ContainerCreateBody {
         let mut environment: Vec<String> =
             spec.variables.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect();
         if !spec.variables.contains_key("PORT") {
             environment.push(format!("PORT={port}"));
         }
-        let binding =
-            PortBinding { host_ip: Some(addr.ip().to_string()), host_port: Some(addr.port().to_string()) };
+        let binding = |addr: &SocketAddr| {
+            let host_port = Some(addr.port().to_string());
+            Some(vec![PortBinding { host_ip: Some(addr.ip().to_string()), host_port }])
+        };
+        let bindings = ports.all.iter().map(|(port, addr)| (format!("{port}/tcp"), binding(addr)));
         // Some engines (runc in a container without the right to raise limits) start nothing without both.
         let limit = |name: &str, value| ResourcesUlimits {
             name: Some(name.to_owned()),
@@ -254,14 +257,14 @@ impl ContainerRuntime {
             image: Some(image),
             env: Some(environment),
             entrypoint: command.map(|command| vec!["/bin/sh".to_owned(), "-c".to_owned(), command]),
-            exposed_ports: Some(vec![format!("{port}/tcp")]),
+            exposed_ports: Some(ports.all.keys().map(|port| format!("{port}/tcp")).collect()),
             labels: Some(HashMap::from([
                 (OWNER.to_owned(), self.owner.clone()),
                 ("dev.spectra.sandbox-deployment".to_owned(), spec.deployment_id.to_string()),
                 ("dev.spectra.sandbox-service".to_owned(), spec.service.clone()),
             ])),
             host_config: Some(HostConfig {
-                port_bindings: Some(HashMap::from([(format!("{port}/tcp"), Some(vec![binding]))])),
+                port_bindings: Some(bindings.collect()),
                 ulimits: Some(vec![limit("nofile", 1024), limit("nproc", 1000)]),
                 ..HostConfig::default()
             }),
@@ -307,16 +310,35 @@ async fn remove(docker: &Docker, id: &str) {
     }
 }
 
+/// Where the ports of a container are reached.
+#[derive(Debug, Clone)]
+struct Ports {
+    /// The one that speaks HTTP.
+    main: SocketAddr,
+    /// All, by the port inside.
+    all: BTreeMap<u16, SocketAddr>,
+}
+
+/// Takes a free loopback port and keeps it taken in `reserved`.
+fn reserve(reserved: &mut Vec<TcpSocket>) -> io::Result<SocketAddr> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let addr = socket.local_addr()?;
+    reserved.push(socket);
+    Ok(addr)
+}
+
 struct ContainerInstance {
     container: Arc<Container>,
-    addr: SocketAddr,
+    ports: Ports,
     status: watch::Sender<InstanceStatus>,
     watcher: tokio::task::JoinHandle<()>,
     logger: tokio::task::JoinHandle<()>,
 }
 
 impl ContainerInstance {
-    fn watch(container: Arc<Container>, addr: SocketAddr, spec: &InstanceSpec) -> Self {
+    fn watch(container: Arc<Container>, ports: Ports, spec: &InstanceSpec) -> Self {
+        let addr = ports.main;
         let status = watch::Sender::new(InstanceStatus::Starting);
         let watcher = tokio::spawn({
             let (docker, id, status) = (container.docker.clone(), container.id.clone(), status.clone());
@@ -336,7 +358,7 @@ impl ContainerInstance {
         });
         let logger =
             tokio::spawn(follow_logs(container.docker.clone(), container.id.clone(), spec.logs.clone()));
-        Self { container, addr, status, watcher, logger }
+        Self { container, ports, status, watcher, logger }
     }
 }
 
@@ -383,7 +405,11 @@ async fn follow_logs(docker: Docker, id: String, out: tokio::sync::mpsc::Unbound
 
 impl Instance for ContainerInstance {
     fn addr(&self) -> SocketAddr {
-        self.addr
+        self.ports.main
+    }
+
+    fn addr_of(&self, port: u16) -> Option<SocketAddr> {
+        self.ports.all.get(&port).copied()
     }
 
     fn status(&self) -> watch::Receiver<InstanceStatus> {

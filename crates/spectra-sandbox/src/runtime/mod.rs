@@ -4,9 +4,12 @@ mod behaviour;
 mod engine;
 mod server;
 mod simulated;
+mod usage;
 
+pub(crate) use self::usage::MOST_REQUESTS;
 pub use self::{
     behaviour::{Behaviour, LabelError, PREFIX},
     engine::{ContainerRuntime, EngineError, EngineKind},
-    simulated::SimulatedRuntime,
+    simulated::{ERROR_HEADER, LATENCY_HEADER, SimulatedRuntime},
+    usage::Usage,
 };

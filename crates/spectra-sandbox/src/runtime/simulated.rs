@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
+use spectra_types::HumanDuration;
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
@@ -32,6 +33,12 @@ use crate::{
 
 /// How many connections wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// A request that carries it is answered with 500. The health path does not look at it.
+pub const ERROR_HEADER: &str = "x-spectra-sandbox-error";
+/// How much longer than the image says the answer to a request takes, as a duration of sandbox time; any other text
+/// is answered with 400.
+pub const LATENCY_HEADER: &str = "x-spectra-sandbox-latency";
 
 /// Starts simulated instances.
 #[derive(Debug, Clone)]
@@ -97,6 +104,11 @@ struct SimulatedInstance {
 impl Instance for SimulatedInstance {
     fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The one server is whatever program the port belongs to.
+    fn addr_of(&self, _port: u16) -> Option<SocketAddr> {
+        Some(self.addr)
     }
 
     fn status(&self) -> watch::Receiver<InstanceStatus> {
@@ -196,9 +208,20 @@ impl Application {
 
     async fn respond(&self, request: &Request<Incoming>) -> Response<Body> {
         let began = Instant::now();
-        self.clock.sleep(self.behaviour.latency).await;
         let path = request.uri().path();
-        let status = self.status_for(path);
+        let probed = self.behaviour.health_path.as_deref() == Some(path);
+        let wish = |name: &str| request.headers().get(name).filter(|_| !probed);
+        let more = wish(LATENCY_HEADER).map_or(Some(HumanDuration::default()), |value| {
+            value.to_str().ok().and_then(|text| text.parse().ok())
+        });
+        self.clock.sleep(self.behaviour.latency.saturating_add(more.unwrap_or_default().get())).await;
+        let status = if more.is_none() {
+            StatusCode::BAD_REQUEST
+        } else if wish(ERROR_HEADER).is_some() {
+            StatusCode::INTERNAL_SERVER_ERROR
+        } else {
+            self.status_for(path)
+        };
         let (body, kind) = match &self.behaviour.body {
             Some(body) if path == "/" => (body.clone(), "text/plain; charset=utf-8"),
             _ => {

@@ -1,10 +1,10 @@
-//! The edge in front of running services: the domain proxy, and what its traffic adds up to.
+//! The edge in front of running services: the domain proxy and the TCP proxies.
 
 mod headers;
 mod proxy;
-mod stats;
+mod tcp;
 
 pub use self::{
-    proxy::{Proxy, ProxyOptions},
-    stats::{HttpRow, MinuteSample, TrafficStats},
+    proxy::{Proxy, ProxyOptions, unknown_host},
+    tcp::TcpForwarder,
 };

@@ -17,6 +17,7 @@ use std::{
 use axum::body::Body;
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
+use hyper::body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -30,6 +31,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-railway-request-id");
 const FALLBACK: HeaderName = HeaderName::from_static("x-railway-fallback");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+const NOT_FOUND: &str = "Application not found";
 
 /// How patient the proxy is, in real time.
 #[derive(Debug, Clone, Copy)]
@@ -93,19 +96,24 @@ impl Proxy {
         self.changed.send_modify(|generation| *generation += 1);
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, name: Option<&str>, request: Request<Body>) -> Response<Body> {
         let began = Instant::now();
         let (mut parts, body) = request.into_parts();
         let id = Uuid::new_v4().simple().to_string();
         let Some(domain) = host(&parts) else {
-            return fallback(StatusCode::NOT_FOUND, "Application not found", &id);
+            return fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
         };
-        let Some(entry) = self.entry(&domain) else {
-            return fallback(StatusCode::NOT_FOUND, "Application not found", &id);
+        let name = name.unwrap_or(&domain);
+        let Some(entry) = self.entry(name) else {
+            return fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
         };
         let (method, path) = (parts.method.to_string(), parts.uri.path().to_owned());
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let agent = agent.unwrap_or_default().to_owned();
+        let line = method.len() + parts.uri.path_and_query().map_or(1, |target| target.as_str().len());
+        let received = message_bytes(line, &parts.headers, &body);
         prepare(&mut parts, &id);
-        let (entry, replica, outcome) = self.through(&domain, entry, Request::from_parts(parts, body)).await;
+        let (entry, replica, outcome) = self.through(name, entry, Request::from_parts(parts, body)).await;
         let (mut response, upstream_error) = match outcome {
             Ok(response) => (response, None),
             Err(error) => {
@@ -124,6 +132,9 @@ impl Proxy {
             status: response.status().as_u16(),
             duration: began.elapsed(),
             upstream_error,
+            agent,
+            received,
+            sent: message_bytes(0, response.headers(), response.body()),
         });
         response
     }
@@ -223,8 +234,23 @@ impl Edge for Proxy {
     }
 
     fn handle(&self, request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(self.answer(request))
+        Box::pin(self.answer(None, request))
     }
+
+    fn handle_as<'a>(&'a self, domain: &'a str, request: Request<Body>) -> BoxFuture<'a, Response<Body>> {
+        Box::pin(self.answer(Some(domain), request))
+    }
+}
+
+/// The edge's answer where no service is known under the name that was asked for.
+#[must_use]
+pub fn unknown_host() -> Response<Body> {
+    let id = Uuid::new_v4().simple().to_string();
+    let mut response = fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
 }
 
 /// Turns what a client sent to the edge into what a replica gets.
@@ -245,6 +271,15 @@ fn prepare(parts: &mut Parts, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         parts.headers.insert(REQUEST_ID, id);
     }
+}
+
+/// Size of a message: `line` bytes of its own in the first line, the headers, and the length of the body where it is
+/// announced.
+fn message_bytes(line: usize, headers: &http::HeaderMap, body: &Body) -> u64 {
+    /// ` HTTP/1.1`, a status with its phrase or the blanks, and the two line ends around the headers.
+    const FRAME: usize = 16;
+    let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    u64::try_from(line + FRAME + headers).unwrap_or(u64::MAX).saturating_add(body.size_hint().lower())
 }
 
 /// An answer of the edge itself, in Railway's shape.

@@ -5,6 +5,7 @@
 
 pub(crate) mod rows;
 pub(crate) mod table;
+pub(crate) mod telemetry;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,10 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Error;
 use rows::{
-    Audit, Credentials, CustomDomain, Deployment, Domain, Environment, Instance, Keys, Meta, Patch, Project,
-    ProjectToken, Service, Snapshot, TcpProxy, VariableSet, Volume, VolumeBackup, VolumeInstance, Workflow,
+    Audit, BackupSchedule, ChangeSet, Channel, Credentials, CustomDomain, Delivery, Deployment, Domain,
+    EgressGateway, Environment, Instance, Keys, Meta, NotificationRule, Patch, PrivateEndpoint,
+    PrivateNetwork, Project, ProjectToken, Service, Snapshot, TcpProxy, Trigger, VariableSet, Volume,
+    VolumeBackup, VolumeInstance, WebhookTarget, Workflow,
 };
 use table::Table;
 
@@ -30,10 +33,20 @@ pub(crate) struct World {
     pub(crate) domains: Table<Domain>,
     pub(crate) custom_domains: Table<CustomDomain>,
     pub(crate) proxies: Table<TcpProxy>,
+    pub(crate) private_networks: Table<PrivateNetwork>,
+    pub(crate) private_endpoints: Table<PrivateEndpoint>,
+    pub(crate) egress_gateways: Table<EgressGateway>,
     pub(crate) volumes: Table<Volume>,
     pub(crate) volume_instances: Table<VolumeInstance>,
     pub(crate) backups: Table<VolumeBackup>,
+    pub(crate) backup_schedules: Table<BackupSchedule>,
     pub(crate) workflows: Table<Workflow>,
+    pub(crate) triggers: Table<Trigger>,
+    pub(crate) change_sets: Table<ChangeSet>,
+    pub(crate) rules: Table<NotificationRule>,
+    pub(crate) channels: Table<Channel>,
+    pub(crate) deliveries: Table<Delivery>,
+    pub(crate) targets: Table<WebhookTarget>,
     pub(crate) tokens: Table<ProjectToken>,
     pub(crate) audits: Table<Audit>,
     pub(crate) meta: Table<Meta>,
@@ -57,10 +70,20 @@ macro_rules! tables {
         $each!(domains, "objects", "domain");
         $each!(custom_domains, "objects", "custom_domain");
         $each!(proxies, "objects", "tcp_proxy");
+        $each!(private_networks, "objects", "private_network");
+        $each!(private_endpoints, "objects", "private_endpoint");
+        $each!(egress_gateways, "objects", "egress_gateway");
         $each!(volumes, "objects", "volume");
         $each!(volume_instances, "objects", "volume_instance");
         $each!(backups, "objects", "volume_backup");
+        $each!(backup_schedules, "objects", "backup_schedule");
         $each!(workflows, "objects", "workflow");
+        $each!(triggers, "objects", "deployment_trigger");
+        $each!(change_sets, "objects", "change_set");
+        $each!(rules, "objects", "notification_rule");
+        $each!(channels, "secrets", "notification_channel");
+        $each!(deliveries, "objects", "delivery");
+        $each!(targets, "objects", "webhook_target");
         $each!(tokens, "objects", "project_token");
         $each!(audits, "objects", "audit");
         $each!(meta, "objects", "meta");
@@ -111,6 +134,7 @@ impl Store {
                  CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);",
             )
             .map_err(fail("prepare"))?;
+        connection.execute_batch(telemetry::TABLES).map_err(fail("prepare"))?;
         let version: i64 =
             connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail("read"))?;
         if version > VERSION {
@@ -264,4 +288,38 @@ fn decode<T: DeserializeOwned>(path: &Path, kind: &str, id: &str, body: &str) ->
         id: id.to_owned(),
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn old<T: DeserializeOwned>(row: Value) -> T {
+        serde_json::from_value(row).unwrap()
+    }
+
+    /// Fields that later sandboxes added are filled in, so that a state directory stays readable.
+    #[test]
+    fn rows_of_an_older_sandbox_are_read() {
+        let times = json!({ "created_at": 1, "created_tick": 1, "updated_at": 1, "deleted_at": null });
+        let audit: Audit = old(
+            json!({ "id": "a", "event_type": "project.create", "project_id": "p", "environment_id": null,
+            "object": "project", "action": "create", "object_id": "p", "actor": "account", "created_at": 1, "sequence": 1 }),
+        );
+        assert!(!audit.feed_only && audit.service_id.is_none());
+        let project: Project = old(
+            json!({ "id": "p", "name": "shop", "description": null, "workspace_id": "w", "is_public": false,
+            "pr_deploys": false, "bot_pr_environments": false, "focused_pr_environments": false,
+            "base_environment_id": null, "temporary": false, "times": times }),
+        );
+        assert!(project.deletion.is_none());
+        let patch: Patch = old(
+            json!({ "id": "x", "environment_id": "e", "status": "STAGED", "patch": {}, "message": null,
+            "skip_deploys": false, "was_staged": true, "due_tick": null, "applied_at": null, "last_error": null,
+            "creator": "account", "times": times }),
+        );
+        assert!(patch.committer.is_none());
+    }
 }

@@ -1,11 +1,16 @@
 //! The objects of the sandbox as they are kept. Ids are UUIDs in text; `*_at` is wall time in milliseconds (what
 //! clients are shown), `*_tick` is sandbox time.
 
+mod networks;
+mod notifications;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::networks::*;
+pub(crate) use self::notifications::*;
 use crate::clock::Tick;
 
 /// When a row came to be, changed and went.
@@ -36,7 +41,17 @@ pub(crate) struct Project {
     pub(crate) focused_pr_environments: bool,
     pub(crate) base_environment_id: Option<String>,
     pub(crate) temporary: bool,
+    /// It is to be deleted, unless somebody cancels that in time.
+    #[serde(default)]
+    pub(crate) deletion: Option<Deletion>,
     pub(crate) times: Times,
+}
+
+/// A deletion that was asked for and has not happened yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deletion {
+    pub(crate) asked_at: u64,
+    pub(crate) due_tick: Tick,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -211,7 +226,10 @@ pub(crate) enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Farewell {
+    /// A newer one serves, or was asked for before this one did.
     Superseded,
+    /// A newer one waits for the volume: no overlap.
+    Replaced,
     Cancelled,
     Removed,
 }
@@ -276,50 +294,9 @@ pub(crate) struct Patch {
     pub(crate) applied_at: Option<u64>,
     pub(crate) last_error: Option<String>,
     pub(crate) creator: Option<String>,
-    pub(crate) times: Times,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the words of the API")]
-pub(crate) struct Domain {
-    pub(crate) id: String,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    /// With the sandbox's port: `web-production-1a2b.up.railway.localhost:7430`.
-    pub(crate) domain: String,
-    pub(crate) target_port: Option<i32>,
-    pub(crate) times: Times,
-}
-
-/// A name of the user's own. What DNS, certificate and synchronisation show is worked out from the ticks.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct CustomDomain {
-    pub(crate) id: String,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    pub(crate) domain: String,
-    pub(crate) target_port: Option<i32>,
-    /// What the CNAME record must say.
-    pub(crate) cname: String,
-    /// What the TXT record must say; public, it stands in DNS.
-    pub(crate) verification: String,
-    pub(crate) updated_tick: Tick,
-    pub(crate) deleted_tick: Option<Tick>,
-    pub(crate) times: Times,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct TcpProxy {
-    pub(crate) id: String,
-    pub(crate) project_id: String,
-    pub(crate) environment_id: String,
-    pub(crate) service_id: String,
-    pub(crate) domain: String,
-    pub(crate) application_port: i32,
-    pub(crate) proxy_port: i32,
-    pub(crate) deleted_tick: Option<Tick>,
+    /// Who committed it, as the audit log names actors; what it sets in motion is theirs.
+    #[serde(default)]
+    pub(crate) committer: Option<String>,
     pub(crate) times: Times,
 }
 
@@ -356,12 +333,40 @@ pub(crate) struct VolumeBackup {
     pub(crate) id: String,
     pub(crate) volume_instance_id: String,
     pub(crate) name: Option<String>,
-    pub(crate) creator: String,
+    /// `None`: a schedule made it.
+    pub(crate) creator: Option<String>,
     pub(crate) size_mb: i32,
     /// Its workflow is through and the list shows it.
     pub(crate) ready_tick: Tick,
     /// The workflow that takes it away is through.
     pub(crate) gone_tick: Option<Tick>,
+    #[serde(default)]
+    pub(crate) schedule_id: Option<String>,
+    /// It is dropped then; `None` once it is locked, and where no schedule made it.
+    #[serde(default)]
+    pub(crate) expires_tick: Option<Tick>,
+    /// The same as clients are shown it.
+    #[serde(default)]
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) times: Times,
+}
+
+/// How often a schedule makes a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum BackupKind {
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+/// Makes backups of a volume instance by itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BackupSchedule {
+    pub(crate) id: String,
+    pub(crate) volume_instance_id: String,
+    pub(crate) kind: BackupKind,
+    pub(crate) next_tick: Tick,
     pub(crate) times: Times,
 }
 
@@ -394,12 +399,35 @@ pub(crate) struct Audit {
     pub(crate) event_type: String,
     pub(crate) project_id: Option<String>,
     pub(crate) environment_id: Option<String>,
+    /// The service it is about, where it is about one.
+    #[serde(default)]
+    pub(crate) service_id: Option<String>,
     pub(crate) object: String,
     pub(crate) action: String,
     pub(crate) object_id: String,
     pub(crate) actor: String,
+    /// Kind of the credential: `account`, `workspace`, `project`, or `platform` where there was none.
+    #[serde(default)]
+    pub(crate) token: String,
+    #[serde(default)]
+    pub(crate) severity: Severity,
+    /// Nobody asked for it: it stands in the feed and not in the audit log.
+    #[serde(default)]
+    pub(crate) feed_only: bool,
     pub(crate) created_at: u64,
+    #[serde(default)]
+    pub(crate) created_tick: Tick,
     pub(crate) sequence: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Severity {
+    Critical,
+    #[default]
+    Info,
+    Notice,
+    Warning,
 }
 
 /// Singletons: identity of this sandbox and its counters.
@@ -420,4 +448,47 @@ pub(crate) struct Meta {
 pub(crate) struct Keys {
     pub(crate) account: String,
     pub(crate) workspace: String,
+}
+
+/// Deploys a service when a branch of a repository moves. The sandbox sees no repositories: it keeps the record
+/// and deploys when it is asked to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Trigger {
+    pub(crate) id: String,
+    pub(crate) project_id: String,
+    pub(crate) environment_id: String,
+    pub(crate) service_id: String,
+    pub(crate) provider: String,
+    pub(crate) repository: String,
+    pub(crate) branch: String,
+    pub(crate) root_directory: Option<String>,
+    pub(crate) check_suites: bool,
+    pub(crate) times: Times,
+}
+
+/// A change set that was accepted. Its patch does the work and tells how far that is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ChangeSet {
+    pub(crate) id: String,
+    pub(crate) environment_id: String,
+    pub(crate) patch_id: String,
+    pub(crate) changes: Vec<PlannedChange>,
+    /// Services that come into being when the patch is applied, id and name.
+    pub(crate) services: Vec<(String, String)>,
+    /// Warnings that came with the answer.
+    pub(crate) diagnostics: Value,
+    /// The first deployment that its patch started.
+    pub(crate) deployment_id: Option<String>,
+    pub(crate) times: Times,
+}
+
+/// One change of a change set, without its values.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PlannedChange {
+    pub(crate) kind: String,
+    pub(crate) address: String,
+    pub(crate) path: Option<String>,
+    pub(crate) summary: Option<String>,
+    /// The service it is about.
+    pub(crate) service_id: String,
 }

@@ -56,6 +56,11 @@ impl<T: Clone> Table<T> {
         Arc::make_mut(&mut self.rows).insert(id, Arc::new(row));
     }
 
+    /// Ids written or removed since the last commit.
+    pub(crate) fn dirty(&self) -> &BTreeSet<String> {
+        &self.dirty
+    }
+
     /// Ids written or removed since the last call.
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.dirty)

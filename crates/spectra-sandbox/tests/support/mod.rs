@@ -47,6 +47,11 @@ pub(crate) struct Place {
 impl World {
     pub(crate) async fn restart(&mut self) {
         self.sandbox.take().unwrap().shutdown().await;
+        self.start().await;
+    }
+
+    /// Starts the sandbox of the same state directory again.
+    pub(crate) async fn start(&mut self) {
         let sandbox = Sandbox::start(config(&self.dir)).await.unwrap();
         self.info = sandbox.info().clone();
         self.sandbox = Some(sandbox);

@@ -2,6 +2,7 @@
 
 mod record;
 mod replicas;
+mod volume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ impl Driver {
         let clock = core.clock.clone();
         let owner = id.clone();
         // Ends when the driver and all its replicas have let go of the sender.
-        tokio::spawn(async move {
+        core.tasks.spawn(async move {
             while let Some((replica, line)) = lines.recv().await {
                 let LogLine { error, message } = line;
                 traffic.line(&owner, Line { at: clock.stamp(), replica, error, message });
@@ -215,6 +216,7 @@ impl Driver {
             self.fail(Step::CreateContainer, &reason).await;
             return Ok(());
         }
+        self.free_volume(record).await?;
         if instance.deploy.get("preDeployCommand").is_some_and(|command| !command.is_null()) {
             self.event(Step::PreDeployCommand, None, None, true, None);
         }
@@ -431,7 +433,7 @@ impl Driver {
         if record.status.settled() || record.status == Status::Removing {
             if why == Farewell::Superseded && record.status != Status::Removing {
                 let overlap = record.snapshot.deploy_number("overlapSeconds").unwrap_or(0);
-                self.core.clock.sleep(Duration::from_secs(overlap)).await;
+                self.overlap(Duration::from_secs(overlap)).await;
             }
             self.set(Status::Removing, |row| mark_all(row, ReplicaStatus::Removing));
             let draining = Duration::from_secs(record.snapshot.deploy_number("drainingSeconds").unwrap_or(0));

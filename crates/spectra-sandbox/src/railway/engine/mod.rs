@@ -3,8 +3,9 @@
 
 mod driver;
 mod health;
+mod schedules;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,9 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::contract::Route;
 use crate::core::{Core, Effect};
-use crate::store::rows::{Farewell, PatchStatus, Status};
+use crate::railway::ops::{projects, proxies};
+use crate::railway::webhooks;
+use crate::store::rows::{DeliveryState, Farewell, PatchStatus, Status};
 use driver::Driver;
 use spectra_types::DeploymentId;
 
@@ -32,11 +35,21 @@ pub(crate) enum Command {
     Release,
 }
 
+/// Where the replicas of a deployment listen, by replica number.
+#[derive(Debug, Clone, Default)]
+struct Addresses {
+    http: Vec<(u32, SocketAddr)>,
+    /// By the port of the application, for those that TCP proxies ask for.
+    ports: BTreeMap<u16, Vec<(u32, SocketAddr)>>,
+}
+
 /// Tasks and addresses by deployment.
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
     commands: Mutex<HashMap<String, mpsc::UnboundedSender<Command>>>,
-    addresses: Mutex<HashMap<String, Vec<(u32, SocketAddr)>>>,
+    addresses: Mutex<HashMap<String, Addresses>>,
+    /// Held from reading the state to changing the routes: what was read later is written later.
+    routing: Mutex<()>,
     gone: Notify,
 }
 
@@ -53,13 +66,31 @@ impl Engine {
             Effect::Restart(id) => Self::command(core, &id, Command::Restart),
             Effect::Release(id) => Self::command(core, &id, Command::Release),
             Effect::Routes(environment, service) => Self::route(core, &environment, &service),
-            Effect::DropDomain(domain) => core.parts.edge.remove_route(host(&domain)),
+            Effect::DropDomain(domain) => {
+                let _routing = core.engine.lock_routing();
+                core.parts.edge.remove_route(host(&domain));
+            }
+            Effect::DropProxy(id) => {
+                let _routing = core.engine.lock_routing();
+                core.parts.tcp.close(&id);
+            }
             Effect::Patch(id) => {
                 let core = Arc::clone(core);
                 tokio::spawn(async move {
                     let due = core.world().patches.get(&id).and_then(|patch| patch.due_tick).unwrap_or(0);
                     tokio::select! {
                         () = core.clock.sleep_until(due) => crate::railway::ops::patches::apply(&core, &id),
+                        () = core.shutdown.cancelled() => {}
+                    }
+                });
+            }
+            Effect::Deliver(id) => webhooks::deliver(core, id),
+            Effect::ProjectDeletion(id) => {
+                let core = Arc::clone(core);
+                tokio::spawn(async move {
+                    let Some(due) = projects::deletion_due(&core.world(), &id) else { return };
+                    tokio::select! {
+                        () = core.clock.sleep_until(due) => projects::delete_due(&core, &id),
                         () = core.shutdown.cancelled() => {}
                     }
                 });
@@ -75,15 +106,22 @@ impl Engine {
                 Self::drive(core, &deployment.id);
             }
         }
-        for domain in world.domains.iter().filter(|domain| domain.times.live()) {
-            Self::route(core, &domain.environment_id, &domain.service_id);
+        for instance in world.instances.iter().filter(|instance| instance.times.live()) {
+            Self::route(core, &instance.environment_id, &instance.service_id);
         }
+        tokio::spawn(schedules::keep(Arc::clone(core)));
         for patch in world
             .patches
             .iter()
             .filter(|patch| patch.status == PatchStatus::Applying && patch.last_error.is_none())
         {
             Self::apply(core, Effect::Patch(patch.id.clone()));
+        }
+        for delivery in world.deliveries.iter().filter(|row| row.state == DeliveryState::Pending) {
+            Self::apply(core, Effect::Deliver(delivery.id.clone()));
+        }
+        for project in world.projects.iter().filter(|row| row.times.live() && row.deletion.is_some()) {
+            Self::apply(core, Effect::ProjectDeletion(project.id.clone()));
         }
     }
 
@@ -95,14 +133,13 @@ impl Engine {
         }
     }
 
-    /// Where the replicas of a deployment listen.
-    pub(crate) fn addresses(&self, id: &str) -> Vec<(u32, SocketAddr)> {
+    fn addresses(&self, id: &str) -> Addresses {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned().unwrap_or_default()
     }
 
-    fn set_addresses(&self, id: &str, addresses: Vec<(u32, SocketAddr)>) {
+    fn set_addresses(&self, id: &str, addresses: Addresses) {
         let mut all = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if addresses.is_empty() {
+        if addresses.http.is_empty() {
             all.remove(id);
         } else {
             all.insert(id.to_owned(), addresses);
@@ -124,7 +161,7 @@ impl Engine {
 
     fn finished(&self, id: &str) {
         self.lock_commands().remove(id);
-        self.set_addresses(id, Vec::new());
+        self.set_addresses(id, Addresses::default());
         self.gone.notify_waiters();
     }
 
@@ -147,30 +184,47 @@ impl Engine {
         }
     }
 
+    /// Points every name and TCP proxy of a service in an environment at its active deployment. Whether a custom
+    /// domain is verified is looked at when a request comes.
     fn route(core: &Arc<Core>, environment_id: &str, service_id: &str) {
+        let _routing = core.engine.lock_routing();
         let world = core.world();
         let active = world.active(environment_id, service_id);
-        for domain in world.domains.iter() {
-            if domain.environment_id != environment_id
-                || domain.service_id != service_id
-                || !domain.times.live()
-            {
-                continue;
-            }
-            let name = host(&domain.domain);
-            let route = active.as_ref().and_then(|deployment| {
-                let deployment_id = deployment.id.parse::<DeploymentId>().ok()?;
-                Some(Route {
-                    deployment_id,
-                    replicas: core.engine.addresses(&deployment.id),
-                    asleep: deployment.status == Status::Sleeping,
-                })
-            });
-            match route {
-                Some(route) => core.parts.edge.set_route(name, route),
+        let addresses = active.as_ref().map(|row| core.engine.addresses(&row.id)).unwrap_or_default();
+        let route = active.as_ref().and_then(|deployment| {
+            let deployment_id = deployment.id.parse::<DeploymentId>().ok()?;
+            let asleep = deployment.status == Status::Sleeping;
+            Some(Route { deployment_id, replicas: addresses.http, asleep })
+        });
+        let own = world.domains.iter().filter(|row| {
+            row.environment_id == environment_id && row.service_id == service_id && row.times.live()
+        });
+        let custom = world.custom_domains.iter().filter(|row| {
+            row.environment_id == environment_id && row.service_id == service_id && row.times.live()
+        });
+        let names = own.map(|row| host(&row.domain)).chain(custom.map(|row| row.domain.as_str()));
+        for name in names {
+            match &route {
+                Some(route) => core.parts.edge.set_route(name, route.clone()),
                 None => core.parts.edge.remove_route(name),
             }
         }
+        for row in world.proxies.iter().filter(|row| {
+            row.environment_id == environment_id && row.service_id == service_id && row.times.live()
+        }) {
+            let Ok(port) = u16::try_from(row.proxy_port) else { continue };
+            core.parts.tcp.open(&row.id, port);
+            let replicas =
+                u16::try_from(row.application_port).ok().and_then(|port| addresses.ports.get(&port));
+            let replicas = replicas.cloned().unwrap_or_default();
+            let carried = active.as_ref().is_some_and(|active| proxies::carries(active, row));
+            let route = route.as_ref().filter(|_| carried);
+            core.parts.tcp.set_route(&row.id, route.map(|route| Route { replicas, ..route.clone() }));
+        }
+    }
+
+    fn lock_routing(&self) -> MutexGuard<'_, ()> {
+        self.routing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_commands(&self) -> MutexGuard<'_, HashMap<String, mpsc::UnboundedSender<Command>>> {

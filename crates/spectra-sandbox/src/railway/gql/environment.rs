@@ -8,6 +8,7 @@ use super::deployment::{Deployment, EnvironmentDeploymentsConnection};
 use super::project::Project;
 use super::scalars::{DateTime, EnvironmentConfig, Json};
 use super::service::{EnvironmentServiceInstancesConnection, Service, ServiceInstance};
+use super::triggers::{EnvironmentDeploymentTriggersConnection, triggers};
 use super::volumes::{EnvironmentVolumeInstancesConnection, volume_instances};
 use super::{Page, Request, connection, request};
 use crate::railway::ops::{config, patches};
@@ -97,7 +98,7 @@ impl Environment {
     }
 
     async fn config_etag(&self) -> String {
-        format!("\"{}-{}\"", &self.0.id[..8], self.0.generation)
+        config::etag(&self.0)
     }
 
     async fn unmerged_changes_count(&self, ctx: &Context<'_>) -> Option<i32> {
@@ -145,6 +146,20 @@ impl Environment {
         rows.sort_by_key(|row| (row.times.created_tick, row.id.clone()));
         let rows = rows.into_iter().map(|row| (row.id.clone(), ServiceInstance(row))).collect();
         Ok(EnvironmentServiceInstancesConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    async fn deployment_triggers(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> Result<EnvironmentDeploymentTriggersConnection> {
+        let request = request(ctx);
+        let rows = triggers(request, |row| row.environment_id == self.0.id);
+        let page = Page::new(after, before, first, last);
+        Ok(EnvironmentDeploymentTriggersConnection::page(request, rows, &page))
     }
 
     async fn volume_instances(

@@ -1,11 +1,13 @@
-//! Logs and HTTP metrics, made of what really went over the edge.
+//! Logs: what replicas wrote, and what really went over the edge.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_graphql::SimpleObject;
 
 use super::Request;
 use super::scalars::{parse_time, rfc3339};
+use crate::railway::filter::{Fields, Filter, Kind, Row, Value};
+use crate::railway::refusal::Refusal;
 use crate::railway::traffic::{Line, Seen};
 use crate::store::rows::Deployment;
 
@@ -35,21 +37,39 @@ pub(crate) struct Log {
     timestamp: String,
 }
 
-/// `@level:LEVEL`, or a text that the message contains.
-#[derive(Debug, Clone)]
-pub(crate) struct Filter {
-    text: String,
+/// What a filter of deployment and environment logs can ask for.
+pub(crate) const LINE_FIELDS: Fields = &[
+    ("level", Kind::Text),
+    ("service", Kind::Text),
+    ("deployment", Kind::Text),
+    ("deploymentInstance", Kind::Text),
+];
+
+/// One line and whose it is.
+pub(crate) struct Written<'a> {
+    pub(crate) row: &'a Deployment,
+    pub(crate) line: &'a Line,
 }
 
-impl Filter {
-    pub(crate) fn new(text: Option<&str>) -> Self {
-        Self { text: text.map(|text| text.trim().trim_matches('"').to_owned()).unwrap_or_default() }
+impl Written<'_> {
+    fn instance(&self) -> Option<&str> {
+        let replica = self.row.replicas.iter().find(|replica| replica.number == self.line.replica);
+        replica.map(|replica| replica.id.as_str())
+    }
+}
+
+impl Row for Written<'_> {
+    fn contains(&self, text: &str) -> bool {
+        self.line.message.contains(text)
     }
 
-    pub(crate) fn passes(&self, line: &Line) -> bool {
-        match self.text.strip_prefix("@level:") {
-            Some(level) => level == severity(line),
-            None => line.message.contains(&self.text),
+    fn field(&self, name: &str) -> Option<Value<'_>> {
+        match name {
+            "level" => Some(Value::Text(severity(self.line))),
+            "service" => Some(Value::Text(&self.row.service_id)),
+            "deployment" => Some(Value::Text(&self.row.id)),
+            "deploymentInstance" => self.instance().map(Value::Text),
+            _ => None,
         }
     }
 }
@@ -66,34 +86,56 @@ pub(crate) fn deployment_logs(
     limit: Option<i32>,
     from: Option<u64>,
     to: Option<u64>,
-) -> Vec<Log> {
-    let filter = Filter::new(filter);
+) -> Result<Vec<Log>, Refusal> {
+    let filter = Filter::parse(filter, LINE_FIELDS)?;
     let mut lines = request.core.traffic.lines(&row.id);
     lines.retain(|line| {
-        from.is_none_or(|from| line.at >= from) && to.is_none_or(|to| line.at <= to) && filter.passes(line)
+        from.is_none_or(|from| line.at >= from)
+            && to.is_none_or(|to| line.at <= to)
+            && filter.passes(&Written { row, line })
     });
     let keep = usize::try_from(limit.unwrap_or(100)).unwrap_or(100).saturating_add(1);
     let skip = lines.len().saturating_sub(keep);
-    lines.into_iter().skip(skip).map(|line| log(row, line)).collect()
+    Ok(lines.into_iter().skip(skip).map(|line| log(row, line)).collect())
+}
+
+/// The lines of all deployments of an environment that the window and the filter let through, oldest first.
+pub(crate) fn environment_logs(
+    request: &Request,
+    environment: &str,
+    window: &Window,
+) -> Result<Vec<Log>, Refusal> {
+    let filter = Filter::parse(window.filter.as_deref(), LINE_FIELDS)?;
+    let world = request.world();
+    let mut lines: Vec<(Arc<Deployment>, Line)> = Vec::new();
+    for row in world.deployments.iter().filter(|row| row.environment_id == environment) {
+        let mut own = request.core.traffic.lines(&row.id);
+        own.retain(|line| filter.passes(&Written { row, line }));
+        lines.extend(own.into_iter().map(|line| (Arc::clone(row), line)));
+    }
+    // Stable, so that lines of one deployment stay in the order in which they were written.
+    lines.sort_by_key(|(_, line)| line.at);
+    let lines = window.cut(lines, |(_, line)| line.at)?;
+    Ok(lines.into_iter().map(|(row, line)| log(&row, line)).collect())
 }
 
 /// One line as the API shows it.
 pub(crate) fn log(row: &Deployment, line: Line) -> Log {
     let severity = severity(&line);
-    let replica = row.replicas.iter().find(|replica| replica.number == line.replica);
+    let instance = Written { row, line: &line }.instance().map(str::to_owned);
     Log {
         attributes: vec![LogAttribute { key: "level".to_owned(), value: severity.to_owned() }],
-        message: line.message,
         severity: Some(severity.to_owned()),
         tags: Some(LogTags {
             deployment_id: Some(row.id.clone()),
-            deployment_instance_id: replica.map(|replica| replica.id.clone()),
+            deployment_instance_id: instance,
             environment_id: Some(row.environment_id.clone()),
             project_id: Some(row.project_id.clone()),
             service_id: Some(row.service_id.clone()),
             snapshot_id: Some(row.snapshot_id.clone()),
         }),
         timestamp: rfc3339(line.at),
+        message: line.message,
     }
 }
 
@@ -110,14 +152,23 @@ pub(crate) struct HttpLog {
     path: String,
     request_id: String,
     response_details: String,
+    rx_bytes: i32,
     timestamp: String,
     total_duration: i32,
+    tx_bytes: i32,
     upstream_errors: String,
     upstream_proto: String,
     upstream_rq_duration: i32,
 }
 
-/// Anchored window over one deployment's requests, oldest first.
+/// How many rows a window holds that says no number.
+const ROWS: usize = 500;
+
+/// An anchored window over the rows of a log.
+///
+/// With an anchor it holds the newest `before_limit` rows up to it, none older than `before`, and the oldest
+/// `after_limit` rows behind it, none newer than `after`. Without one it holds what lies up to `before` and from
+/// `after` on: the newest rows, or the oldest where `after_limit` alone is given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     pub(crate) after: Option<String>,
@@ -129,44 +180,126 @@ pub(crate) struct Window {
     pub(crate) filter: Option<String>,
 }
 
-pub(crate) fn http_logs(request: &Request, row: &Deployment, window: &Window) -> Vec<HttpLog> {
-    let time = |text: &Option<String>| text.as_deref().and_then(parse_time);
-    let anchor = time(&window.anchor);
-    let before = time(&window.before).or(anchor);
-    let after = time(&window.after).or(if window.before.is_none() && window.before_limit.is_none() {
-        anchor
-    } else {
-        None
-    });
-    let status = window.filter.as_deref().and_then(|filter| filter.trim().strip_prefix("@httpStatus:"));
-    let status = status.and_then(|range| {
-        let (low, high) = range.split_once("..").unwrap_or((range, range));
-        Some(low.parse::<u16>().ok()?..=high.parse::<u16>().ok()?)
-    });
-    let mut seen = request.core.traffic.requests(|seen| {
-        seen.record.deployment_id.as_str() == row.id
-            && before.is_none_or(|before| seen.at <= before)
-            && after.is_none_or(|after| seen.at >= after)
-            && status.as_ref().is_none_or(|status| status.contains(&seen.record.status))
-    });
-    let limit = window.limit.or(window.before_limit).or(window.after_limit).unwrap_or(500);
-    let keep = usize::try_from(limit).unwrap_or(500);
-    if window.after_limit.is_some() {
-        seen.truncate(keep);
-    } else {
-        seen.drain(..seen.len().saturating_sub(keep));
+impl Window {
+    /// The rows inside, of rows that are sorted by the time which `at` reads.
+    pub(crate) fn cut<T>(&self, mut rows: Vec<T>, at: impl Fn(&T) -> u64) -> Result<Vec<T>, Refusal> {
+        let time = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => parse_time(text)
+                .map(Some)
+                .ok_or_else(|| Refusal::input(format!("Invalid {name} `{text}`: it must be RFC 3339"))),
+        };
+        let count = |name: &str, limit: Option<i32>| match limit.map(usize::try_from) {
+            None => Ok(None),
+            Some(Ok(limit)) => Ok(Some(limit)),
+            Some(Err(_)) => Err(Refusal::input(format!("Invalid {name}: use at least 0"))),
+        };
+        let (before, after) = (time("beforeDate", &self.before)?, time("afterDate", &self.after)?);
+        let before_limit = count("beforeLimit", self.before_limit)?;
+        let after_limit = count("afterLimit", self.after_limit)?;
+        let limit = count("limit", self.limit)?;
+        if let Some(anchor) = time("anchorDate", &self.anchor)? {
+            let split = rows.partition_point(|row| at(row) <= anchor);
+            let mut behind = rows.split_off(split);
+            rows.retain(|row| before.is_none_or(|before| at(row) >= before));
+            let most = before_limit.or(limit).unwrap_or(if after_limit.is_some() { 0 } else { ROWS });
+            rows.drain(..rows.len().saturating_sub(most));
+            behind.retain(|row| after.is_none_or(|after| at(row) <= after));
+            behind.truncate(after_limit.unwrap_or(if after.is_some() { ROWS } else { 0 }));
+            rows.append(&mut behind);
+            return Ok(rows);
+        }
+        rows.retain(|row| {
+            before.is_none_or(|before| at(row) <= before) && after.is_none_or(|after| at(row) >= after)
+        });
+        match (limit.or(before_limit), after_limit) {
+            (None, Some(most)) => rows.truncate(most),
+            (most, _) => drop(rows.drain(..rows.len().saturating_sub(most.unwrap_or(ROWS)))),
+        }
+        Ok(rows)
     }
-    seen.into_iter().map(|seen| http_log(row, seen)).collect()
+}
+
+/// What a filter of HTTP logs can ask for.
+const HTTP_FIELDS: Fields = &[
+    ("httpStatus", Kind::Number),
+    ("responseTime", Kind::Number),
+    ("totalDuration", Kind::Number),
+    ("upstreamRqDuration", Kind::Number),
+    ("rxBytes", Kind::Number),
+    ("txBytes", Kind::Number),
+    ("method", Kind::Text),
+    ("path", Kind::Text),
+    ("host", Kind::Text),
+    ("clientUa", Kind::Text),
+    ("upstreamErrors", Kind::Text),
+    ("deploymentInstance", Kind::Text),
+];
+
+/// One request and whose it is.
+struct Asked<'a> {
+    row: &'a Deployment,
+    seen: &'a Seen,
+}
+
+impl Row for Asked<'_> {
+    fn contains(&self, text: &str) -> bool {
+        let record = &self.seen.record;
+        [&record.method, &record.path, &record.host, &record.agent].iter().any(|part| part.contains(text))
+            || record.upstream_error.as_ref().is_some_and(|error| error.contains(text))
+    }
+
+    fn field(&self, name: &str) -> Option<Value<'_>> {
+        let record = &self.seen.record;
+        Some(match name {
+            "httpStatus" => Value::Number(u64::from(record.status)),
+            "responseTime" | "totalDuration" | "upstreamRqDuration" => {
+                Value::Number(u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX))
+            }
+            "rxBytes" => Value::Number(record.received),
+            "txBytes" => Value::Number(record.sent),
+            "method" => Value::Text(&record.method),
+            "path" => Value::Text(&record.path),
+            "host" => Value::Text(&record.host),
+            "clientUa" => Value::Text(&record.agent),
+            "upstreamErrors" => Value::Text(record.upstream_error.as_deref()?),
+            "deploymentInstance" => Value::Text(instance(self.row, self.seen)?),
+            _ => return None,
+        })
+    }
+}
+
+/// Id of the replica that was asked.
+fn instance<'a>(row: &'a Deployment, seen: &Seen) -> Option<&'a str> {
+    let number = seen.record.replica?;
+    row.replicas.iter().find(|replica| replica.number == number).map(|replica| replica.id.as_str())
+}
+
+/// One deployment's requests that the window and the filter let through, oldest first.
+pub(crate) fn http_logs(
+    request: &Request,
+    row: &Deployment,
+    window: &Window,
+) -> Result<Vec<HttpLog>, Refusal> {
+    let filter = Filter::parse(window.filter.as_deref(), HTTP_FIELDS)?;
+    let mut seen = request
+        .core
+        .traffic
+        .requests(|seen| seen.record.deployment_id.as_str() == row.id && filter.passes(&Asked { row, seen }));
+    // A clock that was moved on is back at the wall's time after a restart.
+    seen.sort_by_key(|seen| seen.at);
+    Ok(window.cut(seen, |seen| seen.at)?.into_iter().map(|seen| http_log(row, seen)).collect())
 }
 
 fn http_log(row: &Deployment, seen: Seen) -> HttpLog {
+    let instance = instance(row, &seen).unwrap_or_default().to_owned();
     let Seen { at, record } = seen;
     let millis = i32::try_from(record.duration.as_millis()).unwrap_or(i32::MAX);
-    let replica = record.replica.and_then(|number| row.replicas.iter().find(|row| row.number == number));
+    let bytes = |count: u64| i32::try_from(count).unwrap_or(i32::MAX);
     HttpLog {
-        client_ua: String::new(),
+        client_ua: record.agent,
         deployment_id: row.id.clone(),
-        deployment_instance_id: replica.map(|replica| replica.id.clone()).unwrap_or_default(),
+        deployment_instance_id: instance,
         downstream_proto: "HTTP/1.1".to_owned(),
         edge_region: "sandbox".to_owned(),
         host: record.host,
@@ -175,125 +308,60 @@ fn http_log(row: &Deployment, seen: Seen) -> HttpLog {
         path: record.path,
         request_id: format!("{at:x}-{}", &row.id[..8]),
         response_details: String::new(),
+        rx_bytes: bytes(record.received),
         timestamp: rfc3339(at),
         total_duration: millis,
+        tx_bytes: bytes(record.sent),
         upstream_errors: record.upstream_error.unwrap_or_default(),
         upstream_proto: "HTTP/1.1".to_owned(),
         upstream_rq_duration: millis,
     }
 }
 
-#[derive(SimpleObject)]
-pub(crate) struct HttpMetricsSample {
-    ts: i32,
-    value: f64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(SimpleObject)]
-pub(crate) struct HttpMetricsResult {
-    samples: Vec<HttpMetricsSample>,
-}
-
-#[derive(SimpleObject)]
-pub(crate) struct HttpMetricsByStatusResult {
-    samples: Vec<HttpMetricsSample>,
-    status_code: i32,
-}
-
-#[derive(SimpleObject)]
-pub(crate) struct HttpDurationMetricsSample {
-    p50: f64,
-    p90: f64,
-    p95: f64,
-    p99: f64,
-    ts: i32,
-}
-
-#[derive(SimpleObject)]
-pub(crate) struct HttpDurationMetricsResult {
-    samples: Vec<HttpDurationMetricsSample>,
-}
-
-/// A service-level series: old and new deployments mixed, as on the platform.
-#[derive(Debug, Clone)]
-pub(crate) struct Series {
-    pub(crate) environment: String,
-    pub(crate) service: String,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    pub(crate) step: Option<i32>,
-    pub(crate) method: Option<String>,
-    pub(crate) path: Option<String>,
-    pub(crate) status: Option<i32>,
-}
-
-impl Series {
-    /// Requests by step (seconds since the epoch, aligned to the step).
-    fn buckets(&self, request: &Request) -> BTreeMap<i32, Vec<Seen>> {
-        let deployments: Vec<_> = request
-            .world()
-            .deployments_of(&self.environment, &self.service)
-            .into_iter()
-            .map(|row| row.id.clone())
-            .collect();
-        let step = u64::try_from(self.step.unwrap_or(60).max(1)).unwrap_or(60);
-        let seen = request.core.traffic.requests(|seen| {
-            deployments.iter().any(|id| id == seen.record.deployment_id.as_str())
-                && (self.from..=self.to).contains(&seen.at)
-                && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&seen.record.method))
-                && self.path.as_ref().is_none_or(|path| *path == seen.record.path)
-                && self.status.is_none_or(|status| status == i32::from(seen.record.status))
-        });
-        let mut buckets: BTreeMap<i32, Vec<Seen>> = BTreeMap::new();
-        for seen in seen {
-            let second = seen.at / 1000 / step * step;
-            buckets.entry(i32::try_from(second).unwrap_or(i32::MAX)).or_default().push(seen);
-        }
-        buckets
+    fn cut(window: &Window) -> Vec<u64> {
+        window.cut((0..10).map(|second| second * 1000).collect(), |at| *at).unwrap()
     }
 
-    pub(crate) fn counts(&self, request: &Request) -> HttpMetricsResult {
-        HttpMetricsResult {
-            samples: samples(self.buckets(request).iter().map(|(ts, seen)| (*ts, seen.len()))),
+    #[allow(clippy::unnecessary_wraps, reason = "as a window takes it")]
+    fn at(second: u64) -> Option<String> {
+        Some(rfc3339(second * 1000))
+    }
+
+    #[test]
+    fn an_anchor_has_rows_on_both_sides() {
+        let anchor = at(4);
+        let window = Window { anchor: anchor.clone(), ..Window::default() };
+        assert_eq!(cut(&window), [0, 1000, 2000, 3000, 4000]);
+        let window = Window { before_limit: Some(2), after_limit: Some(1), ..window };
+        assert_eq!(cut(&window), [3000, 4000, 5000]);
+        let window = Window { before: at(4), after: at(7), after_limit: None, ..window };
+        assert_eq!(cut(&window), [4000, 5000, 6000, 7000]);
+        let window = Window { anchor, after_limit: Some(2), ..Window::default() };
+        assert_eq!(cut(&window), [5000, 6000]);
+    }
+
+    #[test]
+    fn without_an_anchor_the_dates_bound_it() {
+        let window = Window { before: at(5), before_limit: Some(2), ..Window::default() };
+        assert_eq!(cut(&window), [4000, 5000]);
+        let window = Window { after: at(5), after_limit: Some(2), ..Window::default() };
+        assert_eq!(cut(&window), [5000, 6000]);
+        let window = Window { after: at(5), before: at(7), ..Window::default() };
+        assert_eq!(cut(&window), [5000, 6000, 7000]);
+        assert_eq!(cut(&Window { limit: Some(1), ..Window::default() }), [9000]);
+    }
+
+    #[test]
+    fn what_is_no_window_is_refused() {
+        for window in [
+            Window { anchor: Some("yesterday".to_owned()), ..Window::default() },
+            Window { before_limit: Some(-1), ..Window::default() },
+        ] {
+            assert!(window.cut(vec![0_u64], |at| *at).is_err());
         }
     }
-
-    pub(crate) fn by_status(&self, request: &Request) -> Vec<HttpMetricsByStatusResult> {
-        let mut all: BTreeMap<u16, BTreeMap<i32, usize>> = BTreeMap::new();
-        for (ts, seen) in self.buckets(request) {
-            for seen in seen {
-                *all.entry(seen.record.status).or_default().entry(ts).or_default() += 1;
-            }
-        }
-        all.into_iter()
-            .map(|(status, counts)| HttpMetricsByStatusResult {
-                samples: samples(counts.into_iter()),
-                status_code: i32::from(status),
-            })
-            .collect()
-    }
-
-    pub(crate) fn durations(&self, request: &Request) -> HttpDurationMetricsResult {
-        let samples = self
-            .buckets(request)
-            .into_iter()
-            .map(|(ts, seen)| {
-                let mut millis: Vec<f64> =
-                    seen.iter().map(|seen| seen.record.duration.as_secs_f64() * 1000.0).collect();
-                millis.sort_by(f64::total_cmp);
-                let at = |percent: usize| millis[(millis.len() * percent / 100).min(millis.len() - 1)];
-                HttpDurationMetricsSample { p50: at(50), p90: at(90), p95: at(95), p99: at(99), ts }
-            })
-            .collect();
-        HttpDurationMetricsResult { samples }
-    }
-}
-
-fn samples(counts: impl Iterator<Item = (i32, usize)>) -> Vec<HttpMetricsSample> {
-    counts
-        .map(|(ts, count)| HttpMetricsSample {
-            ts,
-            value: f64::from(u32::try_from(count).unwrap_or(u32::MAX)),
-        })
-        .collect()
 }

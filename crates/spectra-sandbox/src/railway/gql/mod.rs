@@ -3,23 +3,32 @@
 
 #![expect(clippy::unused_async, reason = "the schema macro calls every resolver with `.await`")]
 
+pub(crate) mod activity;
+pub(crate) mod change_sets;
+pub(crate) mod deletion;
 pub(crate) mod deployment;
+pub(crate) mod egress;
 pub(crate) mod environment;
+pub(crate) mod http_metrics;
 pub(crate) mod inputs;
 pub(crate) mod logs;
+pub(crate) mod metrics;
 pub(crate) mod mutation;
 pub(crate) mod network;
+pub(crate) mod notifications;
+pub(crate) mod private_networks;
 pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod runs;
 pub(crate) mod scalars;
 pub(crate) mod service;
 pub(crate) mod subscription;
+pub(crate) mod triggers;
 pub(crate) mod volumes;
 pub(crate) mod workspace;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::extensions::{
@@ -57,7 +66,14 @@ pub(crate) struct Request {
     view: Mutex<Arc<World>>,
     pub(crate) mutated: AtomicBool,
     pub(crate) touched: Mutex<BTreeSet<String>>,
+    /// Samples of metrics in the answer so far.
+    points: AtomicUsize,
 }
+
+/// What the gateway says when it gives up on a request.
+pub(crate) const PROBLEM: &str = "Problem processing request";
+/// Most samples in one answer where the settings set no limit.
+const POINTS: usize = 1_000_000;
 
 impl Request {
     pub(crate) fn new(core: Arc<Core>, who: Identity, view: Arc<World>) -> Self {
@@ -69,6 +85,7 @@ impl Request {
             view: Mutex::new(view),
             mutated: AtomicBool::new(false),
             touched: Mutex::default(),
+            points: AtomicUsize::new(0),
         }
     }
 
@@ -100,6 +117,29 @@ impl Request {
         }
         self.refresh();
         Ok(value)
+    }
+
+    fn most_points(&self) -> usize {
+        self.settings.query_data_points.map_or(POINTS, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
+
+    /// How many more samples the answer may hold.
+    pub(crate) fn points_left(&self) -> usize {
+        self.most_points().saturating_sub(self.points.load(Ordering::Relaxed))
+    }
+
+    /// Counts samples of the answer; refuses those that are too many.
+    pub(crate) fn spend_points(&self, count: usize) -> Result<(), Refusal> {
+        self.points.fetch_add(count, Ordering::Relaxed);
+        if self.too_many_points() {
+            return Err(Refusal { message: PROBLEM.to_owned(), code: None });
+        }
+        Ok(())
+    }
+
+    /// The answer would hold more samples than the gateway lets through.
+    pub(crate) fn too_many_points(&self) -> bool {
+        self.points.load(Ordering::Relaxed) > self.most_points()
     }
 
     pub(crate) fn touch(&self, environment: &str) {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use async_graphql::{Context, MaybeUndefined, MergedObject, Object, Result};
 use serde_json::{Value, json};
 
+use super::change_sets::ChangeSetWrites;
+use super::deletion::DeletionWrites;
 use super::deployment::Deployment;
+use super::egress::EgressGatewayWrites;
 use super::environment::{Environment, EnvironmentPatch};
 use super::inputs::{
     Builder, EnvironmentCreateInput, EnvironmentRenameInput, ProjectCreateInput, ProjectTokenCreateInput,
@@ -15,9 +18,12 @@ use super::inputs::{
     VariableUpsertInput,
 };
 use super::network::NetworkWrites;
+use super::notifications::NotificationWrites;
+use super::private_networks::PrivateNetworkWrites;
 use super::project::Project;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
+use super::triggers::TriggerWrites;
 use super::volumes::VolumeWrites;
 use super::{Request, request};
 use crate::railway::ops::deployments::{Verb, act};
@@ -31,7 +37,17 @@ use crate::store::rows::{Cause, Credentials};
 
 /// Every write, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(BasicWrites, NetworkWrites, VolumeWrites);
+pub(crate) struct Mutation(
+    BasicWrites,
+    NetworkWrites,
+    PrivateNetworkWrites,
+    EgressGatewayWrites,
+    VolumeWrites,
+    ChangeSetWrites,
+    NotificationWrites,
+    TriggerWrites,
+    DeletionWrites,
+);
 
 /// Projects, environments, services, variables, deployments and Railway domains.
 #[derive(Default)]

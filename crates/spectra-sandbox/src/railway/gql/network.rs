@@ -7,14 +7,14 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use super::scalars::DateTime;
 use super::{Request, request};
 use crate::clock::Tick;
-use crate::railway::ops::{custom_domains as ops, proxies};
+use crate::railway::ops::{custom_domains as ops, new_id, proxies};
 use crate::railway::refusal::Refusal;
 use crate::settings::ticks;
 use crate::store::rows::{self, Times};
 
-/// Where the platform is with a change, for domains and proxies alike.
+/// Where the platform is with a change, for domains, proxies and endpoints alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sync {
+pub(super) enum Sync {
     Creating,
     Updating,
     Active,
@@ -23,7 +23,7 @@ enum Sync {
 }
 
 /// `None` once a deleted object is not even listed any more.
-fn listed(request: &Request, times: &Times, changed: Tick, deleted: Option<Tick>) -> Option<Sync> {
+pub(super) fn listed(request: &Request, times: &Times, changed: Tick, deleted: Option<Tick>) -> Option<Sync> {
     let now = request.core.clock.now();
     let busy = |since: Tick| now < since.saturating_add(ticks(request.settings.network_sync_duration));
     match deleted {
@@ -135,13 +135,6 @@ pub(crate) struct CustomDomain {
     sync: Sync,
 }
 
-impl CustomDomain {
-    fn verified(&self, request: &Request) -> bool {
-        let due = self.row.times.created_tick.saturating_add(ticks(request.settings.domain_verify_duration));
-        request.core.clock.now() >= due
-    }
-}
-
 /// The custom domains of a service in an environment, those that are just going included.
 pub(crate) fn custom_domains(request: &Request, environment: &str, service: &str) -> Vec<CustomDomain> {
     let world = request.world();
@@ -199,7 +192,7 @@ impl CustomDomain {
     async fn status(&self, ctx: &Context<'_>) -> CustomDomainStatus {
         let request = request(ctx);
         let settings = &request.settings;
-        let verified = self.verified(request);
+        let verified = ops::verified(&self.row, settings, request.core.clock.now());
         let issued = self
             .row
             .times
@@ -433,9 +426,20 @@ impl NetworkWrites {
     #[graphql(deprecation)]
     async fn tcp_proxy_create(&self, ctx: &Context<'_>, input: TcpProxyCreateInput) -> Result<TcpProxy> {
         let request = request(ctx);
-        let id = request.mutate(Some(&input.environment_id), |draft, who, _| {
-            proxies::create(draft, who, &input.environment_id, &input.service_id, input.application_port)
-        })?;
+        // The port is bound first: one that is told to a client is really ours.
+        let tcp = &request.core.parts.tcp;
+        let id = new_id();
+        let Some(port) = tcp.open_any(&id, &proxies::taken(&request.core.world())) else {
+            return Err(Refusal::internal("Failed to create TCP proxy, please try again").into());
+        };
+        let (environment, service) = (&input.environment_id, &input.service_id);
+        let created = request.mutate(Some(environment), |draft, who, _| {
+            proxies::create(draft, who, environment, service, input.application_port, (&id, port))
+        });
+        if let Err(refusal) = created {
+            tcp.close(&id);
+            return Err(refusal.into());
+        }
         let row = request.world().proxies.get(&id).cloned();
         let row = row.ok_or_else(|| Refusal::not_found("TCPProxy"))?;
         Ok(TcpProxy { row, sync: Sync::Creating })

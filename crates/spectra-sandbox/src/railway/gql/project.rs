@@ -40,8 +40,9 @@ impl Project {
         DateTime(self.0.times.updated_at)
     }
 
+    /// Set as soon as the deletion is scheduled; until the grace is over the project is there all the same.
     async fn deleted_at(&self) -> Option<DateTime> {
-        self.0.times.deleted_at.map(DateTime)
+        self.0.times.deleted_at.or(self.0.deletion.map(|deletion| deletion.asked_at)).map(DateTime)
     }
 
     async fn expired_at(&self) -> Option<DateTime> {

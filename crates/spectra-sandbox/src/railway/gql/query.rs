@@ -5,20 +5,28 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, MergedObject, Object, Result};
 use serde_json::json;
 
+use super::activity::Activity;
+use super::change_sets::ChangeSets;
+use super::deletion::ProjectsById;
+use super::egress::EgressGateways;
 use super::environment::{
     Environment, EnvironmentPatch, ProjectToken, QueryEnvironmentPatchesConnection,
     QueryEnvironmentsConnection, QueryProjectTokensConnection, environments,
 };
-use super::inputs::{AuditLogFilterInput, ProjectsOrderBy, SortOrder};
+use super::inputs::ProjectsOrderBy;
+use super::metrics::Metrics;
 use super::network::Networks;
+use super::notifications::Notifications;
+use super::private_networks::PrivateNetworks;
 use super::project::{Project, QueryProjectsConnection};
 use super::runs::Runs;
 use super::scalars::{EnvironmentVariables, ServiceInstanceLimit};
 use super::service::{AllDomains, Service, ServiceInstance, domains};
+use super::triggers::Triggers;
 use super::volumes::Volumes;
 use super::workspace::{
-    ApiTokenContext, ApiTokenWorkspace, AuditLog, PlatformStatus, QueryAuditLogsConnection, Region, User,
-    WORKSPACE_NAME, Workspace, WorkspacePolicy, projects,
+    ApiTokenContext, ApiTokenWorkspace, PlatformStatus, Region, User, WORKSPACE_NAME, Workspace,
+    WorkspacePolicy, projects,
 };
 use super::{Page, Request, request};
 use crate::railway::auth::Identity;
@@ -29,7 +37,20 @@ use crate::store::rows::{self, PatchStatus, Times};
 
 /// Every read, group by group.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(BasicReads, Runs, Networks, Volumes);
+pub(crate) struct Query(
+    BasicReads,
+    Runs,
+    Metrics,
+    Networks,
+    PrivateNetworks,
+    EgressGateways,
+    Volumes,
+    Activity,
+    ChangeSets,
+    Notifications,
+    Triggers,
+    ProjectsById,
+);
 
 /// Projects, environments, services, variables, domains and the workspace.
 #[derive(Default)]
@@ -114,14 +135,14 @@ impl BasicReads {
     ) -> Result<QueryProjectsConnection> {
         let request = request(ctx);
         request.who.admin()?;
-        // One user, and deleted projects are never listed here.
-        let _ = (user_id, include_deleted);
+        // There is one user.
+        let _ = user_id;
         let mut rows = match (&request.who, &workspace_id) {
             (Identity::Account, None) => Vec::new(),
             (_, Some(id)) if *id != request.core.info.workspace_id => {
                 return Err(Refusal::not_authorized().into());
             }
-            _ => projects(request),
+            _ => projects(request, include_deleted.unwrap_or(false)),
         };
         match order_by {
             Some(ProjectsOrderBy::NameAsc) => rows.sort_by(|a, b| a.name.cmp(&b.name)),
@@ -205,6 +226,7 @@ impl BasicReads {
                 applied_at: None,
                 last_error: None,
                 creator: None,
+                committer: None,
                 times: Times { deleted_at: None, ..row.times },
             })
         });
@@ -266,12 +288,7 @@ impl BasicReads {
     ) -> Result<ServiceInstanceLimit> {
         let request = request(ctx);
         let row = instance(request, &request.world(), &environment_id, &service_id)?;
-        let mut limits = json!({ "containers": { "cpu": 32, "memoryBytes": 32_000_000_000_u64 } });
-        for (key, value) in row.limits.iter().filter_map(|limits| limits["containers"].as_object()).flatten()
-        {
-            limits["containers"][key] = value.clone();
-        }
-        Ok(ServiceInstanceLimit(limits))
+        Ok(ServiceInstanceLimit(instances::limits_of(&row)))
     }
 
     async fn service_instance_limit_override(
@@ -402,41 +419,5 @@ impl BasicReads {
             restrict_public_tcp_proxies: false,
             restrict_railway_domain_generation: false,
         }))
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
-    async fn audit_logs(
-        &self,
-        ctx: &Context<'_>,
-        after: Option<String>,
-        before: Option<String>,
-        filter: Option<AuditLogFilterInput>,
-        first: Option<i32>,
-        last: Option<i32>,
-        sort: Option<SortOrder>,
-        workspace_id: String,
-    ) -> Result<QueryAuditLogsConnection> {
-        let request = request(ctx);
-        request.who.admin()?;
-        if workspace_id != request.core.info.workspace_id {
-            return Err(Refusal::not_authorized().into());
-        }
-        let world = request.world();
-        let keep = |row: &rows::Audit| {
-            let Some(filter) = &filter else { return true };
-            let same = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
-            same(&filter.project_id, &row.project_id)
-                && same(&filter.environment_id, &row.environment_id)
-                && filter.event_types.as_ref().is_none_or(|types| types.contains(&row.event_type))
-                && filter.start_date.is_none_or(|start| row.created_at >= start.0)
-                && filter.end_date.is_none_or(|end| row.created_at <= end.0)
-        };
-        let mut rows: Vec<_> = world.audits.iter().filter(|row| keep(row)).cloned().collect();
-        rows.sort_by_key(|row| row.sequence);
-        if sort != Some(SortOrder::Asc) {
-            rows.reverse();
-        }
-        let rows = rows.into_iter().map(|row| (row.id.clone(), AuditLog(row))).collect();
-        Ok(QueryAuditLogsConnection::page(request, rows, &Page::new(after, before, first, last)))
     }
 }

@@ -6,19 +6,28 @@ use super::deployment::{
     Deployment, DeploymentEvent, DeploymentSnapshot, QueryDeploymentEventsConnection,
     QueryDeploymentsConnection,
 };
+use super::http_metrics::{HttpDurationMetricsResult, HttpMetricsByStatusResult, HttpMetricsResult, Series};
 use super::inputs::DeploymentListInput;
-use super::logs::{
-    HttpDurationMetricsResult, HttpLog, HttpMetricsByStatusResult, HttpMetricsResult, Log, Series, Window,
-    deployment_logs, http_logs,
-};
+use super::logs::{HttpLog, LINE_FIELDS, Log, Window, deployment_logs, environment_logs, http_logs};
 use super::scalars::{DateTime, EnvironmentVariables};
-use super::{Page, request};
+use super::{Page, Request, request};
+use crate::railway::filter::Filter;
 use crate::railway::ops::deployments;
+use crate::railway::refusal::Refusal;
 use crate::store::rows::{self, Status, Step};
 
 /// Deployments, logs and HTTP metrics.
 #[derive(Default)]
 pub(crate) struct Runs;
+
+/// Refuses an environment that is out of reach or keeps its content to itself.
+pub(super) fn readable(request: &Request, environment: &str) -> Result<(), Refusal> {
+    request.who.environment(&request.world(), environment)?;
+    if request.settings.restricted_environments.iter().any(|id| id == environment) {
+        return Err(Refusal::not_authorized());
+    }
+    Ok(())
+}
 
 #[Object]
 impl Runs {
@@ -123,7 +132,8 @@ impl Runs {
     ) -> Result<Vec<Log>> {
         let request = request(ctx);
         let row = deployments::reach(&request.world(), &request.who, &deployment_id)?;
-        let _ = (end_date, filter, limit, start_date);
+        Filter::parse(filter.as_deref(), LINE_FIELDS)?;
+        let _ = (end_date, limit, start_date);
         let build = row.events.iter().any(|event| event.step == Step::BuildImage);
         tracing::debug!(deployment = %row.id, build, "build log asked for");
         Ok(Vec::new())
@@ -141,7 +151,33 @@ impl Runs {
         let request = request(ctx);
         let row = deployments::reach(&request.world(), &request.who, &deployment_id)?;
         let (from, to) = (start_date.map(|date| date.0), end_date.map(|date| date.0));
-        Ok(deployment_logs(request, &row, filter.as_deref(), limit, from, to))
+        Ok(deployment_logs(request, &row, filter.as_deref(), limit, from, to)?)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn environment_logs(
+        &self,
+        ctx: &Context<'_>,
+        after_date: Option<String>,
+        after_limit: Option<i32>,
+        anchor_date: Option<String>,
+        before_date: Option<String>,
+        before_limit: Option<i32>,
+        environment_id: String,
+        filter: Option<String>,
+    ) -> Result<Vec<Log>> {
+        let request = request(ctx);
+        readable(request, &environment_id)?;
+        let window = Window {
+            after: after_date,
+            after_limit,
+            anchor: anchor_date,
+            before: before_date,
+            before_limit,
+            limit: None,
+            filter,
+        };
+        Ok(environment_logs(request, &environment_id, &window)?)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
@@ -168,7 +204,7 @@ impl Runs {
             limit,
             filter,
         };
-        Ok(http_logs(request, &row, &window))
+        Ok(http_logs(request, &row, &window)?)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
@@ -196,7 +232,7 @@ impl Runs {
             path,
             status: status_code,
         };
-        Ok(series.counts(request))
+        Ok(series.counts(request)?)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
@@ -223,7 +259,7 @@ impl Runs {
             path,
             status: None,
         };
-        Ok(series.by_status(request))
+        Ok(series.by_status(request)?)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
@@ -251,6 +287,6 @@ impl Runs {
             path,
             status: status_code,
         };
-        Ok(series.durations(request))
+        Ok(series.durations(request)?)
     }
 }

@@ -36,6 +36,26 @@ impl ScalarType for DateTime {
     }
 }
 
+/// A whole number that may not fit 32 bits; a number on the wire, not a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BigInt(pub(crate) u64);
+
+#[Scalar(name = "BigInt")]
+impl ScalarType for BigInt {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let number = match &value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.map(Self).ok_or_else(|| InputValueError::expected_type(value))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from(self.0)
+    }
+}
+
 macro_rules! document {
     ($(#[$attribute:meta])* $name:ident) => {
         /// An opaque document.

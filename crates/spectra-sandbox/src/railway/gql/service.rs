@@ -10,7 +10,8 @@ use super::inputs::{Builder, RestartPolicyType};
 use super::network::{CustomDomain, custom_domains};
 use super::project::Project;
 use super::scalars::{DateTime, Json};
-use super::{Request, connection, request};
+use super::triggers::{ServiceRepoTriggersConnection, triggers};
+use super::{Page, Request, connection, request};
 use crate::railway::refusal::Refusal;
 use crate::store::rows;
 
@@ -60,6 +61,19 @@ impl Service {
 
     async fn is_restricted(&self) -> bool {
         false
+    }
+
+    async fn repo_triggers(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> Result<ServiceRepoTriggersConnection> {
+        let request = request(ctx);
+        let rows = triggers(request, |row| row.service_id == self.0.id);
+        Ok(ServiceRepoTriggersConnection::page(request, rows, &Page::new(after, before, first, last)))
     }
 }
 

@@ -10,15 +10,18 @@ use tokio::sync::watch;
 
 use super::Request;
 use super::deployment::{Deployment, DeploymentEvent};
-use super::logs::{Filter, Log, log};
+use super::logs::{LINE_FIELDS, Log, Window, Written, log};
+use super::runs::readable;
+use crate::railway::filter::Filter;
 use crate::railway::ops::deployments::reach;
-use crate::store::rows;
+use crate::store::{World, rows};
 
 pub(crate) struct Subscription;
 
-/// Follows one deployment for as long as its reader may see it.
+/// Follows one deployment, or one environment, for as long as its reader may see it.
 struct Follower {
     request: Arc<Request>,
+    /// Of the deployment or the environment.
     id: String,
     changes: watch::Receiver<u64>,
     written: watch::Receiver<u64>,
@@ -27,24 +30,46 @@ struct Follower {
 impl Follower {
     /// Fails where the query of the same deployment would.
     fn new(context: &Context<'_>, id: String) -> Result<Self> {
+        let follower = Self::unchecked(context, id);
+        reach(&follower.request.world(), &follower.request.who, &follower.id)?;
+        Ok(follower)
+    }
+
+    /// Follows an environment; fails where the query of its logs would.
+    fn of_environment(context: &Context<'_>, id: String) -> Result<Self> {
+        let follower = Self::unchecked(context, id);
+        readable(&follower.request, &follower.id)?;
+        Ok(follower)
+    }
+
+    fn unchecked(context: &Context<'_>, id: String) -> Self {
         let request = Arc::clone(context.data_unchecked::<Arc<Request>>());
         let changes = request.core.changes();
         let written = request.core.traffic.written();
-        reach(&request.world(), &request.who, &id)?;
-        Ok(Self { request, id, changes, written })
+        Self { request, id, changes, written }
     }
 
-    /// The deployment as it is now; nothing once it is out of the reader's reach, which ends the subscription.
-    fn look(&mut self) -> Option<Arc<rows::Deployment>> {
+    /// The state as it is now; nothing once the credential is gone.
+    fn world(&mut self) -> Option<Arc<World>> {
         // Marked as seen before the look, so that no change is missed between the two.
         self.changes.mark_unchanged();
         self.written.mark_unchanged();
         self.request.refresh();
         let world = self.request.world();
-        if !self.request.who.live(&world) {
-            return None;
-        }
+        self.request.who.live(&world).then_some(world)
+    }
+
+    /// The deployment as it is now; nothing once it is out of the reader's reach, which ends the subscription.
+    fn look(&mut self) -> Option<Arc<rows::Deployment>> {
+        let world = self.world()?;
         reach(&world, &self.request.who, &self.id).ok()
+    }
+
+    /// The deployments of the environment, likewise.
+    fn deployments(&mut self) -> Option<Vec<Arc<rows::Deployment>>> {
+        let world = self.world()?;
+        readable(&self.request, &self.id).ok()?;
+        Some(world.deployments.iter().filter(|row| row.environment_id == self.id).cloned().collect())
     }
 
     /// Sleeps until there may be something new; nothing once the sandbox stops.
@@ -78,7 +103,8 @@ impl Subscription {
         filter: Option<String>,
         limit: Option<i32>,
     ) -> Result<BoxStream<'static, Vec<Log>>> {
-        let _ = (filter, limit);
+        Filter::parse(filter.as_deref(), LINE_FIELDS)?;
+        let _ = limit;
         let follower = Follower::new(ctx, deployment_id)?;
         let stream = unfold(follower, |mut follower| async move {
             loop {
@@ -143,7 +169,7 @@ impl Subscription {
         limit: Option<i32>,
     ) -> Result<BoxStream<'static, Vec<Log>>> {
         let follower = Follower::new(ctx, deployment_id)?;
-        let filter = Filter::new(filter.as_deref());
+        let filter = Filter::parse(filter.as_deref(), LINE_FIELDS)?;
         let first = Some(usize::try_from(limit.unwrap_or(100)).unwrap_or(100));
         let stream =
             unfold((follower, filter, 0, first), |(mut follower, filter, mut next, mut most)| async move {
@@ -151,7 +177,7 @@ impl Subscription {
                     let row = follower.look()?;
                     let (mut lines, end) = follower.request.core.traffic.lines_from(&row.id, next);
                     next = end;
-                    lines.retain(|line| filter.passes(line));
+                    lines.retain(|line| filter.passes(&Written { row: &row, line }));
                     if let Some(most) = most.take() {
                         lines.drain(..lines.len().saturating_sub(most));
                     }
@@ -163,5 +189,70 @@ impl Subscription {
                 }
             });
         Ok(stream.boxed())
+    }
+
+    /// The lines of the window in one batch, then batches of new ones of every deployment of the environment, also of
+    /// those that are yet to come. The window bounds the first batch alone.
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn environment_logs(
+        &self,
+        ctx: &Context<'_>,
+        after_date: Option<String>,
+        after_limit: Option<i32>,
+        anchor_date: Option<String>,
+        before_date: Option<String>,
+        before_limit: Option<i32>,
+        environment_id: String,
+        filter: Option<String>,
+    ) -> Result<BoxStream<'static, Vec<Log>>> {
+        let follower = Follower::of_environment(ctx, environment_id)?;
+        let filter = Filter::parse(filter.as_deref(), LINE_FIELDS)?;
+        let window = Window {
+            after: after_date,
+            after_limit,
+            anchor: anchor_date,
+            before: before_date,
+            before_limit,
+            ..Window::default()
+        };
+        // A window that means nothing is refused at once.
+        window.cut(Vec::<u64>::new(), |at| *at)?;
+        let tail = Tail { follower, filter, window: Some(window), next: HashMap::new() };
+        Ok(unfold(tail, |mut tail| async move { Some((tail.batch().await?, tail)) }).boxed())
+    }
+}
+
+/// The logs of an environment as they grow.
+struct Tail {
+    follower: Follower,
+    filter: Filter,
+    /// Not yet told.
+    window: Option<Window>,
+    /// The number of the next line of each deployment.
+    next: HashMap<String, u64>,
+}
+
+impl Tail {
+    /// The next batch that is not empty; nothing once the environment is out of reach or the sandbox stops.
+    async fn batch(&mut self) -> Option<Vec<Log>> {
+        loop {
+            let mut lines = Vec::new();
+            for row in self.follower.deployments()? {
+                let next = self.next.entry(row.id.clone()).or_default();
+                let (mut new, end) = self.follower.request.core.traffic.lines_from(&row.id, *next);
+                *next = end;
+                new.retain(|line| self.filter.passes(&Written { row: &row, line }));
+                lines.extend(new.into_iter().map(|line| (Arc::clone(&row), line)));
+            }
+            // Stable, so that lines of one deployment stay in the order in which they were written.
+            lines.sort_by_key(|(_, line)| line.at);
+            if let Some(window) = self.window.take() {
+                lines = window.cut(lines, |(_, line)| line.at).ok()?;
+            }
+            if !lines.is_empty() {
+                return Some(lines.into_iter().map(|(row, line)| log(&row, line)).collect());
+            }
+            self.follower.changed_or_written().await?;
+        }
     }
 }

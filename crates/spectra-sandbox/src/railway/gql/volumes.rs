@@ -11,6 +11,7 @@ use super::scalars::DateTime;
 use super::service::Service;
 use super::{Page, Request, connection, request};
 use crate::clock::Tick;
+use crate::railway::ops::backup_schedules;
 use crate::railway::ops::volumes::{self as ops, Work};
 use crate::railway::refusal::Refusal;
 use crate::settings::ticks;
@@ -207,16 +208,61 @@ impl VolumeInstanceBackup {
     }
 
     async fn creator_id(&self) -> Option<&str> {
-        Some(&self.0.creator)
+        self.0.creator.as_deref()
     }
 
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.times.created_at)
     }
 
+    async fn expires_at(&self) -> Option<DateTime> {
+        self.0.expires_at.map(DateTime)
+    }
+
+    async fn schedule_id(&self) -> Option<&str> {
+        self.0.schedule_id.as_deref()
+    }
+
     #[graphql(name = "volumeInstanceSizeMB")]
     async fn volume_instance_size_mb(&self) -> Option<i32> {
         Some(self.0.size_mb)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "rows::BackupKind")]
+enum VolumeInstanceBackupScheduleKind {
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+pub(crate) struct VolumeInstanceBackupSchedule(Arc<rows::BackupSchedule>);
+
+#[Object]
+impl VolumeInstanceBackupSchedule {
+    async fn id(&self) -> ID {
+        ID(self.0.id.clone())
+    }
+
+    async fn kind(&self) -> VolumeInstanceBackupScheduleKind {
+        self.0.kind.into()
+    }
+
+    async fn name(&self) -> &str {
+        self.0.kind.name()
+    }
+
+    async fn cron(&self) -> &str {
+        self.0.kind.cron()
+    }
+
+    async fn retention_seconds(&self) -> Option<i32> {
+        i32::try_from(self.0.kind.retention().as_secs()).ok()
+    }
+
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.times.created_at)
     }
 }
 
@@ -268,6 +314,16 @@ impl Volumes {
         Ok(rows.into_iter().map(VolumeInstanceBackup).collect())
     }
 
+    async fn volume_instance_backup_schedule_list(
+        &self,
+        ctx: &Context<'_>,
+        volume_instance_id: String,
+    ) -> Result<Vec<VolumeInstanceBackupSchedule>> {
+        let request = request(ctx);
+        let rows = backup_schedules::list(&request.world(), &request.who, &volume_instance_id)?;
+        Ok(rows.into_iter().map(VolumeInstanceBackupSchedule).collect())
+    }
+
     async fn workflow_status(&self, ctx: &Context<'_>, workflow_id: String) -> Result<WorkflowResult> {
         let request = request(ctx);
         request.who.known()?;
@@ -306,6 +362,11 @@ struct VolumeInstanceUpdateInput {
     state: Option<VolumeState>,
 }
 
+/// Where a volume instance lives.
+fn place(request: &Request, instance: &str) -> Option<String> {
+    request.world().volume_instances.get(instance).map(|row| row.environment_id.clone())
+}
+
 fn volume(request: &Request, id: &str) -> Result<Volume> {
     let row = request.world().volumes.get(id).cloned();
     Ok(row.map(Volume).ok_or_else(|| Refusal::not_found("Volume"))?)
@@ -313,7 +374,7 @@ fn volume(request: &Request, id: &str) -> Result<Volume> {
 
 fn work(ctx: &Context<'_>, instance: &str, work: Work) -> Result<WorkflowId> {
     let request = request(ctx);
-    let place = request.world().volume_instances.get(instance).map(|row| row.environment_id.clone());
+    let place = place(request, instance);
     let id = request
         .mutate(place.as_deref(), |draft, who, settings| ops::work(draft, who, settings, instance, work))?;
     Ok(WorkflowId { workflow_id: Some(id) })
@@ -409,5 +470,34 @@ impl VolumeWrites {
         volume_instance_id: String,
     ) -> Result<WorkflowId> {
         work(ctx, &volume_instance_id, Work::Delete(volume_instance_backup_id))
+    }
+
+    /// The backup loses its end.
+    async fn volume_instance_backup_lock(
+        &self,
+        ctx: &Context<'_>,
+        volume_instance_backup_id: String,
+        volume_instance_id: String,
+    ) -> Result<bool> {
+        let request = request(ctx);
+        request.mutate(place(request, &volume_instance_id).as_deref(), |draft, who, _| {
+            backup_schedules::lock(draft, who, &volume_instance_id, &volume_instance_backup_id)
+        })?;
+        Ok(true)
+    }
+
+    /// The kinds are the whole new set.
+    async fn volume_instance_backup_schedule_update(
+        &self,
+        ctx: &Context<'_>,
+        kinds: Vec<VolumeInstanceBackupScheduleKind>,
+        volume_instance_id: String,
+    ) -> Result<bool> {
+        let request = request(ctx);
+        let kinds = kinds.into_iter().map(Into::into).collect();
+        request.mutate(place(request, &volume_instance_id).as_deref(), |draft, who, _| {
+            backup_schedules::update(draft, who, &volume_instance_id, &kinds)
+        })?;
+        Ok(true)
     }
 }

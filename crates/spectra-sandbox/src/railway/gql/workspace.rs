@@ -1,17 +1,13 @@
-//! `Workspace`, `User`, token probes, regions, platform status, policy, audit log.
+//! `Workspace`, `User`, token probes, regions, platform status, policy.
 
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 
-use super::environment::Environment;
 use super::project::{Project, WorkspaceProjectsConnection};
-use super::scalars::{DateTime, Json};
-use super::{Page, Request, connection, request};
+use super::{Page, Request, request};
 use crate::settings::PlanName;
 use crate::store::{ONLY, rows};
-
-connection!(QueryAuditLogsConnection, QueryAuditLogsConnectionEdge, AuditLog);
 
 pub(crate) const WORKSPACE_NAME: &str = "Sandbox";
 
@@ -26,14 +22,14 @@ pub(crate) struct Workspace {
     pub(crate) id: String,
 }
 
-/// Live, visible projects within reach, oldest first.
-pub(crate) fn projects(request: &Request) -> Vec<Arc<rows::Project>> {
+/// Visible projects within reach, oldest first; those that were deleted are there only when asked for.
+pub(crate) fn projects(request: &Request, deleted: bool) -> Vec<Arc<rows::Project>> {
     let world = request.world();
     let mut rows: Vec<_> = world
         .projects
         .iter()
-        .filter(|row| row.times.live() && request.visible("project", &row.times))
-        .filter(|row| request.who.project(&world, &row.id).is_ok())
+        .filter(|row| request.visible("project", &row.times))
+        .filter(|row| if row.times.live() { request.who.project(&world, &row.id).is_ok() } else { deleted })
         .cloned()
         .collect();
     rows.sort_by_key(|row| (row.times.created_tick, row.id.clone()));
@@ -87,7 +83,7 @@ impl Workspace {
         last: Option<i32>,
     ) -> Result<WorkspaceProjectsConnection> {
         let request = request(ctx);
-        let rows = projects(request).into_iter().map(|row| (row.id.clone(), Project(row))).collect();
+        let rows = projects(request, false).into_iter().map(|row| (row.id.clone(), Project(row))).collect();
         Ok(WorkspaceProjectsConnection::page(request, rows, &Page::new(after, before, first, last)))
     }
 }
@@ -163,52 +159,4 @@ pub(crate) struct WorkspacePolicy {
     pub(crate) restrict_deploys_to_allowed_sources: bool,
     pub(crate) restrict_public_tcp_proxies: bool,
     pub(crate) restrict_railway_domain_generation: bool,
-}
-
-pub(crate) struct AuditLog(pub(crate) Arc<rows::Audit>);
-
-#[Object]
-impl AuditLog {
-    async fn id(&self) -> ID {
-        ID(self.0.id.clone())
-    }
-
-    async fn event_type(&self) -> &str {
-        &self.0.event_type
-    }
-
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
-    }
-
-    async fn project_id(&self) -> Option<&str> {
-        self.0.project_id.as_deref()
-    }
-
-    async fn environment_id(&self) -> Option<&str> {
-        self.0.environment_id.as_deref()
-    }
-
-    async fn environment(&self, ctx: &Context<'_>) -> Option<Environment> {
-        let id = self.0.environment_id.as_deref()?;
-        request(ctx).world().environments.get(id).cloned().map(Environment)
-    }
-
-    async fn project(&self, ctx: &Context<'_>) -> Option<Project> {
-        request(ctx).world().projects.get(self.0.project_id.as_deref()?).cloned().map(Project)
-    }
-
-    async fn workspace_id(&self, ctx: &Context<'_>) -> Option<String> {
-        Some(request(ctx).core.info.workspace_id.clone())
-    }
-
-    async fn context(&self) -> Option<Json> {
-        Some(Json(serde_json::json!({ "actor": self.0.actor })))
-    }
-
-    async fn payload(&self) -> Option<Json> {
-        Some(Json(
-            serde_json::json!({ "object": self.0.object, "action": self.0.action, "id": self.0.object_id }),
-        ))
-    }
 }

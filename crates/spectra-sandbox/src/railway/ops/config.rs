@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::core::Draft;
-use crate::railway::ops::{born, instances, new_id, variables};
+use crate::railway::ops::{born, instances, new_id, triggers, variables};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::World;
-use crate::store::rows::{Credentials, Instance, Variable, instance_key, variables_key};
+use crate::store::rows::{Credentials, Environment, Instance, Variable, instance_key, variables_key};
 
 /// How values appear in the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +143,11 @@ pub(crate) fn export(world: &World, environment: &str, values: Values) -> Value 
     document
 }
 
+/// Names the configuration of an environment as it is; every change gives another one.
+pub(crate) fn etag(row: &Environment) -> String {
+    format!("\"{}-{}\"", &row.id[..8], row.generation)
+}
+
 /// Replaces every variable value of a patch by the mask.
 pub(crate) fn mask(patch: &Value) -> Value {
     let mut patch = patch.clone();
@@ -263,6 +268,9 @@ pub(crate) fn apply(
         }
         row.times.updated_at = draft.stamp;
         draft.world.instances.insert(&key, row);
+        if !section["source"].is_null() {
+            triggers::follow(draft, environment, id);
+        }
     }
     if !shared_names.is_empty() {
         let users: Vec<_> = draft

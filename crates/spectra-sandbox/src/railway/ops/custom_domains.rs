@@ -1,9 +1,10 @@
 //! Domains of the user's own. Nobody edits DNS here: records appear, ownership is verified and the certificate
-//! is issued as sandbox time passes.
+//! is issued as sandbox time passes. From its verification on a domain carries traffic.
 
 use std::sync::Arc;
 
-use crate::core::Draft;
+use crate::clock::Tick;
+use crate::core::{Draft, Effect};
 use crate::railway::auth::{Identity, found};
 use crate::railway::ops::domains::{SUFFIX, check_port};
 use crate::railway::ops::{Place, audit, born, new_id};
@@ -33,13 +34,16 @@ fn host(domain: &str) -> Option<String> {
     let labels: Vec<_> = host.split('.').collect();
     // A wildcard stands in front only.
     let rest = if labels.first() == Some(&"*") { labels.get(1..)? } else { &labels[..] };
+    // An address is no name.
+    let numeric = rest.last().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
     let fits = |label: &&str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    (host.len() <= 253 && rest.len() >= 2 && rest.iter().all(fits) && !host.ends_with(SUFFIX)).then_some(host)
+    (host.len() <= 253 && rest.len() >= 2 && rest.iter().all(fits) && !numeric && !host.ends_with(SUFFIX))
+        .then_some(host)
 }
 
 /// Whether a domain may be registered, in the words that the API has for it.
@@ -76,9 +80,21 @@ pub(crate) fn create(draft: &mut Draft, who: &Identity, new: &NewCustomDomain) -
         times,
     };
     draft.world.custom_domains.insert(&id, row);
+    draft.effects.push(Effect::Routes(new.environment_id.clone(), new.service_id.clone()));
     let place = Place { project: Some(&new.project_id), environment: Some(&new.environment_id) };
     audit(draft, who, "custom_domain", "create", &id, place);
     Ok(id)
+}
+
+/// Whether the records of a domain were seen and its owner is known.
+pub(crate) fn verified(row: &CustomDomain, settings: &Settings, now: Tick) -> bool {
+    now >= row.times.created_tick.saturating_add(ticks(settings.domain_verify_duration))
+}
+
+/// The live domain that answers for `host`: its own, else the wildcard one label up.
+pub(crate) fn of_host<'a>(world: &'a World, host: &str) -> Option<&'a Arc<CustomDomain>> {
+    let named = |name: &str| world.custom_domains.iter().find(|row| row.times.live() && row.domain == name);
+    named(host).or_else(|| named(&format!("*.{}", host.split_once('.')?.1)))
 }
 
 /// The live domain `id`, if it is within reach.
@@ -137,6 +153,8 @@ fn bury(draft: &mut Draft, id: &str) {
     if let Some(row) = draft.world.custom_domains.get_mut(id) {
         row.times.deleted_at = Some(stamp);
         row.deleted_tick = Some(tick);
+        let domain = row.domain.clone();
+        draft.effects.push(Effect::DropDomain(domain));
     }
 }
 
@@ -174,6 +192,7 @@ mod tests {
             "*.com",
             "x.*.com",
             "a.com.",
+            "127.0.0.1",
         ];
         for bad in bad {
             assert_eq!(host(bad), None, "{bad}");

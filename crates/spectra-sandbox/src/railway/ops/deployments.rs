@@ -7,7 +7,7 @@ use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::World;
 use crate::store::rows::{
-    Cause, Deployment, Farewell, Instance, Snapshot, Status, instance_key, variables_key,
+    Cause, Deployment, Farewell, Instance, Snapshot, Status, Trigger, instance_key, variables_key,
 };
 
 /// Deploys the configuration of an instance as it is now; returns the deployment's id.
@@ -27,6 +27,26 @@ pub(crate) fn create(
     }
     let snapshot = snapshot(&draft.world, environment, service);
     start(draft, who, settings, (*instance).clone(), snapshot, None, cause)
+}
+
+/// Deploys the repository of a trigger with the rest of the instance's configuration, even where the instance
+/// has taken another source since.
+pub(crate) fn create_from_repository(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    trigger: &Trigger,
+) -> Result<String, Refusal> {
+    let (environment, service) = (&trigger.environment_id, &trigger.service_id);
+    let Some(instance) = draft.world.instance(environment, service) else {
+        return Err(Refusal::not_found("ServiceInstance"));
+    };
+    let mut instance = (**instance).clone();
+    instance.image = None;
+    instance.repo = Some(trigger.repository.clone());
+    instance.branch = Some(trigger.branch.clone());
+    let snapshot = snapshot(&draft.world, environment, service);
+    start(draft, who, settings, instance, snapshot, None, Cause::Deploy)
 }
 
 /// The variables and credentials a deployment made now would take.

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, config, deployments, instances, new_id, patches, volumes};
+use crate::railway::ops::{
+    Place, audit, born, config, deployments, instances, new_id, patches, private_networks, triggers, volumes,
+};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{Cause, Environment, VariableSet, instance_key, variables_key};
@@ -138,6 +140,7 @@ fn copy(
         }
         let deployable = instance.image.is_some() || instance.repo.is_some();
         draft.world.instances.insert(&key, instance);
+        triggers::follow(draft, to, &service);
         if deployable && !skip_deploys {
             deployments::create(draft, who, settings, to, &service, Cause::Deploy)?;
         }
@@ -190,6 +193,7 @@ pub(crate) fn remove(draft: &mut Draft, id: &str) {
     for service in services {
         instances::remove(draft, id, &service);
     }
+    private_networks::remove_environment(draft, id);
     volumes::remove_environment(draft, id);
     draft.world.variables.remove(&variables_key(id, None));
     let tokens: Vec<_> =
@@ -201,6 +205,16 @@ pub(crate) fn remove(draft: &mut Draft, id: &str) {
         draft.world.patches.iter().filter(|row| row.environment_id == id).map(|row| row.id.clone()).collect();
     for patch in staged {
         draft.world.patches.remove(&patch);
+    }
+    let sets: Vec<_> = draft
+        .world
+        .change_sets
+        .iter()
+        .filter(|row| row.environment_id == id)
+        .map(|row| row.id.clone())
+        .collect();
+    for set in sets {
+        draft.world.change_sets.remove(&set);
     }
     let stamp = draft.stamp;
     if let Some(row) = draft.world.environments.get_mut(id) {

@@ -7,7 +7,9 @@ use spectra_types::ImageRef;
 
 use crate::core::{Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, custom_domains, deployments, new_id, proxies, volumes};
+use crate::railway::ops::{
+    Place, audit, custom_domains, deployments, egress, new_id, private_networks, proxies, triggers, volumes,
+};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::rows::{
@@ -189,6 +191,9 @@ pub(crate) fn update(
             Some(None) => draft.world.credentials.remove(&key),
             None => {}
         }
+        if change.source.is_some() {
+            triggers::follow(draft, &environment, service);
+        }
         let place = Place { project: Some(&project), environment: Some(&environment) };
         audit(draft, who, "service_instance", "update", service, place);
         if dice < settings.update_deploys_probability && change.source.is_some() {
@@ -256,6 +261,15 @@ pub(crate) fn set(map: &mut BTreeMap<String, Value>, key: &str, value: &Value) {
     }
 }
 
+/// What a replica of an instance may use: the plan's limits, and over them what is set.
+pub(crate) fn limits_of(row: &Instance) -> Value {
+    let mut limits = json!({ "containers": { "cpu": 32, "memoryBytes": 32_000_000_000_u64 } });
+    for (key, value) in row.limits.iter().filter_map(|limits| limits["containers"].as_object()).flatten() {
+        limits["containers"][key] = value.clone();
+    }
+    limits
+}
+
 /// Explicit limits, merged into what is set.
 pub(crate) fn limits(
     draft: &mut Draft,
@@ -312,7 +326,10 @@ pub(crate) fn remove(draft: &mut Draft, environment: &str, service: &str) {
     }
     custom_domains::remove_of(draft, environment, service);
     proxies::remove_of(draft, environment, service);
+    private_networks::remove_of(draft, environment, service);
+    egress::remove_of(draft, environment, service);
     volumes::detach_of(draft, environment, service);
+    triggers::remove_of(draft, environment, service);
     let key = instance_key(environment, service);
     draft.world.variables.remove(&variables_key(environment, Some(service)));
     draft.world.credentials.remove(&key);

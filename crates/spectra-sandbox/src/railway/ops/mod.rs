@@ -3,23 +3,30 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three different things on this wire")]
 
+pub(crate) mod activity;
+pub(crate) mod backup_schedules;
+pub(crate) mod change_sets;
 pub(crate) mod config;
 pub(crate) mod custom_domains;
 pub(crate) mod deployments;
 pub(crate) mod domains;
+pub(crate) mod egress;
 pub(crate) mod environments;
 pub(crate) mod instances;
+pub(crate) mod notifications;
 pub(crate) mod patches;
+pub(crate) mod private_networks;
 pub(crate) mod projects;
 pub(crate) mod proxies;
 pub(crate) mod services;
 pub(crate) mod tokens;
+pub(crate) mod triggers;
 pub(crate) mod variables;
 pub(crate) mod volumes;
 
 use crate::core::Draft;
 use crate::railway::auth::Identity;
-use crate::store::rows::{Audit, Times};
+use crate::store::rows::Times;
 
 /// A new object id.
 pub(crate) fn new_id() -> String {
@@ -38,7 +45,7 @@ pub(crate) struct Place<'a> {
     pub(crate) environment: Option<&'a str>,
 }
 
-/// Writes a row of the audit log.
+/// Writes a row of the audit log; the configuration of the environment counts as changed.
 pub(crate) fn audit(
     draft: &mut Draft,
     who: &Identity,
@@ -47,21 +54,7 @@ pub(crate) fn audit(
     id: &str,
     place: Place<'_>,
 ) {
-    let sequence = draft.next();
-    let row = Audit {
-        id: new_id(),
-        event_type: format!("{object}.{action}"),
-        project_id: place.project.map(str::to_owned),
-        environment_id: place.environment.map(str::to_owned),
-        object: object.to_owned(),
-        action: action.to_owned(),
-        object_id: id.to_owned(),
-        actor: who.actor(),
-        created_at: draft.stamp,
-        sequence,
-    };
-    let key = row.id.clone();
-    draft.world.audits.insert(&key, row);
+    activity::write(draft, activity::Actor::of(who), object, action, id, place);
     if let Some(environment) = place.environment
         && let Some(row) = draft.world.environments.get_mut(environment)
     {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::core::{Core, Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, config, deployments, new_id, variables};
+use crate::railway::ops::{Place, audit, born, change_sets, config, deployments, new_id, variables};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::World;
@@ -77,6 +77,7 @@ pub(crate) fn put_staged(draft: &mut Draft, who: &Identity, environment: &str, d
             applied_at: None,
             last_error: None,
             creator: Some(who.actor()),
+            committer: None,
             times,
         },
     );
@@ -95,6 +96,21 @@ pub(crate) fn commit(
     let row = who.environment(&draft.world, environment)?;
     let patch = patch.cloned().unwrap_or_else(|| json!({}));
     config::check(&draft.world, &row.project_id, &patch)?;
+    let id = enqueue(draft, who, settings, environment, patch, message);
+    let place = Place { project: Some(&row.project_id), environment: Some(environment) };
+    audit(draft, who, "environment", "commit", &id, place);
+    Ok(format!("applyEnvironmentPatch/{environment}/{id}"))
+}
+
+/// Makes a checked patch that is applied when it is due; returns its id.
+pub(crate) fn enqueue(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    environment: &str,
+    patch: Value,
+    message: Option<String>,
+) -> String {
     let id = new_id();
     let times = born(draft);
     draft.world.patches.insert(
@@ -111,13 +127,20 @@ pub(crate) fn commit(
             applied_at: None,
             last_error: None,
             creator: Some(who.actor()),
+            committer: Some(who.actor()),
             times,
         },
     );
     draft.effects.push(Effect::Patch(id.clone()));
-    let place = Place { project: Some(&row.project_id), environment: Some(environment) };
-    audit(draft, who, "environment", "commit", &id, place);
-    Ok(format!("applyEnvironmentPatch/{environment}/{id}"))
+    id
+}
+
+/// Whether a change of an instance by a patch starts a deployment.
+pub(crate) fn deploys(world: &World, environment: &str, service: &str) -> bool {
+    let first = world.deployments_of(environment, service).is_empty();
+    let has_source =
+        world.instance(environment, service).is_some_and(|row| row.image.is_some() || row.repo.is_some());
+    first && has_source || variables::deployed(world, environment, service)
 }
 
 fn due(draft: &Draft, settings: &Settings) -> u64 {
@@ -142,6 +165,8 @@ pub(crate) fn commit_staged(
     if let Some(row) = draft.world.patches.get_mut(&patch.id) {
         row.status = PatchStatus::Applying;
         row.message = message;
+        row.committer = Some(who.actor());
+        row.last_error = None;
         row.skip_deploys = skip_deploys;
         row.due_tick = Some(due);
     }
@@ -156,34 +181,26 @@ pub(crate) fn commit_staged(
 /// nothing deploys nothing.
 pub(crate) fn apply(core: &Arc<Core>, id: &str) {
     let settings = core.settings();
-    let actor = Identity::Account;
     let result = core.mutate(|draft| {
         let Some(patch) = draft.world.patches.get(id).cloned() else { return Ok(()) };
         if patch.status != PatchStatus::Applying {
             return Ok(());
         }
+        // Older rows do not say who committed them.
+        let actor = patch.committer.as_deref().and_then(|actor| Identity::of_actor(actor, &draft.world));
+        let actor = actor.unwrap_or(Identity::Account);
         if let Some(error) = &settings.patch_error {
             return Err(Refusal::internal(error.clone()));
         }
+        change_sets::make_services(draft, &patch)?;
         let changed = config::apply(draft, &settings, &patch.environment_id, &patch.patch)?;
         let place = draft.world.environment(&patch.environment_id).map(|row| row.project_id.clone());
         for service in changed {
-            let first = draft.world.deployments_of(&patch.environment_id, &service).is_empty();
-            let has_source = draft
-                .world
-                .instance(&patch.environment_id, &service)
-                .is_some_and(|row| row.image.is_some() || row.repo.is_some());
-            let deploys =
-                first && has_source || variables::deployed(&draft.world, &patch.environment_id, &service);
-            if deploys && !patch.skip_deploys {
-                deployments::create(
-                    draft,
-                    &actor,
-                    &settings,
-                    &patch.environment_id,
-                    &service,
-                    Cause::Deploy,
-                )?;
+            if deploys(&draft.world, &patch.environment_id, &service) && !patch.skip_deploys {
+                let environment = &patch.environment_id;
+                let deployment =
+                    deployments::create(draft, &actor, &settings, environment, &service, Cause::Deploy)?;
+                change_sets::note_deployment(draft, id, &deployment);
             }
         }
         let stamp = draft.stamp;

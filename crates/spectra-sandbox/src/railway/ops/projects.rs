@@ -1,11 +1,14 @@
 //! Projects.
 
-use crate::core::Draft;
+use std::sync::Arc;
+
+use crate::core::{Core, Draft, Effect};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, environments, new_id, volumes};
+use crate::railway::ops::{Place, activity, audit, born, environments, new_id, notifications, volumes};
 use crate::railway::refusal::Refusal;
-use crate::settings::Settings;
-use crate::store::rows::{Environment, Project};
+use crate::settings::{Settings, ticks};
+use crate::store::World;
+use crate::store::rows::{Deletion, Environment, Project};
 
 #[derive(Debug, Default)]
 pub(crate) struct NewProject {
@@ -56,6 +59,7 @@ pub(crate) fn create(
             focused_pr_environments: false,
             base_environment_id: Some(environment_id.clone()),
             temporary: input.workspace_id.is_none(),
+            deletion: None,
             times,
         },
     );
@@ -132,6 +136,13 @@ pub(crate) fn update(
 pub(crate) fn delete(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), Refusal> {
     who.admin()?;
     who.project(&draft.world, id)?;
+    remove(draft, id);
+    audit(draft, who, "project", "delete", id, Place { project: Some(id), environment: None });
+    Ok(())
+}
+
+/// Takes a project and all that lives in it away.
+fn remove(draft: &mut Draft, id: &str) {
     let environments: Vec<_> = draft
         .world
         .environments
@@ -143,6 +154,7 @@ pub(crate) fn delete(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), 
         environments::remove(draft, &environment);
     }
     volumes::remove_project(draft, id);
+    notifications::remove_project(draft, id);
     let stamp = draft.stamp;
     let services: Vec<_> =
         draft.world.services.iter().filter(|row| row.project_id == id).map(|row| row.id.clone()).collect();
@@ -154,6 +166,77 @@ pub(crate) fn delete(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), 
     if let Some(row) = draft.world.projects.get_mut(id) {
         row.times.deleted_at = Some(stamp);
     }
-    audit(draft, who, "project", "delete", id, Place { project: Some(id), environment: None });
+}
+
+/// Deletes the project when the grace is over, unless somebody cancels that. Asking twice does not begin anew.
+pub(crate) fn schedule_delete(
+    draft: &mut Draft,
+    who: &Identity,
+    settings: &Settings,
+    id: &str,
+) -> Result<(), Refusal> {
+    who.admin()?;
+    let project = who.project(&draft.world, id)?;
+    if project.deletion.is_some() {
+        return Err(Refusal::internal("Project is already scheduled for deletion"));
+    }
+    let deletion = Deletion {
+        asked_at: draft.stamp,
+        due_tick: draft.tick.saturating_add(ticks(settings.project_delete_grace)),
+    };
+    set_deletion(draft, id, Some(deletion));
+    draft.effects.push(Effect::ProjectDeletion(id.to_owned()));
+    audit(draft, who, "project", "schedule_delete", id, Place { project: Some(id), environment: None });
     Ok(())
+}
+
+/// Takes a scheduled deletion back.
+pub(crate) fn schedule_delete_cancel(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), Refusal> {
+    scheduled(draft, who, id)?;
+    set_deletion(draft, id, None);
+    let place = Place { project: Some(id), environment: None };
+    audit(draft, who, "project", "schedule_delete_cancel", id, place);
+    Ok(())
+}
+
+/// Does now what was scheduled for later.
+pub(crate) fn schedule_delete_force(draft: &mut Draft, who: &Identity, id: &str) -> Result<(), Refusal> {
+    scheduled(draft, who, id)?;
+    delete(draft, who, id)
+}
+
+fn scheduled(draft: &Draft, who: &Identity, id: &str) -> Result<(), Refusal> {
+    who.admin()?;
+    match who.project(&draft.world, id)?.deletion {
+        Some(_) => Ok(()),
+        None => Err(Refusal::internal("Project is not scheduled for deletion")),
+    }
+}
+
+fn set_deletion(draft: &mut Draft, id: &str, deletion: Option<Deletion>) {
+    let stamp = draft.stamp;
+    if let Some(row) = draft.world.projects.get_mut(id) {
+        row.deletion = deletion;
+        row.times.updated_at = stamp;
+    }
+}
+
+/// When a live project is to be deleted.
+pub(crate) fn deletion_due(world: &World, id: &str) -> Option<u64> {
+    Some(world.projects.get(id).filter(|row| row.times.live())?.deletion?.due_tick)
+}
+
+/// Deletes a project whose grace is over; one that was cancelled (and perhaps scheduled anew) in the meantime stays.
+pub(crate) fn delete_due(core: &Arc<Core>, id: &str) {
+    let done = core.mutate(|draft| {
+        if deletion_due(&draft.world, id).is_some_and(|due| due <= draft.tick) {
+            remove(draft, id);
+            let place = Place { project: Some(id), environment: None };
+            activity::write(draft, activity::Actor::platform(), "project", "delete", id, place);
+        }
+        Ok(())
+    });
+    if let Err(refusal) = done {
+        tracing::error!(project = id, message = %refusal.message, "a scheduled deletion was not written");
+    }
 }

@@ -1,30 +1,50 @@
-//! TCP proxies of services: names and ports alone, no bytes pass.
+//! TCP proxies of services. The bytes are carried elsewhere (`services::TcpForwarder`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::core::Draft;
+use crate::core::{Draft, Effect};
 use crate::railway::auth::{Identity, found};
 use crate::railway::ops::custom_domains::in_progress;
 use crate::railway::ops::domains::check_port;
-use crate::railway::ops::{Place, audit, born, new_id};
+use crate::railway::ops::{Place, audit, born};
 use crate::railway::refusal::Refusal;
 use crate::settings::{Settings, ticks};
 use crate::store::World;
-use crate::store::rows::TcpProxy;
+use crate::store::rows::{Deployment, TcpProxy};
 
 /// The name that every proxy is reached under; the port tells them apart.
 const DOMAIN: &str = "proxy.railway.localhost";
 
-/// Ports given out.
-const FIRST: u16 = 10_000;
+/// Ports of live proxies, those that could not be bound included: their owners have been told them.
+pub(crate) fn taken(world: &World) -> BTreeSet<u16> {
+    let live = world.proxies.iter().filter(|row| row.times.live());
+    live.filter_map(|row| u16::try_from(row.proxy_port).ok()).collect()
+}
 
+/// Whether a deployment carries a proxy: it becomes effective with the next one after its creation.
+pub(crate) fn carries(deployment: &Deployment, row: &TcpProxy) -> bool {
+    row.times.live()
+        && row.environment_id == deployment.environment_id
+        && row.service_id == deployment.service_id
+        && row.sequence < deployment.sequence
+}
+
+/// Application ports of the proxies that a deployment carries.
+pub(crate) fn ports(world: &World, deployment: &Deployment) -> Vec<u16> {
+    let rows = world.proxies.iter().filter(|row| carries(deployment, row));
+    rows.filter_map(|row| u16::try_from(row.application_port).ok()).collect()
+}
+
+/// A proxy `id` on `port`, which it listens on already.
 pub(crate) fn create(
     draft: &mut Draft,
     who: &Identity,
     environment: &str,
     service: &str,
     application_port: i32,
-) -> Result<String, Refusal> {
+    (id, port): (&str, u16),
+) -> Result<(), Refusal> {
     let instance = who.instance(&draft.world, environment, service)?;
     check_port(Some(application_port))?;
     // The environment's configuration has one entry for each port, so there is one proxy for each.
@@ -38,30 +58,25 @@ pub(crate) fn create(
             "A TCP proxy for port {application_port} already exists for this service"
         )));
     }
-    let taken: std::collections::BTreeSet<i32> =
-        draft.world.proxies.iter().filter(|row| row.times.live()).map(|row| row.proxy_port).collect();
-    let from = rand::random_range(FIRST..=u16::MAX);
-    let free = (from..=u16::MAX).chain(FIRST..from).map(i32::from).find(|port| !taken.contains(port));
-    let Some(proxy_port) = free else {
-        return Err(Refusal::internal("Failed to create TCP proxy, please try again"));
-    };
-    let id = new_id();
     let times = born(draft);
+    let sequence = draft.next();
     let row = TcpProxy {
-        id: id.clone(),
+        id: id.to_owned(),
         project_id: instance.project_id.clone(),
         environment_id: environment.to_owned(),
         service_id: service.to_owned(),
         domain: DOMAIN.to_owned(),
         application_port,
-        proxy_port,
+        proxy_port: i32::from(port),
+        sequence,
         deleted_tick: None,
         times,
     };
-    draft.world.proxies.insert(&id, row);
+    draft.world.proxies.insert(id, row);
+    draft.effects.push(Effect::Routes(environment.to_owned(), service.to_owned()));
     let place = Place { project: Some(&instance.project_id), environment: Some(environment) };
-    audit(draft, who, "tcp_proxy", "create", &id, place);
-    Ok(id)
+    audit(draft, who, "tcp_proxy", "create", id, place);
+    Ok(())
 }
 
 fn reach(world: &World, who: &Identity, id: &str) -> Result<Arc<TcpProxy>, Refusal> {
@@ -96,6 +111,7 @@ fn bury(draft: &mut Draft, id: &str) {
         row.times.deleted_at = Some(stamp);
         row.deleted_tick = Some(tick);
     }
+    draft.effects.push(Effect::DropProxy(id.to_owned()));
 }
 
 /// Takes away what belongs to an instance that goes.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::core::Draft;
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, born, deployments, instances, new_id, variables};
+use crate::railway::ops::{Place, audit, born, deployments, instances, new_id, triggers, variables};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
+use crate::store::World;
 use crate::store::rows::{Cause, Credentials, Instance, Service, instance_key};
 
 #[derive(Debug, Default)]
@@ -22,11 +23,17 @@ pub(crate) struct NewService {
     pub(crate) variables: BTreeMap<String, String>,
 }
 
-fn check_name(draft: &Draft, project: &str, name: &str, except: Option<&str>) -> Result<(), Refusal> {
+/// Refuses a name that cannot be, or that another service of the project has.
+pub(crate) fn check_name(
+    world: &World,
+    project: &str,
+    name: &str,
+    except: Option<&str>,
+) -> Result<(), Refusal> {
     if name.trim().is_empty() || name.chars().count() > 32 {
         return Err(Refusal::input("Invalid service name: use 1 to 32 characters"));
     }
-    let taken = draft.world.services.iter().any(|row| {
+    let taken = world.services.iter().any(|row| {
         row.project_id == project && row.times.live() && row.name == name && except != Some(row.id.as_str())
     });
     if taken {
@@ -55,7 +62,7 @@ pub(crate) fn create(
     }
     let id = new_id();
     let name = input.name.unwrap_or_else(|| format!("service-{}", &id[..8]));
-    check_name(draft, &input.project_id, &name, None)?;
+    check_name(&draft.world, &input.project_id, &name, None)?;
     if let Some(image) = &input.image {
         instances::check_image(image)?;
     }
@@ -83,6 +90,7 @@ pub(crate) fn create(
         instance.has_credentials = input.credentials.is_some();
         let key = instance_key(environment, &id);
         draft.world.instances.insert(&key, instance);
+        triggers::follow(draft, environment, &id);
         if let Some(credentials) = &input.credentials {
             draft.world.credentials.insert(&key, credentials.clone());
         }
@@ -107,7 +115,7 @@ pub(crate) fn update(
 ) -> Result<(), Refusal> {
     let row = who.service(&draft.world, id)?;
     if let Some(name) = &name {
-        check_name(draft, &row.project_id, name, Some(id))?;
+        check_name(&draft.world, &row.project_id, name, Some(id))?;
     }
     let stamp = draft.stamp;
     if let Some(row) = draft.world.services.get_mut(id) {
@@ -150,6 +158,16 @@ pub(crate) fn delete(
         instances::remove(draft, environment, id);
         let place = Place { project: Some(&row.project_id), environment: Some(environment) };
         audit(draft, who, "service", "delete", id, place);
+    }
+    if environments.is_empty() {
+        audit(
+            draft,
+            who,
+            "service",
+            "delete",
+            id,
+            Place { project: Some(&row.project_id), environment: None },
+        );
     }
     let stamp = draft.stamp;
     if let Some(row) = draft.world.services.get_mut(id) {
@@ -196,6 +214,7 @@ pub(crate) fn connect(
             instance.repo.clone_from(&source.repo);
             instance.branch.clone_from(&source.branch);
         }
+        triggers::follow(draft, &environment, id);
         if connects {
             deployments::create(draft, who, settings, &environment, id, Cause::Deploy)?;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::core::{Core, Draft};
 use crate::railway::auth::Identity;
-use crate::railway::ops::{Place, audit, deployments, label, new_id};
+use crate::railway::ops::{Place, audit, deployments, label, new_id, private_networks};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::World;
@@ -167,13 +167,23 @@ fn supplied(world: &World, environment: &str, service: Option<&str>) -> Plain {
     if let Some(service) = service.and_then(|id| world.services.get(id)) {
         put("SERVICE_ID", &service.id);
         put("SERVICE_NAME", &service.name);
-        put("PRIVATE_DOMAIN", &format!("{}.railway.internal", label(&service.name)));
+        let inside = private_networks::name_of(world, environment, &service.id);
+        let inside = inside.unwrap_or_else(|| label(&service.name));
+        put("PRIVATE_DOMAIN", &format!("{inside}.railway.internal"));
         let domain = world.domains.iter().find(|domain| {
             domain.environment_id == environment && domain.service_id == service.id && domain.times.live()
         });
         if let Some(domain) = domain {
             put("PUBLIC_DOMAIN", &domain.domain);
             put("STATIC_URL", &domain.domain);
+        }
+        let proxy = world.proxies.iter().filter(|proxy| {
+            proxy.environment_id == environment && proxy.service_id == service.id && proxy.times.live()
+        });
+        if let Some(proxy) = proxy.min_by_key(|proxy| proxy.sequence) {
+            put("TCP_PROXY_DOMAIN", &proxy.domain);
+            put("TCP_PROXY_PORT", &proxy.proxy_port.to_string());
+            put("TCP_APPLICATION_PORT", &proxy.application_port.to_string());
         }
     }
     out

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::Draft;
 use crate::railway::auth::{Identity, found};
 use crate::railway::ops::instances::{DEFAULT_REGION, REGIONS};
-use crate::railway::ops::{Place, audit, born, label, new_id};
+use crate::railway::ops::{Place, audit, backup_schedules, born, label, new_id};
 use crate::railway::refusal::Refusal;
 use crate::settings::{PlanName, Settings, ticks};
 use crate::store::World;
@@ -32,6 +32,13 @@ const fn size(plan: PlanName) -> i32 {
         PlanName::Hobby => 5_000,
         PlanName::Pro | PlanName::Enterprise => 50_000,
     }
+}
+
+/// Whether a service has a volume in an environment.
+pub(crate) fn is_mounted(world: &World, environment: &str, service: &str) -> bool {
+    world.volume_instances.iter().any(|row| {
+        row.times.live() && row.environment_id == environment && row.service_id.as_deref() == Some(service)
+    })
 }
 
 /// One volume for a service in an environment, and none for a service with several replicas.
@@ -252,6 +259,7 @@ fn bury(draft: &mut Draft, id: &str) {
 }
 
 fn bury_instance(draft: &mut Draft, id: &str) {
+    backup_schedules::remove_of(draft, id);
     let (stamp, tick) = (draft.stamp, draft.tick);
     if let Some(row) = draft.world.volume_instances.get_mut(id) {
         row.times.deleted_at = Some(stamp);
@@ -311,7 +319,12 @@ pub(crate) fn copy(draft: &mut Draft, from: &str, to: &str) {
     }
 }
 
-fn reach_instance(world: &World, who: &Identity, id: &str) -> Result<Arc<VolumeInstance>, Refusal> {
+/// The live instance `id`, if it is within reach.
+pub(crate) fn reach_instance(
+    world: &World,
+    who: &Identity,
+    id: &str,
+) -> Result<Arc<VolumeInstance>, Refusal> {
     who.known()?;
     if id.is_empty() {
         return Err(Refusal::not_authorized());
@@ -333,6 +346,7 @@ pub(crate) fn backups(
         row.volume_instance_id == instance
             && row.ready_tick <= tick
             && row.gone_tick.is_none_or(|gone| gone > tick)
+            && row.expires_tick.is_none_or(|end| end > tick)
     };
     let mut rows: Vec<_> = world.backups.iter().filter(shown).cloned().collect();
     rows.sort_by_key(|row| std::cmp::Reverse((row.ready_tick, row.id.clone())));
@@ -376,10 +390,13 @@ pub(crate) fn work(
                 id: new_id(),
                 volume_instance_id: instance.to_owned(),
                 name,
-                creator: who.actor(),
+                creator: Some(who.actor()),
                 size_mb: row.size_mb,
                 ready_tick: due,
                 gone_tick: None,
+                schedule_id: None,
+                expires_tick: None,
+                expires_at: None,
                 times: born(draft),
             };
             let key = backup.id.clone();

@@ -6,12 +6,27 @@ use std::time::Duration;
 use spectra_types::{PinnedImage, Secret};
 use tokio::sync::mpsc;
 
-use super::super::{Engine, health};
+use super::super::{Addresses, Engine, health};
 use super::record::mark_one;
 use super::{Driver, Report, Running, ticks};
 use crate::contract::{InstanceSpec, InstanceStatus};
-use crate::railway::ops::variables;
-use crate::store::rows::{Deployment, Replica, ReplicaStatus};
+use crate::railway::ops::{instances, proxies, variables};
+use crate::railway::traffic::Span;
+use crate::runtime::{Behaviour, Usage};
+use crate::store::World;
+use crate::store::rows::{Deployment, Replica, ReplicaStatus, Times};
+
+/// The port that a domain of the service names; Railway's own domains come first.
+fn target_port(world: &World, record: &Deployment) -> Option<u16> {
+    let here = |environment: &str, service: &str, times: &Times| {
+        environment == record.environment_id && service == record.service_id && times.live()
+    };
+    let own = world.domains.iter().filter(|row| here(&row.environment_id, &row.service_id, &row.times));
+    let custom =
+        world.custom_domains.iter().filter(|row| here(&row.environment_id, &row.service_id, &row.times));
+    let mut ports = own.map(|row| row.target_port).chain(custom.map(|row| row.target_port));
+    ports.find_map(|port| u16::try_from(port?).ok())
+}
 
 impl Driver {
     /// Handles what a replica reports; true when the deployment has crashed for good.
@@ -32,6 +47,7 @@ impl Driver {
             InstanceStatus::Exited(code) => {
                 let gone = self.running.swap_remove(at);
                 gone.instance.stop(Duration::ZERO).await;
+                self.core.traffic.ended(&self.id, number, self.core.clock.stamp());
                 self.publish();
                 let Some(record) = self.record() else { return false };
                 let policy = record.snapshot.deploy_text("restartPolicyType");
@@ -106,27 +122,25 @@ impl Driver {
             .map_err(|error| format!("{error}"))?;
         let world = self.core.world();
         let rendered = variables::of_deployment(&self.core, &world, record, Some(number));
-        let port = rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| {
-            world
-                .domains
-                .iter()
-                .find(|row| {
-                    row.environment_id == record.environment_id && row.service_id == record.service_id
-                })
-                .and_then(|row| row.target_port)
-                .and_then(|port| u16::try_from(port).ok())
-        });
+        let port =
+            rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| target_port(&world, record));
         let variables: BTreeMap<_, _> =
             rendered.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
         let (sender, mut lines) = mpsc::unbounded_channel();
         let logs = self.logs.clone();
-        tokio::spawn(async move {
+        self.core.tasks.spawn(async move {
             while let Some(line) = lines.recv().await {
                 if logs.send((number, line)).is_err() {
                     return;
                 }
             }
         });
+        // The simulated runtime refuses labels that mean nothing; a container runs whatever its labels are.
+        let behaviour = Behaviour::from_labels(&pulled.labels);
+        if let Err(error) = &behaviour {
+            tracing::warn!(deployment = %self.id, %error, "the resource metrics are those of an image without labels");
+        }
+        let usage = behaviour.unwrap_or_default().usage;
         let spec = InstanceSpec {
             deployment_id: self.id.parse().map_err(|error| format!("{error}"))?,
             service: world.services.get(&record.service_id).map_or_else(String::new, |row| row.name.clone()),
@@ -136,10 +150,12 @@ impl Driver {
             variables,
             start_command: record.snapshot.deploy_text("startCommand"),
             port,
+            tcp_ports: proxies::ports(&world, record),
             replica: number,
             logs: sender,
         };
         let instance = self.core.parts.runtime.start(spec).await.map_err(|error| error.to_string())?;
+        self.core.traffic.started(self.span(record, number, usage));
         self.generation += 1;
         let generation = self.generation;
         let mut status = instance.status();
@@ -159,6 +175,24 @@ impl Driver {
         Ok(())
     }
 
+    /// The run of a replica that begins now.
+    fn span(&self, record: &Deployment, number: u32, usage: Usage) -> Span {
+        let replica = record.replicas.iter().find(|replica| replica.number == number);
+        let limits = instances::limits_of(&record.snapshot);
+        let limit = |key: &str| limits["containers"][key].as_f64().unwrap_or_default();
+        Span {
+            deployment: self.id.clone(),
+            replica: number,
+            instance: replica.map(|replica| replica.id.clone()).unwrap_or_default(),
+            region: replica.map(|replica| replica.region.clone()).unwrap_or_default(),
+            from: self.core.clock.stamp(),
+            to: None,
+            usage,
+            cpu_limit: limit("cpu"),
+            memory_limit: limit("memoryBytes"),
+        }
+    }
+
     pub(super) async fn probe_all(&self, path: &str) -> Result<(), String> {
         for replica in &self.running {
             health::probe(replica.instance.addr(), path).await?;
@@ -176,17 +210,23 @@ impl Driver {
             // Traffic leaves before the replicas do.
             Engine::route(&self.core, &record.environment_id, &record.service_id);
         }
-        futures::future::join_all(running.iter().map(|replica| replica.instance.stop(grace))).await;
+        futures::future::join_all(running.iter().map(|replica| async {
+            replica.instance.stop(grace).await;
+            self.core.traffic.ended(&self.id, replica.number, self.core.clock.stamp());
+        }))
+        .await;
     }
 
     pub(super) fn publish(&self) {
-        let mut addresses: Vec<_> = self
-            .running
-            .iter()
-            .filter(|replica| replica.listening)
-            .map(|replica| (replica.number, replica.instance.addr()))
-            .collect();
-        addresses.sort_unstable();
-        self.core.engine.set_addresses(&self.id, addresses);
+        let mut listening: Vec<_> = self.running.iter().filter(|replica| replica.listening).collect();
+        listening.sort_unstable_by_key(|replica| replica.number);
+        let http = listening.iter().map(|replica| (replica.number, replica.instance.addr())).collect();
+        let ports = self.record().map(|row| proxies::ports(&self.core.world(), &row)).unwrap_or_default();
+        let at = |port: u16| {
+            let rows = listening.iter();
+            rows.filter_map(|replica| Some((replica.number, replica.instance.addr_of(port)?))).collect()
+        };
+        let ports = ports.into_iter().map(|port| (port, at(port))).collect();
+        self.core.engine.set_addresses(&self.id, Addresses { http, ports });
     }
 }
