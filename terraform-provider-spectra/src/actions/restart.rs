@@ -7,7 +7,7 @@ use spectra_rollout::{Clock, HealthPolicy, Probe as _, TokioClock, Verdict};
 use spectra_types::{EnvironmentId, HumanDuration, ProjectId, Redactor, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
-use super::instance;
+use super::{check, instance};
 use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::{HealthModel, delivery};
@@ -45,6 +45,11 @@ impl Action for Restart {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_restart";
+
+    async fn plan(&self, cx: Option<&Cx>, config: &RestartModel, diagnostics: &mut Diagnostics) {
+        let Some(cx) = cx else { return };
+        check(cx, &config.project_id, &config.environment_id, &config.service_id, diagnostics).await;
+    }
 
     async fn invoke(
         &self,
@@ -109,7 +114,7 @@ async fn find(client: &Client, at: &InstanceRef, progress: &Progress) -> Result<
         .into());
     };
     progress.say(format!(
-        "restarting deployment `{}` of service `{}` ({} replicas)",
+        "restarting deployment `{}` of service `{}` (replicas: {})",
         chosen.id,
         found.service_name,
         chosen.replicas.len()
@@ -248,7 +253,7 @@ mod tests {
         let fake = railway(std::slice::from_ref(&before), std::slice::from_ref(&before)).await;
         fake.answer("DeploymentGet", json!({ "deployment": deployment("SUCCESS", "r-2") }));
         let lines = fake.core().await.invoke::<Restart>(&config()).await.unwrap();
-        assert_eq!(lines.first().unwrap(), "restarting deployment `d-1` of service `web` (1 replicas)");
+        assert_eq!(lines.first().unwrap(), "restarting deployment `d-1` of service `web` (replicas: 1)");
         assert_eq!(lines.last().unwrap(), "deployment `d-1` is restarted and healthy");
     }
 

@@ -5,7 +5,7 @@ use spectra_rollout::{Adopt, Outcome};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, PinnedImage, ProjectId, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
-use super::instance;
+use super::{check, instance};
 use crate::errors::{UNCHANGED, railway};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::delivery::{self, Order};
@@ -61,6 +61,11 @@ impl Action for Rollback {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_rollback";
+
+    async fn plan(&self, cx: Option<&Cx>, config: &RollbackModel, diagnostics: &mut Diagnostics) {
+        let Some(cx) = cx else { return };
+        check(cx, &config.project_id, &config.environment_id, &config.service_id, diagnostics).await;
+    }
 
     async fn invoke(
         &self,

@@ -1,5 +1,7 @@
 //! Actions, invoked by themselves: what they did is seen from outside.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;

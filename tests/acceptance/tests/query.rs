@@ -1,5 +1,7 @@
 //! What exists is found by `terraform query`, and adopted by its identity.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
 use std::fmt::Write;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! A project token for one run: there while it is needed, gone afterwards, and swept where a run was cut off.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
