@@ -4,10 +4,13 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Data, DeriveInput, Error, Fields, LitStr, Result};
 
+use crate::field::docs;
+
 /// One variant and the text it stands for.
 struct Variant<'a> {
     ident: &'a syn::Ident,
     name: String,
+    description: String,
 }
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -33,7 +36,14 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 }
             })?;
         }
-        variants.push(Variant { ident: &variant.ident, name });
+        if let Some(twin) = variants.iter().find(|twin: &&Variant<'_>| twin.name == name) {
+            return Err(Error::new_spanned(
+                &variant.ident,
+                format!("`{name}` is already the text of variant `{}`", twin.ident),
+            ));
+        }
+        let description = docs(&variant.attrs);
+        variants.push(Variant { ident: &variant.ident, name, description });
     }
     if variants.is_empty() {
         return Err(Error::new_spanned(&input.ident, "an enum without variants accepts no value"));
@@ -42,6 +52,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let idents: Vec<_> = variants.iter().map(|variant| variant.ident).collect();
     let names: Vec<_> = variants.iter().map(|variant| &variant.name).collect();
+    let descriptions: Vec<_> = variants.iter().map(|variant| &variant.description).collect();
     let count = variants.len();
     Ok(quote! {
         #[automatically_derived]
@@ -103,6 +114,13 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     description: ::tfplugin::__private::describe_one_of(&Self::NAMES),
                     check: |value| ::tfplugin::__private::one_of(value, &#ident::NAMES),
                 }]
+            }
+
+            fn values() -> ::std::vec::Vec<::tfplugin::schema::NamedValue> {
+                ::std::vec![#(::tfplugin::schema::NamedValue {
+                    name: #names,
+                    description: #descriptions,
+                }),*]
             }
         }
     })

@@ -7,6 +7,8 @@ use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, Expr, ExprLit, Ident, Lit, LitStr, Meta, Result, Type};
 
+use crate::planning::{self, Planning};
+use crate::rules::Rule;
 use crate::validators;
 
 /// What stands in the `#[tf(…)]` of a field. Flags keep their place, so that errors point at them.
@@ -26,6 +28,8 @@ struct Options {
     deprecated: Option<LitStr>,
     name: Option<LitStr>,
     validators: Vec<TokenStream>,
+    rules: Vec<Rule>,
+    planning: Planning,
 }
 
 #[derive(Default)]
@@ -68,6 +72,11 @@ impl Field {
         self.options.block.is_some()
     }
 
+    /// The rules that stand on the field.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.options.rules
+    }
+
     pub(crate) fn variadic(&self) -> Option<Span> {
         self.options.variadic
     }
@@ -101,6 +110,7 @@ impl Field {
             let part = format_ident!("{}", if required { "Required" } else { "Optional" });
             quote!(::tfplugin::__private::IdentityPart::#part)
         }));
+        let planning = options.planning.expression();
         let default = optional(options.default.as_ref().map(|(_, value)| to_value(value)));
         let validators = &options.validators;
         quote_spanned! {ty.span()=>
@@ -108,11 +118,35 @@ impl Field {
                 #name,
                 #description,
                 ::tfplugin::__private::Flags { #(#flags),*, identity: #identity },
+                #planning,
                 #default,
                 #deprecated,
                 ::std::vec![#(#validators),*],
             )
         }
+    }
+
+    /// Where the name in Terraform is said.
+    pub(crate) fn name_span(&self) -> Span {
+        self.options.name.as_ref().map_or(self.ident.span(), LitStr::span)
+    }
+
+    /// The field out of an `object`, in a function that answers with a `Diagnostic`.
+    pub(crate) fn read_code(&self) -> TokenStream {
+        let Self { name, ty, .. } = self;
+        quote_spanned!(self.at_type()=> object.get::<#ty>(#name)?)
+    }
+
+    /// The name and the value, in a method of the model.
+    pub(crate) fn write_code(&self) -> TokenStream {
+        let Self { name, ident, .. } = self;
+        let value = quote_spanned!(self.at_type()=> ::tfplugin::ToValue::to_value(&self.#ident));
+        quote!((#name, #value))
+    }
+
+    /// Errors point at the type, but names mean what they mean in the derived code.
+    fn at_type(&self) -> Span {
+        Span::call_site().located_at(self.ty.span())
     }
 
     /// An expression of type `Field`: what the schema does not say of the Rust type.
@@ -140,6 +174,13 @@ impl Field {
 
 impl Options {
     fn parse(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
+        if let Some(rule) = Rule::on_field(meta)? {
+            self.rules.push(rule);
+            return Ok(());
+        }
+        if self.planning.parse(meta)? {
+            return Ok(());
+        }
         let span = meta.path.span();
         let name = meta.path.get_ident().map(ToString::to_string).unwrap_or_default();
         let flag = match name.as_str() {
@@ -172,7 +213,8 @@ impl Options {
             _ => {
                 return Err(meta.error(
                     "unknown option: a field takes required, optional, computed, sensitive, write_only, force_new, \
-                     stable, identity, default = …, deprecated = \"…\", name = \"…\", block, variadic and validate(…)",
+                     stable, identity, never_null, force_new_if = …, modify = …, same_as = …, default = …, deprecated = \"…\", name = \"…\", block, variadic, validate(…), conflicts_with(\"…\") and \
+                     required_with(\"…\")",
                 ));
             }
         };
@@ -263,6 +305,8 @@ impl Options {
         if let (Some(span), None) = (self.stable, self.computed) {
             return Err(Error::new(span, "`stable` keeps a computed value: add `computed`"));
         }
+        let Self { computed, force_new, write_only, .. } = *self;
+        self.planning.check(planning::Flags { computed, default, force_new, write_only })?;
         if let Some((span, _)) = self.block {
             let flags = [
                 self.required,
@@ -276,11 +320,11 @@ impl Options {
                 identity,
                 default,
             ];
-            if flags.iter().any(Option::is_some) || !self.validators.is_empty() {
+            if flags.iter().any(Option::is_some) || !self.validators.is_empty() || self.planning.any() {
                 return Err(Error::new(
                     span,
                     format!(
-                        "block `{ident}` takes `min`, `max`, `name` and `deprecated` only: mark the fields inside it"
+                        "block `{ident}` takes `min`, `max`, `name`, `deprecated` and rules only: mark the fields inside it"
                     ),
                 ));
             }

@@ -5,6 +5,7 @@ use quote::quote;
 use syn::{Data, DeriveInput, Error, Fields, LitInt, LitStr, Result};
 
 use crate::field::{Field, docs, optional_text};
+use crate::rules::Rule;
 
 /// What stands in the `#[tf(…)]` of the struct.
 #[derive(Default)]
@@ -13,6 +14,7 @@ struct Options {
     identity_version: Option<LitInt>,
     mutable_identity: bool,
     deprecated: Option<LitStr>,
+    rules: Vec<Rule>,
 }
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -32,8 +34,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             return Err(Error::new_spanned(&input.ident, "a model has named fields: each is an attribute"));
         }
     };
-    check_together(&fields)?;
     let options = options(input)?;
+    check_together(&fields, &options.rules)?;
 
     let ident = &input.ident;
     let description = docs(&input.attrs);
@@ -43,10 +45,12 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let deprecated = optional_text(options.deprecated.as_ref());
     let attributes = fields.iter().filter(|field| !field.is_block()).map(Field::schema);
     let blocks = fields.iter().filter(|field| field.is_block()).map(Field::schema);
+    let rules = rules(&fields, &options.rules);
     let infos = fields.iter().map(Field::info);
     let assertions = fields.iter().map(Field::assertion);
     let idents: Vec<_> = fields.iter().map(|field| &field.ident).collect();
-    let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
+    let from_values = fields.iter().map(Field::read_code);
+    let to_values = fields.iter().map(Field::write_code);
     let shape = shape(ident, &fields);
 
     Ok(quote! {
@@ -64,6 +68,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                     deprecated: #deprecated,
                     attributes: ::std::vec![#(#attributes),*],
                     blocks: ::std::vec![#(#blocks),*],
+                    rules: ::std::vec![#(#rules),*],
                 }
             }
 
@@ -80,7 +85,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             ) -> ::core::result::Result<Self, ::tfplugin::Diagnostic> {
                 let object = ::tfplugin::__private::object(value, path)?;
                 ::core::result::Result::Ok(Self {
-                    #(#idents: object.get(#names)?),*
+                    #(#idents: #from_values),*
                 })
             }
         }
@@ -89,7 +94,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl ::tfplugin::ToValue for #ident {
             fn to_value(&self) -> ::tfplugin::Value {
                 ::tfplugin::__private::to_object([
-                    #((#names, ::tfplugin::ToValue::to_value(&self.#idents))),*
+                    #(#to_values),*
                 ])
             }
         }
@@ -137,7 +142,10 @@ fn options(input: &DeriveInput) -> Result<Options> {
     let mut options = Options::default();
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("tf")) {
         attribute.parse_nested_meta(|meta| {
-            if meta.path.is_ident("version") {
+            if let Some(rule) = Rule::on_struct(&meta)? {
+                options.rules.push(rule);
+                Ok(())
+            } else if meta.path.is_ident("version") {
                 options.version = Some(meta.value()?.parse()?);
                 Ok(())
             } else if meta.path.is_ident("identity_version") {
@@ -151,8 +159,8 @@ fn options(input: &DeriveInput) -> Result<Options> {
                 Ok(())
             } else {
                 Err(meta.error(
-                    "unknown option: a model takes `version = N`, `identity_version = N`, `mutable_identity` and \
-                     `deprecated = \"…\"`",
+                    "unknown option: a model takes `version = N`, `identity_version = N`, `mutable_identity`, \
+                     `deprecated = \"…\"`, `exactly_one_of(\"a\", \"b\")` and `at_least_one_of(\"a\", \"b\")`",
                 ))
             }
         })?;
@@ -160,7 +168,14 @@ fn options(input: &DeriveInput) -> Result<Options> {
     Ok(options)
 }
 
-fn check_together(fields: &[Field]) -> Result<()> {
+/// The rules of the fields in their order, then those of the struct.
+fn rules<'a>(fields: &'a [Field], own: &'a [Rule]) -> impl Iterator<Item = TokenStream> {
+    let on_fields =
+        fields.iter().flat_map(|field| field.rules().iter().map(|rule| rule.expression(&field.name)));
+    on_fields.chain(own.iter().map(|rule| rule.expression("")))
+}
+
+fn check_together(fields: &[Field], own: &[Rule]) -> Result<()> {
     for (position, field) in fields.iter().enumerate() {
         if let Some(span) = field.variadic()
             && position + 1 != fields.len()
@@ -172,10 +187,11 @@ fn check_together(fields: &[Field]) -> Result<()> {
         }
         if let Some(twin) = fields[..position].iter().find(|twin| twin.name == field.name) {
             return Err(Error::new(
-                field.ident.span(),
+                field.name_span(),
                 format!("`{}` is already the name of field `{}`", field.name, twin.ident),
             ));
         }
+        field.rules().iter().try_for_each(|rule| rule.check(Some(field), fields))?;
     }
-    Ok(())
+    own.iter().try_for_each(|rule| rule.check(None, fields))
 }

@@ -37,6 +37,8 @@ fn unknown_options_are_refused_with_those_there_are() {
     refused("#[tf(validate(range(..)))] a: i64", "without ends");
     refused("#[tf(validate(range(5)))] a: i64", "write a range");
     refused("#[tf(validate(one_of()))] a: String", "accepts no value");
+    refused("#[tf(validate(pattern(\"[a-\")))] a: String", "this pattern cannot be used: ");
+    refused("#[tf(validate(pattern(5)))] a: String", "expected string literal");
     refused("#[tf(validate())] a: String", "unexpected end of input");
     refused("#[tf(block(least = 1))] a: Vec<Part>", "takes `min = N` and `max = N`");
 }
@@ -48,6 +50,38 @@ fn names_are_those_of_terraform() {
     refused("#[tf(name = \"9a\")] a: String", "starts with a digit");
     refused("#[tf(name = \"b\")] a: String, b: String", "already the name of field `a`");
     assert!(model("struct Thing { r#type: String }").is_ok_and(|code| code.contains("\"type\"")));
+}
+
+#[test]
+fn planning_options_fit_the_flags() {
+    refused("#[tf(optional, never_null)] a: Attr<i64>", "add `computed`");
+    refused("#[tf(computed, never_null, default = 1)] a: Attr<i64>", "`never_null` has no meaning");
+    refused("#[tf(write_only, same_as = f)] a: Attr<i64>", "no prior value to compare with");
+    refused("#[tf(write_only, modify = f)] a: Attr<i64>", "no prior value to compare with");
+    refused("#[tf(force_new, force_new_if = f)] a: Attr<i64>", "every change demands another object already");
+    refused("#[tf(same_as = f, same_as = g)] a: Attr<i64>", "`same_as` is said twice");
+    refused("#[tf(computed, never_null, never_null)] a: Attr<i64>", "`never_null` is said twice");
+    refused("#[tf(modify = |a, b, c| None)] a: Attr<i64>", "expected identifier");
+    refused("#[tf(block, same_as = f)] a: Vec<Part>", "mark the fields inside it");
+}
+
+#[test]
+fn rules_name_fields_that_are_there() {
+    refused(
+        "#[tf(optional, conflicts_with(\"c\"))] a: Attr<String>, b: String",
+        "no attribute `c` next to this one",
+    );
+    refused("#[tf(optional, conflicts_with(\"a\"))] a: Attr<String>", "`a` is the attribute itself");
+    refused("#[tf(optional, required_with(\"b\", \"b\"))] a: Attr<String>, b: String", "`b` is said twice");
+    refused("#[tf(optional, required_with())] a: Attr<String>", "name the other attribute");
+    refused(
+        "#[tf(optional, conflicts_with(\"b\"))] a: Attr<String>, #[tf(name = \"c\")] b: String",
+        "write `c`",
+    );
+    let own = |rule: &str| model(&format!("#[tf({rule})] struct Thing {{ a: Attr<i64>, b: Attr<i64> }}"));
+    assert!(own("exactly_one_of(\"a\")").is_err_and(|error| error.contains("two attributes or more")));
+    assert!(own("at_least_one_of(\"a\", \"x\")").is_err_and(|error| error.contains("there are `a`, `b`")));
+    assert!(own("exactly_one_of(\"a\", \"b\")").is_ok_and(|code| code.contains("ExactlyOneOf")));
 }
 
 #[test]

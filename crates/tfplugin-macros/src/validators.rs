@@ -17,11 +17,12 @@ pub(crate) fn parse(meta: &ParseNestedMeta<'_>) -> Result<Vec<TokenStream>> {
             "range" => bounds(&rule, &quote!(range), &quote!(describe_range))?,
             "length" => bounds(&rule, &quote!(length), &quote!(describe_length))?,
             "one_of" => one_of(&rule)?,
+            "pattern" => pattern(&rule)?,
             "with" => with(&rule)?,
             _ => {
                 return Err(rule.error(
                     "unknown validator: there are `range(a..=b)`, `length(a..=b)`, `one_of(\"a\", \"b\")`, \
-                     `with = path::to::function` and `with(path::to::function, \"what it demands\")`",
+                     `pattern(\"^[a-z]+$\")`, `with = path::to::function` and `with(path::to::function, \"what it demands\")`",
                 ));
             }
         });
@@ -62,6 +63,24 @@ fn one_of(rule: &ParseNestedMeta<'_>) -> Result<TokenStream> {
     Ok(quote!(::tfplugin::schema::Validator {
         description: ::tfplugin::__private::describe_one_of(&[#(#texts),*]),
         check: |value| ::tfplugin::__private::one_of(value, &[#(#texts),*]),
+    }))
+}
+
+/// The pattern is compiled here too: a mistake in it is an error of the compiler.
+fn pattern(rule: &ParseNestedMeta<'_>) -> Result<TokenStream> {
+    let content;
+    parenthesized!(content in rule.input);
+    let pattern: LitStr = content.parse()?;
+    content.parse::<Option<Token![,]>>()?;
+    if let Err(error) = regex_lite::Regex::new(&pattern.value()) {
+        return Err(Error::new(pattern.span(), format!("this pattern cannot be used: {error}")));
+    }
+    Ok(quote!(::tfplugin::schema::Validator {
+        description: ::tfplugin::__private::describe_pattern(#pattern),
+        check: |value| {
+            static PATTERN: ::tfplugin::__private::Pattern = ::tfplugin::__private::Pattern::new(#pattern);
+            PATTERN.check(value)
+        },
     }))
 }
 

@@ -31,9 +31,9 @@ mod resource;
 mod rpc;
 mod run;
 pub mod testing;
+mod timeouts;
 
-// Derived code names the crate from outside; the unit tests derive inside.
-#[cfg(test)]
+// Derived code names the crate from outside, and models of its own are derived inside.
 extern crate self as tfplugin;
 
 #[doc(hidden)]
@@ -53,6 +53,7 @@ pub use crate::private_state::PrivateState;
 pub use crate::provider::{Configure, Context, Provider, Registry};
 pub use crate::resource::{Apply, Import, Operation, Plan, Resource, StateSlot};
 pub use crate::run::run;
+pub use crate::timeouts::{Timeout, TimeoutError, Timeouts};
 pub use crate::ty::{Type, TypeError};
 pub use crate::value::{Number, Unknown, Value};
 pub use tfplugin_macros::{Model, TfEnum};

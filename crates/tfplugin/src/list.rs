@@ -52,6 +52,8 @@ impl<M: Send> Findings<M> {
     pub async fn found(&self, display_name: impl Into<String> + Send, state: M) -> bool {
         let before = self.sent.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         if before >= self.limit {
+            // What does not heed the answer and asks for ever would hold its thread for ever.
+            tokio::task::yield_now().await;
             return false;
         }
         let found = Found { display_name: display_name.into(), state };

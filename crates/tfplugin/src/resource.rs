@@ -22,6 +22,8 @@ pub trait Resource: Send + Sync + 'static {
 
     /// The full type name: `spectra_project`.
     const TYPE: &'static str;
+    /// What the id of an [`import`](Self::import) is made of, in Markdown, for documentation.
+    const IMPORT_ID: &'static str = "the `id` of the object";
 
     /// Checks the configuration as a whole, without I/O. Unknown values may be fine.
     fn validate(&self, _config: &Self::Model, _diagnostics: &mut Diagnostics) {}
@@ -164,6 +166,9 @@ pub(crate) struct PlanValues {
     pub(crate) prior: Value,
     pub(crate) config: Value,
     pub(crate) planned: Value,
+    /// What the schema says of the plan as it was drafted: it is asked again when the plan is complete.
+    pub(crate) forced: BTreeSet<AttributePath>,
+    /// What the author demands.
     pub(crate) replace: BTreeSet<AttributePath>,
     pub(crate) ty: Type,
 }
@@ -207,17 +212,17 @@ impl<M: Model> Plan<M> {
             || self.values.prior.get_path(&path) != self.values.planned.get_path(&path)
     }
 
-    /// Whether anything differs from the prior state.
+    /// Whether anything differs from the prior state, [`Timeouts`](crate::Timeouts) aside.
     #[must_use]
     pub fn changes_anything(&self) -> bool {
-        self.values.prior != self.values.planned
+        crate::timeouts::differ_beyond(&M::block(), &self.values.prior, &self.values.planned)
     }
 
     /// Whether the object will be replaced as far as the calls of [`require_replace`](Self::require_replace) and the
     /// `force_new` attributes say so far.
     #[must_use]
     pub fn replaces(&self) -> bool {
-        !self.values.replace.is_empty()
+        !(self.values.replace.is_empty() && self.values.forced.is_empty())
     }
 
     /// Plans a known value for a computed attribute that the user has not set.

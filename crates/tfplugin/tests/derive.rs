@@ -34,6 +34,10 @@ struct Thing {
     maybe: Option<Vec<bool>>,
     #[tf(optional)]
     modes: Option<Vec<Mode>>,
+    #[tf(optional, validate(pattern("^[a-z]+$")))]
+    label: Attr<String>,
+    #[tf(optional, validate(pattern("^v[0-9]")))]
+    labels: Attr<BTreeMap<String, String>>,
     #[tf(optional)]
     part: Attr<Part>,
     #[tf(optional)]
@@ -62,6 +66,8 @@ struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, TfEnum)]
 enum Mode {
+    /// Quick,
+    /// and dear.
     FastLane,
     #[tf(name = "slow-lane")]
     Slow,
@@ -161,6 +167,12 @@ fn validators_say_what_is_wrong() {
     let modes = Value::list([Value::from("fast_lane"), Value::unknown(), Value::from("x")]);
     assert_eq!(refused("modes", modes), ["element 2: \"x\" is not one of \"fast_lane\", \"slow-lane\""]);
     assert_eq!(refused("port", "0").len(), 1);
+    assert_eq!(refused("label", "abc"), Vec::<String>::new());
+    assert_eq!(refused("label", "ab1"), ["\"ab1\" does not match `^[a-z]+$`"]);
+    assert_eq!(refused("label", ""), ["\"\" does not match `^[a-z]+$`"]);
+    let labels = Value::map([("a", Value::from("v1.2")), ("b", Value::unknown()), ("c", Value::from("2"))]);
+    assert_eq!(refused("labels", labels), ["element \"c\": \"2\" does not match `^v[0-9]`"]);
+    assert_eq!(attribute("label").validators[0].description, "matches `^[a-z]+$`");
     let described: Vec<_> =
         attribute("token").validators.into_iter().map(|validator| validator.description).collect();
     assert_eq!(described, ["no spaces"]);
@@ -179,6 +191,8 @@ fn thing() -> Thing {
         plain: Number::parse("0.1").unwrap(),
         maybe: None,
         modes: Some(vec![Mode::Slow]),
+        label: "abc".into(),
+        labels: Attr::Null,
         part: part(1).into(),
         parts: Attr::Null,
         port: Some("080".parse().unwrap()),
@@ -222,6 +236,12 @@ fn values_that_do_not_fit_are_named() {
 
 #[test]
 fn enums_are_their_names() {
+    let values = |name: &str| {
+        attribute(name).values.iter().map(|value| (value.name, value.description)).collect::<Vec<_>>()
+    };
+    assert_eq!(values("mode"), [("fast_lane", "Quick,\nand dear."), ("slow-lane", "")]);
+    assert_eq!(values("modes"), values("mode"), "those of the elements");
+    assert_eq!(values("label"), []);
     assert_eq!(Mode::NAMES, ["fast_lane", "slow-lane"]);
     assert_eq!("slow-lane".parse(), Ok(Mode::Slow));
     assert_eq!(Mode::FastLane.to_string(), "fast_lane");

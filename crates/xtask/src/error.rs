@@ -38,9 +38,6 @@ pub(crate) enum Error {
     /// One or more steps of the suite failed; they were printed.
     #[error("{failed} of {total} steps failed: {names}")]
     Steps { failed: usize, total: usize, names: String },
-    /// Generated pages differ from what the schema says.
-    #[error("stale documentation, run `cargo xtask docs`: {0}")]
-    StaleDocs(String),
     /// The plugin handshake or the schema call failed.
     #[error("the provider's start failed: {0}")]
     Handshake(String),

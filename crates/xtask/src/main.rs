@@ -16,6 +16,7 @@ mod report;
 mod sandbox;
 mod suite;
 mod terraform;
+mod thousand;
 mod workspace;
 
 use std::path::PathBuf;
@@ -105,6 +106,19 @@ enum BenchTask {
         #[arg(long, value_enum, default_value_t = Choice::Auto)]
         terraform: Choice,
     },
+    /// Many small resources: time of apply, empty plan and destroy, and the provider's share and memory
+    #[command(name = "plan1000")]
+    Plan1000 {
+        /// How many resources
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        resources: u32,
+        /// Take this build of the framework's conformance tests instead of building it
+        #[arg(long, value_name = "FILE")]
+        provider: Option<PathBuf>,
+        /// Which Terraform to use
+        #[arg(long, value_enum, default_value_t = Choice::Auto)]
+        terraform: Choice,
+    },
 }
 
 fn main() -> ExitCode {
@@ -172,6 +186,9 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
         Task::Docs(arguments) => docs::run(&context, &arguments.tools, arguments.check).await,
         Task::Bench { what: BenchTask::Startup { runs, provider, terraform } } => {
             bench::startup(&context, runs, provider.as_deref(), terraform).await
+        }
+        Task::Bench { what: BenchTask::Plan1000 { resources, provider, terraform } } => {
+            thousand::run(&context, resources, provider.as_deref(), terraform).await
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check of the repository, in one command, offline.
+//! `cargo xtask test`: every check of the repository, in one command; offline, once the tools are installed.
 
 use std::time::Instant;
 
@@ -134,11 +134,13 @@ async fn tests(
     programs: &Programs,
     binary: &Binary,
 ) -> Result<(Counts, Result<(), Error>), Error> {
+    let latest = terraform::latest(context, binary).await?;
     let job = cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .dir(&context.workspace.root)
         .env("SPECTRA_REQUIRE_TERRAFORM", "1")
         .env("TERRAFORM", &binary.path)
+        .env("TERRAFORM_LATEST", &latest.path)
         .env("SPECTRA_BIN_DIR", &programs.directory)
         .output(Output::Tee);
     let end = context.processes.run(&job).await?;

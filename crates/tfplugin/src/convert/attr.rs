@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::private::Field;
 use super::{AttributeShape, BlockShape, FromValue, MISSING, NOT_KNOWN, ToValue};
-use crate::schema::{Block, Nesting, Shape, Validator};
+use crate::schema::{Block, NamedValue, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Unknown, Value};
 
 /// A field that may be null or not known yet.
@@ -182,6 +182,10 @@ impl<T: AttributeShape> AttributeShape for Attr<T> {
         T::validators()
     }
 
+    fn values() -> Vec<NamedValue> {
+        T::values()
+    }
+
     fn fields() -> Vec<Field> {
         T::fields()
     }
@@ -229,6 +233,10 @@ impl<T: AttributeShape> AttributeShape for Option<T> {
 
     fn validators() -> Vec<Validator> {
         T::validators()
+    }
+
+    fn values() -> Vec<NamedValue> {
+        T::values()
     }
 
     fn fields() -> Vec<Field> {
@@ -326,6 +334,10 @@ impl<T: AttributeShape> AttributeShape for Sensitive<T> {
 
     fn validators() -> Vec<Validator> {
         T::validators()
+    }
+
+    fn values() -> Vec<NamedValue> {
+        T::values()
     }
 
     fn fields() -> Vec<Field> {

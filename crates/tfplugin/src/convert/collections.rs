@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
-use super::private::{Field, check_elements, elements, mismatch};
+use super::private::{Field, elements, mismatch};
+use super::validators::check_elements;
 use super::{AttributeShape, BlockShape, FromValue, Model, ToValue};
-use crate::schema::{Block, NestedObject, Nesting, Shape, Validator};
+use crate::schema::{Block, NamedValue, NestedObject, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Type, Value};
 
 /// A set of things that have no order of their own, such as nested models.
@@ -146,8 +147,8 @@ impl<T: ToValue> ToValue for BTreeMap<String, T> {
 /// A collection of nested objects has nested attributes; a collection of anything else has a type.
 fn collection<T: AttributeShape>(nesting: Nesting, of: fn(Type) -> Type) -> Shape {
     match T::shape() {
-        Shape::Nested(NestedObject { nesting: Nesting::Single, attributes }) => {
-            Shape::Nested(NestedObject { nesting, attributes })
+        Shape::Nested(object @ NestedObject { nesting: Nesting::Single, .. }) => {
+            Shape::Nested(NestedObject { nesting, ..object })
         }
         inner => Shape::Type(of(inner.implied_type())),
     }
@@ -173,6 +174,10 @@ macro_rules! collections {
 
             fn validators() -> Vec<Validator> {
                 each::<T>()
+            }
+
+            fn values() -> Vec<NamedValue> {
+                T::values()
             }
 
             fn fields() -> Vec<Field> {

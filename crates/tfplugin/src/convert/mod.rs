@@ -18,11 +18,13 @@ mod collections;
 pub mod private;
 mod scalars;
 mod text;
+#[doc(hidden)]
+pub mod validators;
 
 pub use self::attr::{Attr, Sensitive};
 pub use self::collections::Set;
 pub use self::text::Text;
-use crate::schema::{Block, Nesting, Shape, Validator};
+use crate::schema::{Block, NamedValue, Nesting, Shape, Validator};
 use crate::{AttributePath, Diagnostic, Value};
 
 /// The summary of the diagnostic that a field gives which cannot hold an unknown value.
@@ -32,18 +34,32 @@ pub(crate) const NOT_KNOWN: &str = "Value not known yet";
 pub(crate) const MISSING: &str = "Missing value";
 
 /// Rust from Terraform. `Err` names the place of the value that does not fit.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be made of a value of Terraform",
+    label = "Terraform has no such type"
+)]
 pub trait FromValue: Sized {
     /// Converts `value`, which stands at `path`.
     fn from_value(value: &Value, path: &AttributePath) -> Result<Self, Diagnostic>;
 }
 
 /// Terraform from Rust.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be made a value of Terraform",
+    label = "Terraform has no such type"
+)]
 pub trait ToValue {
     /// Converts to a value of the type that the schema says.
     fn to_value(&self) -> Value;
 }
 
 /// A Rust type that can stand as an attribute.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an attribute",
+    label = "Terraform has no such type",
+    note = "a text that parses is `Text<T>`; an object is a struct with `#[derive(Model)]`, and one with blocks inside \
+            stands in blocks only"
+)]
 pub trait AttributeShape {
     /// Whether the type can hold null.
     const ACCEPTS_NULL: bool = false;
@@ -61,6 +77,12 @@ pub trait AttributeShape {
         Vec::new()
     }
 
+    /// The texts that the type takes, when they are named one by one.
+    #[must_use]
+    fn values() -> Vec<NamedValue> {
+        Vec::new()
+    }
+
     /// What the linter asks of nested models.
     #[doc(hidden)]
     #[must_use]
@@ -70,6 +92,11 @@ pub trait AttributeShape {
 }
 
 /// A Rust type that can stand as a nested block.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a block",
+    label = "not a model, nor a collection of models",
+    note = "what is inside a block is a struct with `#[derive(Model)]`"
+)]
 pub trait BlockShape {
     /// Whether the type can hold blocks whose number is not known yet.
     const ACCEPTS_UNKNOWN: bool = false;
@@ -128,6 +155,10 @@ pub trait BlockShape {
 ///     started: std::time::Instant,
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a model",
+    label = "not a struct with `#[derive(Model)]`"
+)]
 pub trait Model: FromValue + ToValue + Clone + Send + Sync + 'static {
     /// The version of the state layout.
     const VERSION: i64 = 0;

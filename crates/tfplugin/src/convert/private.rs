@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+pub use super::validators::{
+    Pattern, describe_length, describe_one_of, describe_pattern, describe_range, length, not_one_of, one_of,
+    range,
+};
 use super::{AttributeShape, BlockShape, FromValue, MISSING, Model, NOT_KNOWN};
 pub use crate::schema::IdentityPart;
-use crate::schema::{Attribute, NestedBlock, NestedObject, Nesting, Shape, Validator, conform};
+use crate::schema::{
+    Attribute, Block, NestedBlock, NestedObject, Nesting, Planning, Shape, Validator, conform,
+};
 use crate::{AttributePath, Diagnostic, Value};
 
 /// What the schema does not say of a field's Rust type.
@@ -64,6 +70,7 @@ pub fn attribute<T: AttributeShape>(
     name: &str,
     description: &str,
     flags: Flags,
+    planning: Planning,
     default: Option<Value>,
     deprecated: Option<String>,
     own_validators: Vec<Validator>,
@@ -88,7 +95,9 @@ pub fn attribute<T: AttributeShape>(
         force_new: flags.force_new,
         stable: flags.stable,
         identity: flags.identity,
+        planning,
         validators,
+        values: T::values(),
     }
 }
 
@@ -120,7 +129,8 @@ pub fn block<T: BlockShape>(
 /// The shape of a model as a nested attribute.
 #[must_use]
 pub fn nested<M: Model>() -> Shape {
-    Shape::Nested(NestedObject { nesting: Nesting::Single, attributes: M::block().attributes })
+    let Block { attributes, rules, .. } = M::block();
+    Shape::Nested(NestedObject { nesting: Nesting::Single, attributes, rules })
 }
 
 /// An object being taken apart.
@@ -204,103 +214,4 @@ pub(crate) fn elements<'a>(
     };
     let at = move |index: usize| if indexed { path.index(index as u64) } else { path.clone() };
     Ok(elements.iter().enumerate().map(move |(index, element)| (element, at(index))))
-}
-
-/// The validators of the element type on each known element.
-pub(crate) fn check_elements<T: AttributeShape>(value: &Value) -> Result<(), String> {
-    let validators = T::validators();
-    each_known(value, |element| validators.iter().try_for_each(|validator| (validator.check)(element)))
-}
-
-/// Runs a check on the value itself or, in a collection, on each known element; the error says which.
-fn each_known(value: &Value, check: impl Fn(&Value) -> Result<(), String>) -> Result<(), String> {
-    match value {
-        Value::Null | Value::Unknown(_) => Ok(()),
-        Value::List(elements) | Value::Tuple(elements) => elements
-            .iter()
-            .enumerate()
-            .filter(|(_, element)| !matches!(element, Value::Null | Value::Unknown(_)))
-            .try_for_each(|(index, element)| {
-                check(element).map_err(|error| format!("element {index}: {error}"))
-            }),
-        Value::Set(elements) => elements
-            .iter()
-            .filter(|element| !matches!(element, Value::Null | Value::Unknown(_)))
-            .try_for_each(check),
-        Value::Map(map) => map
-            .iter()
-            .filter(|(_, element)| !matches!(element, Value::Null | Value::Unknown(_)))
-            .try_for_each(|(key, element)| {
-                check(element).map_err(|error| format!("element {key:?}: {error}"))
-            }),
-        Value::Dynamic(inner) => each_known(&inner.1, check),
-        known => check(known),
-    }
-}
-
-/// `range(a..=b)`: numbers, or each number of a collection.
-#[expect(clippy::needless_pass_by_value, reason = "derived code makes the bounds in the call")]
-pub fn range(value: &Value, low: Option<Value>, high: Option<Value>) -> Result<(), String> {
-    each_known(value, |value| {
-        let Value::Number(number) = value else { return Ok(()) };
-        let inside = |bound: &Option<Value>, outside: std::cmp::Ordering| match bound {
-            Some(Value::Number(bound)) => number.cmp(bound) != outside,
-            _ => true,
-        };
-        if inside(&low, std::cmp::Ordering::Less) && inside(&high, std::cmp::Ordering::Greater) {
-            Ok(())
-        } else {
-            Err(format!("{number} is not {}", describe_range(low.clone(), high.clone())))
-        }
-    })
-}
-
-#[must_use]
-pub fn describe_range(low: Option<Value>, high: Option<Value>) -> String {
-    match (low, high) {
-        (Some(Value::Number(low)), Some(Value::Number(high))) => format!("between {low} and {high}"),
-        (Some(Value::Number(low)), _) => format!("at least {low}"),
-        (_, Some(Value::Number(high))) => format!("at most {high}"),
-        _ => "any number".to_owned(),
-    }
-}
-
-/// `length(a..=b)`: characters of a string, elements of a collection.
-pub fn length(value: &Value, low: Option<Value>, high: Option<Value>) -> Result<(), String> {
-    let (length, unit) = match value {
-        Value::String(text) => (text.chars().count(), "characters"),
-        Value::List(elements) | Value::Set(elements) | Value::Tuple(elements) => (elements.len(), "elements"),
-        Value::Map(map) => (map.len(), "elements"),
-        _ => return Ok(()),
-    };
-    let as_number = Value::Number((length as u64).into());
-    range(&as_number, low.clone(), high.clone())
-        .map_err(|_| format!("it has {length} {unit}, and must have {}", describe_range(low, high)))
-}
-
-#[must_use]
-pub fn describe_length(low: Option<Value>, high: Option<Value>) -> String {
-    format!("length {}", describe_range(low, high))
-}
-
-/// `one_of("a", "b")`: a string, or each string of a collection.
-pub fn one_of(value: &Value, texts: &[&str]) -> Result<(), String> {
-    each_known(value, |value| match value {
-        Value::String(text) if !texts.contains(&text.as_str()) => Err(not_one_of(text, texts)),
-        _ => Ok(()),
-    })
-}
-
-#[must_use]
-pub fn describe_one_of(texts: &[&str]) -> String {
-    format!("one of {}", quoted(texts))
-}
-
-#[must_use]
-pub fn not_one_of(text: &str, texts: &[&str]) -> String {
-    format!("{text:?} is not one of {}", quoted(texts))
-}
-
-fn quoted(texts: &[&str]) -> String {
-    texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ")
 }

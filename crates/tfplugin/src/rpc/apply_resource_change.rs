@@ -1,10 +1,12 @@
 //! `ApplyResourceChange`: create, change or delete as planned, and tell the truth about what came of it.
 
 use super::managed::{Applied, Change};
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{self, decode, diagnostics, encode};
+use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::ResourceIdentityData;
 use crate::proto::tfplugin6::apply_resource_change::{Request, Response};
+use crate::timeouts::{self, differ_beyond};
 use crate::{AttributePath, Diagnostic, Diagnostics, Provider, Value, check};
 
 impl<P: Provider> Service<P> {
@@ -36,10 +38,21 @@ impl<P: Provider> Service<P> {
         let prior = decode(request.prior_state.as_ref(), &info.ty, "prior state")?;
         let planned = decode(request.planned_state.as_ref(), &info.ty, "planned state")?;
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
+        let updates = !prior.is_null() && !planned.is_null() && planned != prior;
+        if updates && planned.is_wholly_known() && !differ_beyond(&info.schema.block, &planned, &prior) {
+            // Nothing but timeouts changes, and they are known to no one but state.
+            return Ok(Response {
+                new_state: Some(encode(&planned, &info.ty, "new state")?),
+                private: request.planned_private,
+                new_identity: planned_identity,
+                ..Response::default()
+            });
+        }
         let about = About { private: request.planned_private, meta: request.provider_meta.as_ref() };
         let cx = self.context(call, about)?;
         let private = cx.private.clone();
 
+        let before = prior.clone();
         let (change, expected) = match (prior.is_null(), planned.is_null()) {
             (true, true) => {
                 return Err(Diagnostic::error(
@@ -53,7 +66,7 @@ impl<P: Provider> Service<P> {
             (false, true) => (Change::Delete { prior }, Value::Null),
         };
         let applied = resource.apply(cx, change, self.stop_token()).await;
-        let (state, mut messages) = judge(info, &expected, applied);
+        let (state, mut messages) = judge(info, &before, &expected, applied);
         let mut new_identity = None;
         if let Some(identity) = &info.identity {
             if !messages.has_errors()
@@ -81,9 +94,13 @@ impl<P: Provider> Service<P> {
 }
 
 /// The state to report, and what to say about it: a success is held against the plan.
-fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagnostics) {
+fn judge(info: &ObjectInfo, prior: &Value, planned: &Value, applied: Applied) -> (Value, Diagnostics) {
     let Applied { mut state, touched, outcome } = applied;
     write_only::strip(&info.schema.block, &mut state);
+    keep_same(&info.schema.block, &mut state, [planned, prior]);
+    if touched && !planned.is_null() {
+        timeouts::keep(&info.schema.block, &mut state, planned);
+    }
     let mut messages = match outcome {
         Ok(warnings) if !warnings.has_errors() => {
             if planned.is_null() {
@@ -97,8 +114,7 @@ fn judge(info: &ObjectInfo, planned: &Value, applied: Applied) -> (Value, Diagno
         Ok(errors) | Err(errors) if errors.has_errors() => errors,
         // A failure that says nothing would count as success.
         Ok(mut silent) | Err(mut silent) => {
-            silent
-                .push(Diagnostic::provider_bug(format!("`{}` failed without an error message.", info.name)));
+            silent.push(messages::silent(info.name));
             silent
         }
     };

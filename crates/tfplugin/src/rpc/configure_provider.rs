@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::defaults::apply_defaults;
-use super::messages::{decode, diagnostics};
+use super::messages::{decode, failure};
 use super::{Call, Configured, Service};
 use crate::proto::tfplugin6::configure_provider::{Request, Response};
 use crate::{AttributePath, Configure, Diagnostics, FromValue as _, Provider};
@@ -16,7 +16,7 @@ impl<P: Provider> Service<P> {
                 self.connections().insert(connection, configured);
                 Response::default()
             }
-            Err(failed) => Response { diagnostics: diagnostics(failed) },
+            Err(failed) => Response { diagnostics: failure(P::NAME, failed) },
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{Unknown, Value};
 
 /// Puts the default of each attribute whose *configuration* is null into `target`, all the way down.
 pub(super) fn apply_defaults(block: &Block, target: &mut Value, config: &Value) {
-    in_block(block, target, config, &|attribute, value| {
+    each_unconfigured(block, target, config, &|attribute, value| {
         if let Some(default) = &attribute.default {
             *value = default.clone();
         }
@@ -17,7 +17,7 @@ pub(super) fn apply_defaults(block: &Block, target: &mut Value, config: &Value) 
 /// Makes unknown each computed attribute that neither configuration nor a default decides, all the way down.
 /// Attributes that keep their value once they have one (`stable`, `force_new`) keep it.
 pub(super) fn mark_unknown(block: &Block, target: &mut Value, config: &Value) {
-    in_block(block, target, config, &|attribute, value| {
+    each_unconfigured(block, target, config, &|attribute, value| {
         let keeps = (attribute.stable || attribute.force_new) && !value.is_null();
         if attribute.computed && attribute.default.is_none() && !keeps {
             *value = Value::Unknown(Unknown::plain());
@@ -26,16 +26,17 @@ pub(super) fn mark_unknown(block: &Block, target: &mut Value, config: &Value) {
 }
 
 /// What to do with an attribute whose configuration is null.
-type Change<'a> = &'a dyn Fn(&Attribute, &mut Value);
+pub(super) type Change<'a> = &'a dyn Fn(&Attribute, &mut Value);
 
-fn in_block(block: &Block, target: &mut Value, config: &Value, change: Change<'_>) {
+/// Visits each attribute whose configuration is null, elements of sets included; those inside it are not visited.
+pub(super) fn each_unconfigured(block: &Block, target: &mut Value, config: &Value, change: Change<'_>) {
     let (Value::Object(target), Value::Object(config)) = (target, config) else { return };
     in_object(&block.attributes, target, config, change);
     for nested in &block.blocks {
         if let (Some(target), Some(config)) = (target.get_mut(&nested.name), config.get(&nested.name)) {
             let same = |target: &Value, config: &Value| same_block(&nested.block, target, config);
             each_pair(nested.nesting, target, config, &same, &|target, config| {
-                in_block(&nested.block, target, config, change);
+                each_unconfigured(&nested.block, target, config, change);
             });
         }
     }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::demands::demands;
 use crate::convert::AttributeShape as _;
-use crate::schema::conform;
+use crate::schema::{Block, Planning, conform, lint_rules};
 use crate::{
-    AttributePath, Diagnostic, FromValue as _, Function, FunctionError, Model as _, PathStep, ToValue as _,
-    Type, Value,
+    AttributePath, Diagnostic, FromValue as _, Function, FunctionError, Model as _, PathStep, Severity,
+    ToValue as _, Type, Value,
 };
 
 /// The signature of a function.
@@ -14,6 +15,8 @@ pub(crate) struct FunctionInfo {
     pub(crate) name: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) description: &'static str,
+    /// The parameters as a struct: what is demanded of them.
+    pub(crate) arguments: Block,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) variadic: Option<Parameter>,
     pub(crate) result: Type,
@@ -27,7 +30,6 @@ pub(crate) struct Parameter {
     pub(crate) description: String,
     pub(crate) allow_null: bool,
     pub(crate) allow_unknown: bool,
-    validators: Vec<crate::schema::Validator>,
 }
 
 /// A function of any type.
@@ -80,9 +82,12 @@ fn info<F: Function>() -> FunctionInfo {
     }
     let mut names = BTreeSet::new();
     let (mut parameters, mut variadic) = (Vec::new(), None);
-    for attribute in block.attributes {
+    for attribute in block.attributes.clone() {
         if !names.insert(attribute.name.clone()) || !identifier(&attribute.name) {
             problem(format!("`{}` cannot be the name of a parameter", attribute.name));
+        }
+        if attribute.force_new || attribute.planning != Planning::default() {
+            problem(format!("`{}` is an argument, and arguments are not planned", attribute.name));
         }
         let field = fields.iter().find(|field| field.name == attribute.name);
         let mut parameter = Parameter {
@@ -91,7 +96,6 @@ fn info<F: Function>() -> FunctionInfo {
             description: attribute.description,
             allow_null: field.is_some_and(|field| field.accepts_null),
             allow_unknown: field.is_some_and(|field| field.accepts_unknown),
-            validators: attribute.validators,
         };
         if field.is_some_and(|field| field.variadic) {
             match parameter.ty {
@@ -103,10 +107,14 @@ fn info<F: Function>() -> FunctionInfo {
             parameters.push(parameter);
         }
     }
+    let mut rules = Vec::new();
+    lint_rules(&block.rules, &block.attributes, &[], &AttributePath::root(), &mut rules);
+    rules.into_iter().for_each(&mut problem);
     FunctionInfo {
         name: F::NAME,
         summary: F::SUMMARY,
         description: F::DESCRIPTION,
+        arguments: block,
         parameters,
         variadic,
         result: F::Output::shape().implied_type(),
@@ -141,19 +149,13 @@ impl<F: Function> AnyFunction for Callable<F> {
         if let Some(parameter) = &self.info.variadic {
             object.insert(parameter.name.clone(), Value::List(rest));
         }
-        for parameter in self.info.parameters.iter().chain(&self.info.variadic) {
-            let value = object.get(&parameter.name).unwrap_or(&Value::Null);
-            if value.is_null() || value.is_unknown() {
-                continue;
-            }
-            for validator in &parameter.validators {
-                (validator.check)(value).map_err(|reason| FunctionError {
-                    text: format!("`{}`: {reason}", parameter.name),
-                    argument: self.position(&parameter.name.as_str().into()),
-                })?;
-            }
+        let object = Value::Object(object);
+        let demands = demands(&self.info.arguments, &object);
+        if let Some(broken) = demands.into_iter().find(|message| message.severity == Severity::Error) {
+            let detail = format!("{}: {}", broken.summary, broken.detail);
+            return Err(self.refused(Diagnostic { detail, ..broken }));
         }
-        let arguments = F::Arguments::from_value(&Value::Object(object), &AttributePath::root())
+        let arguments = F::Arguments::from_value(&object, &AttributePath::root())
             .map_err(|diagnostic| self.refused(diagnostic))?;
         let output = self.function.call(arguments)?;
         conform(&output.to_value(), &self.info.result, &AttributePath::root()).map_err(|diagnostic| {
@@ -162,5 +164,63 @@ impl<F: Function> AnyFunction for Callable<F> {
                 self.info.name, diagnostic.detail
             ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Model;
+
+    #[derive(Clone, Model)]
+    #[tf(at_least_one_of("name", "part"))]
+    struct Arguments {
+        #[tf(validate(length(1..=3)))]
+        name: Option<String>,
+        part: Option<Part>,
+    }
+
+    #[derive(Clone, Model)]
+    struct Part {
+        #[tf(optional, conflicts_with("b"))]
+        a: Option<String>,
+        #[tf(optional, validate(length(1..=3)))]
+        b: Option<String>,
+    }
+
+    struct Pick;
+
+    impl Function for Pick {
+        type Arguments = Arguments;
+        type Output = String;
+
+        const NAME: &'static str = "pick";
+        const SUMMARY: &'static str = "Picks a text.";
+        const DESCRIPTION: &'static str = "Picks a text.";
+
+        fn call(&self, arguments: Arguments) -> Result<String, FunctionError> {
+            let part = arguments.part.and_then(|part| part.a.or(part.b));
+            Ok(arguments.name.or(part).unwrap_or_default())
+        }
+    }
+
+    #[test]
+    fn demands_on_arguments_hold_at_every_depth() {
+        let pick = Callable::new(Pick);
+        assert_eq!(pick.info().problems, Vec::<String>::new());
+        let part = |a: Value, b: Value| Value::object([("a", a), ("b", b)]);
+        let call = |name: Value, part: Value| pick.call(vec![name, part]);
+        assert_eq!(call("x".into(), Value::Null), Ok("x".into()));
+        let error = call(Value::Null, Value::Null).unwrap_err();
+        assert!(error.text.contains("At least one of `name` and `part` must be set"), "{}", error.text);
+        assert_eq!(error.argument, None);
+        let error = call("long".into(), Value::Null).unwrap_err();
+        assert!(error.text.starts_with("Invalid value for `name`: it has 4 characters"), "{}", error.text);
+        assert_eq!(error.argument, Some(0));
+        let error = call(Value::Null, part("x".into(), "y".into())).unwrap_err();
+        assert!(error.text.contains("`part.a` cannot be set together with `part.b`"), "{}", error.text);
+        assert_eq!(error.argument, Some(1));
+        let error = call(Value::Null, part(Value::Null, "long".into())).unwrap_err();
+        assert_eq!(error.argument, Some(1), "{}", error.text);
     }
 }

@@ -1,7 +1,7 @@
 //! `GenerateResourceConfig`: the configuration that an imported object would have been written with.
 
 use super::Service;
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{decode, encode, failure};
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::generate_resource_config::{Request, Response};
 use crate::schema::{Attribute, Block, Shape};
@@ -11,7 +11,7 @@ impl<P: Provider> Service<P> {
     pub(crate) fn generate_resource_config(&self, request: &Request) -> Response {
         match self.try_generate(request) {
             Ok(config) => Response { config: Some(config), diagnostics: Vec::new() },
-            Err(failed) => Response { config: None, diagnostics: diagnostics(failed) },
+            Err(failed) => Response { config: None, diagnostics: failure(&request.type_name, failed) },
         }
     }
 

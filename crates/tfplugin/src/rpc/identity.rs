@@ -100,7 +100,8 @@ impl IdentityInfo {
         self.complete(&identity).then(|| self.encode(&identity).ok()).flatten()
     }
 
-    /// The identity to plan: what was stays, unless there was nothing or it may change.
+    /// The identity to plan: what was stays, unless there was nothing or it may change. One that is not known yet is not
+    /// planned at all: the protocol has room for it, but Terraform up to 1.15 then cannot show the plan.
     pub(super) fn planned(
         &self,
         prior: Option<proto::ResourceIdentityData>,
@@ -109,7 +110,7 @@ impl IdentityInfo {
         let identity = self.of_state(planned);
         match prior {
             Some(prior) if !self.mutable || planned.is_null() || !self.complete(&identity) => Ok(Some(prior)),
-            _ if planned.is_null() => Ok(None),
+            _ if planned.is_null() || !self.complete(&identity) => Ok(None),
             _ => self.encode(&identity).map(Some),
         }
     }

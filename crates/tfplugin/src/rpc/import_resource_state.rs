@@ -1,17 +1,19 @@
 //! `ImportResourceState`: from an id or an identity to the start of a state, which `ReadResource` completes.
 
-use super::messages::{diagnostics, encode};
+use super::demands::demands;
+use super::messages::{encode, failure};
 use super::read_resource::valid;
-use super::validate::single_values;
 use super::{About, Call, Service, write_only};
 use crate::proto::tfplugin6::import_resource_state::{ImportedResource, Request, Response};
+use crate::schema::Block;
 use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn import_resource_state(&self, call: Call, request: Request) -> Response {
+        let name = request.type_name.clone();
         self.try_import(&call, request)
             .await
-            .unwrap_or_else(|failed| Response { diagnostics: diagnostics(failed), ..Response::default() })
+            .unwrap_or_else(|failed| Response { diagnostics: failure(&name, failed), ..Response::default() })
     }
 
     async fn try_import(&self, call: &Call, request: Request) -> Result<Response, Diagnostics> {
@@ -54,8 +56,10 @@ impl<P: Provider> Service<P> {
                 let value = identity.decode(given)?;
                 let block = &info.schema.block;
                 let state = identity.to_state(info.name, block, &value)?;
-                // What configuration would be held against holds here too.
-                let messages = single_values(block, &state);
+                // What configuration would be held against holds here too; rules between fields mean whole configurations.
+                let attributes = block.attributes.iter().filter(|attribute| attribute.identity.is_some());
+                let part = Block { attributes: attributes.cloned().collect(), ..Block::default() };
+                let messages = demands(&part, &state);
                 if messages.has_errors() { Err(messages) } else { Ok(Some(state)) }
             }
             (given, _) => {

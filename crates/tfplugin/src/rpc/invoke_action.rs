@@ -15,12 +15,12 @@ use tracing::Instrument as _;
 use super::defaults::apply_defaults;
 use super::list_resource::until_closed;
 use super::managed::panicked;
-use super::messages::{decode, diagnostics};
+use super::messages::{decode, diagnostics, failure};
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::invoke_action::event::{Completed, Progress as Line, Type};
 use crate::proto::tfplugin6::invoke_action::{Event, Request};
 use crate::server::run_call;
-use crate::{Diagnostic, Diagnostics, Progress, Provider};
+use crate::{Diagnostics, Progress, Provider};
 
 impl<P: Provider> Service<P> {
     pub(crate) fn invoke_action(
@@ -37,31 +37,36 @@ impl<P: Provider> Service<P> {
             let progress = Progress { sender };
             let watched = events.clone();
             // The handler is asked to stop when nobody reads any longer, and is not cut: what it has begun it also ends.
+            let what = name.clone();
             let work = async move {
                 run_call(&stop, move |cancel| async move {
                     let (cancel, _watch) = until_closed(&cancel, &watched);
                     service.do_action(Call { cancel, ..call }, request, progress).await
                 })
                 .await
-                .unwrap_or_else(|report| Err(panicked(&name, &report).into()))
+                .unwrap_or_else(|report| Err(panicked(&what, &report).into()))
             };
-            let tell = async {
-                while let Some(line) = lines.recv().await {
-                    let event = Event { r#type: Some(Type::Progress(Line { message: line })) };
-                    let _ = events.send(Ok(event)).await;
+            let progress = async |line: String| {
+                let event = Event { r#type: Some(Type::Progress(Line { message: line })) };
+                let _ = events.send(Ok(event)).await;
+            };
+            let mut work = std::pin::pin!(work);
+            let outcome = loop {
+                tokio::select! {
+                    outcome = &mut work => break outcome,
+                    Some(line) = lines.recv() => progress(line).await,
                 }
             };
-            let (outcome, ()) = futures::join!(work, tell);
+            // What was said in time still goes out. A task that the handler has left behind with a `Progress` holds up nothing.
+            lines.close();
+            while let Some(line) = lines.recv().await {
+                progress(line).await;
+            }
             let messages = match outcome {
-                Ok(messages) => messages,
-                // A failure that says nothing would count as success.
-                Err(messages) if messages.has_errors() => messages,
-                Err(mut silent) => {
-                    silent.push(Diagnostic::provider_bug("The action failed without an error message."));
-                    silent
-                }
+                Ok(messages) => diagnostics(messages),
+                Err(messages) => failure(&name, messages),
             };
-            let end = Completed { diagnostics: diagnostics(messages) };
+            let end = Completed { diagnostics: messages };
             let _ = events.send(Ok(Event { r#type: Some(Type::Completed(end)) })).await;
         };
         tokio::spawn(task.in_current_span());

@@ -1,6 +1,7 @@
 //! `ListResource`: what exists, as a stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -12,7 +13,7 @@ use tracing::Instrument as _;
 use super::defaults::apply_defaults;
 use super::lists::Wanted;
 use super::managed::panicked;
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{decode, diagnostics, encode, failure};
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::list::Found;
 use crate::proto::tfplugin6::list_resource::{Event, Request};
@@ -21,6 +22,8 @@ use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 
 /// Results when the user does not say how many; core sends the same number.
 const LIMIT: usize = 100;
+/// How long a search that is over may go on before it is cut. It only looks, so nothing is left half done.
+const UNWIND: Duration = Duration::from_secs(5);
 
 impl<P: Provider> Service<P> {
     pub(crate) fn list_resource(
@@ -30,10 +33,12 @@ impl<P: Provider> Service<P> {
     ) -> BoxStream<'static, Result<Event, Status>> {
         let (events, stream) = mpsc::channel(1);
         let service = self.clone();
+        let limit = limit(&request);
         // In a task of its own, which ends when the reader goes: it cannot send any more then.
         let task = async move {
             let stop = service.stop_token().clone();
             let name = request.type_name.clone();
+            let list = name.clone();
             let sender = events.clone();
             let search = move |cancel: CancellationToken| async move {
                 let (cancel, _watch) = until_closed(&cancel, &sender);
@@ -41,15 +46,19 @@ impl<P: Provider> Service<P> {
             };
             let outcome =
                 run_call(&stop, search).await.unwrap_or_else(|report| Err(panicked(&name, &report).into()));
-            let (Ok(messages) | Err(messages)) = outcome;
+            let messages = match outcome {
+                Ok(messages) => diagnostics(messages),
+                Err(messages) => failure(&list, messages),
+            };
             if !messages.is_empty() {
                 // An event with messages alone: core shows them.
-                let event = Event { diagnostic: diagnostics(messages), ..Event::default() };
+                let event = Event { diagnostic: messages, ..Event::default() };
                 let _ = events.send(Ok(event)).await;
             }
         };
         tokio::spawn(task.in_current_span());
-        tokio_stream::wrappers::ReceiverStream::new(stream).boxed()
+        // It ends with the last event that is wanted, whatever the search does then.
+        tokio_stream::wrappers::ReceiverStream::new(stream).take(limit).boxed()
     }
 
     async fn search(
@@ -68,8 +77,7 @@ impl<P: Provider> Service<P> {
         apply_defaults(&list.info().schema.block, &mut config, &written);
         let cx = self.context(&call, About::default())?;
         let cancel = call.cancel.clone();
-        let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(LIMIT);
-        let wanted = Wanted { limit, objects: request.include_resource_object };
+        let wanted = Wanted { limit: limit(&request), objects: request.include_resource_object };
         let (sender, mut findings) = mpsc::channel(1);
         let search = list.list(cx, config, wanted, sender);
         let forward = async {
@@ -85,9 +93,24 @@ impl<P: Provider> Service<P> {
                 }
             }
         };
-        let (outcome, ()) = futures::join!(search, forward);
-        outcome
+        let over = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(UNWIND).await;
+        };
+        tokio::select! {
+            (outcome, ()) = async { futures::join!(search, forward) } => outcome,
+            () = over => {
+                tracing::warn!("a search that was asked to stop was cut");
+                let detail = "It was asked to stop and did not. There may be more than it has found.";
+                Err(Diagnostic::error(format!("The search for `{}` was cut", request.type_name), detail).into())
+            }
+        }
     }
+}
+
+/// How many results are wanted at most.
+fn limit(request: &Request) -> usize {
+    usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(LIMIT)
 }
 
 /// A token that trips with `cancel`, and when the reader of a stream goes; the guard ends the watch.

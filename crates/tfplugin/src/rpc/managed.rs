@@ -6,6 +6,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::ObjectInfo;
+use super::deadline::{Deadline, Ended, Operation, preceded};
 use crate::convert::NOT_KNOWN;
 use crate::resource::PlanValues;
 use crate::schema::Kind;
@@ -68,6 +69,9 @@ pub(crate) trait AnyResource<C>: Send + Sync {
 
     /// What is missing in the resource's history.
     fn problems(&self) -> Vec<String>;
+
+    /// What the id of an import is made of, in Markdown.
+    fn import_id(&self) -> &'static str;
 }
 
 /// A plan after the author has seen it.
@@ -82,6 +86,17 @@ pub(crate) enum Change {
     Create { planned: Value, config: Value },
     Update { prior: Value, planned: Value, config: Value },
     Delete { prior: Value },
+}
+
+impl Change {
+    /// What is done, and the object whose timeouts are in force.
+    const fn limits(&self) -> (Operation, &Value) {
+        match self {
+            Self::Create { planned, .. } => (Operation::Create, planned),
+            Self::Update { planned, .. } => (Operation::Update, planned),
+            Self::Delete { prior } => (Operation::Delete, prior),
+        }
+    }
 }
 
 /// How applying went.
@@ -172,11 +187,13 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
 
     fn apply<'a>(
         &'a self,
-        cx: Context<R::Client>,
+        mut cx: Context<R::Client>,
         change: Change,
         stop: &'a StopToken,
     ) -> BoxFuture<'a, Applied> {
         async move {
+            let (operation, limits) = change.limits();
+            let deadline = Deadline::of(&self.info, operation, limits, &mut cx);
             let prepared = match prepare::<R::Model>(&change) {
                 Ok(prepared) => prepared,
                 Err(diagnostic) => {
@@ -189,18 +206,20 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
             };
             let slot = Arc::new(StateSlot::new(prepared.prior().cloned()));
             let (resource, held) = (Arc::clone(&self.resource), Arc::clone(&slot));
-            // In a task of its own: what was saved survives a panic.
+            // In a task of its own: what was saved survives a panic, and a handler that overstays is not cut off.
             let run = run_call(stop, move |_| async move {
                 match prepared {
                     Prepared::Create(apply) => resource.create(&cx, *apply, &held).await,
                     Prepared::Update(apply) => resource.update(&cx, *apply, &held).await,
                     Prepared::Delete(prior) => resource.delete(&cx, *prior, &held).await,
                 }
-            })
-            .await;
-            let mut outcome = match run {
-                Ok(outcome) => outcome,
-                Err(report) => Err(panicked(self.info.name, &report).into()),
+            });
+            let mut outcome = match Deadline::run(deadline, run).await {
+                Ended::Done(Ok(outcome), late) => outcome.map_err(|errors| preceded(late, errors)),
+                Ended::Done(Err(report), late) => {
+                    Err(preceded(late, panicked(self.info.name, &report).into()))
+                }
+                Ended::StillRuns(late) => Err(late.into()),
             };
             let (state, unfit) = self.held(&slot);
             if !unfit.is_empty() {
@@ -278,6 +297,10 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
         let mut model = Self::model(&config)?;
         self.resource.generate(&mut model);
         Ok(self.value(&model)?)
+    }
+
+    fn import_id(&self) -> &'static str {
+        R::IMPORT_ID
     }
 
     fn problems(&self) -> Vec<String> {

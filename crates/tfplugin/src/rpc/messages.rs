@@ -32,6 +32,20 @@ pub(super) fn diagnostics(source: Diagnostics) -> Vec<proto::Diagnostic> {
     source.into_iter().map(diagnostic).collect()
 }
 
+/// The messages of a failure of `name`. One without an error would count as success, and what is missing in the answer
+/// would be believed: a state that was not upgraded would be forgotten.
+pub(super) fn failure(name: &str, mut source: Diagnostics) -> Vec<proto::Diagnostic> {
+    if !source.has_errors() {
+        source.push(silent(name));
+    }
+    diagnostics(source)
+}
+
+/// A failure without an error message.
+pub(super) fn silent(name: &str) -> Diagnostic {
+    Diagnostic::provider_bug(format!("`{name}` failed without an error message."))
+}
+
 fn diagnostic(source: Diagnostic) -> proto::Diagnostic {
     let severity = match source.severity {
         Severity::Error => proto::diagnostic::Severity::Error,

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::messages::{diagnostics, encode};
+use super::messages::{encode, failure};
 use super::read_resource::valid;
 use super::{Service, write_only};
 use crate::proto::tfplugin6::move_resource_state::{Request, Response};
@@ -10,8 +10,9 @@ use crate::{Diagnostic, Diagnostics, MoveSource, Provider};
 
 impl<P: Provider> Service<P> {
     pub(crate) fn move_resource_state(&self, request: Request) -> Response {
+        let name = request.target_type_name.clone();
         self.try_move(request)
-            .unwrap_or_else(|failed| Response { diagnostics: diagnostics(failed), ..Response::default() })
+            .unwrap_or_else(|failed| Response { diagnostics: failure(&name, failed), ..Response::default() })
     }
 
     fn try_move(&self, request: Request) -> Result<Response, Diagnostics> {

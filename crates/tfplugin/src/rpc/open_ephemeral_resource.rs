@@ -2,16 +2,17 @@
 
 use super::defaults::apply_defaults;
 use super::ephemerals::timestamp;
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{decode, diagnostics, encode, failure};
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::open_ephemeral_resource::{Request, Response};
 use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn open_ephemeral_resource(&self, call: Call, request: Request) -> Response {
+        let name = request.type_name.clone();
         self.try_open(&call, request)
             .await
-            .unwrap_or_else(|failed| Response { diagnostics: diagnostics(failed), ..Response::default() })
+            .unwrap_or_else(|failed| Response { diagnostics: failure(&name, failed), ..Response::default() })
     }
 
     async fn try_open(&self, call: &Call, request: Request) -> Result<Response, Diagnostics> {

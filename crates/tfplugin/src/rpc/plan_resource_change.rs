@@ -1,6 +1,9 @@
 //! `PlanResourceChange`: what applying would do.
 
+use std::collections::BTreeSet;
+
 use super::messages::{decode, diagnostics, encode, path};
+use super::modifiers::promise;
 use super::planning::{draft, replacements};
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::plan_resource_change::{Request, Response};
@@ -28,9 +31,17 @@ impl<P: Provider> Service<P> {
         let destroys = proposed.is_null();
         let block = &info.schema.block;
 
-        let planned = if destroys { Value::Null } else { draft(block, &prior, proposed, &config) };
-        let replace = replacements(block, &prior, &planned);
-        let values = PlanValues { prior, config, planned, replace, ty: info.ty.clone() };
+        let (planned, mistakes) = if destroys {
+            (Value::Null, Diagnostics::new())
+        } else {
+            draft(block, &prior, proposed, &config)
+        };
+        if mistakes.has_errors() {
+            return Err(mistakes);
+        }
+        let forced = replacements(block, &prior, &planned);
+        let replace = BTreeSet::new();
+        let values = PlanValues { prior, config, planned, forced, replace, ty: info.ty.clone() };
         // From 1.16 on the second plan of an apply gets what the first has set.
         let stored =
             if request.planned_private.is_empty() { request.prior_private } else { request.planned_private };
@@ -52,6 +63,7 @@ impl<P: Provider> Service<P> {
 
         let PlanValues { prior, config, planned, replace, .. } = &mut plan.values;
         write_only::strip(block, planned);
+        promise(block, planned, config);
         replace.extend(replacements(block, prior, planned));
         if !destroys && !plan.diagnostics.has_errors() {
             plan.diagnostics.extend(violations(info, prior, config, planned));

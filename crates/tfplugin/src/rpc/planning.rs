@@ -3,22 +3,32 @@
 use std::collections::BTreeSet;
 
 use super::defaults::{apply_defaults, mark_unknown};
+use super::modifiers::{keep_same, modify};
+use super::places::child;
 use super::write_only;
-use crate::schema::{Attribute, Block, Nesting, Shape};
-use crate::{AttributePath, Value};
+use crate::schema::{Attribute, Block, Nesting, Shape, any_attribute};
+use crate::timeouts::differ_beyond;
+use crate::{AttributePath, Diagnostics, Value};
 
-/// The planned state before the author's refinement.
+/// The planned state before the author's refinement, and what is wrong with the modifiers of single attributes.
 ///
 /// A plan that changes nothing stays as it is: were computed values made unknown in it, no plan would ever be empty.
-pub(super) fn draft(block: &Block, prior: &Value, proposed: Value, config: &Value) -> Value {
+/// Modifiers are therefore asked twice, first whether anything changes at all: one may take a change back, and
+/// another may be the only one that makes it. Timeouts are no change of the object.
+pub(super) fn draft(block: &Block, prior: &Value, proposed: Value, config: &Value) -> (Value, Diagnostics) {
     let mut planned = proposed;
     keep_in_block(block, &mut planned, config, prior);
     apply_defaults(block, &mut planned, config);
+    keep_same(block, &mut planned, [prior]);
     write_only::strip(block, &mut planned);
-    if planned != *prior {
-        mark_unknown(block, &mut planned, config);
+    let mut open = planned.clone();
+    let diagnostics = modify(block, &mut planned, prior, config);
+    if !differ_beyond(block, &planned, prior) {
+        return (planned, diagnostics);
     }
-    planned
+    mark_unknown(block, &mut open, config);
+    let diagnostics = modify(block, &mut open, prior, config);
+    (open, diagnostics)
 }
 
 /// Core proposes null for an optional and computed nested attribute that is not configured but has parts that only
@@ -103,20 +113,13 @@ fn in_block(
 ) {
     in_attributes(&block.attributes, prior, planned, path, paths);
     for nested in &block.blocks {
-        if let (Some(prior), Some(planned)) = (prior.get(&nested.name), planned.get(&nested.name)) {
-            let path = path.attribute(nested.name.clone());
-            in_nested(
-                nested.nesting,
-                prior,
-                planned,
-                &path,
-                forces_in_block(&nested.block),
-                paths,
-                &|p, n, at, all| {
-                    in_block(&nested.block, p, n, at, all);
-                },
-            );
-        }
+        let (prior, planned) = (inside(prior, &nested.name), inside(planned, &nested.name));
+        let path = path.attribute(nested.name.clone());
+        let any = |wanted| nested.block.any_attribute(wanted);
+        let forces = Forces { always: any(always), perhaps: any(perhaps) };
+        in_nested(nested.nesting, prior, planned, &path, forces, paths, &|p, n, at, all| {
+            in_block(&nested.block, p, n, at, all);
+        });
     }
 }
 
@@ -128,21 +131,44 @@ fn in_attributes(
     paths: &mut BTreeSet<AttributePath>,
 ) {
     for attribute in attributes {
-        let (Some(prior), Some(planned)) = (prior.get(&attribute.name), planned.get(&attribute.name)) else {
+        let (prior, planned) = (inside(prior, &attribute.name), inside(planned, &attribute.name));
+        if prior == planned {
             continue;
-        };
+        }
         let path = path.attribute(attribute.name.clone());
-        if attribute.force_new {
-            if prior != planned {
-                paths.insert(path);
-            }
+        if attribute.force_new || attribute.planning.force_new_if.is_some_and(|asked| asked(prior, planned)) {
+            paths.insert(path);
         } else if let Shape::Nested(nested) = &attribute.shape {
-            let forces = forces(&nested.attributes);
+            let any = |wanted| any_attribute(&nested.attributes, wanted);
+            let forces = Forces { always: any(always), perhaps: any(perhaps) };
             in_nested(nested.nesting, prior, planned, &path, forces, paths, &|p, n, at, all| {
                 in_attributes(&nested.attributes, p, n, at, all);
             });
         }
     }
+}
+
+/// What stands at a name: unknown if the whole is, null if there is no whole.
+fn inside<'a>(value: &'a Value, name: &str) -> &'a Value {
+    const UNKNOWN: &Value = &Value::unknown();
+    if value.is_unknown() { UNKNOWN } else { child(value, name) }
+}
+
+const fn always(attribute: &Attribute) -> bool {
+    attribute.force_new
+}
+
+const fn perhaps(attribute: &Attribute) -> bool {
+    attribute.planning.force_new_if.is_some()
+}
+
+/// Whether attributes inside demand another object when they change.
+#[derive(Clone, Copy)]
+struct Forces {
+    /// `force_new`
+    always: bool,
+    /// `force_new_if`
+    perhaps: bool,
 }
 
 type Inside<'a> = &'a dyn Fn(&Value, &Value, &AttributePath, &mut BTreeSet<AttributePath>);
@@ -152,11 +178,11 @@ fn in_nested(
     prior: &Value,
     planned: &Value,
     path: &AttributePath,
-    forces: bool,
+    forces: Forces,
     paths: &mut BTreeSet<AttributePath>,
     inside: Inside<'_>,
 ) {
-    if !forces || prior == planned {
+    if !(forces.always || forces.perhaps) || prior == planned {
         return;
     }
     match (nesting, prior, planned) {
@@ -176,18 +202,17 @@ fn in_nested(
             inside(prior, planned, path, paths);
         }
         // Elements of sets have no address; an object that appears or goes has none on one side.
-        _ => {
+        _ if forces.always => {
             paths.insert(path.clone());
         }
+        (Nesting::Single | Nesting::Group, prior, planned) => {
+            let mut found = BTreeSet::new();
+            inside(prior, planned, path, &mut found);
+            if !found.is_empty() {
+                paths.insert(path.clone());
+            }
+        }
+        // The linter refuses `force_new_if` in sets; what comes or goes with a whole list is no change of an element.
+        _ => {}
     }
-}
-
-fn forces(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        attribute.force_new || matches!(&attribute.shape, Shape::Nested(nested) if forces(&nested.attributes))
-    })
-}
-
-fn forces_in_block(block: &Block) -> bool {
-    forces(&block.attributes) || block.blocks.iter().any(|nested| forces_in_block(&nested.block))
 }

@@ -1,7 +1,7 @@
 //! `ReadDataSource`.
 
 use super::defaults::apply_defaults;
-use super::messages::{decode, diagnostics, encode};
+use super::messages::{decode, encode, failure};
 use super::read_resource::valid;
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::DynamicValue;
@@ -10,13 +10,14 @@ use crate::{Deferral, Diagnostics, Provider, Value, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn read_data_source(&self, call: Call, request: Request) -> Response {
+        let name = request.type_name.clone();
         match self.try_read_data(&call, request).await {
             Ok((state, deferred)) => Response {
                 state: Some(state),
                 deferred: deferred.map(Deferral::to_proto),
                 ..Response::default()
             },
-            Err(failed) => Response { diagnostics: diagnostics(failed), ..Response::default() },
+            Err(failed) => Response { diagnostics: failure(&name, failed), ..Response::default() },
         }
     }
 

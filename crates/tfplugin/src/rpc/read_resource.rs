@@ -1,9 +1,11 @@
 //! `ReadResource`: what really is there.
 
-use super::messages::{decode, diagnostics, encode};
+use super::deadline::{Deadline, Ended, Operation, preceded};
+use super::messages::{decode, encode, failure};
+use super::modifiers::keep_same;
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::proto::tfplugin6::read_resource::{Request, Response};
-use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
+use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral, timeouts};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn read_resource(&self, call: Call, request: Request) -> Response {
@@ -11,10 +13,11 @@ impl<P: Provider> Service<P> {
         let private = request.private.clone();
         let identity = self.if_identified(&request.type_name, request.current_identity.clone());
         let current = request.current_state.clone();
+        let name = request.type_name.clone();
         self.try_read(&call, request).await.unwrap_or_else(|failed| Response {
             // A failure to look says nothing about the object: it stays as it was.
             new_state: current,
-            diagnostics: diagnostics(failed),
+            diagnostics: failure(&name, failed),
             private,
             new_identity: identity,
             ..Response::default()
@@ -35,7 +38,7 @@ impl<P: Provider> Service<P> {
                 ..Response::default()
             });
         }
-        let cx = match self.context(call, about) {
+        let mut cx = match self.context(call, about) {
             Err(_) if self.unconfigured(call) && deferral::allowed(request.client_capabilities.as_ref()) => {
                 return Ok(Response {
                     new_state: request.current_state,
@@ -47,8 +50,15 @@ impl<P: Provider> Service<P> {
             }
             other => other?,
         };
-        let mut state = resource.read(&cx, &current).await?.unwrap_or(Value::Null);
+        let deadline = Deadline::of(info, Operation::Read, &current, &mut cx);
+        let mut state = match Deadline::run(deadline, resource.read(&cx, &current)).await {
+            Ended::Done(Ok(state), _) => state.unwrap_or(Value::Null),
+            Ended::Done(Err(errors), late) => return Err(preceded(late, errors)),
+            Ended::StillRuns(late) => return Err(late.into()),
+        };
         write_only::strip(&info.schema.block, &mut state);
+        keep_same(&info.schema.block, &mut state, [&current]);
+        timeouts::keep(&info.schema.block, &mut state, &current);
         valid(info, &state)?;
         let new_identity = match &info.identity {
             Some(info_identity) => {

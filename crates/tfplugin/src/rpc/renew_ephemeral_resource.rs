@@ -1,7 +1,7 @@
 //! `RenewEphemeralResource`: keeps a value alive for longer.
 
 use super::ephemerals::timestamp;
-use super::messages::diagnostics;
+use super::messages::failure;
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::renew_ephemeral_resource::{Request, Response};
 use crate::{Diagnostics, Provider};
@@ -9,12 +9,13 @@ use crate::{Diagnostics, Provider};
 impl<P: Provider> Service<P> {
     pub(crate) async fn renew_ephemeral_resource(&self, call: Call, request: Request) -> Response {
         let private = request.private.clone();
+        let name = request.type_name.clone();
         self.try_renew(&call, request).await.unwrap_or_else(|failed| {
             for diagnostic in failed.iter() {
                 // Terraform up to 1.16 shows none of it.
                 tracing::error!(summary = %diagnostic.summary, detail = %diagnostic.detail, "a renewal has failed");
             }
-            Response { diagnostics: diagnostics(failed), private, ..Response::default() }
+            Response { diagnostics: failure(&name, failed), private, ..Response::default() }
         })
     }
 

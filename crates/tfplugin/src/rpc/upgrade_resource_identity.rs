@@ -1,16 +1,17 @@
 //! `UpgradeResourceIdentity`: a stored identity of an older layout in the layout of today.
 
 use super::Service;
-use super::messages::diagnostics;
+use super::messages::failure;
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::upgrade_resource_identity::{Request, Response};
 use crate::{Diagnostic, Diagnostics, Provider, codec};
 
 impl<P: Provider> Service<P> {
     pub(crate) fn upgrade_resource_identity(&self, request: Request) -> Response {
+        let name = request.type_name.clone();
         match self.try_upgrade_identity(request) {
             Ok(identity) => Response { upgraded_identity: Some(identity), diagnostics: Vec::new() },
-            Err(failed) => Response { upgraded_identity: None, diagnostics: diagnostics(failed) },
+            Err(failed) => Response { upgraded_identity: None, diagnostics: failure(&name, failed) },
         }
     }
 

@@ -1,6 +1,6 @@
 //! `UpgradeResourceState`: stored state, of this or an older schema, in the form of the current schema.
 
-use super::messages::{diagnostics, encode};
+use super::messages::{encode, failure};
 use super::read_resource::valid;
 use super::{Service, write_only};
 use crate::proto::tfplugin6::DynamicValue;
@@ -11,9 +11,10 @@ use crate::{Diagnostic, Diagnostics, Provider, Value, codec};
 impl<P: Provider> Service<P> {
     pub(crate) fn upgrade_resource_state(&self, request: Request) -> Response {
         // An answer without a state and without an error would make Terraform forget the object.
+        let name = request.type_name.clone();
         match self.try_upgrade(request) {
             Ok(state) => Response { upgraded_state: Some(state), diagnostics: Vec::new() },
-            Err(failed) => Response { upgraded_state: None, diagnostics: diagnostics(failed) },
+            Err(failed) => Response { upgraded_state: None, diagnostics: failure(&name, failed) },
         }
     }
 

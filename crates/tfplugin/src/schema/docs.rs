@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Attribute, Block, Nesting, Schema, Shape};
-use crate::rpc::{FunctionInfo, Parameter, Service};
+use super::{Attribute, Block, IdentityPart, NamedValue, Nesting, Rule, Schema, Shape};
+use crate::rpc::{FunctionInfo, ObjectInfo, Parameter, Service};
 use crate::server::StopToken;
 use crate::{Provider, Value, codec};
 
@@ -23,9 +23,15 @@ pub struct ProviderDocs {
     /// The `provider` block.
     pub provider: BlockDocs,
     /// Managed resources, by type name.
-    pub resources: BTreeMap<String, BlockDocs>,
+    pub resources: BTreeMap<String, ResourceDocs>,
     /// Data sources, by type name.
     pub data_sources: BTreeMap<String, BlockDocs>,
+    /// Ephemeral resources, by type name.
+    pub ephemeral_resources: BTreeMap<String, BlockDocs>,
+    /// The `config` blocks of list resources, by type name.
+    pub list_resources: BTreeMap<String, BlockDocs>,
+    /// Actions, by type name.
+    pub actions: BTreeMap<String, BlockDocs>,
     /// Functions, by name.
     pub functions: BTreeMap<String, FunctionDocs>,
 }
@@ -49,7 +55,24 @@ impl ProviderDocs {
             resources: registry
                 .resources
                 .iter()
-                .map(|(name, resource)| named(name, &resource.info().schema))
+                .map(|(name, resource)| {
+                    ((*name).to_owned(), ResourceDocs::of(resource.info(), resource.import_id()))
+                })
+                .collect(),
+            ephemeral_resources: registry
+                .ephemerals
+                .iter()
+                .map(|(name, ephemeral)| named(name, &ephemeral.info().schema))
+                .collect(),
+            list_resources: registry
+                .lists
+                .iter()
+                .map(|(name, list)| named(name, &list.info().schema))
+                .collect(),
+            actions: registry
+                .actions
+                .iter()
+                .map(|(name, action)| named(name, &action.info().schema))
                 .collect(),
             data_sources: registry
                 .data_sources
@@ -61,6 +84,63 @@ impl ProviderDocs {
                 .iter()
                 .map(|(name, function)| ((*name).to_owned(), FunctionDocs::of(function.info())))
                 .collect(),
+        }
+    }
+}
+
+/// A managed resource.
+#[derive(Clone, Debug, Serialize)]
+pub struct ResourceDocs {
+    /// Its attributes and blocks.
+    #[serde(flatten)]
+    pub block: BlockDocs,
+    /// The version of the state's layout.
+    pub version: i64,
+    /// What the id of an import is made of.
+    pub import_id: &'static str,
+    /// What tells one object from every other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<IdentityDocs>,
+}
+
+/// An attribute of an identity.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityDocs {
+    /// The name, that of an attribute of the resource.
+    pub name: String,
+    /// The type as HCL writes it.
+    pub r#type: String,
+    /// An import by identity needs it.
+    pub required: bool,
+}
+
+impl ResourceDocs {
+    fn of(info: &ObjectInfo, import_id: &'static str) -> Self {
+        let block = &info.schema.block;
+        let part = |attribute: &Attribute| {
+            attribute.identity.map(|part| IdentityDocs {
+                name: attribute.name.clone(),
+                r#type: attribute.shape.implied_type().to_string(),
+                required: part == IdentityPart::Required,
+            })
+        };
+        Self {
+            block: BlockDocs::of(block),
+            version: info.schema.version,
+            import_id,
+            identity: block.attributes.iter().filter_map(part).collect(),
+        }
+    }
+}
+
+impl IdentityDocs {
+    /// Something of its type, for an example.
+    pub(crate) fn placeholder(&self) -> &'static str {
+        match self.r#type.as_str() {
+            "string" => "\"…\"",
+            "number" => "0",
+            "bool" => "false",
+            _ => "[]",
         }
     }
 }
@@ -78,10 +158,13 @@ pub struct BlockDocs {
     /// The nested blocks, in the order they were declared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<NestedBlockDocs>,
+    /// What must and must not be set together, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// One attribute.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the schema's own flags, one to one")]
 pub struct AttributeDocs {
     /// The name in HCL.
@@ -102,18 +185,45 @@ pub struct AttributeDocs {
     pub write_only: bool,
     /// Changing it replaces the object.
     pub force_new: bool,
+    /// Some changes of it replace the object.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force_new_if: bool,
+    /// Known after apply, and then not null.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub never_null: bool,
     /// What stands when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<serde_json::Value>,
     /// What is demanded of a value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub constraints: Vec<String>,
+    /// The texts that it takes, when they are named one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueDocs>,
     /// What to use instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<String>,
     /// The attributes inside.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<AttributeDocs>,
+    /// What must and must not be set together inside, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
+}
+
+/// A text that an attribute or parameter takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ValueDocs {
+    /// The text.
+    pub name: &'static str,
+    /// Markdown.
+    pub description: &'static str,
+}
+
+impl ValueDocs {
+    fn all(values: &[NamedValue]) -> Vec<Self> {
+        values.iter().map(|value| Self { name: value.name, description: value.description }).collect()
+    }
 }
 
 /// A nested block.
@@ -145,6 +255,9 @@ pub struct FunctionDocs {
     pub variadic: Option<ParameterDocs>,
     /// The type of the result.
     pub result: String,
+    /// What must and must not be given together, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
 }
 
 /// A parameter of a function.
@@ -158,6 +271,9 @@ pub struct ParameterDocs {
     pub description: String,
     /// Whether it may be null.
     pub nullable: bool,
+    /// The texts that it takes, when they are named one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueDocs>,
 }
 
 impl BlockDocs {
@@ -179,20 +295,21 @@ impl BlockDocs {
                     block: Self::of(&nested.block),
                 })
                 .collect(),
+            rules: sentences(&block.rules),
         }
     }
 }
 
 impl AttributeDocs {
     fn of(attribute: &Attribute) -> Self {
-        let (ty, attributes) = match &attribute.shape {
-            Shape::Type(ty) => (ty.to_string(), Vec::new()),
+        let (ty, attributes, rules) = match &attribute.shape {
+            Shape::Type(ty) => (ty.to_string(), Vec::new(), Vec::new()),
             Shape::Nested(nested) => {
                 let ty = match nested.nesting {
                     Nesting::Single | Nesting::Group => "object".to_owned(),
                     many => format!("{}(object)", nesting(many)),
                 };
-                (ty, nested.attributes.iter().map(Self::of).collect())
+                (ty, nested.attributes.iter().map(Self::of).collect(), sentences(&nested.rules))
             }
         };
         Self {
@@ -205,10 +322,14 @@ impl AttributeDocs {
             sensitive: attribute.sensitive,
             write_only: attribute.write_only,
             force_new: attribute.force_new,
+            force_new_if: attribute.planning.force_new_if.is_some(),
+            never_null: attribute.planning.never_null,
             default: attribute.default.as_ref().map(|default| json(default, &attribute.shape)),
             constraints: attribute.validators.iter().map(|validator| validator.description.clone()).collect(),
+            values: ValueDocs::all(&attribute.values),
             deprecated: attribute.deprecated.clone(),
             attributes,
+            rules,
         }
     }
 }
@@ -220,6 +341,11 @@ impl FunctionDocs {
             r#type: parameter.ty.to_string(),
             description: parameter.description.clone(),
             nullable: parameter.allow_null,
+            values: info
+                .arguments
+                .attribute(&parameter.name)
+                .map(|argument| ValueDocs::all(&argument.values))
+                .unwrap_or_default(),
         };
         Self {
             summary: info.summary,
@@ -227,6 +353,7 @@ impl FunctionDocs {
             parameters: info.parameters.iter().map(parameter).collect(),
             variadic: info.variadic.as_ref().map(parameter),
             result: info.result.to_string(),
+            rules: sentences(&info.arguments.rules),
         }
     }
 }
@@ -239,6 +366,10 @@ const fn nesting(nesting: Nesting) -> &'static str {
         Nesting::Map => "map",
         Nesting::Group => "group",
     }
+}
+
+fn sentences(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(Rule::description).collect()
 }
 
 /// A default that does not fit its type is refused by the linter; here it is null.

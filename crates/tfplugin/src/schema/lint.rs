@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attribute, Block, NestedBlock, Nesting, Schema, Shape};
+use super::{Attribute, Block, NestedBlock, Nesting, Planning, Schema, Shape, lint_rules};
 use crate::convert::private::Field;
-use crate::{AttributePath, Type, Value};
+use crate::{AttributePath, Type, Value, timeouts};
 
 /// What a schema is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,7 @@ fn block(
     problems: &mut Vec<String>,
 ) {
     attributes(&block.attributes, fields, around, path, problems);
+    lint_rules(&block.rules, &block.attributes, &block.blocks, path, problems);
     let mut names: BTreeSet<_> = block.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
     for nested in &block.blocks {
         let path = path.attribute(nested.name.clone());
@@ -129,6 +130,8 @@ fn attributes(
         check_name(&attribute.name, &path, problems);
         flags(attribute, around, &path, problems);
         defaults(attribute, &path, problems);
+        planning(attribute, around, &path, problems);
+        timeouts(attribute, around, &path, problems);
         if let Some(field) = fields.iter().find(|field| field.name == attribute.name) {
             rust_type(attribute, field, around, &path, problems);
         }
@@ -152,6 +155,7 @@ fn attributes(
                     &path,
                     problems,
                 );
+                lint_rules(&nested.rules, &nested.attributes, &[], &path, problems);
             }
         }
     }
@@ -243,6 +247,44 @@ fn flags(attribute: &Attribute, around: Surroundings, path: &AttributePath, prob
     }
     if attribute.default.is_some() && !optional {
         problems.push(format!("`{path}` has a default, so it must be optional"));
+    }
+}
+
+fn planning(attribute: &Attribute, around: Surroundings, path: &AttributePath, problems: &mut Vec<String>) {
+    let planning = attribute.planning;
+    if around.kind != Kind::Resource && planning != Planning::default() {
+        problems.push(format!(
+            "`{path}`: only attributes of managed resources are planned (`force_new_if`, `modify`, `same_as`, \
+             `never_null`)"
+        ));
+    }
+    if around.in_set && planning.compares() {
+        problems.push(format!(
+            "`{path}` is inside a set, whose elements have no prior value: `force_new_if`, `modify` and `same_as` \
+             cannot work there"
+        ));
+    }
+    if planning.never_null && !attribute.computed {
+        problems
+            .push(format!("`{path}` is not computed, so nothing can be promised about it (`never_null`)"));
+    }
+}
+
+fn timeouts(attribute: &Attribute, around: Surroundings, path: &AttributePath, problems: &mut Vec<String>) {
+    if !timeouts::is_timeouts(attribute) {
+        return;
+    }
+    if around.kind != Kind::Resource || *path != timeouts::ATTRIBUTE.into() {
+        problems.push(format!(
+            "`{path}` is of type `Timeouts`, which is enforced only as attribute `{}` of a managed resource itself",
+            timeouts::ATTRIBUTE
+        ));
+    }
+    if attribute.write_only || attribute.force_new || (attribute.computed && attribute.default.is_none()) {
+        problems.push(format!(
+            "`{path}` are timeouts: the user sets them, state keeps them, and they change nothing else (no `computed`, \
+             `write_only` or `force_new`)"
+        ));
     }
 }
 

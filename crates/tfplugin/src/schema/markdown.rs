@@ -10,7 +10,7 @@ impl BlockDocs {
     #[must_use]
     pub fn to_markdown(&self) -> String {
         let mut text = String::from("## Schema\n");
-        section(&mut text, "###", "", &self.attributes, &self.blocks);
+        section(&mut text, "###", "", &self.attributes, &self.blocks, &self.rules);
         text
     }
 }
@@ -22,7 +22,11 @@ fn section(
     anchor: &str,
     attributes: &[AttributeDocs],
     blocks: &[NestedBlockDocs],
+    rules: &[String],
 ) {
+    if !rules.is_empty() {
+        let _ = write!(text, "\n{}\n", rules.join(" "));
+    }
     let needed = |block: &&NestedBlockDocs| block.min_items > 0;
     let of =
         |wanted: fn(&AttributeDocs) -> bool| attributes.iter().filter(move |attribute| wanted(attribute));
@@ -43,12 +47,13 @@ fn section(
     for attribute in attributes.iter().filter(|attribute| !attribute.attributes.is_empty()) {
         let anchor = join(anchor, &attribute.name);
         nested(text, &anchor, &attribute.name);
-        section(text, "####", &anchor, &attribute.attributes, &[]);
+        section(text, "####", &anchor, &attribute.attributes, &[], &attribute.rules);
     }
     for block in blocks {
         let anchor = join(anchor, &block.name);
         nested(text, &anchor, &block.name);
-        section(text, "####", &anchor, &block.block.attributes, &block.block.blocks);
+        let inside = &block.block;
+        section(text, "####", &anchor, &inside.attributes, &inside.blocks, &inside.rules);
     }
 }
 
@@ -65,6 +70,7 @@ fn attribute_line(attribute: &AttributeDocs, anchor: &str) -> String {
     marks.extend(attribute.sensitive.then(|| "sensitive".to_owned()));
     marks.extend(attribute.write_only.then(|| "write-only".to_owned()));
     marks.extend(attribute.force_new.then(|| "a change replaces the object".to_owned()));
+    marks.extend(attribute.force_new_if.then(|| "some changes replace the object".to_owned()));
     let mut sentences = vec![one_line(&attribute.description)];
     sentences.extend(
         attribute.deprecated.as_ref().map(|instead| format!("**Deprecated:** {}", one_line(instead))),
@@ -77,7 +83,17 @@ fn attribute_line(attribute: &AttributeDocs, anchor: &str) -> String {
         sentences.push(format!("See [below](#nestedatt--{}).", join(anchor, &attribute.name)));
     }
     sentences.retain(|sentence| !sentence.is_empty());
-    format!("- `{}` ({}) {}", attribute.name, marks.join(", "), sentences.join(" ")).trim_end().to_owned()
+    let line = format!("- `{}` ({}) {}", attribute.name, marks.join(", "), sentences.join(" "));
+    format!("{}{}", line.trim_end(), value_lines(attribute))
+}
+
+/// A line for each text that is documented.
+fn value_lines(attribute: &AttributeDocs) -> String {
+    let documented = attribute.values.iter().filter(|value| !value.description.is_empty());
+    documented.fold(String::new(), |mut lines, value| {
+        let _ = write!(lines, "\n  - `{}`: {}", value.name, one_line(value.description));
+        lines
+    })
 }
 
 fn block_line(block: &NestedBlockDocs, anchor: &str) -> String {
@@ -105,7 +121,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::schema::BlockDocs;
-    use crate::{Attr, Model, Sensitive};
+    use crate::{Attr, Model, Sensitive, TfEnum};
 
     /// A thing.
     #[derive(Clone, Model)]
@@ -114,6 +130,9 @@ mod tests {
         /// two lines.
         #[tf(required, force_new, validate(length(1..=3)))]
         name: String,
+        /// How it runs.
+        #[tf(optional)]
+        mode: Attr<Vec<Mode>>,
         /// How many.
         #[tf(default = 2)]
         count: Attr<i64>,
@@ -124,6 +143,14 @@ mod tests {
         /// Rules.
         #[tf(block(min = 1))]
         rule: Vec<Part>,
+    }
+
+    #[derive(Clone, TfEnum)]
+    enum Mode {
+        /// As fast
+        /// as it can.
+        Fast,
+        Other,
     }
 
     #[derive(Clone, Model)]
@@ -145,6 +172,8 @@ mod tests {
 
 ### Optional
 
+- `mode` (list(string)) How it runs. Must be: each one of \"fast\", \"other\".
+  - `fast`: As fast as it can.
 - `count` (number) How many. Default: `2`.
 - `token_wo` (string, sensitive, write-only)
 

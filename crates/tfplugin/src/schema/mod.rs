@@ -4,11 +4,22 @@ mod conform;
 mod docs;
 mod lint;
 mod markdown;
+mod pages;
+mod planning;
+mod rules;
 mod wire;
 
 pub(crate) use self::conform::conform;
-pub use self::docs::{AttributeDocs, BlockDocs, FunctionDocs, NestedBlockDocs, ParameterDocs, ProviderDocs};
+pub use self::docs::{
+    AttributeDocs, BlockDocs, FunctionDocs, IdentityDocs, NestedBlockDocs, ParameterDocs, ProviderDocs,
+    ResourceDocs, ValueDocs,
+};
 pub(crate) use self::lint::{Kind, lint, lint_identity};
+pub use self::pages::{PageKind, Pages, PagesError};
+pub(crate) use self::planning::any_attribute;
+pub use self::planning::{Modify, Planning};
+pub use self::rules::Rule;
+pub(crate) use self::rules::{Place, broken_rules, lint_rules};
 pub(crate) use self::wire::{function_to_proto, schema_to_proto};
 use crate::{Type, Value};
 
@@ -32,6 +43,8 @@ pub struct Block {
     pub attributes: Vec<Attribute>,
     /// The nested blocks, in the order they were declared.
     pub blocks: Vec<NestedBlock>,
+    /// What must and must not be set together in each block of this kind.
+    pub rules: Vec<Rule>,
 }
 
 /// One attribute: `name = value`.
@@ -64,8 +77,12 @@ pub struct Attribute {
     pub stable: bool,
     /// Part of the object's identity, and how an import by identity needs it.
     pub identity: Option<IdentityPart>,
+    /// How it is planned beyond that.
+    pub planning: Planning,
     /// Checks of a single value, run in validation when the value is known.
     pub validators: Vec<Validator>,
+    /// The texts that it takes, when they are named one by one; of a collection, those of its elements.
+    pub values: Vec<NamedValue>,
 }
 
 /// How an import by identity needs an attribute of the identity.
@@ -93,6 +110,8 @@ pub struct NestedObject {
     pub nesting: Nesting,
     /// The attributes of each.
     pub attributes: Vec<Attribute>,
+    /// What must and must not be set together in each.
+    pub rules: Vec<Rule>,
 }
 
 /// How often a nested object or block occurs.
@@ -123,6 +142,15 @@ pub struct NestedBlock {
     pub max_items: i64,
     /// What is inside.
     pub block: Block,
+}
+
+/// A text that an attribute takes, and what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedValue {
+    /// The text.
+    pub name: &'static str,
+    /// Markdown, from the variant's doc comment.
+    pub description: &'static str,
 }
 
 /// A check of one known value.

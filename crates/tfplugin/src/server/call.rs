@@ -50,7 +50,7 @@ where
     // The call ends with the task, however that ends.
     let task = async move { handler(call.cancel().clone()).await };
     let task = SLOT.scope(slot.clone(), task).in_current_span().with_current_subscriber();
-    tokio::spawn(task).await.map_err(|error| {
+    stop.spawn(task).await.map_err(|error| {
         let seen = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match error.try_into_panic() {
             Ok(payload) => seen.unwrap_or_else(|| report(&*payload, "an unknown place")),

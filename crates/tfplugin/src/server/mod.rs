@@ -116,18 +116,21 @@ pub enum ServeError {
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Serves on a runtime of its own and returns the exit code for `main`: 0 after an orderly end, else 1 with the
-/// reason on stderr. Handlers that still block a thread do not hold up the end.
+/// Serves and returns the exit code for `main`: 0 after an orderly end, else 1 with the reason on stderr.
+///
+/// Handlers run on a runtime of their own. One that blocks its thread may hold up other handlers, but neither
+/// `StopProvider` nor `Shutdown`, nor the end.
 pub fn run<P: Provider>(service: P, options: ServeOptions) -> ExitCode {
-    let served = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(ServeError::Runtime)
-        .and_then(|runtime| {
-            let served = runtime.block_on(serve(service, options));
-            runtime.shutdown_background();
-            served
-        });
+    let runtimes = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|transport| {
+        Ok((transport, tokio::runtime::Builder::new_multi_thread().enable_all().build()?))
+    });
+    let served = runtimes.map_err(ServeError::Runtime).and_then(|(transport, handlers)| {
+        options.stop.run_on(handlers.handle().clone());
+        let served = transport.block_on(serve(service, options));
+        handlers.shutdown_background();
+        transport.shutdown_background();
+        served
+    });
     crate::logging::flush();
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,11 @@
 //! `StopProvider`: the calls in flight are asked to finish, the process keeps serving.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Shared by the server and every handler.
@@ -16,6 +19,8 @@ pub struct StopToken(Arc<Shared>);
 struct Shared {
     generation: Mutex<CancellationToken>,
     running: watch::Sender<usize>,
+    /// Where handlers run; with the transport where nothing is set.
+    handlers: OnceLock<Handle>,
 }
 
 impl Default for StopToken {
@@ -29,7 +34,7 @@ impl StopToken {
     #[must_use]
     pub fn new() -> Self {
         let generation = Mutex::new(CancellationToken::new());
-        Self(Arc::new(Shared { generation, running: watch::Sender::new(0) }))
+        Self(Arc::new(Shared { generation, running: watch::Sender::new(0), handlers: OnceLock::new() }))
     }
 
     /// Trips the tokens of all calls in flight and installs a fresh one. Returns at once: whoever runs unwinds in
@@ -40,6 +45,22 @@ impl StopToken {
         drop(generation);
         // Outside the lock: cancelling wakes tasks, which may begin calls.
         stopped.cancel();
+    }
+
+    /// Has handlers run on `handlers` from here on, away from the transport.
+    pub(super) fn run_on(&self, handlers: Handle) {
+        // Set once: a token serves one server.
+        let _ = self.0.handlers.set(handlers);
+    }
+
+    pub(super) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        match self.0.handlers.get() {
+            Some(handlers) => handlers.spawn(task),
+            None => tokio::spawn(task),
+        }
     }
 
     /// Counts a call from here to the drop of what is returned. [`run_call`](super::run_call) does it for you.

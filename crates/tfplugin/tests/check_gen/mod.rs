@@ -4,7 +4,7 @@
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
-use tfplugin::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Schema, Shape};
+use tfplugin::schema::{Attribute, Block, NestedBlock, NestedObject, Nesting, Planning, Schema, Shape};
 use tfplugin::{Type, Value};
 
 use crate::values_gen;
@@ -33,7 +33,9 @@ fn shaped(name: &str, shape: Shape, kind: Kind) -> Attribute {
         force_new: false,
         stable: false,
         identity: None,
+        planning: Planning::default(),
         validators: Vec::new(),
+        values: Vec::new(),
     }
 }
 
@@ -42,7 +44,7 @@ pub(crate) fn attribute(name: &str, ty: Type, kind: Kind) -> Attribute {
 }
 
 pub(crate) fn nested(name: &str, nesting: Nesting, kind: Kind, attributes: Vec<Attribute>) -> Attribute {
-    shaped(name, Shape::Nested(NestedObject { nesting, attributes }), kind)
+    shaped(name, Shape::Nested(NestedObject { nesting, attributes, rules: Vec::new() }), kind)
 }
 
 fn kind() -> impl Strategy<Value = Kind> {

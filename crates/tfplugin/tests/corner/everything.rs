@@ -310,12 +310,12 @@ impl EverythingResource {
     }
 }
 
-fn file(folder: &Path, id: &str) -> PathBuf {
+pub(crate) fn file(folder: &Path, id: &str) -> PathBuf {
     folder.join(format!("{id}.json"))
 }
 
 /// Writes the object to its file, exactly.
-fn store<M: Model>(folder: &Path, id: &str, model: &M) -> Result<(), Diagnostics> {
+pub(crate) fn store<M: Model>(folder: &Path, id: &str, model: &M) -> Result<(), Diagnostics> {
     let json = codec::json::encode(&tfplugin::testing::to_value(model)?, &M::block().implied_type())
         .map_err(|error| Diagnostic::error("Cannot encode", error.to_string()))?;
     std::fs::write(file(folder, id), json)
@@ -323,7 +323,7 @@ fn store<M: Model>(folder: &Path, id: &str, model: &M) -> Result<(), Diagnostics
     Ok(())
 }
 
-fn load<M: Model>(folder: &Path, id: &str) -> Result<Option<M>, Diagnostics> {
+pub(crate) fn load<M: Model>(folder: &Path, id: &str) -> Result<Option<M>, Diagnostics> {
     let Ok(json) = std::fs::read(file(folder, id)) else { return Ok(None) };
     let value = codec::json::decode(&json, &M::block().implied_type())
         .map_err(|error| Diagnostic::error("Cannot decode", error.to_string()))?;

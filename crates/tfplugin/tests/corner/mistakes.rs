@@ -67,11 +67,11 @@ pub(crate) fn provider_bugs_are_named(terraform: &Terraform) {
 
     let workspace = terraform.workspace();
     workspace.write(&fault("overwrite")).fails(&["plan", "-no-color"], &["Provider bug", "`how`"]);
-    workspace.write(&fault("plan panic")).fails(
+    workspace.write(&fault("plan crash")).fails(
         &["plan", "-no-color"],
         &[
             "The provider failed unexpectedly in `corner_fault`",
-            "told to panic while planning",
+            "told to fall over while planning",
             "provider.rs",
         ],
     );
@@ -81,7 +81,7 @@ pub(crate) fn provider_bugs_are_named(terraform: &Terraform) {
     workspace.write(&fault("forget")).fails(&apply, &["Provider bug", "without saving"]);
 
     // What was saved before a panic is kept; so is what was saved before an error, without what is unknown.
-    workspace.write(&fault("panic")).fails(&apply, &["told to panic", "report id"]);
+    workspace.write(&fault("crash")).fails(&apply, &["told to fall over", "report id"]);
     assert_eq!(workspace.attributes(state)["id"], "fault");
     workspace.ok(&["state", "rm", state]);
     workspace.write(&fault("error")).fails(&apply, &["Told to fail", "The object is half made."]);
@@ -101,7 +101,7 @@ pub(crate) fn provider_bugs_are_named(terraform: &Terraform) {
     workspace.settled();
     workspace.write(&fault("nothing")).fails(&apply, &["Nothing was made."]);
     assert_eq!(workspace.attributes(state)["how"], "none");
-    workspace.write(&fault("panic")).fails(&apply, &["told to panic"]);
+    workspace.write(&fault("crash")).fails(&apply, &["told to fall over"]);
     workspace.write(&fault("none")).apply();
     workspace.settled();
     workspace.ok(&["destroy", "-auto-approve", "-no-color"]);

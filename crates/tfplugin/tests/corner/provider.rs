@@ -7,7 +7,9 @@ use tfplugin::{
     Import, Model, Plan, Provider, Registry, Resource, StateSlot, Text, Value,
 };
 
+use crate::declared::DeclaredResource;
 use crate::everything::{EverythingResource, Percent};
+use crate::item::{ItemList, ItemResource, KeyResource, Ring};
 
 pub(crate) struct Corner;
 
@@ -22,10 +24,18 @@ pub(crate) struct Config {
     format: Attr<String>,
 }
 
+/// What a module says of itself.
+#[derive(Clone, Model)]
+pub(crate) struct Meta {
+    /// Its name.
+    #[tf(optional)]
+    pub(crate) module: Attr<String>,
+}
+
 impl Provider for Corner {
     type Config = Config;
     type Client = PathBuf;
-    type Meta = ();
+    type Meta = Meta;
 
     const NAME: &'static str = "corner";
     const ADDRESS: &'static str = "registry.terraform.io/example/corner";
@@ -43,8 +53,13 @@ impl Provider for Corner {
     fn register(&self, registry: &mut Registry<Self>) {
         registry
             .resource(EverythingResource)
+            .resource(DeclaredResource)
             .resource(FaultResource)
             .resource(OldResource)
+            .resource(ItemResource)
+            .list(ItemList)
+            .ephemeral(KeyResource)
+            .action(Ring)
             .data_source(EchoSource)
             .function(Join)
             .function(Kind);
@@ -73,9 +88,9 @@ impl FaultResource {
         let done = Fault { id: "fault".into(), made: "made".into(), ..planned.clone() };
         match how.as_str().unwrap() {
             "none" => state.save(done),
-            "panic" => {
+            "crash" => {
                 state.save(Fault { made: Attr::Null, ..done });
-                panic!("told to panic");
+                panic!("told to fall over");
             }
             "error" => {
                 state.save(Fault { made: Attr::Unknown, ..done });
@@ -101,7 +116,7 @@ impl Resource for FaultResource {
     async fn plan(&self, _: Option<&Context<PathBuf>>, plan: &mut Plan<Fault>) {
         match plan.config.as_ref().and_then(|config| config.how.as_str()) {
             Some("overwrite") => plan.set("how", "overwritten"),
-            Some("plan panic") => panic!("told to panic while planning"),
+            Some("plan crash") => panic!("told to fall over while planning"),
             _ => {}
         }
     }
@@ -148,7 +163,7 @@ impl Resource for FaultResource {
 pub(crate) struct Old {
     /// Was called `label` in version 1, and was a number.
     #[tf(required)]
-    name: Attr<String>,
+    pub(crate) name: Attr<String>,
 }
 
 /// Version 1 of it.

@@ -1,23 +1,102 @@
 //! Running the real Terraform on a configuration of its own.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Which program to run.
-pub(crate) struct Terraform(OsString);
+use crate::usage;
+
+/// What a test needs of a core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing that came later than write-only attributes.
+    Nothing,
+    /// Import blocks with identities: Terraform and `OpenTofu` from 1.12 on.
+    Identity,
+    /// List resources and actions: Terraform from 1.14 on.
+    Newest,
+    /// One core is enough, the newest there is.
+    Latest,
+}
+
+/// A core: Terraform or `OpenTofu`.
+pub(crate) struct Terraform {
+    program: PathBuf,
+    /// Major and minor number.
+    release: (u64, u64),
+    is_tofu: bool,
+    is_latest: bool,
+}
+
+impl fmt::Display for Terraform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.is_tofu { "OpenTofu" } else { "Terraform" };
+        write!(f, "{name} {}.{}", self.release.0, self.release.1)
+    }
+}
 
 impl Terraform {
-    pub(crate) fn find() -> Option<Self> {
-        let program = std::env::var_os("TERRAFORM").unwrap_or_else(|| "terraform".into());
-        let found = Command::new(&program)
-            .arg("version")
-            .env("CHECKPOINT_DISABLE", "1")
-            .env("TF_CLI_CONFIG_FILE", "/dev/null")
-            .output();
-        found.is_ok_and(|output| output.status.success()).then_some(Self(program))
+    /// All that are here, each release once. Below 1.11 there are no write-only attributes, which most tests use.
+    pub(crate) fn find() -> Vec<Self> {
+        let named = |variable: &str| std::env::var_os(variable).filter(|program| !program.is_empty());
+        let mut programs = vec![named("TERRAFORM").unwrap_or_else(|| "terraform".into())];
+        programs.extend(named("TERRAFORM_LATEST"));
+        programs.push("tofu".into());
+        let mut found: Vec<Self> = Vec::new();
+        for core in programs.into_iter().filter_map(Self::probe) {
+            if core.release < (1, 11) {
+                println!("{core} is left out: it has no write-only attributes");
+            } else if found.iter().all(|other| other.to_string() != core.to_string()) {
+                found.push(core);
+            }
+        }
+        let latest = found.iter().map(|core| (!core.is_tofu, core.release)).max();
+        for core in &mut found {
+            core.is_latest = Some((!core.is_tofu, core.release)) == latest;
+        }
+        found
+    }
+
+    fn probe(program: OsString) -> Option<Self> {
+        let version = |format: Option<&str>| {
+            let output = Command::new(&program)
+                .arg("version")
+                .args(format)
+                .env("CHECKPOINT_DISABLE", "1")
+                .env("TF_CLI_CONFIG_FILE", "/dev/null")
+                .output();
+            output.ok().filter(|output| output.status.success()).map(|output| output.stdout)
+        };
+        let told: serde_json::Value = serde_json::from_slice(&version(Some("-json"))?).ok()?;
+        let mut parts = told["terraform_version"].as_str()?.split('.').map(|part| part.parse().unwrap_or(0));
+        let release = (parts.next()?, parts.next()?);
+        let is_tofu = String::from_utf8_lossy(&version(None)?).starts_with("OpenTofu");
+        Some(Self { program: program.into(), release, is_tofu, is_latest: false })
+    }
+
+    pub(crate) fn has(&self, needs: Needs) -> bool {
+        match needs {
+            Needs::Nothing => true,
+            Needs::Identity => self.release >= (1, 12),
+            Needs::Newest => !self.is_tofu && self.release >= (1, 14),
+            Needs::Latest => self.is_latest,
+        }
+    }
+
+    pub(crate) const fn release(&self) -> (u64, u64) {
+        self.release
+    }
+
+    /// The address under which it stores the corner provider.
+    pub(crate) const fn address(&self) -> &'static str {
+        if self.is_tofu {
+            "registry.opentofu.org/example/corner"
+        } else {
+            "registry.terraform.io/example/corner"
+        }
     }
 
     /// A fresh working directory with the corner provider installed.
@@ -35,7 +114,7 @@ impl Terraform {
             root.path().join("bin")
         );
         fs::write(root.path().join("config.tfrc"), config).unwrap();
-        Workspace { reattach: None, program: self.0.clone(), root }
+        Workspace { reattach: None, program: self.program.clone(), root }
     }
 }
 
@@ -71,7 +150,7 @@ impl Drop for Debugged {
 /// A working directory.
 pub(crate) struct Workspace {
     reattach: Option<String>,
-    program: OsString,
+    program: PathBuf,
     root: tempfile::TempDir,
 }
 
@@ -83,8 +162,11 @@ pub(crate) struct Said {
 }
 
 /// What no provider of this framework may ever make Terraform say.
-const NEVER: [&str; 7] = [
+const NEVER: [&str; 10] = [
+    "Failed to marshal",
     "Provider produced",
+    "panic",
+    "invalid identity",
     "Provider returned invalid",
     "This is a bug",
     "rpc error",
@@ -121,20 +203,63 @@ impl Workspace {
         self
     }
 
+    /// What was done to the objects, a line each.
+    pub(crate) fn log(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.objects().with_extension("log")).unwrap_or_default();
+        log.lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// What each provider process has used so far: peak memory in KiB, processor time in microseconds.
+    pub(crate) fn usage(&self) -> Vec<(u64, u64)> {
+        let lines = fs::read_to_string(self.root.path().join("usage")).unwrap_or_default();
+        let number = |text: &str| text.parse().unwrap();
+        let line = |line: &str| line.split_once(' ').map(|(peak, time)| (number(peak), number(time)));
+        lines.lines().filter_map(line).collect()
+    }
+
+    /// Writes a file beside `main.tf`; folders are made.
+    pub(crate) fn put(&self, name: &str, text: &str) -> &Self {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Changes the stored state behind Terraform's back.
+    pub(crate) fn edit_state(&self, from: &str, to: &str) -> &Self {
+        let file = self.path().join("terraform.tfstate");
+        let state = fs::read_to_string(&file).unwrap();
+        assert!(state.contains(from), "there is no {from:?} in:\n{state}");
+        fs::write(&file, state.replace(from, to)).unwrap();
+        self
+    }
+
     /// Runs a command, whatever comes of it.
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(&self.program)
+        self.run_with(arguments, "")
+    }
+
+    /// Runs a command that reads `input`. What no provider of this framework may cause is looked for here, in every run.
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Said {
+        let mut child = Command::new(&self.program)
             .current_dir(self.path())
             .args(arguments)
             .env("TF_CLI_CONFIG_FILE", self.root.path().join("config.tfrc"))
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
             .env("NO_COLOR", "1")
+            .env(usage::VARIABLE, self.root.path().join("usage"))
             .env_remove("TF_LOG")
             .env_remove("TF_REATTACH_PROVIDERS")
             .envs(self.reattach.iter().map(|reattach| ("TF_REATTACH_PROVIDERS", reattach)))
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        // Short enough for the pipe; dropped, which is the end of the input. A command that reads nothing may be gone.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let text = plain(&format!("{stdout}{}", String::from_utf8_lossy(&output.stderr)));
         for never in NEVER {
@@ -176,13 +301,18 @@ impl Workspace {
         self.ok(&["state", "pull"]).stdout
     }
 
-    /// The attributes of one object in state.
+    /// The attributes of one object in state; null if there is none.
     pub(crate) fn attributes(&self, address: &str) -> serde_json::Value {
+        self.instance(address)["attributes"].clone()
+    }
+
+    /// One object in state, with what stands beside its attributes; null if there is none.
+    pub(crate) fn instance(&self, address: &str) -> serde_json::Value {
         let state: serde_json::Value = serde_json::from_str(&self.state()).unwrap();
         let (kind, name) = address.split_once('.').unwrap();
         let resources = state["resources"].as_array().unwrap();
         let found = resources.iter().find(|resource| resource["type"] == kind && resource["name"] == name);
-        found.map_or(serde_json::Value::Null, |resource| resource["instances"][0]["attributes"].clone())
+        found.map_or(serde_json::Value::Null, |resource| resource["instances"][0].clone())
     }
 }
 

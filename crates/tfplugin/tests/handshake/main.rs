@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests end by panicking, their helpers too")]
 
+mod certificate;
 mod lifecycle;
 #[cfg(unix)]
 mod process;

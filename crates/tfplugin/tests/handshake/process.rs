@@ -13,7 +13,9 @@ use tfplugin::proto::tfplugin6::stop_provider;
 use tfplugin::server::{ServeOptions, StopToken, run};
 use tonic::transport::Channel;
 
-use crate::support::{Bare, COOKIE, DEADLINE, apply, channel, dial, schema, shutdown, until_running, within};
+use crate::support::{
+    Bare, COOKIE, DEADLINE, apply, channel, dial, schema, shutdown, until_all_run, until_running, within,
+};
 
 const ROLE: &str = "TFPLUGIN_TEST_ROLE";
 const MARKER: &str = "TFPLUGIN_TEST_MARKER";
@@ -196,6 +198,25 @@ async fn shutdown_ends_the_process_though_a_handler_runs_on() {
     plugin.ended();
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     within(running).await.unwrap().unwrap_err();
+}
+
+/// Row 47 of the catalogue: handlers that block their threads, more of them than there are threads.
+#[tokio::test]
+async fn handlers_that_block_hold_up_neither_stop_nor_shutdown() {
+    let plugin = Plugin::start();
+    let channel = connect(&plugin.line).await;
+    let calls = 2 * std::thread::available_parallelism().unwrap().get();
+    let blocked: Vec<_> = (0..calls).map(|_| tokio::spawn(apply(channel.clone(), "block"))).collect();
+    until_all_run(channel.clone(), calls).await;
+    let mut client = ProviderClient::new(channel.clone());
+    within(client.stop_provider(stop_provider::Request {})).await.unwrap();
+    let begin = Instant::now();
+    shutdown(channel).await;
+    plugin.ended();
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    for call in blocked {
+        within(call).await.unwrap().unwrap_err();
+    }
 }
 
 #[tokio::test]

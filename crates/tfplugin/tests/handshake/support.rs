@@ -84,6 +84,9 @@ impl Provider for Bare {
             match what.as_str() {
                 "panic" => panic!("no such widget"),
                 "stubborn" => std::future::pending().await,
+                "block" => loop {
+                    std::thread::park();
+                },
                 "print" => {
                     // More than any pipe holds.
                     io::stdout().write_all(&vec![b'x'; 1 << 20]).unwrap();
@@ -232,8 +235,13 @@ pub(crate) async fn connection_name(channel: Channel) -> String {
 
 /// Waits until a call runs.
 pub(crate) async fn until_running(channel: Channel) {
+    until_all_run(channel, 1).await;
+}
+
+/// Waits until so many calls run.
+pub(crate) async fn until_all_run(channel: Channel, calls: usize) {
     within(async {
-        while told(channel.clone()).await[1] == "0" {
+        while told(channel.clone()).await[1].parse::<usize>().unwrap() < calls {
             tokio::task::yield_now().await;
         }
     })
@@ -270,7 +278,15 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new() -> Self {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap();
+        Self::of(KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap())
+    }
+
+    /// The same key and name in a certificate of its own: serial numbers are drawn.
+    pub(crate) fn certified_again(&self) -> Self {
+        Self::of(KeyPair::from_pem(&self.key.serialize_pem()).unwrap())
+    }
+
+    fn of(key: KeyPair) -> Self {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "localhost");
         params.distinguished_name.push(DnType::OrganizationName, "HashiCorp");

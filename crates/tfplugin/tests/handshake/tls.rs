@@ -1,4 +1,6 @@
-//! Who gets in. The table of what works with the Go launcher, as far as the server decides it.
+//! Who gets in. The table of what works with the Go launcher, as far as the server decides it: its side of the handshake here, its
+//! certificate in [`super::certificate`]. What the launcher decides (which curves it accepts, whose names it checks) is seen
+//! where a real one runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +25,15 @@ struct Launcher<'a> {
     certificate: Option<&'a Identity>,
     /// The key that signs, when it is not that of the certificate.
     key: Option<&'a Identity>,
+    /// Sent along behind the certificate.
+    behind: Option<&'a Identity>,
     version: &'static SupportedProtocolVersion,
     alpn: &'a [&'a str],
 }
 
 impl<'a> Launcher<'a> {
     fn new(identity: &'a Identity) -> Self {
-        Self { certificate: Some(identity), key: None, version: &TLS13, alpn: &["h2"] }
+        Self { certificate: Some(identity), key: None, behind: None, version: &TLS13, alpn: &["h2"] }
     }
 
     fn config(&self, trusted: Vec<u8>) -> ClientConfig {
@@ -41,8 +45,11 @@ impl<'a> Launcher<'a> {
             .with_root_certificates(roots);
         let mut config = match self.certificate {
             None => builder.with_no_client_auth(),
-            Some(identity) => builder
-                .with_client_cert_resolver(Arc::new(Certified::new(identity, self.key.unwrap_or(identity)))),
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(Certified::new(
+                identity,
+                self.key.unwrap_or(identity),
+                self.behind,
+            ))),
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
@@ -68,10 +75,12 @@ impl<'a> Launcher<'a> {
 struct Certified(Arc<CertifiedKey>);
 
 impl Certified {
-    fn new(certificate: &Identity, key: &Identity) -> Self {
+    fn new(certificate: &Identity, key: &Identity, behind: Option<&Identity>) -> Self {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.key.serialize_der()));
         let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
-        Self(Arc::new(CertifiedKey::new(vec![certificate.certificate.der().clone()], key)))
+        let chain = std::iter::once(certificate).chain(behind);
+        let chain = chain.map(|identity| identity.certificate.der().clone()).collect();
+        Self(Arc::new(CertifiedKey::new(chain, key)))
     }
 }
 
@@ -86,7 +95,7 @@ impl ResolvesClientCert for Certified {
     }
 }
 
-async fn server(identity: &Identity, transport: Transport) -> TestServer {
+pub(crate) async fn server(identity: &Identity, transport: Transport) -> TestServer {
     let pem = identity.certificate.pem();
     TestServer::start(ServeOptions::plugin(), &[("PLUGIN_CLIENT_CERT", &pem)], |options| {
         options.transport(transport)
@@ -114,6 +123,7 @@ async fn the_launcher_gets_in_over_either_version_and_transport() {
 #[tokio::test]
 async fn nobody_else_gets_in() {
     let (identity, other) = (Identity::new(), Identity::new());
+    let again = identity.certified_again();
     let server = server(&identity, Transport::default()).await;
     for version in VERSIONS {
         let right = || Launcher { version, ..Launcher::new(&identity) };
@@ -121,6 +131,11 @@ async fn nobody_else_gets_in() {
             ("another certificate", Launcher { certificate: Some(&other), ..right() }),
             ("no certificate", Launcher { certificate: None, ..right() }),
             ("the certificate without its key", Launcher { key: Some(&other), ..right() }),
+            (
+                "another one, with the right one behind it",
+                Launcher { certificate: Some(&other), behind: Some(&identity), ..right() },
+            ),
+            ("the right key in another certificate", Launcher { certificate: Some(&again), ..right() }),
             ("no application protocol", Launcher { alpn: &[], ..right() }),
             ("another application protocol", Launcher { alpn: &["http/1.1"], ..right() }),
         ];

@@ -1,0 +1,7 @@
+use tfplugin::Model;
+
+#[derive(Clone, Model)]
+struct Service {
+    #[tf(block)]
+    domain: Vec<String>,
+}

@@ -1,0 +1,7 @@
+use tfplugin::Model;
+
+#[derive(Clone, Model)]
+enum Service {
+    Image,
+    Source,
+}

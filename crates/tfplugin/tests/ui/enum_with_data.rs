@@ -1,0 +1,7 @@
+use tfplugin::TfEnum;
+
+#[derive(Clone, Debug, PartialEq, TfEnum)]
+enum Source {
+    Image,
+    Repository(String),
+}

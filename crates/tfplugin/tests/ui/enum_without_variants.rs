@@ -1,0 +1,4 @@
+use tfplugin::TfEnum;
+
+#[derive(Clone, Debug, PartialEq, TfEnum)]
+enum Source {}

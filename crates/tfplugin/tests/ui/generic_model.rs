@@ -1,0 +1,7 @@
+use tfplugin::{Attr, Model};
+
+#[derive(Clone, Model)]
+struct Service<T> {
+    #[tf(optional)]
+    name: Attr<T>,
+}

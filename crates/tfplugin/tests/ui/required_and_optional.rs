@@ -1,0 +1,7 @@
+use tfplugin::{Attr, Model};
+
+#[derive(Clone, Model)]
+struct Service {
+    #[tf(required, optional)]
+    name: Attr<String>,
+}

@@ -1,0 +1,4 @@
+use tfplugin::{Attr, Model};
+
+#[derive(Clone, Model)]
+struct Service(Attr<String>);
