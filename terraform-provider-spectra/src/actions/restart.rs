@@ -283,6 +283,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stop_ends_the_wait_and_says_that_the_restart_goes_on() {
+        let before = deployment("SUCCESS", "r-1");
+        let fake = railway(std::slice::from_ref(&before), std::slice::from_ref(&before)).await;
+        fake.answer("DeploymentGet", json!({ "deployment": before }));
+        let core = fake.core().await;
+        let asked = config();
+        let invoked = core.invoke::<Restart>(&asked);
+        let stopped = async {
+            while !fake.seen().iter().any(|operation| operation == "DeploymentGet") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            core.interrupt();
+        };
+        let (outcome, ()) = tokio::join!(invoked, stopped);
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("was told to restart and does so"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_not_there_is_refused_at_plan() {
+        let fake = railway(&[], &[]).await;
+        let other = RestartModel { service_id: Attr::Known("s-9".parse().unwrap()), ..config() };
+        let refused = fake.core().await.invoke::<Restart>(&other).await.unwrap_err().diagnostics();
+        assert_eq!(refused.iter().next().unwrap().attribute.as_ref().unwrap().to_string(), "service_id");
+    }
+
+    #[tokio::test]
     async fn it_does_not_wait_for_ever() {
         let before = deployment("SUCCESS", "r-1");
         let fake = railway(std::slice::from_ref(&before), std::slice::from_ref(&before)).await;
