@@ -94,7 +94,8 @@ impl Action for Rollback {
         let report = delivery::roll_out(cx, order, &at, Some(progress)).await?;
         let Outcome::Complete { deployment } = &report.outcome else {
             let again = "Invoke the action again to try again, or name another `image`.";
-            return Err(report::diagnostic(&image, &report, again).into());
+            let summary = format!("The service could not be rolled back to {}", image.digest());
+            return Err(Diagnostic { summary, ..report::diagnostic(&image, &report, again) }.into());
         };
         progress.say(format!("deployment `{deployment}` serves {image}"));
         if report.snapshot.digest() == Some(image.digest()) {
