@@ -52,8 +52,10 @@ async fn generate(context: &Context, programs: &Programs, flags: &[&str]) -> Res
     context.processes.run(&job).await?.success().map(drop)
 }
 
-/// `terraform validate` for each example in a directory of its own.
+/// `terraform validate` for each example in a directory of its own, by the newest Terraform there is: queries and
+/// actions are words that older ones do not know.
 async fn validate(context: &Context, programs: &Programs, binary: &Binary) -> Result<(), Error> {
+    let binary = terraform::latest(context, binary).await?;
     let temporary = tempfile::Builder::new()
         .prefix("spectra-docs-")
         .tempdir()
@@ -63,10 +65,13 @@ async fn validate(context: &Context, programs: &Programs, binary: &Binary) -> Re
     for (number, path) in files(&snippets)?.into_iter().enumerate() {
         let directory = temporary.path().join(format!("snippet-{number}"));
         quickstart::minimal_configuration(&directory)?;
-        let file = directory.join("snippet.tf");
+        let query = path.to_string_lossy().ends_with(".tfquery.hcl");
+        let file = directory.join(if query { "snippet.tfquery.hcl" } else { "snippet.tf" });
         std::fs::copy(&path, &file).map_err(Error::file("copy", &path))?;
         let terraform = Terraform::new(context, binary.clone(), &plugins, &directory)?;
-        let end = terraform.run(&["validate", "-no-color"]).await?;
+        let mut command = vec!["validate", "-no-color"];
+        command.extend(query.then_some("-query"));
+        let end = terraform.run(&command).await?;
         if !end.status.success() {
             context.report.note(&format!("{} is not valid", path.display()));
             return Err(end.failure());

@@ -21,14 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-sandbox", &["spectra-types"]),
     (
         "terraform-provider-spectra",
-        &[
-            "spectra-notify",
-            "spectra-oci",
-            "spectra-railway",
-            "spectra-rollout",
-            "spectra-types",
-            "tfplugin",
-        ],
+        &["spectra-notify", "spectra-oci", "spectra-railway", "spectra-rollout", "spectra-types", "tfplugin"],
     ),
     (
         "railway-deployer",

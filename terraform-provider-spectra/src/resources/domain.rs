@@ -85,6 +85,7 @@ impl Resource for Domain {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_domain";
+    const IMPORT_ID: &'static str = "`project/environment/service/domain`, each an id";
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<DomainModel>) {
         let Some(planned) = plan.planned.clone() else { return };

@@ -107,6 +107,7 @@ impl Resource for Environment {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_environment";
+    const IMPORT_ID: &'static str = "`project/environment`, each an id";
 
     fn validate(&self, config: &EnvironmentModel, diagnostics: &mut Diagnostics) {
         managed::refuse_twice(&config.variables, &config.secrets_wo, diagnostics);

@@ -66,6 +66,7 @@ impl Resource for Project {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_project";
+    const IMPORT_ID: &'static str = "the id of the project";
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<ProjectModel>) {
         if plan.operation == Operation::Update

@@ -101,6 +101,7 @@ impl Resource for Variables {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_variables";
+    const IMPORT_ID: &'static str = "`project/environment/service`, each an id, with `shared` in place of the service for the variables that all services share";
 
     fn validate(&self, config: &VariablesModel, diagnostics: &mut Diagnostics) {
         managed::refuse_twice(&config.variables, &config.secrets_wo, diagnostics);

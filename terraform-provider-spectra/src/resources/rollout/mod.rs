@@ -75,6 +75,7 @@ impl Resource for Rollout {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_rollout";
+    const IMPORT_ID: &'static str = "`project/environment/service`, each an id";
 
     fn validate(&self, config: &RolloutModel, diagnostics: &mut Diagnostics) {
         // What is left out stands for its default.

@@ -69,6 +69,7 @@ impl Resource for Service {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_service";
+    const IMPORT_ID: &'static str = "`project/environment/service`, each an id";
 
     fn validate(&self, config: &ServiceModel, diagnostics: &mut Diagnostics) {
         if config.replicas.is_known() && config.regions.is_known() {
