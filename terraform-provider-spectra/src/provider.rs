@@ -27,8 +27,8 @@ pub(crate) struct ProviderModel {
     /// How Railway is reached.
     #[tf(optional)]
     pub(crate) railway: Attr<RailwayModel>,
-    /// Logins to registries by host (`ghcr.io`, `127.0.0.1:7430`), for reading images. Hosts that are not named here
-    /// are looked up in the Docker configuration and its credential helpers.
+    /// Logins to registries by host (`ghcr.io`, `127.0.0.1:7430`), for reading images and getting tokens. Hosts that are
+    /// not named here are looked up in the Docker configuration and its credential helpers.
     #[tf(optional)]
     pub(crate) registry: Attr<BTreeMap<String, RegistryModel>>,
 }

@@ -8,8 +8,8 @@ use spectra_railway::InstanceRef;
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
 use tfplugin::{Attr, Diagnostics, Registry, Text};
 
-use crate::errors::known;
-use crate::provider::Spectra;
+use crate::errors::{UNCHANGED, known, railway};
+use crate::provider::{Cx, Spectra};
 
 pub(crate) fn register(registry: &mut Registry<Spectra>) {
     registry.action(notify::Notify).action(restart::Restart).action(rollback::Rollback);
@@ -26,4 +26,29 @@ fn instance(
         environment: known(environment, "environment_id")?.into_inner(),
         service: known(service, "service_id")?.into_inner(),
     })
+}
+
+/// Refuses at plan what is not there, so that a wrong id stops the run before it begins. Ids that are not known yet are
+/// passed over.
+async fn check(
+    cx: &Cx,
+    project: &Attr<Text<ProjectId>>,
+    environment: &Attr<Text<EnvironmentId>>,
+    service: &Attr<Text<ServiceId>>,
+    diagnostics: &mut Diagnostics,
+) {
+    let client = match cx.client.railway() {
+        Ok(client) => client,
+        Err(why) => return diagnostics.extend(why),
+    };
+    let (Some(project), Some(environment)) = (project.as_known(), environment.as_known()) else { return };
+    let (error, attribute) = match client.environment_snapshot(project, environment).await {
+        Err(error) => (error, "environment_id"),
+        Ok(snapshot) => match service.as_known().map(|service| snapshot.instance(service)) {
+            Some(Err(error)) => (error, "service_id"),
+            Some(Ok(_)) | None => return,
+        },
+    };
+    let summary = "What the action is about cannot be found";
+    diagnostics.push(railway(summary, &error, UNCHANGED).at(attribute));
 }

@@ -20,7 +20,7 @@ pub(crate) struct NotifyModel {
     #[tf(required, sensitive)]
     url: Attr<Sensitive<String>>,
     /// The message, JSON: `jsonencode({ … })`.
-    #[tf(required, validate(with = json))]
+    #[tf(required, validate(with(json, "JSON")))]
     body: Attr<String>,
     /// The secret to sign with: write-only.
     #[tf(optional, write_only, sensitive)]

@@ -7,7 +7,7 @@ use spectra_rollout::{Clock, HealthPolicy, Probe as _, TokioClock, Verdict};
 use spectra_types::{EnvironmentId, HumanDuration, ProjectId, Redactor, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
-use super::instance;
+use super::{check, instance};
 use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::{HealthModel, delivery};
@@ -45,6 +45,11 @@ impl Action for Restart {
     type Client = Clients;
 
     const TYPE: &'static str = "spectra_restart";
+
+    async fn plan(&self, cx: Option<&Cx>, config: &RestartModel, diagnostics: &mut Diagnostics) {
+        let Some(cx) = cx else { return };
+        check(cx, &config.project_id, &config.environment_id, &config.service_id, diagnostics).await;
+    }
 
     async fn invoke(
         &self,
@@ -109,7 +114,7 @@ async fn find(client: &Client, at: &InstanceRef, progress: &Progress) -> Result<
         .into());
     };
     progress.say(format!(
-        "restarting deployment `{}` of service `{}` ({} replicas)",
+        "restarting deployment `{}` of service `{}` (replicas: {})",
         chosen.id,
         found.service_name,
         chosen.replicas.len()
@@ -248,7 +253,7 @@ mod tests {
         let fake = railway(std::slice::from_ref(&before), std::slice::from_ref(&before)).await;
         fake.answer("DeploymentGet", json!({ "deployment": deployment("SUCCESS", "r-2") }));
         let lines = fake.core().await.invoke::<Restart>(&config()).await.unwrap();
-        assert_eq!(lines.first().unwrap(), "restarting deployment `d-1` of service `web` (1 replicas)");
+        assert_eq!(lines.first().unwrap(), "restarting deployment `d-1` of service `web` (replicas: 1)");
         assert_eq!(lines.last().unwrap(), "deployment `d-1` is restarted and healthy");
     }
 
@@ -275,6 +280,33 @@ mod tests {
             assert!(error.contains(expected), "{error}");
             assert!(!fake.seen().iter().any(|operation| operation == "DeploymentRestart"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_the_wait_and_says_that_the_restart_goes_on() {
+        let before = deployment("SUCCESS", "r-1");
+        let fake = railway(std::slice::from_ref(&before), std::slice::from_ref(&before)).await;
+        fake.answer("DeploymentGet", json!({ "deployment": before }));
+        let core = fake.core().await;
+        let asked = config();
+        let invoked = core.invoke::<Restart>(&asked);
+        let stopped = async {
+            while !fake.seen().iter().any(|operation| operation == "DeploymentGet") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            core.interrupt();
+        };
+        let (outcome, ()) = tokio::join!(invoked, stopped);
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("was told to restart and does so"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_not_there_is_refused_at_plan() {
+        let fake = railway(&[], &[]).await;
+        let other = RestartModel { service_id: Attr::Known("s-9".parse().unwrap()), ..config() };
+        let refused = fake.core().await.invoke::<Restart>(&other).await.unwrap_err().diagnostics();
+        assert_eq!(refused.iter().next().unwrap().attribute.as_ref().unwrap().to_string(), "service_id");
     }
 
     #[tokio::test]

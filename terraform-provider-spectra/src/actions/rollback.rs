@@ -5,7 +5,7 @@ use spectra_rollout::{Adopt, Outcome};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, PinnedImage, ProjectId, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
-use super::instance;
+use super::{check, instance};
 use crate::errors::{UNCHANGED, railway};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::delivery::{self, Order};
@@ -62,6 +62,11 @@ impl Action for Rollback {
 
     const TYPE: &'static str = "spectra_rollback";
 
+    async fn plan(&self, cx: Option<&Cx>, config: &RollbackModel, diagnostics: &mut Diagnostics) {
+        let Some(cx) = cx else { return };
+        check(cx, &config.project_id, &config.environment_id, &config.service_id, diagnostics).await;
+    }
+
     async fn invoke(
         &self,
         cx: &Cx,
@@ -89,7 +94,8 @@ impl Action for Rollback {
         let report = delivery::roll_out(cx, order, &at, Some(progress)).await?;
         let Outcome::Complete { deployment } = &report.outcome else {
             let again = "Invoke the action again to try again, or name another `image`.";
-            return Err(report::diagnostic(&image, &report, again).into());
+            let summary = format!("The service could not be rolled back to {}", image.digest());
+            return Err(Diagnostic { summary, ..report::diagnostic(&image, &report, again) }.into());
         };
         progress.say(format!("deployment `{deployment}` serves {image}"));
         if report.snapshot.digest() == Some(image.digest()) {

@@ -21,7 +21,7 @@ const MARGIN: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct RegistryTokenModel {
     /// The registry: `ghcr.io`, `127.0.0.1:7430`.
-    #[tf(required, validate(with = host))]
+    #[tf(required, validate(with(host, "a host with an optional port")))]
     host: Attr<String>,
     /// The repository that the token is for: `team/app`. A token without one proves who asks and allows nothing.
     #[tf(optional, validate(length(1..=255)))]

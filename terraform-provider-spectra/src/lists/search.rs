@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use spectra_railway::{Client, EnvironmentSnapshot, Error, Instance, InstanceRef, Project, TokenKind};
 use spectra_types::{EnvironmentId, ProjectId, WorkspaceId};
-use tfplugin::{Attr, Diagnostic, Diagnostics, Findings, Model, Resource, Text};
+use tfplugin::{Attr, Diagnostic, Diagnostics, Findings, Resource, Text};
 
 use crate::errors::railway;
 use crate::provider::{Clients, Cx};
@@ -44,10 +44,7 @@ pub(super) async fn complete<R: Resource<Client = Clients>>(
     cx: &Cx,
     known: R::Model,
     findings: &Findings<R::Model>,
-) -> Result<Option<R::Model>, Diagnostics>
-where
-    R::Model: Model,
-{
+) -> Result<Option<R::Model>, Diagnostics> {
     if findings.wants_objects() { resource.read(cx, known).await } else { Ok(Some(known)) }
 }
 

@@ -32,6 +32,7 @@ impl Terraform {
     /// # Panics
     /// When it is required and missing.
     #[must_use]
+    #[expect(clippy::print_stderr, reason = "who runs the tests by hand has to hear of it")]
     pub fn latest(sandbox: &Sandbox, configuration: &str) -> Option<Self> {
         let Some(binary) = programs::latest_terraform() else {
             eprintln!("skipped: $TERRAFORM_LATEST names no Terraform of 1.14 or later");

@@ -1,10 +1,12 @@
 //! Actions, invoked by themselves: what they did is seen from outside.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
-use spectra_acceptance::{ImageBuilder, Sandbox, Terraform, get, shop_with_rollout};
+use spectra_acceptance::{ImageBuilder, Sandbox, Terraform, assert_absent, get, shop_with_rollout};
 
 /// [`shop_with_rollout`] with an action of that type about its service.
 fn shop_with_action(kind: &str, more: &str) -> String {
@@ -87,7 +89,10 @@ fn a_rollback_to_an_image_that_is_not_healthy_fails_and_tells_what_runs() {
     };
     let _ = terraform.var("image", &good.pinned).apply().success();
     let run = terraform.run(&["apply", "-auto-approve", "-invoke=action.spectra_rollback.web"]).code(1);
-    let _ = run.says("bringing back what ran before").says(&format!("running digest: {}", good.digest));
+    let _ = run
+        .says("could not be rolled back")
+        .says("bringing back what ran before")
+        .says(&format!("running digest: {}", good.digest));
     assert_eq!(get(&terraform.output("url")).body.trim(), "good");
     terraform.assert_empty_plan();
 }
@@ -150,11 +155,18 @@ action "spectra_notify" "done" {
 "#;
     let Some(mut terraform) = Terraform::latest(&sandbox, configuration) else { return };
     let received = receiver(listener);
+    let log = terraform.root().join("trace.log");
     terraform.var("hook_url", &url).var("hook_secret", "whsec-canary-91c2");
+    // The most talkative logs there are, Terraform's own and the provider's.
+    terraform.env("TF_LOG", "TRACE").env("TF_LOG_PATH", &log.to_string_lossy());
     let run = terraform.run(&["apply", "-auto-approve", "-invoke=action.spectra_notify.done"]).success();
     let run = run.says("attempt 1 failed: HTTP 503").says("accepted with HTTP 200 after 2 attempt(s)");
     for secret in ["query-secret-7f3a", "whsec-canary-91c2"] {
         assert!(!run.dense().contains(secret), "{secret} in:\n{}\n{}", run.stdout, run.stderr);
+    }
+    assert!(log.metadata().unwrap().len() > 10_000, "the trace log has to be there to be searched");
+    for secret in ["query-secret-7f3a", "whsec-canary-91c2"] {
+        assert_absent(terraform.root(), secret, &[]);
     }
     let seen = received.join().unwrap();
     for one in &seen {

@@ -1,5 +1,7 @@
 //! What exists is found by `terraform query`, and adopted by its identity.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -95,6 +97,17 @@ fn a_query_lists_what_exists_and_costs_a_constant_per_environment() {
     // Who we are, the workspace's projects, the project's environments, and each of its two environments; no matter how
     // many objects of how many kinds.
     assert!(requests.len() <= 10, "{} requests: {requests:#?}", requests.len());
+}
+
+#[test]
+fn a_plan_of_objects_whose_identity_is_not_known_yet_can_be_shown() {
+    let sandbox = Sandbox::start();
+    let Some(mut terraform) = Terraform::latest(&sandbox, &format!("{SHOP}{REST}")) else { return };
+    let image = format!("ghcr.io/acme/web@sha256:{}", "a".repeat(64));
+    let _ = terraform.var("image", &image).run(&["plan", "-out=plan"]).success().says("6 to add");
+    let shown = terraform.run(&["show", "-json", "plan"]).success();
+    let plan: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(plan["resource_changes"].as_array().map(Vec::len), Some(6));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A project token for one run: there while it is needed, gone afterwards, and swept where a run was cut off.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use spectra_acceptance::{SHOP, Sandbox, State, Terraform, eventually};
+use spectra_acceptance::{SHOP, Sandbox, State, Terraform, assert_absent, eventually};
 
 /// A token whose secret becomes a sealed variable. `more` is the rest of the resource.
 fn with_token(project: &str, environment: &str, max_age: &str, more: &str) -> String {
@@ -42,14 +44,34 @@ fn minted(sandbox: &Sandbox, since: u64) -> usize {
 #[test]
 fn a_token_is_there_for_a_run_and_gone_after_it() {
     let sandbox = Sandbox::start();
-    let shop = Terraform::new(&sandbox, SHOP);
+    let mut shop = Terraform::new(&sandbox, SHOP);
     let _ = shop.apply().success();
     let (project, environment) = ("spectra_project.shop.id", "spectra_project.shop.default_environment_id");
     let before = sandbox.now();
-    shop.configure(&format!("{SHOP}{}", with_token(project, environment, "1h", "")));
-    let _ = shop.apply().success();
+    // A program that is handed the token keeps it, for this test to know what to search for.
+    let kept = sandbox.scratch("kept-token");
+    let program = format!(
+        r#"
+resource "terraform_data" "program" {{
+  provisioner "local-exec" {{
+    command     = "printf %s \"$TOKEN\" > {}"
+    environment = {{ TOKEN = ephemeral.spectra_railway_project_token.run.token }}
+  }}
+}}
+"#,
+        kept.display()
+    );
+    shop.configure(&format!("{SHOP}{}{program}", with_token(project, environment, "1h", "")));
+    let log = shop.root().join("trace.log");
+    // The most talkative logs there are, Terraform's own and the provider's.
+    shop.env("TF_LOG", "TRACE").env("TF_LOG_PATH", &log.to_string_lossy());
+    let run = shop.apply().success();
+    std::fs::write(shop.root().join("said.txt"), format!("{}\n{}", run.stdout, run.stderr)).unwrap();
     assert!(minted(&sandbox, before) >= 1, "{:?}", sandbox.mutations(before));
     assert_eq!(tokens(&sandbox, &shop.state()), Vec::<String>::new());
+    let token = std::fs::read_to_string(&kept).unwrap();
+    assert!(log.metadata().unwrap().len() > 10_000, "the trace log has to be there to be searched");
+    assert_absent(shop.root(), &token, &[]);
     let stored = std::fs::read_to_string(shop.work().join("terraform.tfstate")).unwrap();
     assert!(!stored.contains("spectra-ephemeral-"), "nothing of a token is stored");
     let _ = shop.destroy().success();

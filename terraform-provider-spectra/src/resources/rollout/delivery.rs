@@ -1,6 +1,6 @@
 //! One image on its way to one service: for the resource, and for whatever else brings an image out.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use spectra_railway::{Client, HttpProbe, InstanceRef, RailwayTarget, service_url};
@@ -132,22 +132,48 @@ impl Probe for Prober {
     }
 }
 
-/// Says what happens, each thing once.
+/// Says what happens, and what goes on once: a bake of an hour looks hundreds of times.
 struct Told<'a> {
     listener: Option<&'a Progress>,
-    last: Mutex<String>,
+    last: Mutex<Last>,
+}
+
+/// What was said last of things that are looked at again and again.
+#[derive(Default)]
+struct Last {
+    deployment: String,
+    verdict: Option<Verdict>,
 }
 
 impl Told<'_> {
-    fn say(&self, line: String) {
-        let Some(listener) = self.listener else { return };
-        // A line is replaced whole; a panic elsewhere leaves none half written.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last != line {
+    fn say(&self, line: &str) {
+        if let Some(listener) = self.listener {
             // A probe's answer may quote the service's body, and the platform's reasons its log.
-            listener.say(spectra_types::Redactor::global().redact(&line));
-            *last = line;
+            listener.say(spectra_types::Redactor::global().redact(line));
         }
+    }
+
+    fn deployment(&self, line: String) {
+        if self.last().deployment != line {
+            self.say(&line);
+            self.last().deployment = line;
+        }
+    }
+
+    /// Every unhealthy answer is worth a line, and the first healthy one.
+    fn measured(&self, measurement: &Measurement) {
+        let before = self.last().verdict.replace(measurement.verdict);
+        let word = match measurement.verdict {
+            Verdict::Healthy if before == Some(Verdict::Healthy) => return,
+            Verdict::Healthy => "healthy",
+            Verdict::Unhealthy => "unhealthy",
+        };
+        self.say(&format!("{word}: {} answered {}", measurement.subject, measurement.answer));
+    }
+
+    /// Every change is one assignment, so a poisoned lock holds nothing half written.
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,10 +193,10 @@ impl<T: Target> Target for Telling<'_, T> {
         candidate: &PinnedImage,
         baseline: &Observation,
     ) -> Result<DeploymentId, TargetError> {
-        self.told.say(format!("deploying {candidate}"));
+        self.told.say(&format!("deploying {candidate}"));
         let started = self.inner.deploy(candidate, baseline).await;
         if let Ok(id) = &started {
-            self.told.say(format!("deployment `{id}` is started"));
+            self.told.say(&format!("deployment `{id}` is started"));
         }
         started
     }
@@ -178,10 +204,12 @@ impl<T: Target> Target for Telling<'_, T> {
     async fn deployment(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
         let state = self.inner.deployment(id).await;
         match &state {
-            Ok(DeploymentState::Pending(status)) => self.told.say(format!("deployment `{id}`: {status}")),
-            Ok(DeploymentState::Active) => self.told.say(format!("deployment `{id}` is up")),
+            Ok(DeploymentState::Pending(status)) => {
+                self.told.deployment(format!("deployment `{id}`: {status}"));
+            }
+            Ok(DeploymentState::Active) => self.told.deployment(format!("deployment `{id}` is up")),
             Ok(DeploymentState::Failed { status, reason }) => {
-                self.told.say(format!("deployment `{id}` failed ({status}): {reason}"));
+                self.told.deployment(format!("deployment `{id}` failed ({status}): {reason}"));
             }
             // The outcome says the rest.
             Ok(_) | Err(_) => {}
@@ -194,10 +222,10 @@ impl<T: Target> Target for Telling<'_, T> {
         snapshot: &Snapshot,
         failed: Option<&DeploymentId>,
     ) -> Result<Option<DeploymentId>, TargetError> {
-        self.told.say("bringing back what ran before".to_owned());
+        self.told.say("bringing back what ran before");
         let restored = self.inner.restore(snapshot, failed).await;
         if let Ok(Some(id)) = &restored {
-            self.told.say(format!("deployment `{id}` brings it back"));
+            self.told.say(&format!("deployment `{id}` brings it back"));
         }
         restored
     }
@@ -210,8 +238,7 @@ impl<T: Target> Target for Telling<'_, T> {
 impl<P: Probe> Probe for Telling<'_, P> {
     async fn measure(&self) -> Measurement {
         let measurement = self.inner.measure().await;
-        let verdict = if measurement.verdict == Verdict::Healthy { "healthy" } else { "unhealthy" };
-        self.told.say(format!("{verdict}: {} answered {}", measurement.subject, measurement.answer));
+        self.told.measured(&measurement);
         measurement
     }
 }
