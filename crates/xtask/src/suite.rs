@@ -138,7 +138,7 @@ async fn tests(
     let job = cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .dir(&context.workspace.root)
-        .env("SPECTRA_REQUIRE_TERRAFORM", "1")
+        .env("REQUIRE_TERRAFORM", "1")
         .env("TERRAFORM", &binary.path)
         .env("TERRAFORM_LATEST", &latest.path)
         .env("SPECTRA_BIN_DIR", &programs.directory)

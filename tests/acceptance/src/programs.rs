@@ -29,7 +29,7 @@ pub fn deployer() -> PathBuf {
 }
 
 /// The Terraform that `$TERRAFORM_LATEST` names, for what came with 1.14: queries and actions. Where it is not set the caller
-/// says so and does without; with `SPECTRA_REQUIRE_TERRAFORM=1`, as in `cargo xtask test`, that fails, since a skipped
+/// says so and does without; with `REQUIRE_TERRAFORM=1`, as in `cargo xtask test`, that fails, since a skipped
 /// acceptance test looks like a passed one.
 ///
 /// # Panics
@@ -37,7 +37,7 @@ pub fn deployer() -> PathBuf {
 #[must_use]
 pub fn latest_terraform() -> Option<PathBuf> {
     let path = std::env::var_os("TERRAFORM_LATEST").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let required = std::env::var_os("SPECTRA_REQUIRE_TERRAFORM").is_some_and(|value| value == "1");
+    let required = std::env::var_os("REQUIRE_TERRAFORM").is_some_and(|value| value == "1");
     assert!(path.is_some() || !required, "$TERRAFORM_LATEST has to name a Terraform of 1.14 or later");
     path
 }

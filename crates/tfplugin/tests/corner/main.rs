@@ -7,7 +7,7 @@
 //! - `TERRAFORM_LATEST`, for what came after the oldest release that works;
 //! - `tofu` on `PATH`.
 //!
-//! Without any the tests are skipped. `SPECTRA_REQUIRE_TERRAFORM` makes it a failure when a test finds no core at all.
+//! Without any the tests are skipped. `REQUIRE_TERRAFORM` makes it a failure when a test finds no core at all.
 
 #![expect(
     clippy::unwrap_used,
@@ -126,11 +126,9 @@ fn main() -> ExitCode {
         runs.extend(able.into_iter().map(|core| (core, test)));
     }
     let failed = run(&runs);
-    let demanded = skipped > 0 && std::env::var_os("SPECTRA_REQUIRE_TERRAFORM").is_some();
+    let demanded = skipped > 0 && std::env::var_os("REQUIRE_TERRAFORM").is_some();
     if demanded {
-        eprintln!(
-            "SPECTRA_REQUIRE_TERRAFORM demands a core for every test: set TERRAFORM and TERRAFORM_LATEST"
-        );
+        eprintln!("REQUIRE_TERRAFORM demands a core for every test: set TERRAFORM and TERRAFORM_LATEST");
     }
     let ok = failed == 0 && !demanded;
     println!(
