@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::managed::panicked;
 use super::messages::diagnostics;
+use super::read_state_bytes::Stored;
+use super::write_state_bytes::{Received, receive};
 use super::{Call, Service};
 use crate::proto::tfplugin6 as proto;
 use crate::server::{ConnectionId, PanicReport, run_call};
@@ -26,7 +28,7 @@ trait Ask: Send + 'static {
 }
 
 /// An answer that can carry what went wrong.
-trait Answer: Default + Send + 'static {
+trait Answer: Send + 'static {
     fn failed(diagnostic: Diagnostic) -> Self;
 
     /// Errors and warnings in the answer.
@@ -88,6 +90,11 @@ messages! {
     validate_list_resource_config.type_name as "tf_list_resource_type";
     validate_action_config.action_type as "tf_action_type";
     plan_action.action_type as "tf_action_type";
+    validate_state_store_config.type_name as "tf_state_store_type";
+    lock_state.type_name as "tf_state_store_type";
+    unlock_state.type_name as "tf_state_store_type";
+    get_states.type_name as "tf_state_store_type";
+    delete_state.type_name as "tf_state_store_type";
 }
 
 impl Ask for proto::call_function::Request {
@@ -141,6 +148,60 @@ impl Answer for proto::apply_resource_change::Response {
     }
 }
 
+impl Ask for proto::configure_state_store::Request {
+    const KEY: &'static str = "tf_state_store_type";
+
+    fn about(&self) -> &str {
+        &self.type_name
+    }
+}
+
+impl Answer for proto::configure_state_store::Response {
+    fn failed(diagnostic: Diagnostic) -> Self {
+        Self::refused(diagnostic.into())
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        count(&self.diagnostics)
+    }
+}
+
+impl Ask for proto::read_state_bytes::Request {
+    const KEY: &'static str = "tf_state_store_type";
+
+    fn about(&self) -> &str {
+        &self.type_name
+    }
+}
+
+impl Answer for Stored {
+    fn failed(diagnostic: Diagnostic) -> Self {
+        Self::refused(diagnostic.into())
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        count(&self.diagnostics)
+    }
+}
+
+impl Ask for Received {
+    const KEY: &'static str = "tf_state_store_type";
+
+    fn about(&self) -> &str {
+        self.type_name()
+    }
+}
+
+impl Answer for proto::write_state_bytes::Response {
+    fn failed(diagnostic: Diagnostic) -> Self {
+        Self { diagnostics: diagnostics(diagnostic.into()) }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        count(&self.diagnostics)
+    }
+}
+
 fn span<P: Provider>(rpc: &'static str, request_id: &str) -> tracing::Span {
     tracing::info_span!(
         "rpc",
@@ -154,6 +215,7 @@ fn span<P: Provider>(rpc: &'static str, request_id: &str) -> tracing::Span {
         tf_ephemeral_resource_type = tracing::field::Empty,
         tf_list_resource_type = tracing::field::Empty,
         tf_action_type = tracing::field::Empty,
+        tf_state_store_type = tracing::field::Empty,
     )
 }
 
@@ -235,7 +297,6 @@ macro_rules! calls {
     )*};
 }
 
-/// What is not here (state stores) is announced nowhere and answers `Unimplemented`.
 #[tonic::async_trait]
 impl<P: Provider> proto::provider_server::Provider for Service<P> {
     calls! {
@@ -304,6 +365,16 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
             Self::validate_action_config(&service, &request)
         };
         plan_action = "PlanAction", |service, call, request| Self::plan_action(&service, call, request).await;
+        validate_state_store_config = "ValidateStateStoreConfig", |service, _call, request| {
+            Self::validate_state_store_config(&service, &request)
+        };
+        configure_state_store = "ConfigureStateStore", |service, call, request| {
+            Self::configure_state_store(&service, call, request).await
+        };
+        lock_state = "LockState", |service, call, request| Self::lock_state(&service, call, request).await;
+        unlock_state = "UnlockState", |service, call, request| Self::unlock_state(&service, call, request).await;
+        get_states = "GetStates", |service, call, request| Self::get_states(&service, call, request).await;
+        delete_state = "DeleteState", |service, call, request| Self::delete_state(&service, call, request).await;
     }
 
     async fn list_resource(
@@ -322,6 +393,32 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
         let (call, span) = Self::begin_stream("InvokeAction", &request);
         span.record("tf_action_type", request.get_ref().action_type.as_str());
         Ok(Response::new(span.in_scope(|| Self::invoke_action(self, call, request.into_inner()))))
+    }
+
+    async fn read_state_bytes(
+        &self,
+        request: Request<proto::read_state_bytes::Request>,
+    ) -> Result<Response<BoxStream<'static, Result<proto::read_state_bytes::ResponseChunk, Status>>>, Status>
+    {
+        let stored = self
+            .run("ReadStateBytes", request, |service, call, request| async move {
+                Self::read_state_bytes(&service, call, request).await
+            })
+            .await?;
+        Ok(stored.map(|stored| futures::stream::iter(stored.chunks().map(Ok)).boxed()))
+    }
+
+    async fn write_state_bytes(
+        &self,
+        request: Request<tonic::Streaming<proto::write_state_bytes::RequestChunk>>,
+    ) -> Result<Response<proto::write_state_bytes::Response>, Status> {
+        let (metadata, extensions, chunks) = request.into_parts();
+        // Before the handler: one that never gets the whole has nothing to undo.
+        let request = Request::from_parts(metadata, extensions, receive(chunks).await);
+        self.run("WriteStateBytes", request, |service, call, request| async move {
+            Self::write_state_bytes(&service, call, request).await
+        })
+        .await
     }
 
     /// Trips the tokens of the calls in flight and returns at once: the process keeps serving.

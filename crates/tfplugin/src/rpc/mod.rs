@@ -8,8 +8,10 @@ mod apply_resource_change;
 mod call_function;
 mod close_ephemeral_resource;
 mod configure_provider;
+mod configure_state_store;
 mod data;
 mod defaults;
+mod delete_state;
 mod demands;
 mod ephemerals;
 mod functions;
@@ -17,12 +19,14 @@ mod generate_resource_config;
 mod get_metadata;
 mod get_provider_schema;
 mod get_resource_identity_schemas;
+mod get_states;
 mod grpc;
 mod identity;
 mod import_resource_state;
 mod invoke_action;
 mod list_resource;
 mod lists;
+mod lock_state;
 mod managed;
 mod messages;
 mod modifiers;
@@ -34,13 +38,17 @@ mod plan_resource_change;
 mod planning;
 mod read_data_source;
 mod read_resource;
+mod read_state_bytes;
 mod renew_ephemeral_resource;
+mod stores;
 #[cfg(test)]
 mod tests;
+mod unlock_state;
 mod upgrade_resource_identity;
 mod upgrade_resource_state;
 mod validate;
 mod write_only;
+mod write_state_bytes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -55,6 +63,7 @@ pub(crate) use self::functions::{AnyFunction, Callable, FunctionInfo, Parameter}
 use self::identity::IdentityInfo;
 pub(crate) use self::lists::{AnyList, Listing};
 pub(crate) use self::managed::{AnyResource, Managed};
+pub(crate) use self::stores::{AnyStateStore, Keeping};
 pub(crate) use self::upgrade_resource_state::decode_state_json;
 use crate::convert::private::Field;
 use crate::proto::tfplugin6 as proto;
@@ -84,8 +93,13 @@ struct Shared<P: Provider> {
     schema: OnceLock<proto::get_provider_schema::Response>,
     /// Under reattachment many Terraform runs share the process: what they configure belongs to their connection.
     connections: Mutex<HashMap<Option<ConnectionId>, Configured<P::Client>>>,
+    /// The state stores that were configured, by connection and type.
+    stores: Mutex<Stores>,
     stop: StopToken,
 }
+
+/// By connection and type name.
+type Stores = HashMap<(Option<ConnectionId>, String), stores::ConfiguredStore>;
 
 /// How far the configuration of a provider got over one connection.
 enum Configured<C> {
@@ -162,6 +176,7 @@ impl ObjectInfo {
             Kind::List => "list resource",
             Kind::Action => "action",
             Kind::Meta => "provider_meta block of",
+            Kind::StateStore => "state store",
         };
         let mut problems: Vec<_> = lint(self.kind, &self.schema, &self.fields)
             .into_iter()
@@ -192,6 +207,7 @@ impl<P: Provider> Service<P> {
         let blocks = blocks.chain(registry.ephemerals.values().map(|ephemeral| ephemeral.info()));
         let blocks = blocks.chain(registry.lists.values().map(|list| list.info()));
         let blocks = blocks.chain(registry.actions.values().map(|action| action.info()));
+        let blocks = blocks.chain(registry.state_stores.values().map(|store| store.info()));
         problems.extend(blocks.flat_map(|info| info.problems(P::NAME)));
         problems.extend(registry.resources.values().flat_map(|resource| resource.problems()));
         problems.extend(registry.functions.values().flat_map(|function| function.info().problems.clone()));
@@ -203,6 +219,7 @@ impl<P: Provider> Service<P> {
             problems,
             schema: OnceLock::new(),
             connections: Mutex::default(),
+            stores: Mutex::default(),
             stop,
         }))
     }
@@ -227,6 +244,7 @@ impl<P: Provider> Service<P> {
     /// Forgets what was configured over a connection that has closed.
     pub(crate) fn forget(&self, connection: ConnectionId) {
         self.connections().remove(&Some(connection));
+        self.stores().retain(|(over, _), _| *over != Some(connection));
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<Option<ConnectionId>, Configured<P::Client>>> {
@@ -251,6 +269,10 @@ impl<P: Provider> Service<P> {
 
     fn action(&self, name: &str) -> Result<&Arc<dyn AnyAction<P::Client>>, Diagnostic> {
         self.0.registry.actions.get(name).ok_or_else(|| no_such(P::NAME, "action", name))
+    }
+
+    fn state_store(&self, name: &str) -> Result<&Arc<dyn AnyStateStore<P::Client>>, Diagnostic> {
+        self.0.registry.state_stores.get(name).ok_or_else(|| no_such(P::NAME, "state store", name))
     }
 
     /// An identity to hand back: data for a resource type without an identity schema would crash core.
