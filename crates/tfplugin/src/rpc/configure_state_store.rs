@@ -60,7 +60,10 @@ impl<P: Provider> Service<P> {
         // At most 128 MiB.
         let chunk_size = usize::try_from(chunk_size).unwrap_or(usize::MAX);
         let key = (call.connection, request.type_name);
-        self.stores().insert(key, ConfiguredStore { store, chunk_size });
+        // Who was told that this has failed must not find a store afterwards.
+        if call.claim.hold() {
+            self.stores().insert(key, ConfiguredStore { store, chunk_size });
+        }
         Ok(())
     }
 }

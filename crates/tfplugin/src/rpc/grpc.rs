@@ -9,19 +9,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use super::managed::panicked;
 use super::messages::diagnostics;
 use super::read_state_bytes::Stored;
 use super::write_state_bytes::{Received, receive};
 use super::{Call, Service};
 use crate::proto::tfplugin6 as proto;
-use crate::server::{ConnectionId, PanicReport, run_call};
+use crate::server::{AfterStop, Claim, ConnectionId, answer_call};
 use crate::{Diagnostic, Provider};
 
 /// A request, for log lines and messages.
 trait Ask: Send + 'static {
     /// The log key of what the call is about.
     const KEY: &'static str = "tf_resource_type";
+    /// What becomes of a call that does not heed a stop. Waiting is for those whose result must not be lost: what was applied, closed,
+    /// written, unlocked or deleted.
+    const AFTER_STOP: AfterStop = AfterStop::Leave;
 
     /// The type or function the call is about; empty for the provider as a whole.
     fn about(&self) -> &str;
@@ -43,9 +45,10 @@ fn count(messages: &[proto::Diagnostic]) -> (usize, usize) {
 }
 
 macro_rules! messages {
-    ($($rpc:ident $(.$about:ident)? $(as $key:literal)?;)*) => {$(
+    ($($rpc:ident $(.$about:ident)? $(as $key:literal)? $(=> $after:ident)?;)*) => {$(
         impl Ask for proto::$rpc::Request {
             $(const KEY: &'static str = $key;)?
+            $(const AFTER_STOP: AfterStop = AfterStop::$after;)?
 
             fn about(&self) -> &str {
                 messages!(@about self $(.$about)?)
@@ -86,15 +89,15 @@ messages! {
     validate_ephemeral_resource_config.type_name as "tf_ephemeral_resource_type";
     open_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
     renew_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
-    close_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
+    close_ephemeral_resource.type_name as "tf_ephemeral_resource_type" => Wait;
     validate_list_resource_config.type_name as "tf_list_resource_type";
     validate_action_config.action_type as "tf_action_type";
     plan_action.action_type as "tf_action_type";
     validate_state_store_config.type_name as "tf_state_store_type";
     lock_state.type_name as "tf_state_store_type";
-    unlock_state.type_name as "tf_state_store_type";
+    unlock_state.type_name as "tf_state_store_type" => Wait;
     get_states.type_name as "tf_state_store_type";
-    delete_state.type_name as "tf_state_store_type";
+    delete_state.type_name as "tf_state_store_type" => Wait;
 }
 
 impl Ask for proto::call_function::Request {
@@ -133,6 +136,8 @@ impl Answer for proto::read_resource::Response {
 }
 
 impl Ask for proto::apply_resource_change::Request {
+    const AFTER_STOP: AfterStop = AfterStop::Wait;
+
     fn about(&self) -> &str {
         &self.type_name
     }
@@ -186,6 +191,7 @@ impl Answer for Stored {
 
 impl Ask for Received {
     const KEY: &'static str = "tf_state_store_type";
+    const AFTER_STOP: AfterStop = AfterStop::Wait;
 
     fn about(&self) -> &str {
         self.type_name()
@@ -224,8 +230,12 @@ impl<P: Provider> Service<P> {
     fn begin_stream<Q>(rpc: &'static str, request: &Request<Q>) -> (Call, tracing::Span) {
         let request_id = uuid::Uuid::new_v4().to_string();
         let span = span::<P>(rpc, &request_id);
-        let call =
-            Call { connection: ConnectionId::of(request), cancel: CancellationToken::new(), request_id };
+        let call = Call {
+            connection: ConnectionId::of(request),
+            cancel: CancellationToken::new(),
+            request_id,
+            claim: Claim::default(),
+        };
         (call, span)
     }
 
@@ -254,14 +264,16 @@ impl<P: Provider> Service<P> {
         let service = self.clone();
         let answer = async move {
             tracing::trace!("received request");
-            let answer = run_call(&self.0.stop, move |cancel| {
-                let call = Call { connection, cancel, request_id };
+            let claim = Claim::default();
+            let held = claim.clone();
+            let answer = answer_call(&self.0.stop, Q::AFTER_STOP, &claim, move |cancel| {
+                let call = Call { connection, cancel, request_id, claim: held };
                 handler(service, call, request)
             })
             .await
-            .unwrap_or_else(|report: PanicReport| {
+            .unwrap_or_else(|unfinished| {
                 let what = if about.is_empty() { rpc } else { about.as_str() };
-                A::failed(panicked(what, &report))
+                A::failed(unfinished.into_diagnostic(what))
             });
             let (errors, warnings) = answer.counts();
             let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -14,12 +14,11 @@ use tracing::Instrument as _;
 
 use super::defaults::apply_defaults;
 use super::list_resource::until_closed;
-use super::managed::panicked;
 use super::messages::{decode, diagnostics};
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::invoke_action::event::{Completed, Progress as Line, Type};
 use crate::proto::tfplugin6::invoke_action::{Event, Request};
-use crate::server::run_call;
+use crate::server::{AfterStop, answer_call};
 use crate::{Diagnostic, Diagnostics, Progress, Provider};
 
 impl<P: Provider> Service<P> {
@@ -38,12 +37,13 @@ impl<P: Provider> Service<P> {
             let watched = events.clone();
             // The handler is asked to stop when nobody reads any longer, and is not cut: what it has begun it also ends.
             let work = async move {
-                run_call(&stop, move |cancel| async move {
+                let claim = call.claim.clone();
+                answer_call(&stop, AfterStop::Wait, &claim, move |cancel| async move {
                     let (cancel, _watch) = until_closed(&cancel, &watched);
                     service.do_action(Call { cancel, ..call }, request, progress).await
                 })
                 .await
-                .unwrap_or_else(|report| Err(panicked(&name, &report).into()))
+                .unwrap_or_else(|unfinished| Err(unfinished.into_diagnostic(&name).into()))
             };
             let tell = async {
                 while let Some(line) = lines.recv().await {

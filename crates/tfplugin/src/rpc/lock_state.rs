@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use tokio_util::sync::CancellationToken;
+
 use super::messages::diagnostics;
 use super::stores::state_id;
 use super::{Call, Service};
@@ -21,7 +23,13 @@ impl<P: Provider> Service<P> {
         let id = state_id(&request.state_id)?;
         let lock = StateLock::new(request.operation.as_str(), holder(), SystemTime::now());
         match open.store.lock(call, id, &lock).await? {
-            Locking::Taken => Ok(lock.id),
+            Locking::Taken if call.claim.hold() => Ok(lock.id),
+            Locking::Taken => {
+                // Nobody learns the id any more, and the state would stay locked.
+                let undo = Call { cancel: CancellationToken::new(), ..call.clone() };
+                open.store.unlock(&undo, id, &lock.id).await?;
+                Err(Diagnostic::error(format!("State `{id}` is not locked"), "The lock was given back.").into())
+            }
             Locking::Held(by) => Err(Diagnostic::error(
                 format!("State `{id}` is locked"),
                 format!(

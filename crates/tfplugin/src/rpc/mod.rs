@@ -68,7 +68,7 @@ pub(crate) use self::upgrade_resource_state::decode_state_json;
 use crate::convert::private::Field;
 use crate::proto::tfplugin6 as proto;
 use crate::schema::{Kind, Schema, conform, lint, lint_identity};
-use crate::server::{ConnectionId, StopToken};
+use crate::server::{Claim, ConnectionId, StopToken};
 use crate::{
     AttributePath, Context, Diagnostic, Diagnostics, Model, PrivateState, Provider, Registry, Type, Value,
 };
@@ -124,6 +124,8 @@ pub(crate) struct Call {
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) cancel: CancellationToken,
     pub(crate) request_id: String,
+    /// Whether the answer is still wanted, for handlers that leave something behind.
+    pub(crate) claim: Claim,
 }
 
 /// A schema with all that is derived from it, made once.
@@ -287,6 +289,16 @@ impl<P: Provider> Service<P> {
     /// Whether the provider waits for values that its configuration needs.
     fn unconfigured(&self, call: &Call) -> bool {
         matches!(self.connections().get(&call.connection), Some(Configured::Incomplete(_)))
+    }
+
+    /// What a handler works with that can do without a client: `None` while the provider is not configured, or not wholly.
+    fn context_if_configured(
+        &self,
+        call: &Call,
+        about: About<'_>,
+    ) -> Result<Option<Context<P::Client>>, Diagnostics> {
+        let ready = matches!(self.connections().get(&call.connection), Some(Configured::Ready(_)));
+        if ready { self.context(call, about).map(Some) } else { Ok(None) }
     }
 
     /// What a handler works with; an error when the provider is not configured, or not wholly.

@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod calls;
+mod cancellation;
 mod files;
+mod malformed;
+mod panics;
 mod provider;
+mod sizes;
 mod state_stores;
 mod support;

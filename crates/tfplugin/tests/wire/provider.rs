@@ -29,6 +29,11 @@ impl Shared {
         (Self { begun, release: CancellationToken::new(), notes: Arc::default() }, on_begin)
     }
 
+    /// What was done to the end, in order.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap().clone()
+    }
+
     pub(crate) async fn act(
         &self,
         cancel: &CancellationToken,
@@ -218,6 +223,12 @@ pub(crate) struct Deed {
     /// The deed.
     #[tf(required)]
     pub(crate) does: String,
+}
+
+impl Deed {
+    pub(crate) fn that(does: &str) -> Self {
+        Self { does: does.to_owned() }
+    }
 }
 
 struct Looks;

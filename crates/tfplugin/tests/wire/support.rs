@@ -11,7 +11,7 @@ use tfplugin::proto::tfplugin6::provider_client::ProviderClient;
 use tfplugin::proto::tfplugin6::{self as proto, configure_provider};
 use tfplugin::server::{Ready, ServeError, ServeOptions};
 use tfplugin::testing::to_value;
-use tfplugin::{Model, Provider, codec, serve_embedded};
+use tfplugin::{AttributePath, Model, Provider, codec, serve_embedded};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -46,15 +46,18 @@ impl Wire {
 
     /// Over a connection of its own, to a provider that is not configured.
     pub(crate) async fn connect(&self) -> Client {
+        ProviderClient::new(self.channel().await)
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
         let mut stream = Some(TokioIo::new(UnixStream::connect(&self.ready.address).await.unwrap()));
         let connector = tower::service_fn(move |_| {
             let stream = stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
             async move { stream }
         });
-        let channel = Endpoint::from_static("http://unused").connect_with_connector(connector).await.unwrap();
-        ProviderClient::new(channel)
-            .max_decoding_message_size(usize::MAX)
-            .max_encoding_message_size(usize::MAX)
+        Endpoint::from_static("http://unused").connect_with_connector(connector).await.unwrap()
     }
 
     /// The same, configured.
@@ -91,6 +94,13 @@ pub(crate) fn value<M: Model>(model: &M) -> proto::DynamicValue {
 
 pub(crate) fn msgpack(bytes: impl Into<Bytes>) -> proto::DynamicValue {
     proto::DynamicValue { msgpack: bytes.into(), json: Bytes::new() }
+}
+
+/// As core decodes it.
+pub(crate) fn model<M: Model>(value: Option<&proto::DynamicValue>) -> M {
+    let ty = M::block().implied_type();
+    let value = codec::msgpack::decode(&value.unwrap().msgpack, &ty).unwrap();
+    M::from_value(&value, &AttributePath::root()).unwrap()
 }
 
 /// The text of the errors, one a line.
