@@ -30,6 +30,7 @@ mod provider;
 mod resource;
 mod rpc;
 mod run;
+mod state_store;
 pub mod testing;
 mod timeouts;
 
@@ -52,7 +53,8 @@ pub use crate::path::{AttributePath, PathStep};
 pub use crate::private_state::PrivateState;
 pub use crate::provider::{Configure, Context, Provider, Registry};
 pub use crate::resource::{Apply, Import, Operation, Plan, Resource, StateSlot};
-pub use crate::run::run;
+pub use crate::run::{run, serve_embedded};
+pub use crate::state_store::{Locking, StateLock, StateStore, Unlocking};
 pub use crate::timeouts::{Timeout, TimeoutError, Timeouts};
 pub use crate::ty::{Type, TypeError};
 pub use crate::value::{Number, Unknown, Value};

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::rpc::{
-    AnyAction, AnyDataSource, AnyEphemeral, AnyFunction, AnyList, AnyResource, Callable, Data, Doing,
-    Listing, Managed, Opening,
+    AnyAction, AnyDataSource, AnyEphemeral, AnyFunction, AnyList, AnyResource, AnyStateStore, Callable, Data,
+    Doing, Keeping, Listing, Managed, Opening,
 };
 use crate::{
     Action, AttributePath, DataSource, Diagnostic, Diagnostics, EphemeralResource, FromValue, Function,
-    ListResource, Model, PrivateState, Resource, Value,
+    ListResource, Model, PrivateState, Resource, StateStore, Value,
 };
 
 /// A provider: its configuration, its client, and the list of what it offers.
@@ -115,6 +115,7 @@ pub struct Registry<P: Provider> {
     pub(crate) ephemerals: BTreeMap<&'static str, Arc<dyn AnyEphemeral<P::Client>>>,
     pub(crate) lists: BTreeMap<&'static str, Arc<dyn AnyList<P::Client>>>,
     pub(crate) actions: BTreeMap<&'static str, Arc<dyn AnyAction<P::Client>>>,
+    pub(crate) state_stores: BTreeMap<&'static str, Arc<dyn AnyStateStore<P::Client>>>,
     /// Names that were given twice.
     pub(crate) problems: Vec<String>,
 }
@@ -128,6 +129,7 @@ impl<P: Provider> Registry<P> {
             ephemerals: BTreeMap::new(),
             lists: BTreeMap::new(),
             actions: BTreeMap::new(),
+            state_stores: BTreeMap::new(),
             problems: Vec::new(),
         };
         provider.register(&mut registry);
@@ -194,6 +196,14 @@ impl<P: Provider> Registry<P> {
         }
         self
     }
+
+    /// Adds a state store.
+    pub fn state_store<S: StateStore<Client = P::Client>>(&mut self, store: S) -> &mut Self {
+        if self.state_stores.insert(S::TYPE, Arc::new(Keeping::new(store))).is_some() {
+            self.problems.push(format!("state store `{}` is registered twice", S::TYPE));
+        }
+        self
+    }
 }
 
 impl<P: Provider> fmt::Debug for Registry<P> {
@@ -205,6 +215,7 @@ impl<P: Provider> fmt::Debug for Registry<P> {
             .field("ephemerals", &self.ephemerals.keys())
             .field("lists", &self.lists.keys())
             .field("actions", &self.actions.keys())
+            .field("state_stores", &self.state_stores.keys())
             .finish_non_exhaustive()
     }
 }

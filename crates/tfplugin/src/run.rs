@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::rpc::Service;
 use crate::schema::{Pages, ProviderDocs};
-use crate::server::{ServeOptions, StopToken};
+use crate::server::{ServeError, ServeOptions, StopToken};
 use crate::{Provider, logging, server};
 
 /// What the command line asks for.
@@ -113,11 +113,23 @@ fn help<P: Provider>() -> String {
 
 fn serve<P: Provider>(provider: P, options: ServeOptions) -> ExitCode {
     logging::init(P::NAME);
-    let stop = StopToken::new();
-    let service = Service::new(provider, stop.clone());
-    let closed = service.clone();
-    let options = options.stop(stop).on_connection_closed(move |connection| closed.forget(connection));
+    let (service, options) = prepare(provider, options);
     server::run(service, options)
+}
+
+/// Serves a provider on the runtime that is there, inside a larger program: a debugger, a test. See [`ServeOptions::embedded`];
+/// logging is the program's own.
+pub async fn serve_embedded<P: Provider>(provider: P, options: ServeOptions) -> Result<(), ServeError> {
+    let (service, options) = prepare(provider, options);
+    server::serve(service, options).await
+}
+
+/// The handlers share the server's stop token, and what a connection has configured ends with it.
+fn prepare<P: Provider>(provider: P, options: ServeOptions) -> (Service<P>, ServeOptions) {
+    let service = Service::new(provider, options.stop.clone());
+    let closed = service.clone();
+    let options = options.on_connection_closed(move |connection| closed.forget(connection));
+    (service, options)
 }
 
 fn schema<P: Provider>(provider: P) -> ExitCode {

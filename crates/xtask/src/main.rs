@@ -1,4 +1,4 @@
-//! Repository tasks: `cargo xtask quickstart`, `test`, `docs` and `bench`.
+//! Repository tasks: `cargo xtask quickstart`, `test`, `docs`, `fuzz` and `bench`.
 //!
 //! Invariant: whatever this program starts is gone when it ends, on success, on failure and on
 //! SIGINT or SIGTERM. Children go through [`process::Processes`], which is closed before the exit code is
@@ -8,6 +8,7 @@
 mod bench;
 mod docs;
 mod error;
+mod fuzz;
 mod handshake;
 mod http;
 mod process;
@@ -29,6 +30,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::Error;
 use crate::process::Processes;
 use crate::report::Report;
+use crate::suite::Depth;
 use crate::terraform::Choice;
 use crate::workspace::Workspace;
 
@@ -55,6 +57,8 @@ enum Task {
     Test(TestArgs),
     /// Write the registry documentation from the provider's schema
     Docs(DocsArgs),
+    /// Try damaged bytes on the codecs of the plugin protocol: the properties of the test suite, for longer
+    Fuzz(FuzzArgs),
     /// Print measured figures, one a line
     Bench {
         #[command(subcommand)]
@@ -81,6 +85,19 @@ struct TestArgs {
     /// Run only the steps whose name contains this text; may be repeated
     #[arg(long = "only", value_name = "TEXT")]
     only: Vec<String>,
+    /// Also run what takes longer than a default run should
+    #[arg(long)]
+    slow: bool,
+}
+
+#[derive(Args)]
+struct FuzzArgs {
+    /// For how long
+    #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Where the random numbers start; the same seed tries the same cases
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 }
 
 #[derive(Args)]
@@ -182,8 +199,12 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
     let context = Context { workspace, processes, report };
     match task {
         Task::Quickstart(tools) => quickstart::run(&context, &tools).await,
-        Task::Test(arguments) => suite::run(&context, &arguments.tools, &arguments.only).await,
+        Task::Test(arguments) => {
+            let depth = if arguments.slow { Depth::Slow } else { Depth::Default };
+            suite::run(&context, &arguments.tools, &arguments.only, depth).await
+        }
         Task::Docs(arguments) => docs::run(&context, &arguments.tools, arguments.check).await,
+        Task::Fuzz(arguments) => fuzz::run(&context, arguments.seconds, arguments.seed).await,
         Task::Bench { what: BenchTask::Startup { runs, provider, terraform } } => {
             bench::startup(&context, runs, provider.as_deref(), terraform).await
         }

@@ -7,7 +7,7 @@ use crate::process::{Job, Output};
 use crate::sandbox::Sandbox;
 use crate::terraform::{self, Binary, Terraform};
 use crate::workspace::{self, Programs, cargo};
-use crate::{Context, Tools, docs, quickstart};
+use crate::{Context, Tools, docs, fuzz, quickstart};
 
 /// The steps in their order. What a person can fix fastest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,19 @@ enum Step {
     Modules,
     Examples,
     Docs,
+    Fuzz,
 }
 
-const STEPS: [Step; 7] = [
+/// How much to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What every change must pass.
+    Default,
+    /// Also what takes longer.
+    Slow,
+}
+
+const STEPS: [Step; 8] = [
     Step::Format,
     Step::TerraformFormat,
     Step::Lints,
@@ -29,6 +39,7 @@ const STEPS: [Step; 7] = [
     Step::Modules,
     Step::Examples,
     Step::Docs,
+    Step::Fuzz,
 ];
 
 impl Step {
@@ -40,7 +51,15 @@ impl Step {
             Self::TerraformFormat => "terraform fmt: modules and examples are formatted",
             Self::Modules => "modules: validate, and terraform test against the sandbox",
             Self::Examples => "examples: the quickstart is planned, applied, refused, destroyed",
+            Self::Fuzz => "fuzz: damaged bytes on the codecs, for a minute",
             Self::Docs => "docs: the registry pages are what the schema says",
+        }
+    }
+
+    const fn depth(self) -> Depth {
+        match self {
+            Self::Fuzz => Depth::Slow,
+            _ => Depth::Default,
         }
     }
 }
@@ -54,7 +73,12 @@ struct Counts {
 }
 
 /// Runs every step, also after one failed, and ends with the counts.
-pub(crate) async fn run(context: &Context, tools: &Tools, only: &[String]) -> Result<(), Error> {
+pub(crate) async fn run(
+    context: &Context,
+    tools: &Tools,
+    only: &[String],
+    depth: Depth,
+) -> Result<(), Error> {
     let report = context.report;
     let begun = Instant::now();
     let programs = workspace::programs(context, tools.bin_dir.as_deref()).await?;
@@ -63,6 +87,9 @@ pub(crate) async fn run(context: &Context, tools: &Tools, only: &[String]) -> Re
     let mut counts = None;
     let mut total = 0;
     for step in STEPS {
+        if step.depth() == Depth::Slow && depth == Depth::Default {
+            continue;
+        }
         if !only.is_empty() && !only.iter().any(|text| step.name().contains(text.as_str())) {
             continue;
         }
@@ -79,6 +106,7 @@ pub(crate) async fn run(context: &Context, tools: &Tools, only: &[String]) -> Re
             Step::TerraformFormat => terraform_format(context, &binary).await,
             Step::Modules => modules(context, &programs, &binary).await,
             Step::Examples => examples(context, &programs, &binary).await,
+            Step::Fuzz => fuzz::run(context, fuzz::SECONDS, None).await,
             Step::Docs => docs::check(context, &programs, &binary).await,
         };
         let seconds = started.elapsed().as_secs();

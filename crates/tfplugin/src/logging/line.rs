@@ -247,7 +247,7 @@ fn render(head: &Head<'_>, fields: &Fields) -> String {
 }
 
 /// UTC with exactly six fractional digits: with any other number Terraform takes the line for plain text.
-fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let (year, month, day) = civil(seconds / 86_400);

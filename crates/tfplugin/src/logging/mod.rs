@@ -38,6 +38,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 pub use self::filter::LogFilter;
 use self::line::HclogLayer;
+pub(crate) use self::line::timestamp;
 use self::writer::Writer;
 
 type Redact = Arc<dyn for<'a> Fn(&'a str) -> Cow<'a, str> + Send + Sync>;

@@ -13,7 +13,10 @@ impl<P: Provider> Service<P> {
         let connection = call.connection;
         match self.try_configure(&call, request).await {
             Ok(configured) => {
-                self.connections().insert(connection, configured);
+                // Who was told that this has failed must not find a client afterwards.
+                if call.claim.hold() {
+                    self.connections().insert(connection, configured);
+                }
                 Response::default()
             }
             Err(failed) => Response { diagnostics: failure(P::NAME, failed) },

@@ -5,7 +5,7 @@ use crate::Provider;
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::get_metadata::{
     ActionMetadata, DataSourceMetadata, EphemeralResourceMetadata, FunctionMetadata, ListResourceMetadata,
-    ResourceMetadata, Response,
+    ResourceMetadata, Response, StateStoreMetadata,
 };
 
 /// The same in every answer that carries them.
@@ -57,6 +57,12 @@ impl<P: Provider> Service<P> {
                 .keys()
                 .map(type_name)
                 .map(|type_name| ActionMetadata { type_name })
+                .collect(),
+            state_stores: registry
+                .state_stores
+                .keys()
+                .map(type_name)
+                .map(|type_name| StateStoreMetadata { type_name })
                 .collect(),
             ..Response::default()
         }

@@ -52,10 +52,16 @@ impl<P: Provider> Service<P> {
                         ((*name).to_owned(), proto::ActionSchema { schema })
                     })
                     .collect(),
+                state_store_schemas: registry
+                    .state_stores
+                    .iter()
+                    .map(|(name, store)| {
+                        ((*name).to_owned(), schema_to_proto(&store.info().schema, Kind::StateStore))
+                    })
+                    .collect(),
                 functions: self.functions(),
                 server_capabilities: Some(CAPABILITIES),
                 diagnostics: diagnostics(self.problems().iter().map(Diagnostic::provider_bug).collect()),
-                ..Response::default()
             }
         })
     }

@@ -2,31 +2,35 @@
 
 use std::time::Instant;
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use super::managed::panicked;
 use super::messages::diagnostics;
+use super::read_state_bytes::Stored;
+use super::write_state_bytes::{Received, receive};
 use super::{Call, Service};
 use crate::proto::tfplugin6 as proto;
-use crate::server::{ConnectionId, PanicReport, run_call};
+use crate::server::{AfterStop, Claim, ConnectionId, answer_call};
 use crate::{Diagnostic, Provider};
 
 /// A request, for log lines and messages.
 trait Ask: Send + 'static {
     /// The log key of what the call is about.
     const KEY: &'static str = "tf_resource_type";
+    /// What becomes of a call that does not heed a stop. Waiting is for those whose result must not be lost: what was applied, closed,
+    /// written, unlocked or deleted.
+    const AFTER_STOP: AfterStop = AfterStop::Leave;
 
     /// The type or function the call is about; empty for the provider as a whole.
     fn about(&self) -> &str;
 }
 
 /// An answer that can carry what went wrong.
-trait Answer: Default + Send + 'static {
+trait Answer: Send + 'static {
     fn failed(diagnostic: Diagnostic) -> Self;
 
     /// Errors and warnings in the answer.
@@ -41,9 +45,10 @@ fn count(messages: &[proto::Diagnostic]) -> (usize, usize) {
 }
 
 macro_rules! messages {
-    ($($rpc:ident $(.$about:ident)? $(as $key:literal)?;)*) => {$(
+    ($($rpc:ident $(.$about:ident)? $(as $key:literal)? $(=> $after:ident)?;)*) => {$(
         impl Ask for proto::$rpc::Request {
             $(const KEY: &'static str = $key;)?
+            $(const AFTER_STOP: AfterStop = AfterStop::$after;)?
 
             fn about(&self) -> &str {
                 messages!(@about self $(.$about)?)
@@ -84,10 +89,15 @@ messages! {
     validate_ephemeral_resource_config.type_name as "tf_ephemeral_resource_type";
     open_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
     renew_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
-    close_ephemeral_resource.type_name as "tf_ephemeral_resource_type";
+    close_ephemeral_resource.type_name as "tf_ephemeral_resource_type" => Wait;
     validate_list_resource_config.type_name as "tf_list_resource_type";
     validate_action_config.action_type as "tf_action_type";
     plan_action.action_type as "tf_action_type";
+    validate_state_store_config.type_name as "tf_state_store_type";
+    lock_state.type_name as "tf_state_store_type";
+    unlock_state.type_name as "tf_state_store_type" => Wait;
+    get_states.type_name as "tf_state_store_type";
+    delete_state.type_name as "tf_state_store_type" => Wait;
 }
 
 impl Ask for proto::call_function::Request {
@@ -126,6 +136,8 @@ impl Answer for proto::read_resource::Response {
 }
 
 impl Ask for proto::apply_resource_change::Request {
+    const AFTER_STOP: AfterStop = AfterStop::Wait;
+
     fn about(&self) -> &str {
         &self.type_name
     }
@@ -134,6 +146,61 @@ impl Ask for proto::apply_resource_change::Request {
 impl Answer for proto::apply_resource_change::Response {
     fn failed(diagnostic: Diagnostic) -> Self {
         Self { diagnostics: diagnostics(diagnostic.into()), ..Self::default() }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        count(&self.diagnostics)
+    }
+}
+
+impl Ask for proto::configure_state_store::Request {
+    const KEY: &'static str = "tf_state_store_type";
+
+    fn about(&self) -> &str {
+        &self.type_name
+    }
+}
+
+impl Answer for proto::configure_state_store::Response {
+    fn failed(diagnostic: Diagnostic) -> Self {
+        Self::refused(diagnostic.into())
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        count(&self.diagnostics)
+    }
+}
+
+impl Ask for proto::read_state_bytes::Request {
+    const KEY: &'static str = "tf_state_store_type";
+
+    fn about(&self) -> &str {
+        &self.type_name
+    }
+}
+
+impl Answer for Stored {
+    fn failed(diagnostic: Diagnostic) -> Self {
+        Self::refused(diagnostic.into())
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        count(&self.diagnostics)
+    }
+}
+
+impl Ask for Received {
+    const KEY: &'static str = "tf_state_store_type";
+    const AFTER_STOP: AfterStop = AfterStop::Wait;
+
+    fn about(&self) -> &str {
+        self.type_name()
+    }
+}
+
+impl Answer for proto::write_state_bytes::Response {
+    fn failed(diagnostic: Diagnostic) -> Self {
+        Self { diagnostics: diagnostics(diagnostic.into()) }
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -154,6 +221,7 @@ fn span<P: Provider>(rpc: &'static str, request_id: &str) -> tracing::Span {
         tf_ephemeral_resource_type = tracing::field::Empty,
         tf_list_resource_type = tracing::field::Empty,
         tf_action_type = tracing::field::Empty,
+        tf_state_store_type = tracing::field::Empty,
     )
 }
 
@@ -162,8 +230,12 @@ impl<P: Provider> Service<P> {
     fn begin_stream<Q>(rpc: &'static str, request: &Request<Q>) -> (Call, tracing::Span) {
         let request_id = uuid::Uuid::new_v4().to_string();
         let span = span::<P>(rpc, &request_id);
-        let call =
-            Call { connection: ConnectionId::of(request), cancel: CancellationToken::new(), request_id };
+        let call = Call {
+            connection: ConnectionId::of(request),
+            cancel: CancellationToken::new(),
+            request_id,
+            claim: Claim::default(),
+        };
         (call, span)
     }
 
@@ -192,14 +264,16 @@ impl<P: Provider> Service<P> {
         let service = self.clone();
         let answer = async move {
             tracing::trace!("received request");
-            let answer = run_call(&self.0.stop, move |cancel| {
-                let call = Call { connection, cancel, request_id };
+            let claim = Claim::default();
+            let held = claim.clone();
+            let answer = answer_call(&self.0.stop, Q::AFTER_STOP, &claim, move |cancel| {
+                let call = Call { connection, cancel, request_id, claim: held };
                 handler(service, call, request)
             })
             .await
-            .unwrap_or_else(|report: PanicReport| {
+            .unwrap_or_else(|unfinished| {
                 let what = if about.is_empty() { rpc } else { about.as_str() };
-                A::failed(panicked(what, &report))
+                A::failed(unfinished.into_diagnostic(what))
             });
             let (errors, warnings) = answer.counts();
             let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -235,7 +309,6 @@ macro_rules! calls {
     )*};
 }
 
-/// What is not here (state stores) is announced nowhere and answers `Unimplemented`.
 #[tonic::async_trait]
 impl<P: Provider> proto::provider_server::Provider for Service<P> {
     calls! {
@@ -304,6 +377,16 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
             Self::validate_action_config(&service, &request)
         };
         plan_action = "PlanAction", |service, call, request| Self::plan_action(&service, call, request).await;
+        validate_state_store_config = "ValidateStateStoreConfig", |service, _call, request| {
+            Self::validate_state_store_config(&service, &request)
+        };
+        configure_state_store = "ConfigureStateStore", |service, call, request| {
+            Self::configure_state_store(&service, call, request).await
+        };
+        lock_state = "LockState", |service, call, request| Self::lock_state(&service, call, request).await;
+        unlock_state = "UnlockState", |service, call, request| Self::unlock_state(&service, call, request).await;
+        get_states = "GetStates", |service, call, request| Self::get_states(&service, call, request).await;
+        delete_state = "DeleteState", |service, call, request| Self::delete_state(&service, call, request).await;
     }
 
     async fn list_resource(
@@ -322,6 +405,32 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
         let (call, span) = Self::begin_stream("InvokeAction", &request);
         span.record("tf_action_type", request.get_ref().action_type.as_str());
         Ok(Response::new(span.in_scope(|| Self::invoke_action(self, call, request.into_inner()))))
+    }
+
+    async fn read_state_bytes(
+        &self,
+        request: Request<proto::read_state_bytes::Request>,
+    ) -> Result<Response<BoxStream<'static, Result<proto::read_state_bytes::ResponseChunk, Status>>>, Status>
+    {
+        let stored = self
+            .run("ReadStateBytes", request, |service, call, request| async move {
+                Self::read_state_bytes(&service, call, request).await
+            })
+            .await?;
+        Ok(stored.map(|stored| futures::stream::iter(stored.chunks().map(Ok)).boxed()))
+    }
+
+    async fn write_state_bytes(
+        &self,
+        request: Request<tonic::Streaming<proto::write_state_bytes::RequestChunk>>,
+    ) -> Result<Response<proto::write_state_bytes::Response>, Status> {
+        let (metadata, extensions, chunks) = request.into_parts();
+        // Before the handler: one that never gets the whole has nothing to undo.
+        let request = Request::from_parts(metadata, extensions, receive(chunks).await);
+        self.run("WriteStateBytes", request, |service, call, request| async move {
+            Self::write_state_bytes(&service, call, request).await
+        })
+        .await
     }
 
     /// Trips the tokens of the calls in flight and returns at once: the process keeps serving.

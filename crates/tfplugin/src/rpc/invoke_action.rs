@@ -14,12 +14,11 @@ use tracing::Instrument as _;
 
 use super::defaults::apply_defaults;
 use super::list_resource::until_closed;
-use super::managed::panicked;
 use super::messages::{decode, diagnostics, failure};
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::invoke_action::event::{Completed, Progress as Line, Type};
 use crate::proto::tfplugin6::invoke_action::{Event, Request};
-use crate::server::run_call;
+use crate::server::{AfterStop, answer_call};
 use crate::{Diagnostics, Progress, Provider};
 
 impl<P: Provider> Service<P> {
@@ -39,12 +38,13 @@ impl<P: Provider> Service<P> {
             // The handler is asked to stop when nobody reads any longer, and is not cut: what it has begun it also ends.
             let what = name.clone();
             let work = async move {
-                run_call(&stop, move |cancel| async move {
+                let claim = call.claim.clone();
+                answer_call(&stop, AfterStop::Wait, &claim, move |cancel| async move {
                     let (cancel, _watch) = until_closed(&cancel, &watched);
                     service.do_action(Call { cancel, ..call }, request, progress).await
                 })
                 .await
-                .unwrap_or_else(|report| Err(panicked(&what, &report).into()))
+                .unwrap_or_else(|unfinished| Err(unfinished.into_diagnostic(&what).into()))
             };
             let progress = async |line: String| {
                 let event = Event { r#type: Some(Type::Progress(Line { message: line })) };

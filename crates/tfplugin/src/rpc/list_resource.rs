@@ -12,12 +12,11 @@ use tracing::Instrument as _;
 
 use super::defaults::apply_defaults;
 use super::lists::Wanted;
-use super::managed::panicked;
 use super::messages::{decode, diagnostics, encode, failure};
 use super::{About, Call, ObjectInfo, Service, write_only};
 use crate::list::Found;
 use crate::proto::tfplugin6::list_resource::{Event, Request};
-use crate::server::run_call;
+use crate::server::{AfterStop, answer_call};
 use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 
 /// Results when the user does not say how many; core sends the same number.
@@ -38,18 +37,35 @@ impl<P: Provider> Service<P> {
         let task = async move {
             let stop = service.stop_token().clone();
             let name = request.type_name.clone();
-            let list = name.clone();
-            let sender = events.clone();
-            let search = move |cancel: CancellationToken| async move {
-                let (cancel, _watch) = until_closed(&cancel, &sender);
-                service.search(Call { cancel, ..call }, request, &sender).await
+            let claim = call.claim.clone();
+            // The search has no hold on the stream itself, which must end also when the search does not.
+            let (found, mut findings) = mpsc::channel(1);
+            let search = answer_call(&stop, AfterStop::Leave, &claim, move |cancel| async move {
+                let (cancel, _watch) = until_closed(&cancel, &found);
+                service.search(Call { cancel, ..call }, request, &found).await
+            });
+            let mut search = std::pin::pin!(search);
+            let outcome = loop {
+                tokio::select! {
+                    Some(event) = findings.recv() => {
+                        if events.send(event).await.is_err() {
+                            findings.close();
+                        }
+                    }
+                    () = events.closed(), if !findings.is_closed() => findings.close(),
+                    outcome = &mut search => break outcome,
+                }
             };
-            let outcome =
-                run_call(&stop, search).await.unwrap_or_else(|report| Err(panicked(&name, &report).into()));
-            let messages = match outcome {
-                Ok(messages) => diagnostics(messages),
-                Err(messages) => failure(&list, messages),
-            };
+            // What was found just before the end; one that was left finds nobody any more.
+            findings.close();
+            while let Some(event) = findings.recv().await {
+                let _ = events.send(event).await;
+            }
+            let messages =
+                match outcome.unwrap_or_else(|unfinished| Err(unfinished.into_diagnostic(&name).into())) {
+                    Ok(messages) => diagnostics(messages),
+                    Err(messages) => failure(&name, messages),
+                };
             if !messages.is_empty() {
                 // An event with messages alone: core shows them.
                 let event = Event { diagnostic: messages, ..Event::default() };

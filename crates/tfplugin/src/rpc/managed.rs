@@ -10,7 +10,7 @@ use super::deadline::{Deadline, Ended, Operation, preceded};
 use crate::convert::NOT_KNOWN;
 use crate::resource::PlanValues;
 use crate::schema::Kind;
-use crate::server::{PanicReport, StopToken, run_call};
+use crate::server::{PanicReport, STOP_GRACE, StopToken, Unfinished, run_call};
 use crate::{
     Apply, AttributePath, Context, Deferral, Diagnostic, Diagnostics, FromValue as _, History, Import, Model,
     MoveSource, Plan, PrivateState, Resource, StateSlot, Value,
@@ -346,8 +346,31 @@ fn prepare<M: Model>(change: &Change) -> Result<Prepared<M>, Diagnostic> {
     })
 }
 
+impl Unfinished {
+    /// What the user sees of it.
+    pub(super) fn into_diagnostic(self, what: &str) -> Diagnostic {
+        match self {
+            Self::Panicked(report) => panicked(what, &report),
+            Self::Left => left(what),
+        }
+    }
+}
+
+/// What the user sees of a call that was asked to stop, and did not.
+pub(super) fn left(what: &str) -> Diagnostic {
+    Diagnostic::error(
+        format!("Stopped while `{what}` was at work"),
+        format!(
+            "The operation was asked to stop, and did not within {} s. It was left to itself and ends with the provider's process \
+             at the latest. Nothing that it still finds out is stored, and nothing that it still opens or locks is meant to \
+             stay so.",
+            STOP_GRACE.as_secs_f32()
+        ),
+    )
+}
+
 /// What the user sees of a panic.
-pub(super) fn panicked(what: &str, report: &PanicReport) -> Diagnostic {
+fn panicked(what: &str, report: &PanicReport) -> Diagnostic {
     Diagnostic::error(
         format!("The provider failed unexpectedly in `{what}`"),
         format!(

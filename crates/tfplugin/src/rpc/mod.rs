@@ -10,9 +10,11 @@ mod call_function;
 mod catalogue;
 mod close_ephemeral_resource;
 mod configure_provider;
+mod configure_state_store;
 mod data;
 mod deadline;
 mod defaults;
+mod delete_state;
 mod demands;
 mod ephemerals;
 mod functions;
@@ -20,12 +22,14 @@ mod generate_resource_config;
 mod get_metadata;
 mod get_provider_schema;
 mod get_resource_identity_schemas;
+mod get_states;
 mod grpc;
 mod identity;
 mod import_resource_state;
 mod invoke_action;
 mod list_resource;
 mod lists;
+mod lock_state;
 mod managed;
 mod messages;
 mod modifiers;
@@ -37,13 +41,17 @@ mod plan_resource_change;
 mod planning;
 mod read_data_source;
 mod read_resource;
+mod read_state_bytes;
 mod renew_ephemeral_resource;
+mod stores;
 #[cfg(test)]
 mod tests;
+mod unlock_state;
 mod upgrade_resource_identity;
 mod upgrade_resource_state;
 mod validate;
 mod write_only;
+mod write_state_bytes;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -58,11 +66,12 @@ pub(crate) use self::functions::{AnyFunction, Callable, FunctionInfo, Parameter}
 use self::identity::IdentityInfo;
 pub(crate) use self::lists::{AnyList, Listing};
 pub(crate) use self::managed::{AnyResource, Managed};
+pub(crate) use self::stores::{AnyStateStore, Keeping};
 pub(crate) use self::upgrade_resource_state::decode_state_json;
 use crate::convert::private::Field;
 use crate::proto::tfplugin6 as proto;
 use crate::schema::{Kind, Schema, conform, lint, lint_identity};
-use crate::server::{ConnectionId, StopToken};
+use crate::server::{Claim, ConnectionId, StopToken};
 use crate::{
     AttributePath, Context, Diagnostic, Diagnostics, Model, PrivateState, Provider, Registry, Type, Value,
 };
@@ -87,8 +96,13 @@ struct Shared<P: Provider> {
     schema: OnceLock<proto::get_provider_schema::Response>,
     /// Under reattachment many Terraform runs share the process: what they configure belongs to their connection.
     connections: Mutex<HashMap<Option<ConnectionId>, Configured<P::Client>>>,
+    /// The state stores that were configured, by connection and type.
+    stores: Mutex<Stores>,
     stop: StopToken,
 }
+
+/// By connection and type name.
+type Stores = HashMap<(Option<ConnectionId>, String), stores::ConfiguredStore>;
 
 /// How far the configuration of a provider got over one connection.
 enum Configured<C> {
@@ -113,6 +127,8 @@ pub(crate) struct Call {
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) cancel: CancellationToken,
     pub(crate) request_id: String,
+    /// Whether the answer is still wanted, for handlers that leave something behind.
+    pub(crate) claim: Claim,
 }
 
 /// A schema with all that is derived from it, made once.
@@ -165,6 +181,7 @@ impl ObjectInfo {
             Kind::List => "list resource",
             Kind::Action => "action",
             Kind::Meta => "provider_meta block of",
+            Kind::StateStore => "state store",
         };
         let mut problems: Vec<_> = lint(self.kind, &self.schema, &self.fields)
             .into_iter()
@@ -195,6 +212,7 @@ impl<P: Provider> Service<P> {
         let blocks = blocks.chain(registry.ephemerals.values().map(|ephemeral| ephemeral.info()));
         let blocks = blocks.chain(registry.lists.values().map(|list| list.info()));
         let blocks = blocks.chain(registry.actions.values().map(|action| action.info()));
+        let blocks = blocks.chain(registry.state_stores.values().map(|store| store.info()));
         problems.extend(blocks.flat_map(|info| info.problems(P::NAME)));
         problems.extend(registry.resources.values().flat_map(|resource| resource.problems()));
         problems.extend(registry.functions.values().flat_map(|function| function.info().problems.clone()));
@@ -206,6 +224,7 @@ impl<P: Provider> Service<P> {
             problems,
             schema: OnceLock::new(),
             connections: Mutex::default(),
+            stores: Mutex::default(),
             stop,
         }))
     }
@@ -230,6 +249,7 @@ impl<P: Provider> Service<P> {
     /// Forgets what was configured over a connection that has closed.
     pub(crate) fn forget(&self, connection: ConnectionId) {
         self.connections().remove(&Some(connection));
+        self.stores().retain(|(over, _), _| *over != Some(connection));
     }
 
     fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<Option<ConnectionId>, Configured<P::Client>>> {
@@ -256,6 +276,10 @@ impl<P: Provider> Service<P> {
         self.0.registry.actions.get(name).ok_or_else(|| no_such(P::NAME, "action", name))
     }
 
+    fn state_store(&self, name: &str) -> Result<&Arc<dyn AnyStateStore<P::Client>>, Diagnostic> {
+        self.0.registry.state_stores.get(name).ok_or_else(|| no_such(P::NAME, "state store", name))
+    }
+
     /// An identity to hand back: data for a resource type without an identity schema would crash core.
     fn if_identified(
         &self,
@@ -268,6 +292,16 @@ impl<P: Provider> Service<P> {
     /// Whether the provider waits for values that its configuration needs.
     fn unconfigured(&self, call: &Call) -> bool {
         matches!(self.connections().get(&call.connection), Some(Configured::Incomplete(_)))
+    }
+
+    /// What a handler works with that can do without a client: `None` while the provider is not configured, or not wholly.
+    fn context_if_configured(
+        &self,
+        call: &Call,
+        about: About<'_>,
+    ) -> Result<Option<Context<P::Client>>, Diagnostics> {
+        let ready = matches!(self.connections().get(&call.connection), Some(Configured::Ready(_)));
+        if ready { self.context(call, about).map(Some) } else { Ok(None) }
     }
 
     /// What a handler works with; an error when the provider is not configured, or not wholly.

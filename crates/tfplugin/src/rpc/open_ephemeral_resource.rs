@@ -1,11 +1,14 @@
 //! `OpenEphemeralResource`: makes a value for one run.
 
+use tokio_util::sync::CancellationToken;
+
 use super::defaults::apply_defaults;
 use super::ephemerals::timestamp;
+use super::managed::left;
 use super::messages::{decode, diagnostics, encode, failure};
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::open_ephemeral_resource::{Request, Response};
-use crate::{Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
+use crate::{Context, Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
 
 impl<P: Provider> Service<P> {
     pub(crate) async fn open_ephemeral_resource(&self, call: Call, request: Request) -> Response {
@@ -43,7 +46,8 @@ impl<P: Provider> Service<P> {
                     .at(violation.path))
                 })
             })
-            .and_then(|()| encode(&opened.result, &info.ty, "result"));
+            .and_then(|()| encode(&opened.result, &info.ty, "result"))
+            .and_then(|result| if call.claim.hold() { Ok(result) } else { Err(left(info.name)) });
         match result {
             Ok(result) => Ok(Response {
                 diagnostics: diagnostics(opened.warnings),
@@ -54,6 +58,8 @@ impl<P: Provider> Service<P> {
             }),
             // Terraform closes only what it was told is open.
             Err(diagnostic) => {
+                // Also after a stop, which has tripped the token of this call.
+                let cx = Context { cancel: CancellationToken::new(), ..cx };
                 let mut messages = Diagnostics::from(diagnostic);
                 let (Ok(more) | Err(more)) = ephemeral.close(&cx, &opened.private).await;
                 messages.extend(more);

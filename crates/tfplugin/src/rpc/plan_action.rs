@@ -21,7 +21,7 @@ impl<P: Provider> Service<P> {
         let config = decode(request.config.as_ref(), &info.ty, "configuration")?;
         let mut filled = config.clone();
         apply_defaults(&info.schema.block, &mut filled, &config);
-        let cx = self.context(call, About::default()).ok();
+        let cx = self.context_if_configured(call, About::default())?;
         Ok(action.plan(cx.as_ref(), &filled).await)
     }
 }

@@ -47,7 +47,8 @@ impl<P: Provider> Service<P> {
             if request.planned_private.is_empty() { request.prior_private } else { request.planned_private };
         let private = PrivateState::of(stored.clone());
         // A provider whose configuration is not known yet plans as well as it can without.
-        let cx = self.context(call, About { private: stored, meta: request.provider_meta.as_ref() }).ok();
+        let cx = self
+            .context_if_configured(call, About { private: stored, meta: request.provider_meta.as_ref() })?;
         let cx = cx.map(|cx| Context { private: private.clone(), ..cx });
         let may_defer = deferral::allowed(request.client_capabilities.as_ref());
         let mut plan = resource.plan(cx.as_ref(), values, private.clone()).await;

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use tonic::{Code, Request};
+use tonic::Request;
 
 use super::*;
 use crate::proto::tfplugin6::provider_server::Provider as Rpc;
@@ -190,13 +190,18 @@ fn read(name: &str) -> Request<proto::read_resource::Request> {
 }
 
 #[tokio::test]
-async fn what_is_not_implemented_says_so() {
+async fn what_is_not_offered_is_refused_by_name() {
     let service = service();
-    let status = Rpc::lock_state(&service, Request::new(proto::lock_state::Request::default())).await;
-    assert_eq!(status.unwrap_err().code(), Code::Unimplemented);
-    let status =
-        Rpc::read_state_bytes(&service, Request::new(proto::read_state_bytes::Request::default())).await;
-    assert_eq!(status.map(drop).unwrap_err().code(), Code::Unimplemented);
+    let request = proto::lock_state::Request { type_name: "noted_store".to_owned(), ..Default::default() };
+    let response = Rpc::lock_state(&service, Request::new(request)).await.unwrap().into_inner();
+    assert_eq!(response.diagnostics[0].summary, "No state store `noted_store`");
+    let request =
+        proto::read_state_bytes::Request { type_name: "noted_store".to_owned(), ..Default::default() };
+    let stream = Rpc::read_state_bytes(&service, Request::new(request)).await.unwrap().into_inner();
+    let chunks: Vec<_> = futures::StreamExt::collect(stream).await;
+    let [Ok(chunk)] = chunks.as_slice() else { panic!("{chunks:?}") };
+    assert_eq!(chunk.diagnostics[0].summary, "No state store `noted_store`");
+    assert!(chunk.range.is_some());
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use crate::convert::NOT_KNOWN;
 use crate::proto::tfplugin6::{
     self as proto, validate_action_config, validate_data_resource_config, validate_ephemeral_resource_config,
     validate_list_resource_config, validate_provider_config, validate_resource_config,
+    validate_state_store_config,
 };
 use crate::{AttributePath, Diagnostic, Diagnostics, FromValue as _, Provider, Value, check};
 
@@ -120,6 +121,17 @@ impl<P: Provider> Service<P> {
         });
         let diagnostics = diagnostics(messages.unwrap_or_else(Into::into));
         validate_action_config::Response { diagnostics }
+    }
+
+    pub(crate) fn validate_state_store_config(
+        &self,
+        request: &validate_state_store_config::Request,
+    ) -> validate_state_store_config::Response {
+        let messages = self.state_store(&request.type_name).and_then(|store| {
+            checked(store.info(), request.config.as_ref(), |config| store.validate(config))
+        });
+        let diagnostics = diagnostics(messages.unwrap_or_else(Into::into));
+        validate_state_store_config::Response { diagnostics }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Action,
     /// The `provider_meta` block.
     Meta,
+    /// A state store.
+    StateStore,
 }
 
 impl Kind {
@@ -30,6 +32,8 @@ impl Kind {
         match self {
             Self::Provider => &["alias", "version"],
             Self::Meta => &[],
+            // The block inside that says which provider the store belongs to.
+            Self::StateStore => &["provider"],
             Self::Resource | Self::DataSource | Self::Ephemeral | Self::List | Self::Action => {
                 &["count", "for_each", "provider", "depends_on", "lifecycle", "connection", "provisioner"]
             }
@@ -241,7 +245,7 @@ fn flags(attribute: &Attribute, around: Surroundings, path: &AttributePath, prob
     }
     if computed
         && attribute.default.is_none()
-        && matches!(around.kind, Kind::List | Kind::Action | Kind::Meta)
+        && matches!(around.kind, Kind::List | Kind::Action | Kind::Meta | Kind::StateStore)
     {
         problems.push(format!("`{path}` is computed, but here nothing is ever returned"));
     }

@@ -3,8 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use tracing::instrument::WithSubscriber as _;
@@ -32,6 +35,58 @@ tokio::task_local! {
 #[derive(Clone, Default)]
 struct Slot(Arc<Mutex<Option<PanicReport>>>);
 
+/// How long a call may take to come to an end of its own after `StopProvider`. Two seconds are what a person waits without
+/// wondering.
+pub(crate) const STOP_GRACE: Duration = Duration::from_millis(1500);
+
+/// What becomes of a call that goes on for longer than [`STOP_GRACE`] after a stop. Terraform waits for the answers to all calls
+/// in flight before it ends; the process ends when Terraform says so, whatever still runs in it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterStop {
+    /// It is waited for, however long it takes: an answer without what it is doing would lose state.
+    Wait,
+    /// It is answered with an error, and goes on by itself. What it makes and nobody learns of, it undoes; see [`Claim`].
+    Leave,
+}
+
+/// Settles who has the last word in a call that may be left: its handler or a stop.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claim(Arc<AtomicU8>);
+
+impl Claim {
+    const OPEN: u8 = 0;
+    const HELD: u8 = 1;
+    const LEFT: u8 = 2;
+
+    /// For handlers that have made something: from here on the answer is waited for. `false` when the call was answered for
+    /// already: what was made must be undone.
+    #[must_use]
+    pub(crate) fn hold(&self) -> bool {
+        self.settle(Self::HELD)
+    }
+
+    fn leave(&self) -> bool {
+        self.settle(Self::LEFT)
+    }
+
+    /// Whoever comes first. Coming again changes nothing.
+    fn settle(&self, state: u8) -> bool {
+        match self.0.compare_exchange(Self::OPEN, state, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(settled) => settled == state,
+        }
+    }
+}
+
+/// Why a handler has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// It panicked.
+    Panicked(PanicReport),
+    /// It did not heed a stop, and goes on by itself.
+    Left,
+}
+
 /// Runs a handler to its end.
 ///
 /// The handler runs in its own task, with a token that trips on `StopProvider`. Dropping the returned future, as
@@ -44,19 +99,68 @@ where
     F: Future<Output = T> + Send,
     T: Send + 'static,
 {
+    let (task, slot, _) = start(stop, handler);
+    task.await.map_err(|error| slot.report(error))
+}
+
+/// The same for a call that Terraform waits for: not longer than [`STOP_GRACE`] after a stop, if it may be left.
+pub(crate) async fn answer_call<T, H, F>(
+    stop: &StopToken,
+    after: AfterStop,
+    claim: &Claim,
+    handler: H,
+) -> Result<T, Unfinished>
+where
+    H: FnOnce(CancellationToken) -> F + Send + 'static,
+    F: Future<Output = T> + Send,
+    T: Send + 'static,
+{
+    let (task, slot, cancel) = start(stop, handler);
+    let overdue = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+        if after == AfterStop::Leave && claim.leave() {
+            tracing::warn!("the call was asked to stop and goes on: it is left to itself");
+        } else {
+            tracing::warn!(
+                "the call was asked to stop and goes on: it is waited for, so that nothing is lost"
+            );
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = task => outcome.map_err(|error| Unfinished::Panicked(slot.report(error))),
+        () = overdue => Err(Unfinished::Left),
+    }
+}
+
+/// Starts a handler in a task of its own.
+fn start<T, H, F>(stop: &StopToken, handler: H) -> (JoinHandle<T>, Slot, CancellationToken)
+where
+    H: FnOnce(CancellationToken) -> F + Send + 'static,
+    F: Future<Output = T> + Send,
+    T: Send + 'static,
+{
     panics::install();
     let call = stop.begin();
+    let cancel = call.cancel().clone();
     let slot = Slot::default();
     // The call ends with the task, however that ends.
     let task = async move { handler(call.cancel().clone()).await };
     let task = SLOT.scope(slot.clone(), task).in_current_span().with_current_subscriber();
-    stop.spawn(task).await.map_err(|error| {
-        let seen = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    (stop.spawn(task), slot, cancel)
+}
+
+impl Slot {
+    /// What the panic hook saw; else what the task itself says.
+    fn report(&self, error: JoinError) -> PanicReport {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         match error.try_into_panic() {
             Ok(payload) => seen.unwrap_or_else(|| report(&*payload, "an unknown place")),
             Err(error) => report(&format!("the call did not finish: {error}"), "the end of the process"),
         }
-    })
+    }
 }
 
 /// For the panic hook: whether the panic is inside a call, which then gets the report.

@@ -32,7 +32,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
-pub(crate) use self::call::record;
+pub(crate) use self::call::{AfterStop, Claim, STOP_GRACE, Unfinished, answer_call, record};
 pub use self::call::{PanicReport, run_call};
 pub use self::connection::ConnectionId;
 use self::connection::{Connection, Connections};

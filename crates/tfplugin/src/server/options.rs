@@ -16,7 +16,7 @@ pub struct ServeOptions {
     pub(super) mode: Mode,
     pub(super) transport: Transport,
     pub(super) environment: BTreeMap<String, String>,
-    pub(super) stop: StopToken,
+    pub(crate) stop: StopToken,
     pub(super) closed: Option<ClosedHook>,
     pub(super) ready: Option<ReadyHook>,
     pub(super) output: Option<Box<dyn Write + Send>>,
@@ -99,10 +99,16 @@ impl ServeOptions {
     }
 
     /// Called once for every connection that was accepted, when it has closed; by any thread, so it must not
-    /// block. Calls that came over the connection may still run.
+    /// block. Calls that came over the connection may still run. Hooks add up.
     #[must_use]
     pub fn on_connection_closed(mut self, hook: impl Fn(ConnectionId) + Send + Sync + 'static) -> Self {
-        self.closed = Some(Arc::new(hook));
+        let before = self.closed.take();
+        self.closed = Some(Arc::new(move |connection| {
+            if let Some(before) = &before {
+                before(connection);
+            }
+            hook(connection);
+        }));
         self
     }
 

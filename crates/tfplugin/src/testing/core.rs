@@ -12,7 +12,7 @@ use crate::check::{self, Violation};
 use crate::proto::tfplugin6 as proto;
 use crate::rpc::{Call, Service};
 use crate::schema::Schema;
-use crate::server::StopToken;
+use crate::server::{Claim, StopToken};
 use crate::{AttributePath, DataSource, Diagnostics, Model, Provider, Resource, Type, Value, codec};
 
 /// A provider with the state of its resources, by name.
@@ -158,7 +158,7 @@ impl<P: Provider> Core<P> {
 
     pub(super) fn call(&self) -> Call {
         let cancel: CancellationToken = self.stop.begin().cancel().clone();
-        Call { connection: None, cancel, request_id: "test".to_owned() }
+        Call { connection: None, cancel, request_id: "test".to_owned(), claim: Claim::default() }
     }
 
     /// What `StopProvider` does: trips the token of every call in flight.

@@ -1,0 +1,8 @@
+//! Numbers in both encodings.
+
+#![no_main]
+
+#[path = "../../tests/properties/mod.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| properties::parse_number(bytes));
