@@ -174,3 +174,24 @@ async fn what_a_search_finds_can_be_imported_by_its_identity() {
     assert_eq!(value("d", "domain"), Value::from("web.up.railway.app"));
     assert_eq!(value("r", "image"), Value::from(format!("ghcr.io/team/web@{DIGEST}")));
 }
+
+#[tokio::test]
+async fn a_project_token_searches_the_one_environment_that_it_reaches() {
+    let (fake, _) = railway().await;
+    fake.refuse("TokenProbeApi", "Not Authorized");
+    fake.answer(
+        "TokenProbeProject",
+        json!({ "projectToken": { "projectId": "p-1", "environmentId": "e-1", "project": { "name": "shop" },
+            "environment": { "name": "main" } } }),
+    );
+    let environments = [environment("e-9", "other", None), environment("e-1", "main", None)];
+    fake.answer("EnvironmentList", json!({ "environments": list(&environments) }));
+    let core = fake.core().await;
+    let found = core.list::<Environments>(&EnvironmentQuery::default(), 100, false).await.unwrap();
+    assert_eq!(names(&found), ["main"]);
+    let found = core.list::<Services>(&ServiceQuery::default(), 100, false).await.unwrap();
+    assert_eq!(names(&found), ["web (main)", "worker (main)"]);
+    let found = core.list::<Projects>(&ProjectQuery::default(), 100, false).await.unwrap();
+    assert_eq!(names(&found), ["shop"]);
+    assert!(!fake.seen().iter().any(|operation| operation == "ProjectList"), "which it may not ask");
+}
