@@ -214,33 +214,6 @@ async fn row_39_an_action_ends_once_and_last() {
     }
 }
 
-/// Rows 41 and 56: a state store that answers wrongly, or takes half a state for a whole, is none that is here.
-#[tokio::test]
-async fn row_41_there_are_no_state_stores() {
-    let service = configured().await;
-    assert!(schema(&service).await.state_store_schemas.is_empty());
-    let metadata = answer(Rpc::get_metadata(&service, Request::new(proto::get_metadata::Request {})).await);
-    assert!(metadata.state_stores.is_empty());
-    macro_rules! codes {
-        ($($call:ident),*) => {[$((
-            stringify!($call),
-            Rpc::$call(&service, Request::new(proto::$call::Request::default())).await.map(drop).unwrap_err().code(),
-        )),*]};
-    }
-    let codes = codes![
-        validate_state_store_config,
-        configure_state_store,
-        read_state_bytes,
-        lock_state,
-        unlock_state,
-        get_states,
-        delete_state
-    ];
-    for (call, code) in codes {
-        assert_eq!(code, tonic::Code::Unimplemented, "{call}");
-    }
-}
-
 #[tokio::test]
 async fn row_42_no_identity_without_a_schema_for_it() {
     let service = configured().await;

@@ -6,6 +6,7 @@
 //! | Row | What | Where |
 //! |---|---|---|
 //! | 40 | log lines that crash core | `logging::line`, `tests/corner/logs.rs` |
+//! | 41, 56 | state stores without capabilities or range, half a state taken for a whole | `tests/wire/state_stores.rs` |
 //! | 45 | printing, and logs nobody reads | `tests/handshake/process.rs`, `logging::writer` |
 //! | 46, 47 | `Shutdown` ignored, threads blocked | `tests/handshake/process.rs` |
 //! | 55, 67 | who gets in, and by which certificate | `tests/handshake/tls.rs`, `certificate.rs` |
