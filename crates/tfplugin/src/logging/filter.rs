@@ -73,11 +73,16 @@ impl LogFilter {
         if is_quiet(target) { self.level.min(LevelFilter::WARN) } else { self.level }
     }
 
+    /// The most talkative level of all.
+    fn most(&self) -> LevelFilter {
+        self.subsystems.values().copied().chain([self.level]).max().unwrap_or(LevelFilter::OFF)
+    }
+
     fn allows(&self, metadata: &Metadata<'_>) -> bool {
-        let level = self.level_of(metadata.target());
-        // The provider's own spans are kept whatever their level: their fields belong to the events inside.
-        let kept_span = metadata.is_span() && level != LevelFilter::OFF && !is_quiet(metadata.target());
-        kept_span || *metadata.level() <= level
+        // Spans are kept whatever their level, and wherever they stand: their fields belong to the events inside, which may be
+        // those of another subsystem. The request id is one of them.
+        let kept_span = metadata.is_span() && self.most() != LevelFilter::OFF && !is_quiet(metadata.target());
+        kept_span || *metadata.level() <= self.level_of(metadata.target())
     }
 }
 
@@ -117,7 +122,7 @@ impl<S: Subscriber> Filter<S> for LogFilter {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let most = self.subsystems.values().copied().chain([self.level]).max().unwrap_or(LevelFilter::OFF);
+        let most = self.most();
         // Spans of every level carry fields for the events that are let through.
         Some(if most == LevelFilter::OFF { most } else { LevelFilter::TRACE })
     }

@@ -17,6 +17,12 @@
 //! `acme::http` and `acme_client::http::pool`. Of several that fit, the longest decides. Libraries below the
 //! provider (HTTP, TLS) are held to warnings unless a subsystem names them: `TF_LOG_PROVIDER_ACME_HYPER=DEBUG`.
 //!
+//! # Fields
+//!
+//! A line has the fields of the spans around it, whichever level those have. The outermost is that of the call: `tf_req_id`, `tf_rpc`,
+//! `tf_resource_type` and its like stand in every line of a handler, and of the clients that it calls, as long as they run in
+//! its task. A task of its own keeps them with `tracing::Instrument::in_current_span`.
+//!
 //! # Safety of the lines
 //!
 //! Terraform itself crashes on a line whose `@level`, `@message` or `@timestamp` is no string, so keys that begin

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::calls::{CALLS, Known, Sent};
 use crate::provider::{Config, Deed, Shared, Thing, Works};
-use crate::support::{Client, Wire, errors, model, value};
+use crate::support::{Client, Wire, errors, model, value, within};
 
 /// What a person waits for after Ctrl-C.
 const SOON: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ impl InFlight {
     }
 
     async fn answer(&mut self) -> String {
-        (&mut self.call).await.unwrap()
+        within(&mut self.call).await.unwrap()
     }
 
     async fn stop(&mut self) -> Instant {
@@ -84,7 +84,7 @@ impl InFlight {
 }
 
 async fn until(begun: &mut UnboundedReceiver<&'static str>, handler: &str) {
-    while begun.recv().await.unwrap() != handler {}
+    within(async { while begun.recv().await.unwrap() != handler {} }).await;
 }
 
 async fn stop(client: &mut Client) -> Instant {
@@ -129,9 +129,12 @@ async fn a_handler_that_does_not_is_left_to_itself_if_nothing_is_lost() {
         let ended = || flight.shared.notes().iter().filter(|note| *note == handler).count();
         let before = ended();
         flight.shared.release.cancel();
-        while ended() == before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        within(async {
+            while ended() == before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
         flight.wire.ended().await;
         count += 1;
     }
@@ -154,9 +157,12 @@ async fn what_must_not_be_lost_is_waited_for() {
 
 /// Waits until a handler has come to its end.
 async fn noted(shared: &Shared, what: &str) {
-    while !shared.notes().iter().any(|note| note == what) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    within(async {
+        while !shared.notes().iter().any(|note| note == what) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +183,7 @@ async fn an_apply_that_was_stopped_reports_the_state_that_holds() {
     stop(&mut client).await;
     tokio::time::sleep(Duration::from_mins(1)).await;
     shared.release.cancel();
-    let response = call.await.unwrap().unwrap().into_inner();
+    let response = within(call).await.unwrap().unwrap().into_inner();
     assert_eq!(response.diagnostics, []);
     assert_eq!(model::<Thing>(response.new_state.as_ref()), Thing { id: "1".into(), ..thing });
     wire.ended().await;
@@ -198,7 +204,7 @@ async fn a_stop_is_for_the_calls_in_flight_and_no_later_one() {
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!later.is_finished());
     stop(&mut flight.client).await;
-    assert_ne!(errors(&later.await.unwrap().unwrap().into_inner().diagnostics), "");
+    assert_ne!(errors(&within(later).await.unwrap().unwrap().into_inner().diagnostics), "");
     flight.wire.ended().await;
 }
 
@@ -254,7 +260,7 @@ async fn a_provider_that_was_configured_after_the_answer_is_not_configured() {
     });
     until(&mut begun, "configure").await;
     stop(&mut client).await;
-    assert!(call.await.unwrap().contains("was left to itself"));
+    assert!(within(call).await.unwrap().contains("was left to itself"));
     shared.release.cancel();
     noted(&shared, "configure").await;
     let folder = tempfile::tempdir().unwrap();

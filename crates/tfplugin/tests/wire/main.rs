@@ -5,6 +5,7 @@
 mod calls;
 mod cancellation;
 mod files;
+mod logs;
 mod malformed;
 mod panics;
 mod provider;

@@ -42,6 +42,7 @@ impl Shared {
     ) -> Result<(), Diagnostics> {
         panics(does, what);
         let _ = self.begun.send(what);
+        client::ask(what).await;
         match does.split_once(':') {
             Some(("listen", named)) if named == what => {
                 cancel.cancelled().await;
@@ -58,6 +59,22 @@ impl Shared {
 /// For handlers that cannot wait.
 pub(crate) fn panics(does: &str, what: &str) {
     assert!(does != format!("panic:{what}"), "`{what}` fell over");
+}
+
+/// Stands for the crate of a provider's client, whose tracing targets begin with its name.
+mod client {
+    use tracing::Instrument as _;
+
+    pub(super) async fn ask(operation: &'static str) {
+        let span = tracing::debug_span!(target: "wire_railway::http", "call", operation);
+        async {
+            tokio::task::yield_now().await;
+            tracing::trace!(target: "wire_railway::http", "asked");
+        }
+        .instrument(span)
+        .await;
+        tracing::error!(target: "wire_rollout", "of another subsystem");
+    }
 }
 
 #[derive(Clone)]
