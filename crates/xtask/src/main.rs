@@ -11,6 +11,7 @@ mod error;
 mod fuzz;
 mod handshake;
 mod http;
+mod peer;
 mod process;
 mod quickstart;
 mod report;

@@ -1,7 +1,8 @@
 //! `cargo xtask bench plan1000`: what many small resources cost, and how much of that is the plugin framework.
 //!
 //! The provider is the one of the framework's own conformance tests: its resources are files, so what is measured is not
-//! somebody's API. That program tells at the end of each process what the process has used.
+//! somebody's API. That program tells at the end of each process what the process has used. Where there is Go, the same
+//! runs with a provider that was written with the framework for Go.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ use serde_json::Value;
 
 use crate::Context;
 use crate::error::Error;
+use crate::peer;
 use crate::process::Finished;
-use crate::terraform::{self, Choice, Terraform};
+use crate::terraform::{self, Binary, Choice, Terraform};
 use crate::workspace::cargo;
 
 /// Where the provider adds its lines; it reads the name of the file from this variable.
@@ -27,7 +29,7 @@ struct Usage {
     time: Duration,
 }
 
-/// Applies, plans and destroys `count` resources; prints what each command took.
+/// Applies, plans and destroys `count` resources, with our framework and with its peer; prints what each command took.
 pub(crate) async fn run(
     context: &Context,
     count: u32,
@@ -38,7 +40,23 @@ pub(crate) async fn run(
         Some(path) => std::path::absolute(path).map_err(Error::file("resolve", path))?,
         None => build(context).await?,
     };
+    let peer = peer::build(context).await?;
     let binary = terraform::find(context, choice).await?;
+    measure(context, count, "tfplugin", &provider, binary.clone()).await?;
+    if let Some(peer) = peer {
+        measure(context, count, "peer in Go", &peer, binary).await?;
+    }
+    Ok(())
+}
+
+/// Applies, plans and destroys with one provider; a line for each.
+async fn measure(
+    context: &Context,
+    count: u32,
+    whose: &str,
+    provider: &Path,
+    binary: Binary,
+) -> Result<(), Error> {
     let temporary = tempfile::Builder::new()
         .prefix("spectra-bench-")
         .tempdir()
@@ -49,14 +67,14 @@ pub(crate) async fn run(
         std::fs::create_dir(folder).map_err(Error::file("create", folder))?;
     }
     let link = plugins.join("terraform-provider-corner");
-    std::os::unix::fs::symlink(&provider, &link).map_err(Error::file("link", &link))?;
+    std::os::unix::fs::symlink(provider, &link).map_err(Error::file("link", &link))?;
     let main = directory.join("main.tf");
     std::fs::write(&main, configuration(count, &objects)).map_err(Error::file("write", &main))?;
     let usage = root.join("usage");
     let terraform =
         Terraform::with_provider(context, binary, "example/corner", &plugins, &directory)?.env(USAGE, &usage);
 
-    context.report.step(&format!("{count} resources: apply, plan, destroy"));
+    context.report.step(&format!("{count} resources with {whose}: apply, plan, destroy"));
     let apply: &[&str] = &["apply", "-auto-approve", "-no-color"];
     let plan: &[&str] = &["plan", "-detailed-exitcode", "-no-color"];
     let destroy: &[&str] = &["destroy", "-auto-approve", "-no-color"];
@@ -66,7 +84,7 @@ pub(crate) async fn run(
         terraform.run(arguments).await.and_then(Finished::success)?;
         let wall = begun.elapsed();
         let used = take(&usage)?;
-        context.report.plain(&format!("plan1000: {}", line(name, wall, &used)));
+        context.report.plain(&format!("plan1000: {whose:<10} {}", line(name, wall, &used)));
     }
     Ok(())
 }
