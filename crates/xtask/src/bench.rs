@@ -57,11 +57,13 @@ pub(crate) async fn startup(
         "medians of {runs} runs; the peer has one small resource, {} has everything",
         spectra.program
     ));
-    let names: String = columns.iter().map(|(name, _)| format!("{name:>12}")).collect();
-    report.plain(&format!("startup: {:<34}{names}", ""));
+    let row = |name: &str, unit: &str, values: Vec<String>| {
+        let values: Vec<_> = values.iter().map(|value| format!("{value:>12}")).collect();
+        report.plain(format!("startup: {name:<34}{} {unit}", values.concat()).trim_end());
+    };
+    row("", "", columns.iter().map(|(name, _)| (*name).to_owned()).collect());
     let line = |name: &str, unit: &str, value: fn(&Figures) -> String| {
-        let values: String = columns.iter().map(|(_, figures)| format!("{:>12}", value(figures))).collect();
-        report.plain(&format!("startup: {name:<34}{values} {unit}"));
+        row(name, unit, columns.iter().map(|(_, figures)| value(figures)).collect());
     };
     line("handshake line", "ms", |figures| millis(figures.handshake));
     line("schema answered", "ms", |figures| millis(figures.schema));
@@ -69,7 +71,7 @@ pub(crate) async fn startup(
     line("terraform providers schema, mTLS", "ms", |figures| millis(figures.through_terraform));
     line("schema on the wire", "bytes", |figures| figures.schema_bytes.unwrap_or(0).to_string());
     line("provider binary", "bytes", |figures| figures.size.to_string());
-    report.plain(&format!("startup: {:<34}{:>12} ms", "terraform version, no provider", millis(alone)));
+    row("terraform version, no provider", "ms", vec![millis(alone)]);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The peer that figures are put beside: a provider written with HashiCorp's framework for Go, `peer/main.go`.
+//! The peer that figures are put beside: a provider written with the framework for Go, `peer/main.go`.
 
 use std::path::PathBuf;
 
