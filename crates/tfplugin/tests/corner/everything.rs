@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use tfplugin::{
-    Apply, Attr, AttributePath, Context, Diagnostic, Diagnostics, Import, Model, Number, Plan, Resource,
-    Sensitive, Set, StateSlot, Text, TfEnum, Value, codec,
+    Apply, Attr, AttributePath, Context, Diagnostic, Diagnostics, History, Import, Model, MoveFrom, Number,
+    Plan, Resource, Sensitive, Set, StateSlot, Text, TfEnum, Value, codec,
 };
+
+use crate::provider::Old;
 
 /// A mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, TfEnum)]
@@ -116,10 +118,10 @@ pub(crate) struct Outer {
 }
 
 /// One of everything.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 pub(crate) struct Everything {
     /// The id.
-    #[tf(computed, stable)]
+    #[tf(computed, stable, identity)]
     id: Attr<String>,
     /// Changing it replaces the object.
     #[tf(required, force_new)]
@@ -335,6 +337,17 @@ impl Resource for EverythingResource {
     type Client = PathBuf;
 
     const TYPE: &'static str = "corner_everything";
+
+    fn history(history: &mut History<Everything>) {
+        history.moved(MoveFrom::resource("corner_old"), |old: Old, _| {
+            // The read that follows fills in the rest.
+            Ok(Everything {
+                id: old.name.clone().map(|key| format!("id-{key}")),
+                key: old.name,
+                ..Everything::default()
+            })
+        });
+    }
 
     fn validate(&self, config: &Everything, diagnostics: &mut Diagnostics) {
         if config.o_string.as_str() == Some("refused") {

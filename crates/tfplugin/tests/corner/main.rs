@@ -25,9 +25,11 @@ mod item;
 mod lifecycle;
 mod logs;
 mod mistakes;
+mod promises;
 mod provider;
 mod queries;
 mod schemas;
+mod takeovers;
 mod terraform;
 mod thousand;
 mod usage;
@@ -52,6 +54,7 @@ const TESTS: &[Test] = &[
     // The longest first: tests run side by side.
     test("a_thousand_resources_fit_in_memory", Needs::Latest, thousand::fit_in_memory),
     test("everything_lives_and_dies", Needs::Nothing, lifecycle::everything_lives_and_dies),
+    test("everything_is_taken_over", Needs::Nothing, takeovers::everything_is_taken_over),
     test("the_least_is_enough", Needs::Nothing, lifecycle::the_least_is_enough),
     test(
         "unknown_values_pass_through_every_kind_of_attribute",
@@ -78,6 +81,7 @@ const TESTS: &[Test] = &[
         lifecycle::an_unknown_provider_configuration_plans,
     ),
     test("declarations_hold", Needs::Nothing, declared::declarations_hold),
+    test("promises_are_kept", Needs::Nothing, promises::promises_are_kept),
     test("bad_values_are_refused_by_name", Needs::Nothing, mistakes::bad_values_are_refused_by_name),
     test("provider_bugs_are_named_and_state_stays_true", Needs::Nothing, mistakes::provider_bugs_are_named),
     test("an_interrupt_loses_nothing", Needs::Nothing, mistakes::an_interrupt_loses_nothing),

@@ -10,6 +10,7 @@ use tfplugin::{
 use crate::declared::DeclaredResource;
 use crate::everything::{EverythingResource, Percent};
 use crate::item::{ItemList, ItemResource, KeyResource, Ring};
+use crate::promises::PromisedResource;
 
 pub(crate) struct Corner;
 
@@ -54,6 +55,7 @@ impl Provider for Corner {
         registry
             .resource(EverythingResource)
             .resource(DeclaredResource)
+            .resource(PromisedResource)
             .resource(FaultResource)
             .resource(OldResource)
             .resource(ItemResource)

@@ -90,6 +90,10 @@ impl Terraform {
         }
     }
 
+    pub(crate) const fn is_tofu(&self) -> bool {
+        self.is_tofu
+    }
+
     pub(crate) const fn release(&self) -> (u64, u64) {
         self.release
     }
