@@ -7,19 +7,23 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{decode, diagnostics, encode, path};
+use super::outcome::{Changed, Failed, Outcome, accepted, deferral};
 use super::to_value;
-use crate::check::{self, Violation};
+use crate::check;
 use crate::proto::tfplugin6 as proto;
 use crate::rpc::{Call, Service};
 use crate::schema::Schema;
 use crate::server::{Claim, StopToken};
-use crate::{AttributePath, DataSource, Diagnostics, Model, Provider, Resource, Type, Value, codec};
+use crate::{
+    AttributePath, DataSource, Deferral, Diagnostics, Model, Provider, Resource, Type, Value, codec,
+};
 
 /// A provider with the state of its resources, by name.
 pub struct Core<P: Provider> {
     pub(super) service: Service<P>,
     stop: StopToken,
     state: BTreeMap<String, Stored>,
+    capabilities: proto::ClientCapabilities,
 }
 
 /// One object in state.
@@ -29,86 +33,6 @@ struct Stored {
     private: Bytes,
     identity: Option<proto::ResourceIdentityData>,
     tainted: bool,
-}
-
-/// What a plan or an apply does with an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// Nothing.
-    Nothing,
-    /// There was none before.
-    Created,
-    /// It stays, and changes.
-    Updated,
-    /// It goes, and another takes its place.
-    Replaced,
-    /// It goes.
-    Deleted,
-}
-
-/// What came of a plan or an apply.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// What was or would be done.
-    pub changed: Changed,
-    /// The planned state of a plan, the new state of an apply.
-    pub value: Value,
-    /// The attributes that make it a replacement.
-    pub replaced_by: Vec<AttributePath>,
-    /// Warnings.
-    pub warnings: Diagnostics,
-}
-
-/// Why something failed.
-#[derive(Debug)]
-pub enum Failed {
-    /// The provider says so.
-    Refused(Diagnostics),
-    /// Terraform core would say so: the answer breaks its rules.
-    Rules(Vec<String>),
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(messages) => {
-                for message in messages.iter() {
-                    let place =
-                        message.attribute.as_ref().map(|path| format!(" (`{path}`)")).unwrap_or_default();
-                    writeln!(f, "{}{place}: {}", message.summary, message.detail)?;
-                }
-                Ok(())
-            }
-            Self::Rules(rules) => write!(f, "Terraform would not accept the answer: {}", rules.join("; ")),
-        }
-    }
-}
-
-impl std::error::Error for Failed {}
-
-impl Failed {
-    fn rules(violations: &[Violation]) -> Result<(), Self> {
-        if violations.is_empty() {
-            Ok(())
-        } else {
-            Err(Self::Rules(violations.iter().map(ToString::to_string).collect()))
-        }
-    }
-
-    /// What the provider has said; empty when core has refused.
-    #[must_use]
-    pub fn diagnostics(self) -> Diagnostics {
-        match self {
-            Self::Refused(diagnostics) => diagnostics,
-            Self::Rules(_) => Diagnostics::new(),
-        }
-    }
-}
-
-/// The messages, or the failure they are.
-pub(super) fn accepted(messages: Vec<proto::Diagnostic>) -> Result<Diagnostics, Failed> {
-    let messages = diagnostics(messages);
-    if messages.has_errors() { Err(Failed::Refused(messages)) } else { Ok(messages) }
 }
 
 /// A schema with its type.
@@ -131,29 +55,62 @@ struct Plan {
     private: Bytes,
     identity: Option<proto::ResourceIdentityData>,
     replaced_by: Vec<AttributePath>,
+    deferred: Option<Deferral>,
     warnings: Diagnostics,
 }
 
+/// What Terraform keeps beside the values of an object.
+#[derive(Clone, Default)]
+struct Beside {
+    private: Bytes,
+    identity: Option<proto::ResourceIdentityData>,
+    /// Of the first plan of the same apply; empty in the first.
+    planned_private: Bytes,
+}
+
 impl<P: Provider> Core<P> {
-    /// Validates and configures a provider.
+    /// Validates and configures a provider. Its configuration may hold unknown values, as it does while it depends on what
+    /// is not applied yet.
     pub async fn new(provider: P, config: &P::Config) -> Result<Self, Failed> {
         let stop = StopToken::new();
         let service = Service::new(provider, stop.clone());
         if !service.problems().is_empty() {
             return Err(Failed::Rules(service.problems().to_vec()));
         }
-        let core = Self { service, stop, state: BTreeMap::new() };
+        let capabilities =
+            proto::ClientCapabilities { write_only_attributes_allowed: true, ..Default::default() };
+        let core = Self { service, stop, state: BTreeMap::new(), capabilities };
+        core.configure(config).await?;
+        Ok(core)
+    }
+
+    /// Validates and configures the provider again, as the next run does.
+    pub async fn configure(&self, config: &P::Config) -> Result<(), Failed> {
         let config = to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))?;
         let config = encode(&config, &P::Config::block().implied_type())?;
         let request = proto::validate_provider_config::Request { config: config.clone() };
-        accepted(core.service.validate_provider_config(&request).diagnostics)?;
+        accepted(self.service.validate_provider_config(&request).diagnostics)?;
         let request = proto::configure_provider::Request {
             terraform_version: "1.11.0".to_owned(),
             config,
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
         };
-        accepted(core.service.configure_provider(core.call(), request).await.diagnostics)?;
-        Ok(core)
+        accepted(self.service.configure_provider(self.call(), request).await.diagnostics).map(drop)
+    }
+
+    /// Allows the provider to put things off to another run from here on, as `terraform plan -allow-deferral` does.
+    pub fn allow_deferral(&mut self) {
+        self.capabilities.deferral_allowed = true;
+    }
+
+    /// Hands what the first plan of an apply has stored beside the object to the second, from here on: as Terraform 1.16
+    /// does. Earlier ones drop it.
+    pub fn store_planned_private(&mut self) {
+        self.capabilities.store_planned_private = true;
+    }
+
+    pub(super) fn capabilities(&self) -> proto::ClientCapabilities {
+        self.capabilities
     }
 
     pub(super) fn call(&self) -> Call {
@@ -212,12 +169,26 @@ impl<P: Provider> Core<P> {
 
     /// `terraform plan`, after a refresh.
     pub async fn plan<R: Resource>(&mut self, name: &str, config: &R::Model) -> Result<Outcome, Failed> {
-        self.refresh::<R>(name).await?;
+        self.first_plan::<R>(name, config).await.map(|(outcome, _)| outcome)
+    }
+
+    /// The plan, and what it has stored beside the object.
+    async fn first_plan<R: Resource>(
+        &mut self,
+        name: &str,
+        config: &R::Model,
+    ) -> Result<(Outcome, Bytes), Failed> {
+        // What cannot be read yet is planned from the state that there is.
+        let unread = match self.refresh::<R>(name).await {
+            Err(Failed::Deferred(reason)) => Some(reason),
+            other => other.map(|()| None)?,
+        };
         let shape = Shape::of::<R::Model>(R::TYPE);
         let config = configured(config)?;
         self.check_config(&shape, &config)?;
-        let (changed, plan) = self.plan_change(&shape, name, &config).await?;
-        Ok(Outcome { changed, value: plan.value, replaced_by: plan.replaced_by, warnings: plan.warnings })
+        let (changed, plan) = self.plan_change(&shape, name, &config, Bytes::new()).await?;
+        let Plan { value, private, replaced_by, deferred, warnings, .. } = plan;
+        Ok((Outcome { changed, value, replaced_by, deferred: unread.or(deferred), warnings }, private))
     }
 
     /// `terraform apply`. The configuration at apply may say more than the one at plan: see [`apply_planned`](Self::apply_planned).
@@ -232,13 +203,13 @@ impl<P: Provider> Core<P> {
         planned: &R::Model,
         config: &R::Model,
     ) -> Result<Outcome, Failed> {
-        let first = self.plan::<R>(name, planned).await?;
+        let (first, planned_private) = self.first_plan::<R>(name, planned).await?;
         let shape = Shape::of::<R::Model>(R::TYPE);
         let config = configured(config)?;
         if !config.is_wholly_known() {
             return Err(Failed::Rules(vec!["the configuration at apply is wholly known".to_owned()]));
         }
-        if first.changed == Changed::Nothing {
+        if first.changed == Changed::Nothing || first.deferred.is_some() {
             return Ok(first);
         }
         self.check_config(&shape, &config)?;
@@ -246,7 +217,11 @@ impl<P: Provider> Core<P> {
             self.delete(&shape, name).await?;
         }
         // The second plan may know more; it may not say anything else.
-        let (changed, plan) = self.plan_change(&shape, name, &config).await?;
+        let (changed, plan) = self.plan_change(&shape, name, &config, planned_private).await?;
+        if let Some(reason) = plan.deferred {
+            let rule = format!("the second plan of an apply is not deferred unless the first is: {reason:?}");
+            return Err(Failed::Rules(vec![rule]));
+        }
         Failed::rules(&check::final_plan(&shape.schema, &first.value, &plan.value))?;
         let prior = self.value(name);
         let request = proto::apply_resource_change::Request {
@@ -273,7 +248,7 @@ impl<P: Provider> Core<P> {
         }
         Failed::rules(&check::apply_consistent(&shape.schema, &plan.value, &value))?;
         let changed = if first.changed == Changed::Replaced { Changed::Replaced } else { changed };
-        Ok(Outcome { changed, value, replaced_by: first.replaced_by, warnings: messages })
+        Ok(Outcome { changed, value, replaced_by: first.replaced_by, deferred: None, warnings: messages })
     }
 
     /// What core keeps of the answer to an apply.
@@ -321,11 +296,14 @@ impl<P: Provider> Core<P> {
             current_state: current,
             private: stored.private.clone(),
             current_identity: stored.identity.clone(),
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
             ..Default::default()
         };
         let response = self.service.read_resource(self.call(), request).await;
         accepted(response.diagnostics)?;
+        if let Some(reason) = deferral(response.deferred, self.capabilities)? {
+            return Err(Failed::Deferred(reason));
+        }
         let value = decode(response.new_state.as_ref(), &shape.ty)?;
         Failed::rules(&check::read_valid(&shape.schema, &value))?;
         if value.is_null() {
@@ -369,10 +347,13 @@ impl<P: Provider> Core<P> {
             type_name: R::TYPE.to_owned(),
             id: id.clone(),
             identity,
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
         };
         let response = self.service.import_resource_state(self.call(), request).await;
         accepted(response.diagnostics)?;
+        if let Some(reason) = deferral(response.deferred, self.capabilities)? {
+            return Err(Failed::Deferred(reason));
+        }
         let [imported] = <[_; 1]>::try_from(response.imported_resources).map_err(|several| {
             Failed::Rules(vec![format!("one object is imported, not {}", several.len())])
         })?;
@@ -398,8 +379,15 @@ impl<P: Provider> Core<P> {
 
     async fn delete(&mut self, shape: &Shape, name: &str) -> Result<(), Failed> {
         let Some(stored) = self.state.get(name).cloned() else { return Ok(()) };
-        let prior = (stored.private.clone(), stored.identity.clone());
-        let plan = self.ask_plan(shape, &stored.value, &Value::Null, prior).await?;
+        let beside = Beside {
+            private: stored.private.clone(),
+            identity: stored.identity.clone(),
+            planned_private: Bytes::new(),
+        };
+        let plan = self.ask_plan(shape, &stored.value, &Value::Null, beside).await?;
+        if let Some(reason) = plan.deferred {
+            return Err(Failed::Deferred(reason));
+        }
         let request = proto::apply_resource_change::Request {
             type_name: shape.type_name.to_owned(),
             prior_state: encode(&stored.value, &shape.ty)?,
@@ -426,18 +414,29 @@ impl<P: Provider> Core<P> {
             config: config.clone(),
         };
         accepted(self.service.validate_data_resource_config(&request).diagnostics)?;
-        let request =
-            proto::read_data_source::Request { type_name: D::TYPE.to_owned(), config, ..Default::default() };
+        let request = proto::read_data_source::Request {
+            type_name: D::TYPE.to_owned(),
+            config,
+            client_capabilities: Some(self.capabilities()),
+            ..Default::default()
+        };
         let response = self.service.read_data_source(self.call(), request).await;
         accepted(response.diagnostics)?;
-        decode(response.state.as_ref(), &ty)
+        let value = decode(response.state.as_ref(), &ty)?;
+        match deferral(response.deferred, self.capabilities)? {
+            Some(_) if value.is_null() => {
+                Err(Failed::Rules(vec!["what is put off is not known, and not null".to_owned()]))
+            }
+            Some(reason) => Err(Failed::Deferred(reason)),
+            None => Ok(value),
+        }
     }
 
     fn check_config(&self, shape: &Shape, config: &Value) -> Result<Diagnostics, Failed> {
         let request = proto::validate_resource_config::Request {
             type_name: shape.type_name.to_owned(),
             config: encode(config, &shape.ty)?,
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
         };
         accepted(self.service.validate_resource_config(&request).diagnostics)
     }
@@ -448,22 +447,26 @@ impl<P: Provider> Core<P> {
         shape: &Shape,
         name: &str,
         config: &Value,
+        planned_private: Bytes,
     ) -> Result<(Changed, Plan), Failed> {
         let nothing = Stored { value: Value::Null, private: Bytes::new(), identity: None, tainted: false };
         let stored = self.state.get(name).cloned().unwrap_or(nothing);
         if stored.tainted {
-            let plan = self.ask_plan(shape, &Value::Null, config, (Bytes::new(), None)).await?;
+            let beside = Beside { planned_private, ..Beside::default() };
+            let plan = self.ask_plan(shape, &Value::Null, config, beside).await?;
             return Ok((Changed::Replaced, plan));
         }
-        let prior = (stored.private, stored.identity);
-        let plan = self.ask_plan(shape, &stored.value, config, prior).await?;
+        let beside = Beside { private: stored.private, identity: stored.identity, planned_private };
+        let plan = self.ask_plan(shape, &stored.value, config, beside).await?;
         if stored.value.is_null() {
             return Ok((Changed::Created, plan));
         }
         let differs = |path: &AttributePath| stored.value.get_path(path) != plan.value.get_path(path);
         let replaced_by: Vec<_> = plan.replaced_by.iter().filter(|path| differs(path)).cloned().collect();
         if !replaced_by.is_empty() {
-            let fresh = self.ask_plan(shape, &Value::Null, config, (plan.private, plan.identity)).await?;
+            let beside =
+                Beside { private: plan.private, identity: plan.identity, planned_private: Bytes::new() };
+            let fresh = self.ask_plan(shape, &Value::Null, config, beside).await?;
             return Ok((Changed::Replaced, Plan { replaced_by, ..fresh }));
         }
         let changed = if stored.value == plan.value { Changed::Nothing } else { Changed::Updated };
@@ -475,7 +478,7 @@ impl<P: Provider> Core<P> {
         shape: &Shape,
         prior: &Value,
         config: &Value,
-        (private, identity): (Bytes, Option<proto::ResourceIdentityData>),
+        beside: Beside,
     ) -> Result<Plan, Failed> {
         let proposed = check::proposed_new_state(&shape.schema, prior, config);
         let request = proto::plan_resource_change::Request {
@@ -483,9 +486,14 @@ impl<P: Provider> Core<P> {
             prior_state: encode(prior, &shape.ty)?,
             proposed_new_state: encode(&proposed, &shape.ty)?,
             config: encode(config, &shape.ty)?,
-            prior_private: private,
-            prior_identity: identity,
-            client_capabilities: Some(capabilities()),
+            prior_private: beside.private,
+            prior_identity: beside.identity,
+            planned_private: if self.capabilities.store_planned_private {
+                beside.planned_private
+            } else {
+                Bytes::new()
+            },
+            client_capabilities: Some(self.capabilities()),
             ..Default::default()
         };
         let response = self.service.plan_resource_change(self.call(), request).await;
@@ -496,7 +504,8 @@ impl<P: Provider> Core<P> {
         }
         let replaced_by = response.requires_replace.into_iter().map(path).collect();
         let identity = response.planned_identity;
-        Ok(Plan { value, private: response.planned_private, identity, replaced_by, warnings })
+        let deferred = deferral(response.deferred, self.capabilities)?;
+        Ok(Plan { value, private: response.planned_private, identity, replaced_by, deferred, warnings })
     }
 }
 
@@ -520,10 +529,6 @@ fn identity_is_known<M: Model>(identity: Option<&proto::ResourceIdentityData>) -
 
 pub(super) fn configured<M: Model>(config: &M) -> Result<Value, Failed> {
     to_value(config).map_err(|diagnostic| Failed::Refused(diagnostic.into()))
-}
-
-pub(super) fn capabilities() -> proto::ClientCapabilities {
-    proto::ClientCapabilities { write_only_attributes_allowed: true, ..Default::default() }
 }
 
 /// State may hold secrets.

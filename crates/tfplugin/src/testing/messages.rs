@@ -3,7 +3,7 @@
 use crate::proto::tfplugin6 as proto;
 use crate::{AttributePath, Diagnostic, Diagnostics, PathStep, Severity, Type, Value, codec};
 
-use super::core::Failed;
+use super::outcome::Failed;
 
 pub(super) fn diagnostics(messages: Vec<proto::Diagnostic>) -> Diagnostics {
     messages

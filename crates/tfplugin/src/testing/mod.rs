@@ -10,9 +10,11 @@
 mod core;
 mod messages;
 mod offers;
+mod outcome;
 
-pub use self::core::{Changed, Core, Failed, Outcome};
+pub use self::core::Core;
 pub use self::offers::{Listed, Open};
+pub use self::outcome::{Changed, Failed, Outcome};
 use crate::rpc::Service;
 use crate::schema::conform;
 use crate::server::StopToken;

@@ -2,8 +2,9 @@
 
 use futures::StreamExt as _;
 
-use super::core::{Core, Failed, accepted, capabilities, configured, identity_type};
+use super::core::{Core, configured, identity_type};
 use super::messages::{decode, diagnostics, encode};
+use super::outcome::{Failed, accepted, deferral};
 use crate::proto::tfplugin6 as proto;
 use crate::{
     Action, AttributePath, Diagnostics, EphemeralResource, FromValue as _, ListResource, Model, MoveSource,
@@ -46,12 +47,14 @@ impl<P: Provider> Core<P> {
         let request = proto::open_ephemeral_resource::Request {
             type_name: E::TYPE.to_owned(),
             config: encoded,
-            // Empty, as Terraform 1.15 sends them.
-            client_capabilities: None,
+            client_capabilities: Some(self.capabilities()),
         };
         let response = self.service.open_ephemeral_resource(self.call(), request).await;
         accepted(response.diagnostics)?;
         let result = decode(response.result.as_ref(), &ty)?;
+        if let Some(reason) = deferral(response.deferred, self.capabilities())? {
+            return Err(Failed::Deferred(reason));
+        }
         let result = E::Model::from_value(&result, &AttributePath::root())
             .map_err(|diagnostic| Failed::Refused(diagnostic.into()))?;
         let private = response.private.unwrap_or_default();
@@ -141,13 +144,17 @@ impl<P: Provider> Core<P> {
         let request = proto::plan_action::Request {
             action_type: A::TYPE.to_owned(),
             config: encoded.clone(),
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
         };
-        accepted(self.service.plan_action(self.call(), request).await.diagnostics)?;
+        let planned = self.service.plan_action(self.call(), request).await;
+        accepted(planned.diagnostics)?;
+        if let Some(reason) = deferral(planned.deferred, self.capabilities())? {
+            return Err(Failed::Deferred(reason));
+        }
         let request = proto::invoke_action::Request {
             action_type: A::TYPE.to_owned(),
             config: encoded,
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
         };
         let mut stream = self.service.invoke_action(self.call(), request);
         let (mut lines, mut end) = (Vec::new(), None);
@@ -209,7 +216,7 @@ impl<P: Provider> Core<P> {
         let request = proto::validate_resource_config::Request {
             type_name: R::TYPE.to_owned(),
             config: encode(&config, &ty)?,
-            client_capabilities: Some(capabilities()),
+            client_capabilities: Some(self.capabilities()),
         };
         accepted(self.service.validate_resource_config(&request).diagnostics)?;
         Ok(config)

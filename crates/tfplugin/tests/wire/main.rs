@@ -8,6 +8,7 @@ mod files;
 mod logs;
 mod malformed;
 mod panics;
+mod plans;
 mod provider;
 mod sizes;
 mod state_stores;

@@ -188,6 +188,8 @@ impl Resource for Things {
     }
 
     async fn plan(&self, cx: Option<&Cx>, plan: &mut Plan<Thing>) {
+        let plans = plan.private.get::<u32>("plans").unwrap_or_default().unwrap_or_default();
+        plan.private.set("plans", &(plans + 1)).unwrap();
         let does = plan.config.as_ref().or(plan.prior.as_ref()).map(|thing| thing.does.clone());
         if let (Some(cx), Some(does)) = (cx, does)
             && let Err(failed) = act(cx, &does, "plan").await
