@@ -44,7 +44,7 @@ pub enum Failed {
     Refused(Diagnostics),
     /// Terraform core would say so: the answer breaks its rules.
     Rules(Vec<String>),
-    /// It has to wait for another run; only after [`Core::allow_deferral`].
+    /// It has to wait for another run; only after [`Core::allow_deferral`](super::Core::allow_deferral).
     Deferred(Deferral),
 }
 
