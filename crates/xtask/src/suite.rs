@@ -19,7 +19,9 @@ enum Step {
     Modules,
     Examples,
     Docs,
+    Framework,
     Fuzz,
+    FuzzTargets,
 }
 
 /// How much to run.
@@ -31,7 +33,7 @@ pub(crate) enum Depth {
     Slow,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step::Format,
     Step::TerraformFormat,
     Step::Lints,
@@ -39,7 +41,9 @@ const STEPS: [Step; 8] = [
     Step::Modules,
     Step::Examples,
     Step::Docs,
+    Step::Framework,
     Step::Fuzz,
+    Step::FuzzTargets,
 ];
 
 impl Step {
@@ -52,13 +56,17 @@ impl Step {
             Self::Modules => "modules: validate, and terraform test against the sandbox",
             Self::Examples => "examples: the quickstart is planned, applied, refused, destroyed",
             Self::Fuzz => "fuzz: damaged bytes on the codecs, for a minute",
+            Self::FuzzTargets => "fuzz targets: they compile, which needs a C++ compiler for libFuzzer",
             Self::Docs => "docs: the registry pages are what the schema says",
+            Self::Framework => {
+                "framework alone: it builds without the rest, and its documentation without a warning"
+            }
         }
     }
 
     const fn depth(self) -> Depth {
         match self {
-            Self::Fuzz => Depth::Slow,
+            Self::Fuzz | Self::FuzzTargets => Depth::Slow,
             _ => Depth::Default,
         }
     }
@@ -107,7 +115,9 @@ pub(crate) async fn run(
             Step::Modules => modules(context, &programs, &binary).await,
             Step::Examples => examples(context, &programs, &binary).await,
             Step::Fuzz => fuzz::run(context, fuzz::SECONDS, None).await,
+            Step::FuzzTargets => fuzz_targets(context).await,
             Step::Docs => docs::check(context, &programs, &binary).await,
+            Step::Framework => framework(context).await,
         };
         let seconds = started.elapsed().as_secs();
         match result {
@@ -153,6 +163,25 @@ async fn lints(context: &Context) -> Result<(), Error> {
     } else {
         Err(Error::Failed { command: end.command, status: end.status.to_string(), output: String::new() })
     }
+}
+
+/// Documents the plugin framework and nothing else: what only compiles beside the other crates of the
+/// workspace, because they turn on a feature that it needs, fails here.
+async fn framework(context: &Context) -> Result<(), Error> {
+    let job = cargo()
+        .args(["doc", "--package", "tfplugin", "--package", "tfplugin-macros", "--no-deps"])
+        .dir(&context.workspace.root)
+        .env("RUSTDOCFLAGS", "--deny warnings");
+    context.processes.run(&job).await?.success().map(drop)
+}
+
+/// The targets are a workspace of their own, which nothing else here compiles.
+async fn fuzz_targets(context: &Context) -> Result<(), Error> {
+    let job = cargo()
+        .args(["check", "--manifest-path", "crates/tfplugin/fuzz/Cargo.toml"])
+        .dir(&context.workspace.root)
+        .env("CARGO_TARGET_DIR", context.workspace.root.join("target/fuzz"));
+    context.processes.run(&job).await?.success().map(drop)
 }
 
 /// Runs all of cargo's tests, documentation tests included. The counts are worth having also when some
