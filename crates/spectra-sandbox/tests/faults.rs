@@ -207,3 +207,37 @@ async fn bad_rules_and_settings_are_refused_by_name() {
         post(reqwest::Method::PUT, "settings", json!({ "update_deploys_probability": 3 })).await;
     assert!(status == 400 && text.contains("update_deploys_probability"), "{text}");
 }
+
+#[tokio::test]
+async fn no_literal_of_a_document_reaches_the_journal_by_way_of_an_error() {
+    let world = world().await;
+    let parse = "mutation { variableUpsert(input: { name: \"A\", value: \"hunter2-parse\", projectId: }) }";
+    let validate = "mutation { variableUpsert(input: { name: \"A\", value: \"hunter2-validate\", projectId: 7, x: {} }) }";
+    let fill = "mutation V($i: VariableUpsertInput!) { variableUpsert(input: $i) }";
+    let quoted = "mutation { projectTransferToTeam(id: \"hunter2-x\") }";
+    world.refused(parse, Value::Null).await;
+    world.refused(validate, Value::Null).await;
+    world.refused(fill, json!({ "i": { "name": "A", "value": { "x": "hunter2-variable" } } })).await;
+    world.refused(quoted, Value::Null).await;
+    let place = world.place().await;
+    let input = format!(
+        "mutation {{ volumeCreate(input: {{ projectId: \"{}\", mountPath: \"hunter2-mount\" }}) {{ id }} }}",
+        place.project
+    );
+    let said = world.refused(&input, Value::Null).await;
+    assert_eq!(said, "Invalid mount path \"hunter2-mount\"", "the client is told all of it");
+    let journal = world.admin("GET", "journal", Value::Null).await;
+    let text = journal.to_string();
+    assert!(!text.contains("hunter2"), "{text}");
+    let errors: Vec<_> =
+        journal["entries"].as_array().unwrap().iter().filter_map(|row| row["error"].as_str()).collect();
+    assert!(
+        errors.iter().any(|error| error.starts_with("GRAPHQL_PARSE_FAILED at line 1, column ")),
+        "{errors:?}"
+    );
+    assert!(
+        errors.iter().any(|error| error.starts_with("GRAPHQL_VALIDATION_FAILED at line 1")),
+        "{errors:?}"
+    );
+    assert!(errors.contains(&"Invalid mount path \"[redacted]\""), "{errors:?}");
+}

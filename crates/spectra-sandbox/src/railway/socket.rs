@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::faults::{Action, Stage};
-use crate::journal::{Entry, redact_variables};
+use crate::journal::{Entry, reason, redact_variables};
 use crate::railway::auth::Identity;
 use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
@@ -209,7 +209,7 @@ impl Connection {
             std::task::Poll::Pending => None,
         };
         if let Some(error) = first.as_ref().and_then(|answer| answer.errors.first()) {
-            entry.error = Some(error.message.clone());
+            entry.error = Some(reason(error));
             if actions.is_empty() {
                 "error".clone_into(&mut entry.outcome);
             }
