@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use spectra_types::HumanDuration;
 
+use crate::clock::LONGEST;
 use crate::core::Core;
 use crate::faults::Rule;
 use crate::railway::gql::scalars::rfc3339;
@@ -176,8 +177,12 @@ fn clock(core: &Core, body: &Bytes) -> Response<Body> {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let advance = parsed["advance"].as_str().unwrap_or_default();
     match advance.parse::<HumanDuration>() {
+        Ok(duration) if duration.get() > LONGEST => {
+            refuse(StatusCode::BAD_REQUEST, "`advance` can be ten years (`87840h`) at most")
+        }
         Ok(duration) => {
             core.clock.advance(duration.get());
+            core.keep_clock();
             ok(&json!({ "now": core.clock.now(), "advanced": duration }))
         }
         Err(error) => {

@@ -7,13 +7,16 @@ pub(crate) mod rows;
 pub(crate) mod table;
 pub(crate) mod telemetry;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Error;
+use crate::settings::Settings;
 use rows::{
     Audit, BackupSchedule, ChangeSet, Channel, Credentials, CustomDomain, Delivery, Deployment, Domain,
     EgressGateway, Environment, Instance, Keys, Meta, NotificationRule, Patch, PrivateEndpoint,
@@ -55,6 +58,16 @@ pub(crate) struct World {
     pub(crate) snapshots: Table<Snapshot>,
     pub(crate) patches: Table<Patch>,
     pub(crate) keys: Table<Keys>,
+    /// Environments whose content is nobody's: the setting, here because whoever asks for a place sees no other
+    /// state than this one. Not a part of what is written.
+    pub(crate) restricted: Arc<BTreeSet<String>>,
+}
+
+impl World {
+    /// Takes over which environments `settings` restrict.
+    pub(crate) fn restrict(&mut self, settings: &Settings) {
+        self.restricted = Arc::new(settings.restricted_environments.iter().cloned().collect());
+    }
 }
 
 /// Key of the singletons.
