@@ -19,6 +19,7 @@ use crate::railway::limits::Limits;
 use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
+use crate::secrets::Secrets;
 use crate::services::TcpForwarder;
 use crate::settings::Settings;
 use crate::store::rows::{Deployment, Environment, Farewell, Instance, Meta, Service, Status, instance_key};
@@ -93,6 +94,7 @@ pub(crate) struct Core {
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
     pub(crate) limits: Limits,
+    pub(crate) secrets: Secrets,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) engine: Engine,
     pub(crate) shutdown: CancellationToken,
@@ -133,6 +135,7 @@ impl Core {
             faults,
             journal: Journal::default(),
             limits: Limits::default(),
+            secrets: Secrets::default(),
             traffic,
             engine: Engine::default(),
             shutdown: CancellationToken::new(),
@@ -224,7 +227,9 @@ impl Core {
                 Draft { world: (*before).clone(), effects: Vec::new(), stamp: self.clock.stamp(), tick };
             let value = change(&mut draft)?;
             activity::follow(&before, &mut draft, &self.settings());
+            activity::trim(&mut draft);
             draft.meta().tick = tick;
+            self.secrets.note_changes(&draft.world);
             store.commit(&mut draft.world).map_err(|error| {
                 tracing::error!(%error, "the change was not written and did not happen");
                 Refusal::internal("Problem processing request")

@@ -101,6 +101,7 @@ impl Sandbox {
         let parts = Parts { puller, runtime, edge, tcp };
         let core =
             Arc::new(Core::new(info, clock, parts, faults, settings, store, world, Arc::clone(&traffic)));
+        core.secrets.note_world(&core.world());
         traffic.attach(Arc::downgrade(&core));
         let multiplexer =
             Multiplexer { core: Arc::clone(&core), schema: gql::schema(), registry: registry.router() };

@@ -241,3 +241,53 @@ async fn no_literal_of_a_document_reaches_the_journal_by_way_of_an_error() {
     );
     assert!(errors.contains(&"Invalid mount path \"[redacted]\""), "{errors:?}");
 }
+
+#[tokio::test]
+async fn no_secret_is_found_outside_its_store_and_one_that_leaks_is_named_by_its_place() {
+    let world = world().await;
+    let place = world.place().await;
+    let variable = "mutation V($i: VariableUpsertInput!) { variableUpsert(input: $i) }";
+    let input = json!({ "i": { "projectId": place.project, "environmentId": place.environment, "serviceId": place.service, "name": "KEY", "value": "swordfish/1" } });
+    world.ask(variable, input).await;
+    let seal = "mutation C($e: String!, $p: EnvironmentConfig) { environmentPatchCommit(environmentId: $e, patch: $p) }";
+    let mut patch = json!({ "services": {} });
+    patch["services"][&place.service] =
+        json!({ "variables": { "SEALED": { "value": "swordfish/2", "isSealed": true } } });
+    world.ask(seal, json!({ "e": place.environment, "p": patch })).await;
+    let credentials = json!({ "registryCredentials": { "username": "u", "password": "swordfish/3" } });
+    world.update(&place, credentials).await;
+    let token = "mutation T($i: ProjectTokenCreateInput!) { projectTokenCreate(input: $i) }";
+    let input =
+        json!({ "i": { "projectId": place.project, "environmentId": place.environment, "name": "ci" } });
+    let token = world.ask(token, input).await["projectTokenCreate"].as_str().unwrap().to_owned();
+    let clean = world.admin("GET", "secrets", Value::Null).await;
+    // Three of them, the project token, and the two of the sandbox.
+    assert_eq!((&clean["secrets"], &clean["found"]), (&json!(6), &json!(0)), "{clean}");
+
+    // Names are kept as they are, so that a secret in the place of one is found.
+    for name in ["swordfish/1", "c3dvcmRmaXNoLzI", "swordfish%2F3", &token] {
+        let input = json!({ "i": { "name": name, "workspaceId": world.info.workspace_id } });
+        world.answer("mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }", input).await;
+    }
+    let found = world.admin("GET", "secrets", Value::Null).await;
+    let mut forms: Vec<_> = found["places"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["place"] == "journal")
+        .map(|row| row["form"].as_str().unwrap())
+        .collect();
+    forms.sort_unstable();
+    assert_eq!(forms, ["base64", "percent", "plain", "plain"], "{found}");
+    assert!(
+        found["places"].as_array().unwrap().iter().any(|row| row["place"] == "objects/project"),
+        "{found}"
+    );
+    let text = found.to_string();
+    assert!(!text.contains("swordfish") && !text.contains(&token), "{text}");
+
+    std::fs::write(world.dir.path().join("state/core.dump"), "a canary sings").unwrap();
+    let more = world.admin("POST", "secrets", json!({ "values": ["a canary sings"] })).await;
+    let file = json!({ "place": "files", "id": "core.dump", "form": "plain" });
+    assert!(more["places"].as_array().unwrap().contains(&file), "{more}");
+}

@@ -59,12 +59,17 @@ pub(crate) fn handle(
         }
         ("GET", "settings") => ok(&json!(*core.settings())),
         ("PUT", "settings") => put_settings(core, body),
+        ("GET", "secrets") => secrets(core, &[]),
+        ("POST", "secrets") => more_secrets(core, body),
         ("POST", "clock") => clock(core, body),
         ("POST", "shutdown") => {
             core.shutdown.cancel();
             ok(&json!({ "shutdown": true }))
         }
-        (_, "status" | "journal" | "deliveries" | "faults" | "settings" | "clock" | "shutdown") => refuse(
+        (
+            _,
+            "status" | "journal" | "deliveries" | "faults" | "settings" | "secrets" | "clock" | "shutdown",
+        ) => refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             &format!("`{method}` is not offered on `/_sandbox/{path}`"),
         ),
@@ -129,6 +134,26 @@ fn deliveries(core: &Core) -> Response<Body> {
         })
         .collect();
     ok(&json!({ "deliveries": rows }))
+}
+
+/// Looks for every secret that was ever given in whatever else is kept.
+fn secrets(core: &Core, more: &[String]) -> Response<Body> {
+    // What is still on its way to the disk is looked at too.
+    core.traffic.save(core);
+    match core.secrets.check(&core.store(), more) {
+        Ok((count, places)) => ok(&json!({ "secrets": count, "found": places.len(), "places": places })),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn more_secrets(core: &Core, body: &Bytes) -> Response<Body> {
+    let values = serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|body| serde_json::from_value::<Vec<String>>(body["values"].clone()).ok());
+    match values {
+        Some(values) => secrets(core, &values),
+        None => refuse(StatusCode::BAD_REQUEST, "`values` must be a list of texts"),
+    }
 }
 
 /// Writes the rules down; `Some` is the error to answer.

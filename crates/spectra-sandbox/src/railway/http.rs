@@ -172,6 +172,7 @@ pub(crate) async fn handle(
     let name = document.as_ref().and_then(|document| document["operationName"].as_str()).map(str::to_owned);
     let variables = document.as_ref().map(|document| document["variables"].clone()).unwrap_or_default();
     let asked = read(&query, name.as_deref());
+    core.secrets.note_json(&variables);
     let mut who = Identity::of(&headers, &core.world());
     let token = who.kind();
     let mut entry = Entry {

@@ -167,6 +167,7 @@ impl Connection {
         let core = Arc::clone(&self.core);
         let asked = http::read(&request.query, request.operation_name.as_deref());
         let variables = serde_json::to_value(&request.variables).unwrap_or_default();
+        core.secrets.note_json(&variables);
         let mut entry = self.entry(
             &asked.operation,
             asked.fields.clone(),
