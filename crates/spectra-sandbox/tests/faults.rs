@@ -291,3 +291,41 @@ async fn no_secret_is_found_outside_its_store_and_one_that_leaks_is_named_by_its
     let file = json!({ "place": "files", "id": "core.dump", "form": "plain" });
     assert!(more["places"].as_array().unwrap().contains(&file), "{more}");
 }
+
+#[tokio::test]
+async fn a_gateway_status_is_answered_and_nothing_is_executed() {
+    let world = world().await;
+    let input = json!({ "i": { "name": "x", "workspaceId": world.info.workspace_id } });
+    let query = "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }";
+    for status in [502_u16, 503, 504] {
+        let rule = json!({ "operation": "projectCreate", "action": { "type": "http", "status": status }, "count": 1 });
+        world.admin("POST", "faults", rule).await;
+        let request = world.request(query, &input).bearer_auth(&world.info.tokens.account);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status);
+    }
+    assert_eq!(world.admin("GET", "status", Value::Null).await["objects"]["projects"], 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_gets_lost_after_the_commit_was_executed_whatever_it_looks_like() {
+    let world = world().await;
+    world.settings(json!({ "project_cooldown": "0s" })).await;
+    let query = "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }";
+    let lose = async |with: &str, name: &str| {
+        let action = json!({ "type": "fail_after_commit", "with": with });
+        let rule = json!({ "operation": "projectCreate", "action": action, "count": 1 });
+        world.admin("POST", "faults", rule).await;
+        let input = json!({ "i": { "name": name, "workspaceId": world.info.workspace_id } });
+        world.request(query, &input).bearer_auth(&world.info.tokens.account).send().await
+    };
+    assert!(lose("reset", "one").await.is_err(), "the connection is cut");
+    let projects =
+        async || world.admin("GET", "status", Value::Null).await["objects"]["projects"].as_u64().unwrap();
+    assert_eq!(projects().await, 1);
+    let answer = lose("problem", "two").await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["errors"][0]["message"], "Problem processing request");
+    assert!(body["data"].is_null() && body["errors"][0]["extensions"]["code"].is_null(), "{body}");
+    assert_eq!(projects().await, 2);
+}
