@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -22,6 +23,22 @@ pub enum Pace {
 /// A moment in sandbox time: milliseconds since the Unix epoch plus everything that the pace has added.
 /// Meaningful only against other ticks of the same state directory.
 pub type Tick = u64;
+
+/// Where a clock was; what the next start goes on from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stand {
+    /// Sandbox time.
+    pub(crate) tick: Tick,
+    /// What clients were shown as the time, and how much of it was advances; milliseconds.
+    pub(crate) stamp: u64,
+    pub(crate) advanced: u64,
+}
+
+/// Most that one call moves the time on: ten years of 366 days.
+pub(crate) const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
+
+/// Most that all advances together move the time on, so that no moment is too far off to be written as a date.
+const FARTHEST: Duration = Duration::from_hours(1_000 * 366 * 24);
 
 /// A handle on the sandbox's time; clones share it.
 #[derive(Debug, Clone)]
@@ -68,6 +85,24 @@ impl Clock {
                 changed: watch::Sender::new(0),
             }),
         }
+    }
+
+    /// A clock that goes on from where another one was. A manual clock stands where it stood; any other has gone on
+    /// meanwhile, at the pace of the wall.
+    pub(crate) fn resumed(pace: Pace, stand: Stand) -> Self {
+        let clock = Self::new(pace, stand.tick);
+        {
+            let mut state = clock.lock();
+            state.advanced = Duration::from_millis(stand.advanced);
+            state.stopped = wall().max(stand.stamp.saturating_sub(stand.advanced));
+        }
+        clock
+    }
+
+    /// Where the clock is.
+    pub(crate) fn stand(&self) -> Stand {
+        let advanced = u64::try_from(self.lock().advanced.as_millis()).unwrap_or(u64::MAX);
+        Stand { tick: self.now(), stamp: self.stamp(), advanced }
     }
 
     /// Sandbox time now.
@@ -126,10 +161,11 @@ impl Clock {
         }
     }
 
-    /// Moves time on by `duration` and wakes whoever that makes due.
+    /// Moves time on by `duration`, at most ten years, and wakes whoever that makes due.
     pub fn advance(&self, duration: Duration) {
         {
             let mut state = self.lock();
+            let duration = duration.min(LONGEST).min(FARTHEST.saturating_sub(state.advanced));
             state.gained += duration.as_secs_f64() * 1000.0;
             state.advanced += duration;
         }
@@ -230,6 +266,31 @@ mod tests {
         assert_eq!(clock.stamp(), stopped);
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.stamp(), stopped + 1_000);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_clock_goes_on_from_where_it_was_also_in_what_it_shows() {
+        let clock = Clock::new(Pace::Manual, 0);
+        clock.advance(Duration::from_hours(48));
+        let stand = clock.stand();
+        for pace in [Pace::Manual, Pace::Scaled(1.0)] {
+            let again = Clock::resumed(pace, stand).stand();
+            assert!(again.tick >= stand.tick && again.stamp >= stand.stamp, "{again:?} {stand:?}");
+            assert_eq!(again.advanced, stand.advanced);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_advance_without_measure_is_cut_and_no_sum_of_them_overflows() {
+        let clock = Clock::new(Pace::Manual, 0);
+        let before = clock.now();
+        clock.advance(Duration::MAX);
+        assert_eq!(u128::from(clock.now() - before), LONGEST.as_millis());
+        for _ in 0..1_000 {
+            clock.advance(Duration::MAX);
+        }
+        assert!(u128::from(clock.now() - before) <= FARTHEST.as_millis());
+        assert!(clock.stamp() < u64::MAX / 2);
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -54,8 +54,9 @@ pub struct Config {
     pub port: u16,
     /// Sandbox seconds per real second, more than 0; `None` keeps the stored setting (20 at first).
     pub time_scale: Option<f64>,
-    /// Starts with a clock that moves only when `POST /_sandbox/clock` advances it.
-    pub manual_clock: bool,
+    /// Whether the clock moves only when `POST /_sandbox/clock` advances it; `None` keeps the stored setting (it
+    /// moves by itself at first).
+    pub manual_clock: Option<bool>,
     /// What runs the instances.
     pub runtime: RuntimeKind,
 }
@@ -68,7 +69,7 @@ impl Config {
             state_dir: state_dir.into(),
             port: DEFAULT_PORT,
             time_scale: None,
-            manual_clock: false,
+            manual_clock: None,
             runtime: RuntimeKind::Simulated,
         }
     }

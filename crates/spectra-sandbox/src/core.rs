@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::{Clock, Pace, Tick};
+use crate::clock::{Clock, Pace, Stand, Tick};
 use crate::config::{Error, SandboxInfo};
 use crate::contract::{Edge, ImagePuller, Runtime};
 use crate::faults::Faults;
@@ -19,6 +19,7 @@ use crate::railway::limits::Limits;
 use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
+use crate::secrets::Secrets;
 use crate::services::TcpForwarder;
 use crate::settings::Settings;
 use crate::store::rows::{Deployment, Environment, Farewell, Instance, Meta, Service, Status, instance_key};
@@ -93,6 +94,7 @@ pub(crate) struct Core {
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
     pub(crate) limits: Limits,
+    pub(crate) secrets: Secrets,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) engine: Engine,
     pub(crate) shutdown: CancellationToken,
@@ -105,7 +107,11 @@ pub(crate) struct Core {
     store: Mutex<Store>,
     world: RwLock<Arc<World>>,
     past: Mutex<VecDeque<(Tick, Arc<World>)>>,
+    kept_clock: Mutex<Option<Stand>>,
 }
+
+/// Name of the document that says where the clock was.
+pub(crate) const CLOCK: &str = "clock";
 
 /// How many past states are kept for stale reads.
 const PAST: usize = 512;
@@ -129,6 +135,7 @@ impl Core {
             faults,
             journal: Journal::default(),
             limits: Limits::default(),
+            secrets: Secrets::default(),
             traffic,
             engine: Engine::default(),
             shutdown: CancellationToken::new(),
@@ -139,6 +146,7 @@ impl Core {
             store: Mutex::new(store),
             world: RwLock::new(Arc::new(world)),
             past: Mutex::default(),
+            kept_clock: Mutex::default(),
         }
     }
 
@@ -164,7 +172,14 @@ impl Core {
 
     /// Replaces the knobs, on disk too.
     pub(crate) fn put_settings(&self, settings: Settings) -> Result<(), Error> {
-        self.store().put_document("settings", &settings)?;
+        {
+            // Held to the end, so that no change of the state that began before takes the restriction back.
+            let store = self.store();
+            store.put_document("settings", &settings)?;
+            let mut world = (*self.world()).clone();
+            world.restrict(&settings);
+            *self.world.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(world);
+        }
         self.clock.set_pace(if settings.manual_clock {
             Pace::Manual
         } else {
@@ -174,6 +189,22 @@ impl Core {
         // Traffic profiles begin and end with the settings.
         self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Writes down where the clock is, so that the next start does not go back. A failing disk is logged.
+    pub(crate) fn keep_clock(&self) {
+        let stand = self.clock.stand();
+        let mut kept = self.kept_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        // A manual clock that stands still costs nothing.
+        if kept.is_some_and(|kept: Stand| kept.tick == stand.tick && kept.advanced == stand.advanced) {
+            return;
+        }
+        match self.store().put_document(CLOCK, &stand) {
+            Ok(()) => *kept = Some(stand),
+            Err(error) => {
+                tracing::error!(%error, "the clock was not written and may go back at the next start");
+            }
+        }
     }
 
     /// The database; hold it shortly.
@@ -196,7 +227,9 @@ impl Core {
                 Draft { world: (*before).clone(), effects: Vec::new(), stamp: self.clock.stamp(), tick };
             let value = change(&mut draft)?;
             activity::follow(&before, &mut draft, &self.settings());
+            activity::trim(&mut draft);
             draft.meta().tick = tick;
+            self.secrets.note_changes(&draft.world);
             store.commit(&mut draft.world).map_err(|error| {
                 tracing::error!(%error, "the change was not written and did not happen");
                 Refusal::internal("Problem processing request")

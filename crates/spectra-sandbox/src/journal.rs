@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Mutex;
 
-use async_graphql::Value as Literal;
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{Selection, SelectionSet};
+use async_graphql::{ServerError, Value as Literal};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::core::Core;
+use crate::railway::gql::{PARSE, VALIDATION};
 
 /// What stands in the place of a value.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -118,7 +119,8 @@ fn redact(value: &Value) -> Value {
 
 fn confidential(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    CONFIDENTIAL.iter().any(|word| lower.contains(word))
+    // The two sides of a change set's change; longer names such as `beforeDate` are no secrets.
+    ["before", "after"].contains(&lower.as_str()) || CONFIDENTIAL.iter().any(|word| lower.contains(word))
 }
 
 /// The variables of a request without confidential values: below confidential keys, and wherever the document
@@ -138,6 +140,37 @@ pub(crate) fn redact_variables(query: &str, variables: &Value) -> Value {
         }
     }
     redacted
+}
+
+/// What may be kept of an error. Of a document that was not executed it is the code and the place, since the
+/// message quotes the document; of any other it is the message without what stands in quotes.
+pub(crate) fn reason(error: &ServerError) -> String {
+    let code = error.extensions.as_ref().and_then(|details| details.get("code"));
+    let code = match code {
+        Some(Literal::String(code)) => Some(code.as_str()),
+        _ => None,
+    };
+    if error.path.is_empty() || code.is_some_and(|code| code == PARSE || code == VALIDATION) {
+        let code = code.unwrap_or(VALIDATION);
+        return error.locations.first().map_or_else(
+            || code.to_owned(),
+            |place| format!("{code} at line {}, column {}", place.line, place.column),
+        );
+    }
+    unquoted(&error.message)
+}
+
+/// `message` without what lies between its first quotation mark and its last one: what is quoted is the client's,
+/// and may hold quotation marks itself.
+fn unquoted(message: &str) -> String {
+    let mark = |found: char| matches!(found, '"' | '`');
+    match (message.find(mark), message.rfind(mark)) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}{REDACTED}{}", &message[..=first], &message[last..])
+        }
+        (Some(first), _) => format!("{}{REDACTED}", &message[..=first]),
+        _ => message.to_owned(),
+    }
 }
 
 fn hidden_in(set: &SelectionSet, hidden: &mut BTreeSet<String>) {
@@ -207,6 +240,23 @@ mod tests {
         }
         assert_eq!(redacted["input"]["variables"]["DB"], REDACTED);
         assert_eq!(redacted["input"]["services"]["id"]["source"]["image"], "i");
+    }
+
+    #[test]
+    fn both_sides_of_a_change_are_hidden_and_windows_are_not() {
+        let kept = redact(
+            &json!({ "kind": "variable.set", "after": "hunter2", "before": { "x": "p4ss" }, "beforeDate": "2026" }),
+        );
+        let wanted = json!({ "kind": "variable.set", "after": REDACTED, "before": { "x": REDACTED }, "beforeDate": "2026" });
+        assert_eq!(kept, wanted);
+    }
+
+    #[test]
+    fn what_a_message_quotes_is_not_kept() {
+        assert_eq!(unquoted("Invalid region \"a\"b\""), "Invalid region \"[redacted]\"");
+        assert_eq!(unquoted("a \"hunter2\": `p4ss` is none"), "a \"[redacted]` is none");
+        assert_eq!(unquoted("an open \"hunter2"), "an open \"[redacted]");
+        assert_eq!(unquoted("Not Authorized"), "Not Authorized");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod railway;
 pub mod registry;
 pub mod runtime;
 mod sandbox;
+mod secrets;
 mod server;
 pub mod services;
 mod settings;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, Pace};
+use crate::clock::{Clock, Pace, Stand};
 use crate::config::{Config, Error, RuntimeKind, SandboxInfo, Tokens};
 use crate::contract::{ImagePuller, Runtime};
-use crate::core::{Core, Parts};
+use crate::core::{CLOCK, Core, Parts};
 use crate::faults::{Faults, Rule};
 use crate::pull::{Reach, RegistryPuller};
 use crate::railway::engine::Engine;
@@ -67,10 +67,13 @@ impl Sandbox {
         let mut store = Store::open(&config.state_dir)?;
         let mut world = store.load()?;
         let mut settings: Settings = store.document("settings")?.unwrap_or_default();
+        world.restrict(&settings);
         if let Some(scale) = config.time_scale {
             settings.time_scale = scale;
         }
-        settings.manual_clock = config.manual_clock;
+        if let Some(manual) = config.manual_clock {
+            settings.manual_clock = manual;
+        }
         store.put_document("settings", &settings)?;
         let faults = Faults::new(store.document::<Vec<Rule>>("faults")?.unwrap_or_default());
 
@@ -80,7 +83,11 @@ impl Sandbox {
         let info = describe(port, keys, &meta);
 
         let pace = if settings.manual_clock { Pace::Manual } else { Pace::Scaled(settings.time_scale) };
-        let clock = Clock::new(pace, meta.tick);
+        let clock = Clock::resumed(pace, {
+            let mut stand: Stand = store.document(CLOCK)?.unwrap_or_default();
+            stand.tick = stand.tick.max(meta.tick);
+            stand
+        });
         let traffic = Arc::new(Traffic::restored(store.load_telemetry()?));
         let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
         let registry = Registry::open(RegistryConfig::new(config.state_dir.join("registry")))
@@ -94,6 +101,7 @@ impl Sandbox {
         let parts = Parts { puller, runtime, edge, tcp };
         let core =
             Arc::new(Core::new(info, clock, parts, faults, settings, store, world, Arc::clone(&traffic)));
+        core.secrets.note_world(&core.world());
         traffic.attach(Arc::downgrade(&core));
         let multiplexer =
             Multiplexer { core: Arc::clone(&core), schema: gql::schema(), registry: registry.router() };
@@ -148,6 +156,7 @@ impl Sandbox {
             tracing::debug!("the last lines of some logs are not kept");
         }
         self.core.traffic.save(&self.core);
+        self.core.keep_clock();
         if let Err(error) = std::fs::remove_file(&self.description)
             && error.kind() != std::io::ErrorKind::NotFound
         {

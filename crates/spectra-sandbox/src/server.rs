@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::admin;
@@ -145,10 +145,11 @@ struct CutError;
 /// Serves until the core's shutdown token is cancelled, then lets open connections finish for a moment.
 pub(crate) async fn serve(listener: TcpListener, multiplexer: Multiplexer) {
     let shutdown = multiplexer.core.shutdown.clone();
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(_) = tasks.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
         let stream = match accepted {
@@ -190,8 +191,10 @@ pub(crate) async fn serve(listener: TcpListener, multiplexer: Multiplexer) {
         });
     }
     drop(listener);
-    tasks.close();
-    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
         tracing::debug!("connections were still open when the sandbox stopped");
     }
+    // Whoever is still at work holds the state, and with it the lock on the directory.
+    tasks.shutdown().await;
 }

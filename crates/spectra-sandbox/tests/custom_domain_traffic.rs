@@ -47,7 +47,7 @@ async fn a_custom_domain_answers_from_its_verification_until_it_is_deleted() {
     world.restart().await;
     world.until("it answers again", async || world.visit("shop.example.com", "/").await == hello).await;
     world.ask(DELETE, json!({ "id": id })).await;
-    assert_ne!(world.visit("shop.example.com", "/").await.0, 200);
+    assert_eq!(world.visit("shop.example.com", "/").await.0, 404);
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_custom_domain_follows_the_cut_over() {
     world.until("the new one answers", async || world.visit("shop.example.com", "/").await.1 == "two").await;
     // The service goes and takes its names along.
     world.ask("mutation X($id: String!) { serviceDelete(id: $id) }", json!({ "id": place.service })).await;
-    assert_ne!(world.visit("shop.example.com", "/").await.0, 200);
+    assert_eq!(world.visit("shop.example.com", "/").await.0, 404);
 }
 
 #[tokio::test]

@@ -38,12 +38,16 @@ async fn approval_queue_and_skip_hold_as_their_names_say() {
         world.refused("mutation A($id: String!) { deploymentApprove(id: $id) }", json!({ "id": id })).await;
     assert!(message.contains("approve"), "{message}");
 
-    world.settings(json!({ "hold_deployments": "QUEUED" })).await;
+    world.settings(json!({ "hold_deployments": "QUEUED", "hold_duration": "1000h" })).await;
     let id = world.pin(&place, &image).await;
+    assert_eq!(world.deployment(&id).await["status"], "QUEUED");
+    world.admin("POST", "clock", json!({ "advance": "1000h" })).await;
     world.wait_for(&id, "SUCCESS").await;
 
     world.settings(json!({ "hold_deployments": "WAITING", "waiting_is_skipped": true })).await;
     let id = world.pin(&place, &image).await;
+    assert_eq!(world.deployment(&id).await["status"], "WAITING");
+    world.admin("POST", "clock", json!({ "advance": "1000h" })).await;
     world.wait_for(&id, "SKIPPED").await;
     let message = world
         .refused(

@@ -207,3 +207,125 @@ async fn bad_rules_and_settings_are_refused_by_name() {
         post(reqwest::Method::PUT, "settings", json!({ "update_deploys_probability": 3 })).await;
     assert!(status == 400 && text.contains("update_deploys_probability"), "{text}");
 }
+
+#[tokio::test]
+async fn no_literal_of_a_document_reaches_the_journal_by_way_of_an_error() {
+    let world = world().await;
+    let parse = "mutation { variableUpsert(input: { name: \"A\", value: \"hunter2-parse\", projectId: }) }";
+    let validate = "mutation { variableUpsert(input: { name: \"A\", value: \"hunter2-validate\", projectId: 7, x: {} }) }";
+    let fill = "mutation V($i: VariableUpsertInput!) { variableUpsert(input: $i) }";
+    let quoted = "mutation { projectTransferToTeam(id: \"hunter2-x\") }";
+    world.refused(parse, Value::Null).await;
+    world.refused(validate, Value::Null).await;
+    world.refused(fill, json!({ "i": { "name": "A", "value": { "x": "hunter2-variable" } } })).await;
+    world.refused(quoted, Value::Null).await;
+    let place = world.place().await;
+    let input = format!(
+        "mutation {{ volumeCreate(input: {{ projectId: \"{}\", mountPath: \"hunter2-mount\" }}) {{ id }} }}",
+        place.project
+    );
+    let said = world.refused(&input, Value::Null).await;
+    assert_eq!(said, "Invalid mount path \"hunter2-mount\"", "the client is told all of it");
+    let journal = world.admin("GET", "journal", Value::Null).await;
+    let text = journal.to_string();
+    assert!(!text.contains("hunter2"), "{text}");
+    let errors: Vec<_> =
+        journal["entries"].as_array().unwrap().iter().filter_map(|row| row["error"].as_str()).collect();
+    assert!(
+        errors.iter().any(|error| error.starts_with("GRAPHQL_PARSE_FAILED at line 1, column ")),
+        "{errors:?}"
+    );
+    assert!(
+        errors.iter().any(|error| error.starts_with("GRAPHQL_VALIDATION_FAILED at line 1")),
+        "{errors:?}"
+    );
+    assert!(errors.contains(&"Invalid mount path \"[redacted]\""), "{errors:?}");
+}
+
+#[tokio::test]
+async fn no_secret_is_found_outside_its_store_and_one_that_leaks_is_named_by_its_place() {
+    let world = world().await;
+    let place = world.place().await;
+    let variable = "mutation V($i: VariableUpsertInput!) { variableUpsert(input: $i) }";
+    let input = json!({ "i": { "projectId": place.project, "environmentId": place.environment, "serviceId": place.service, "name": "KEY", "value": "swordfish/1" } });
+    world.ask(variable, input).await;
+    let seal = "mutation C($e: String!, $p: EnvironmentConfig) { environmentPatchCommit(environmentId: $e, patch: $p) }";
+    let mut patch = json!({ "services": {} });
+    patch["services"][&place.service] =
+        json!({ "variables": { "SEALED": { "value": "swordfish/2", "isSealed": true } } });
+    world.ask(seal, json!({ "e": place.environment, "p": patch })).await;
+    let credentials = json!({ "registryCredentials": { "username": "u", "password": "swordfish/3" } });
+    world.update(&place, credentials).await;
+    let token = "mutation T($i: ProjectTokenCreateInput!) { projectTokenCreate(input: $i) }";
+    let input =
+        json!({ "i": { "projectId": place.project, "environmentId": place.environment, "name": "ci" } });
+    let token = world.ask(token, input).await["projectTokenCreate"].as_str().unwrap().to_owned();
+    let clean = world.admin("GET", "secrets", Value::Null).await;
+    // Three of them, the project token, and the two of the sandbox.
+    assert_eq!((&clean["secrets"], &clean["found"]), (&json!(6), &json!(0)), "{clean}");
+
+    // Names are kept as they are, so that a secret in the place of one is found.
+    for name in ["swordfish/1", "c3dvcmRmaXNoLzI", "swordfish%2F3", &token] {
+        let input = json!({ "i": { "name": name, "workspaceId": world.info.workspace_id } });
+        world.answer("mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }", input).await;
+    }
+    let found = world.admin("GET", "secrets", Value::Null).await;
+    let mut forms: Vec<_> = found["places"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["place"] == "journal")
+        .map(|row| row["form"].as_str().unwrap())
+        .collect();
+    forms.sort_unstable();
+    assert_eq!(forms, ["base64", "percent", "plain", "plain"], "{found}");
+    assert!(
+        found["places"].as_array().unwrap().iter().any(|row| row["place"] == "objects/project"),
+        "{found}"
+    );
+    let text = found.to_string();
+    assert!(!text.contains("swordfish") && !text.contains(&token), "{text}");
+
+    std::fs::write(world.dir.path().join("state/core.dump"), "a canary sings").unwrap();
+    let more = world.admin("POST", "secrets", json!({ "values": ["a canary sings"] })).await;
+    let file = json!({ "place": "files", "id": "core.dump", "form": "plain" });
+    assert!(more["places"].as_array().unwrap().contains(&file), "{more}");
+}
+
+#[tokio::test]
+async fn a_gateway_status_is_answered_and_nothing_is_executed() {
+    let world = world().await;
+    let input = json!({ "i": { "name": "x", "workspaceId": world.info.workspace_id } });
+    let query = "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }";
+    for status in [502_u16, 503, 504] {
+        let rule = json!({ "operation": "projectCreate", "action": { "type": "http", "status": status }, "count": 1 });
+        world.admin("POST", "faults", rule).await;
+        let request = world.request(query, &input).bearer_auth(&world.info.tokens.account);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status);
+    }
+    assert_eq!(world.admin("GET", "status", Value::Null).await["objects"]["projects"], 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_gets_lost_after_the_commit_was_executed_whatever_it_looks_like() {
+    let world = world().await;
+    world.settings(json!({ "project_cooldown": "0s" })).await;
+    let query = "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { id } }";
+    let lose = async |with: &str, name: &str| {
+        let action = json!({ "type": "fail_after_commit", "with": with });
+        let rule = json!({ "operation": "projectCreate", "action": action, "count": 1 });
+        world.admin("POST", "faults", rule).await;
+        let input = json!({ "i": { "name": name, "workspaceId": world.info.workspace_id } });
+        world.request(query, &input).bearer_auth(&world.info.tokens.account).send().await
+    };
+    assert!(lose("reset", "one").await.is_err(), "the connection is cut");
+    let projects =
+        async || world.admin("GET", "status", Value::Null).await["objects"]["projects"].as_u64().unwrap();
+    assert_eq!(projects().await, 1);
+    let answer = lose("problem", "two").await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["errors"][0]["message"], "Problem processing request");
+    assert!(body["data"].is_null() && body["errors"][0]["extensions"]["code"].is_null(), "{body}");
+    assert_eq!(projects().await, 2);
+}

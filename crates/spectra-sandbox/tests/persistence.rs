@@ -90,3 +90,63 @@ async fn the_description_is_private_and_goes_with_the_sandbox() {
     world.sandbox.take().unwrap().shutdown().await;
     assert!(!file.exists());
 }
+
+#[tokio::test]
+async fn a_restart_does_not_take_the_clock_back_and_keeps_it_manual() {
+    let mut world = world().await;
+    let now = async |world: &support::World| {
+        world.admin("GET", "status", Value::Null).await["clock"]["now"].as_u64().unwrap()
+    };
+    let shown = async |world: &support::World, name: &str| {
+        let project = json!({ "i": { "name": name, "workspaceId": world.info.workspace_id } });
+        let query = "mutation P($i: ProjectCreateInput!) { projectCreate(input: $i) { createdAt } }";
+        world.ask(query, project).await["projectCreate"]["createdAt"].as_str().unwrap().to_owned()
+    };
+    world.settings(json!({ "manual_clock": true })).await;
+    // Nothing is changed afterwards: the clock alone must have been written.
+    let moved = world.admin("POST", "clock", json!({ "advance": "2000h" })).await["now"].as_u64().unwrap();
+    let before = shown(&world, "one").await;
+    world.restart().await;
+    let after = now(&world).await;
+    assert!(after >= moved, "{after} is before {moved}");
+    assert_eq!(world.admin("GET", "settings", Value::Null).await["manual_clock"], true);
+    assert_eq!(now(&world).await, after, "a manual clock stands still");
+    world.admin("POST", "clock", json!({ "advance": "1h" })).await;
+    let later = shown(&world, "two").await;
+    assert!(later > before, "{later} is shown after {before}");
+
+    // A clock that runs by itself is written by the stopping sandbox.
+    world.settings(json!({ "manual_clock": false, "time_scale": 100_000.0 })).await;
+    let start = now(&world).await;
+    world.until("an hour has passed", async || now(&world).await > start + 3_600_000).await;
+    let last = now(&world).await;
+    world.restart().await;
+    assert!(now(&world).await >= last);
+}
+
+#[tokio::test]
+async fn an_advance_beyond_ten_years_is_refused_and_a_schedule_survives_ten() {
+    let world = world().await;
+    let request = world.client.post(format!("{}/clock", world.info.admin));
+    let response = request.json(&json!({ "advance": "600000000000h" })).send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 400);
+    let answer: Value = response.json().await.unwrap();
+    assert!(answer["error"].as_str().unwrap().contains("ten years"), "{answer}");
+    world.admin("POST", "clock", json!({ "advance": "87840h" })).await;
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_does_not_keep_the_next_start_out() {
+    let mut world = world().await;
+    let rule = json!({ "operation": "Slow", "action": { "type": "hang", "duration": "1h" } });
+    world.admin("POST", "faults", rule).await;
+    let request = world.request("query Slow { me { id } }", &Value::Null);
+    let hanging = tokio::spawn(request.bearer_auth(&world.info.tokens.account).send());
+    world
+        .until("the rule was applied", async || {
+            world.admin("GET", "faults", Value::Null).await["faults"][0]["applied"] == 1
+        })
+        .await;
+    world.restart().await;
+    assert!(hanging.await.unwrap().is_err(), "its connection was cut");
+}

@@ -240,3 +240,38 @@ async fn backups_are_workflows() {
     assert_eq!(world.refused(restore, chosen).await, "VolumeInstanceBackup not found");
     assert_eq!(status(&json!("nothing")).await["status"], "NotFound");
 }
+
+#[tokio::test]
+async fn a_service_with_a_volume_gets_no_second_replica() {
+    let world = world().await;
+    let place = still(&world).await;
+    world.update(&place, json!({ "source": { "image": "127.0.0.1:1/team/app:v1" } })).await;
+    volume(&world, &place).await;
+    world.settings(json!({ "rate_limit": false })).await;
+    let update = "mutation U($e: String, $s: String!, $i: ServiceInstanceUpdateInput!) { serviceInstanceUpdate(environmentId: $e, serviceId: $s, input: $i) }";
+    let why = "A service with a volume cannot have several replicas";
+    let ids = |input: Value| json!({ "e": place.environment, "s": place.service, "i": input });
+    assert_eq!(world.refused(update, ids(json!({ "numReplicas": 3 }))).await, why);
+    let regions = json!({ "us-west2": { "numReplicas": 1 }, "europe-west4-drams3a": { "numReplicas": 1 } });
+    assert_eq!(world.refused(update, ids(json!({ "multiRegionConfig": regions }))).await, why);
+    world.update(&place, json!({ "numReplicas": 1 })).await;
+
+    let commit = "mutation C($e: String!, $p: EnvironmentConfig) { environmentPatchCommit(environmentId: $e, patch: $p) }";
+    let mut patch = json!({ "services": {} });
+    patch["services"][&place.service] = json!({ "deploy": { "numReplicas": 2 } });
+    let data = world.ask(commit, json!({ "e": place.environment, "p": patch })).await;
+    let patch = data["environmentPatchCommit"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    advance(&world, "1m").await;
+    let read = "query I($e: String!, $s: String!) { serviceInstance(environmentId: $e, serviceId: $s) { numReplicas } }";
+    let look = async || {
+        let ids = json!({ "e": place.environment, "s": place.service });
+        world.ask(read, ids).await["serviceInstance"]["numReplicas"].take()
+    };
+    let failed = "query P($id: String!) { environmentPatch(id: $id) { lastAppliedError } }";
+    world
+        .until("the patch has failed", async || {
+            world.ask(failed, json!({ "id": patch })).await["environmentPatch"]["lastAppliedError"] == why
+        })
+        .await;
+    assert_eq!(look().await, 1);
+}

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use spectra_types::HumanDuration;
 
+use crate::clock::LONGEST;
 use crate::core::Core;
 use crate::faults::Rule;
 use crate::railway::gql::scalars::rfc3339;
@@ -58,12 +59,17 @@ pub(crate) fn handle(
         }
         ("GET", "settings") => ok(&json!(*core.settings())),
         ("PUT", "settings") => put_settings(core, body),
+        ("GET", "secrets") => secrets(core, &[]),
+        ("POST", "secrets") => more_secrets(core, body),
         ("POST", "clock") => clock(core, body),
         ("POST", "shutdown") => {
             core.shutdown.cancel();
             ok(&json!({ "shutdown": true }))
         }
-        (_, "status" | "journal" | "deliveries" | "faults" | "settings" | "clock" | "shutdown") => refuse(
+        (
+            _,
+            "status" | "journal" | "deliveries" | "faults" | "settings" | "secrets" | "clock" | "shutdown",
+        ) => refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             &format!("`{method}` is not offered on `/_sandbox/{path}`"),
         ),
@@ -130,6 +136,26 @@ fn deliveries(core: &Core) -> Response<Body> {
     ok(&json!({ "deliveries": rows }))
 }
 
+/// Looks for every secret that was ever given in whatever else is kept.
+fn secrets(core: &Core, more: &[String]) -> Response<Body> {
+    // What is still on its way to the disk is looked at too.
+    core.traffic.save(core);
+    match core.secrets.check(&core.store(), more) {
+        Ok((count, places)) => ok(&json!({ "secrets": count, "found": places.len(), "places": places })),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn more_secrets(core: &Core, body: &Bytes) -> Response<Body> {
+    let values = serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|body| serde_json::from_value::<Vec<String>>(body["values"].clone()).ok());
+    match values {
+        Some(values) => secrets(core, &values),
+        None => refuse(StatusCode::BAD_REQUEST, "`values` must be a list of texts"),
+    }
+}
+
 /// Writes the rules down; `Some` is the error to answer.
 fn keep_faults(core: &Core) -> Option<Response<Body>> {
     let error = core.store().put_document("faults", &core.faults.list()).err()?;
@@ -176,8 +202,12 @@ fn clock(core: &Core, body: &Bytes) -> Response<Body> {
     let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
     let advance = parsed["advance"].as_str().unwrap_or_default();
     match advance.parse::<HumanDuration>() {
+        Ok(duration) if duration.get() > LONGEST => {
+            refuse(StatusCode::BAD_REQUEST, "`advance` can be ten years (`87840h`) at most")
+        }
         Ok(duration) => {
             core.clock.advance(duration.get());
+            core.keep_clock();
             ok(&json!({ "now": core.clock.now(), "advanced": duration }))
         }
         Err(error) => {

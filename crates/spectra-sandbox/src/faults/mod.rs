@@ -365,6 +365,23 @@ mod tests {
     }
 
     #[test]
+    fn the_probability_is_never_at_0_always_at_1_and_about_as_often_as_it_says_between() {
+        let applied = |probability: f64| {
+            let faults = Faults::default();
+            faults.set(
+                rule(json!({"operation": "a", "action": {"type": "html"}, "probability": probability})),
+                0,
+            );
+            (0..2_000).filter(|_| !faults.take(Stage::Http, "a", &[], 0).is_empty()).count()
+        };
+        assert_eq!(applied(0.0), 0);
+        assert_eq!(applied(1.0), 2_000);
+        // Ten standard deviations (19) on either side.
+        let some = applied(0.25);
+        assert!((310..=690).contains(&some), "{some} of 2000");
+    }
+
+    #[test]
     fn a_schedule_opens_and_closes() {
         let faults = Faults::default();
         faults.set(

@@ -142,8 +142,14 @@ impl Identity {
         found(world.projects.get(id), "Project", |row| row.times.live())
     }
 
-    /// The live environment `id`, if it is within reach.
+    /// The live environment `id`, if it is within reach and does not keep its content to itself.
     pub(crate) fn environment(&self, world: &World, id: &str) -> Result<Arc<Environment>, Refusal> {
+        let row = self.sees(world, id)?;
+        if world.restricted.contains(id) { Err(Refusal::not_authorized()) } else { Ok(row) }
+    }
+
+    /// The live environment `id`, if it is within reach: that it is there, and its name.
+    pub(crate) fn sees(&self, world: &World, id: &str) -> Result<Arc<Environment>, Refusal> {
         self.known()?;
         if id.is_empty() || matches!(self, Self::Project { environment_id, .. } if environment_id != id) {
             return Err(Refusal::not_authorized());

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::core::Core;
 use crate::faults::{Action, AfterCommit, Stage};
-use crate::journal::{Entry, redact_variables};
+use crate::journal::{Entry, reason, redact_variables};
 use crate::railway::auth::Identity;
 use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
@@ -172,6 +172,7 @@ pub(crate) async fn handle(
     let name = document.as_ref().and_then(|document| document["operationName"].as_str()).map(str::to_owned);
     let variables = document.as_ref().map(|document| document["variables"].clone()).unwrap_or_default();
     let asked = read(&query, name.as_deref());
+    core.secrets.note_json(&variables);
     let mut who = Identity::of(&headers, &core.world());
     let token = who.kind();
     let mut entry = Entry {
@@ -290,7 +291,7 @@ async fn act(
     let status = if code(&mut result.errors) { 400 } else { 200 };
     entry.mutation = request.mutated.load(Ordering::Relaxed);
     entry.environments.clone_from(&request.touched.lock().unwrap_or_else(PoisonError::into_inner));
-    let error = result.errors.first().map(|error| error.message.clone());
+    let error = result.errors.first().map(reason);
     let mut body = json!({});
     body["data"] = result.data.into_json().unwrap_or_default();
     if !result.errors.is_empty() {
@@ -458,7 +459,7 @@ pub(super) async fn concurrent(core: &Arc<Core>, schema: &RailwaySchema, query: 
         async_graphql::Request::new(query).variables(Variables::from_json(variables.clone())).data(request);
     let executed = schema.execute(execution).await;
     if let Some(error) = executed.errors.first() {
-        tracing::warn!(message = %error.message, "the concurrent actor of a fault rule failed");
+        tracing::warn!(reason = reason(error), "the concurrent actor of a fault rule failed");
     }
 }
 

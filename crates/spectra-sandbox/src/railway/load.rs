@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, header};
@@ -196,12 +197,20 @@ fn request(stream: &Stream, fails: bool) -> Option<Request<Body>> {
     }
 }
 
+/// How long one request may take, in real time: an answer without an end must not keep its turn for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 async fn send(core: Arc<Core>, at_once: Arc<Semaphore>, request: Request<Body>) {
     // The semaphore is never closed; without it the request would still be one of few.
     let _turn = at_once.acquire().await;
-    let mut body = core.parts.edge.handle(request).await.into_body();
-    // Read to the end, as a client does, so that the replica is done with it.
-    while let Some(Ok(_)) = body.frame().await {}
+    let read = async {
+        let mut body = core.parts.edge.handle(request).await.into_body();
+        // Read to the end, as a client does, so that the replica is done with it.
+        while let Some(Ok(_)) = body.frame().await {}
+    };
+    if tokio::time::timeout(PATIENCE, read).await.is_err() {
+        tracing::debug!("a request of a traffic profile had no end and was given up");
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::faults::{Action, Stage};
-use crate::journal::{Entry, redact_variables};
+use crate::journal::{Entry, reason, redact_variables};
 use crate::railway::auth::Identity;
 use crate::railway::breadth;
 use crate::railway::gql::scalars::rfc3339;
@@ -167,6 +167,7 @@ impl Connection {
         let core = Arc::clone(&self.core);
         let asked = http::read(&request.query, request.operation_name.as_deref());
         let variables = serde_json::to_value(&request.variables).unwrap_or_default();
+        core.secrets.note_json(&variables);
         let mut entry = self.entry(
             &asked.operation,
             asked.fields.clone(),
@@ -209,7 +210,7 @@ impl Connection {
             std::task::Poll::Pending => None,
         };
         if let Some(error) = first.as_ref().and_then(|answer| answer.errors.first()) {
-            entry.error = Some(error.message.clone());
+            entry.error = Some(reason(error));
             if actions.is_empty() {
                 "error".clone_into(&mut entry.outcome);
             }

@@ -351,7 +351,10 @@ impl Traffic {
 pub(crate) async fn keep(core: Arc<Core>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(BATCH) => core.traffic.save(&core),
+            () = tokio::time::sleep(BATCH) => {
+                core.traffic.save(&core);
+                core.keep_clock();
+            }
             () = core.shutdown.cancelled() => return,
         }
     }

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use spectra_types::DeploymentId;
@@ -137,6 +138,9 @@ impl TcpForwarder {
 }
 
 /// Takes connections until `closed`; then drops them all.
+/// How long a proxy that cannot accept gives others time to close their descriptors, in real time.
+const PAUSE: Duration = Duration::from_millis(50);
+
 async fn accept(listener: TcpListener, carrier: Carrier, closed: CancellationToken) {
     // Dropped with this future, and aborts its tasks then.
     let mut connections = JoinSet::new();
@@ -150,7 +154,7 @@ async fn accept(listener: TcpListener, carrier: Carrier, closed: CancellationTok
                 // Out of file descriptors, or the peer is gone already: neither is the end of the proxy.
                 Err(error) => {
                     tracing::debug!(%error, "a TCP proxy cannot accept a connection");
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}

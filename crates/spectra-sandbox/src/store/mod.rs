@@ -7,13 +7,16 @@ pub(crate) mod rows;
 pub(crate) mod table;
 pub(crate) mod telemetry;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Error;
+use crate::settings::Settings;
 use rows::{
     Audit, BackupSchedule, ChangeSet, Channel, Credentials, CustomDomain, Delivery, Deployment, Domain,
     EgressGateway, Environment, Instance, Keys, Meta, NotificationRule, Patch, PrivateEndpoint,
@@ -55,6 +58,16 @@ pub(crate) struct World {
     pub(crate) snapshots: Table<Snapshot>,
     pub(crate) patches: Table<Patch>,
     pub(crate) keys: Table<Keys>,
+    /// Environments whose content is nobody's: the setting, here because whoever asks for a place sees no other
+    /// state than this one. Not a part of what is written.
+    pub(crate) restricted: Arc<BTreeSet<String>>,
+}
+
+impl World {
+    /// Takes over which environments `settings` restrict.
+    pub(crate) fn restrict(&mut self, settings: &Settings) {
+        self.restricted = Arc::new(settings.restricted_environments.iter().cloned().collect());
+    }
 }
 
 /// Key of the singletons.
@@ -106,6 +119,10 @@ pub(crate) struct Store {
 pub(crate) const FILE: &str = "sandbox.db";
 
 const VERSION: i64 = 1;
+
+/// Most rows of the journal that are kept, give or take a step; the oldest go first.
+const JOURNAL: i64 = 100_000;
+const JOURNAL_STEP: i64 = 256;
 
 /// How long a sandbox that is just stopping may still hold the lock.
 const BUSY: std::time::Duration = std::time::Duration::from_millis(500);
@@ -219,10 +236,18 @@ impl Store {
 
     /// Appends a journal row and returns its number.
     pub(crate) fn append_journal(&self, body: &str) -> Result<i64, Error> {
-        self.connection
+        let fail = |source| Error::Store { action: "write to", path: self.path.clone(), source };
+        let number = self
+            .connection
             .prepare_cached("INSERT INTO journal (body) VALUES (?)")
             .and_then(|mut statement| statement.insert([body]))
-            .map_err(|source| Error::Store { action: "write to", path: self.path.clone(), source })
+            .map_err(fail)?;
+        if number % JOURNAL_STEP == 0 {
+            self.connection
+                .execute("DELETE FROM journal WHERE seq <= ?", [number - JOURNAL])
+                .map_err(fail)?;
+        }
+        Ok(number)
     }
 
     /// Journal rows after `since`, oldest first, as `(seq, JSON)`.
@@ -247,6 +272,38 @@ impl Store {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// The state directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Shows every text of the database but those of the table of secrets: its place, its key, itself.
+    pub(crate) fn each_text(&self, mut show: impl FnMut(&str, &str, &str)) -> Result<(), Error> {
+        let read = |source| self.read_error(source);
+        for query in [
+            "SELECT 'journal', seq, body FROM journal",
+            "SELECT 'objects/' || kind, id, body FROM objects",
+            "SELECT 'documents', name, body FROM documents",
+            "SELECT 'lines', deployment || '/' || number, body FROM lines",
+            "SELECT 'requests', number, body FROM requests",
+            "SELECT 'spans', number, body FROM spans",
+        ] {
+            let mut statement = self.connection.prepare(query).map_err(read)?;
+            let mut rows = statement.query([]).map_err(read)?;
+            while let Some(row) = rows.next().map_err(read)? {
+                let place: String = row.get(0).map_err(read)?;
+                let id = match row.get(1).map_err(read)? {
+                    rusqlite::types::Value::Integer(number) => number.to_string(),
+                    rusqlite::types::Value::Text(text) => text,
+                    _ => String::new(),
+                };
+                let body: String = row.get(2).map_err(read)?;
+                show(&place, &id, &body);
+            }
+        }
+        Ok(())
     }
 
     fn rows<T: DeserializeOwned>(&self, table: &str, kind: &str) -> Result<Vec<(String, T)>, Error> {
@@ -295,6 +352,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn the_journal_on_disk_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.append_journal("{}").unwrap();
+        // As if that many rows had been written and deleted since.
+        let far = JOURNAL + JOURNAL_STEP - JOURNAL % JOURNAL_STEP - 1;
+        store.connection.execute("INSERT INTO journal (seq, body) VALUES (?, '{}')", [far]).unwrap();
+        assert_eq!(store.journal(0, 10).unwrap().len(), 2);
+        store.append_journal("{}").unwrap();
+        let left: Vec<_> = store.journal(0, 10).unwrap().into_iter().map(|(number, _)| number).collect();
+        assert_eq!(left, [far, far + 1]);
+    }
 
     fn old<T: DeserializeOwned>(row: Value) -> T {
         serde_json::from_value(row).unwrap()

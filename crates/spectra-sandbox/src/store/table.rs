@@ -27,6 +27,10 @@ impl<T: Clone> Table<T> {
         self.rows.get(id)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<T>> {
         self.rows.values()
     }

@@ -68,7 +68,13 @@ impl Engine {
             Effect::Routes(environment, service) => Self::route(core, &environment, &service),
             Effect::DropDomain(domain) => {
                 let _routing = core.engine.lock_routing();
-                core.parts.edge.remove_route(host(&domain));
+                // Effects come after the change: the name may be another service's by now.
+                let world = core.world();
+                let own = world.domains.iter().any(|row| row.times.live() && row.domain == domain);
+                let custom = world.custom_domains.iter().any(|row| row.times.live() && row.domain == domain);
+                if !own && !custom {
+                    core.parts.edge.remove_route(host(&domain));
+                }
             }
             Effect::DropProxy(id) => {
                 let _routing = core.engine.lock_routing();

@@ -13,6 +13,7 @@ use super::{Page, Request, connection, request};
 use crate::railway::auth::Identity;
 use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
+use crate::store::World;
 use crate::store::rows::{self, Severity};
 
 connection!(QueryAuditLogsConnection, QueryAuditLogsConnectionEdge, AuditLog);
@@ -166,14 +167,19 @@ fn workspace(request: &Request, id: &str) -> Result<(), Refusal> {
     if id == request.core.info.workspace_id { Ok(()) } else { Err(Refusal::not_authorized()) }
 }
 
+/// Whether a row is of no restricted environment.
+fn open(world: &World, row: &rows::Audit) -> bool {
+    row.environment_id.as_ref().is_none_or(|id| !world.restricted.contains(id))
+}
+
 /// Rows of the audit log that the plan still keeps, oldest first.
 fn audits(request: &Request) -> Vec<Arc<rows::Audit>> {
     let now = request.core.clock.now();
-    let mut rows: Vec<_> = request
-        .world()
+    let world = request.world();
+    let mut rows: Vec<_> = world
         .audits
         .iter()
-        .filter(|row| !row.feed_only && !activity::expired(row, &request.settings, now))
+        .filter(|row| open(&world, row) && !row.feed_only && !activity::expired(row, &request.settings, now))
         .cloned()
         .collect();
     rows.sort_by_key(|row| row.sequence);
@@ -262,6 +268,7 @@ impl Activity {
             .audits
             .iter()
             .filter(|row| row.project_id.as_deref() == Some(project_id.as_str()))
+            .filter(|row| open(&world, row))
             .filter(|row| environment.is_none() || row.environment_id == environment)
             .filter(|row| filter.as_ref().is_none_or(|filter| filter.keeps(row)))
             .cloned()

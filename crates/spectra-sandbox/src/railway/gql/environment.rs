@@ -34,7 +34,7 @@ pub(crate) fn environments(
         .environments
         .iter()
         .filter(|row| row.project_id == project && row.times.live())
-        .filter(|row| request.who.environment(&world, &row.id).is_ok())
+        .filter(|row| request.who.sees(&world, &row.id).is_ok())
         .filter(|row| request.visible("environment", &row.times))
         .filter(|row| ephemeral.is_none_or(|wanted| row.ephemeral == wanted))
         .cloned()
@@ -119,8 +119,12 @@ impl Environment {
     ) -> Result<EnvironmentDeploymentsConnection> {
         let request = request(ctx);
         let world = request.world();
-        let mut rows: Vec<_> =
-            world.deployments.iter().filter(|row| row.environment_id == self.0.id).cloned().collect();
+        let mut rows: Vec<_> = world
+            .deployments
+            .iter()
+            .filter(|row| row.environment_id == self.0.id && !self.restricted(request))
+            .cloned()
+            .collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.sequence));
         let rows = rows.into_iter().map(|row| (row.id.clone(), Deployment(row))).collect();
         Ok(EnvironmentDeploymentsConnection::page(request, rows, &Page::new(after, before, first, last)))

@@ -591,9 +591,12 @@ impl BasicWrites {
         ctx: &Context<'_>,
         input: ProjectTokenCreateInput,
     ) -> Result<String> {
-        Ok(request(ctx).mutate(Some(&input.environment_id), |draft, who, _| {
+        let request = request(ctx);
+        let secret = request.mutate(Some(&input.environment_id), |draft, who, _| {
             tokens::create(draft, who, &input.project_id, &input.environment_id, &input.name)
-        })?)
+        })?;
+        request.core.secrets.note(&secret);
+        Ok(secret)
     }
 
     async fn project_token_delete(&self, ctx: &Context<'_>, id: String) -> Result<bool> {

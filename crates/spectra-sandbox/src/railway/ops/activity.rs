@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::core::Draft;
 use crate::railway::auth::Identity;
 use crate::railway::ops::{Place, new_id, notifications};
-use crate::settings::{Settings, span};
-use crate::store::World;
+use crate::settings::{PlanName, Settings, span};
 use crate::store::rows::{Audit, Deployment, Severity, Status};
+use crate::store::{ONLY, World};
 
 /// Every event type that the audit log can show, and what it says.
 pub(crate) const EVENT_TYPES: &[(&str, &str)] = &[
@@ -198,6 +198,36 @@ pub(crate) fn follow(before: &World, draft: &mut Draft, settings: &Settings) {
     }
 }
 
+/// Most lines that are kept, give or take a step; the oldest go first.
+const KEPT: usize = 10_000;
+const STEP: usize = 250;
+
+/// Deletes what no plan shows any more, and the oldest lines where there are too many; every now and then, since it
+/// looks at all of them.
+pub(crate) fn trim(draft: &mut Draft) {
+    let added = draft.world.audits.dirty().len();
+    let sequence = draft.world.meta.get(ONLY).map_or(0, |meta| meta.sequence);
+    let step = STEP as u64;
+    let pause = sequence / step == sequence.saturating_sub(added as u64) / step;
+    if added == 0 || (pause && draft.world.audits.len() < KEPT + STEP) {
+        return;
+    }
+    let longest = span(PlanName::Enterprise.audit_retention());
+    let mut rows: Vec<_> = draft
+        .world
+        .audits
+        .iter()
+        .map(|row| (row.sequence, row.created_tick.max(row.created_at), row.id.clone()))
+        .collect();
+    rows.sort_unstable();
+    let over = rows.len().saturating_sub(KEPT);
+    for (at, (_, born, id)) in rows.iter().enumerate() {
+        if at < over || draft.tick > born.saturating_add(longest) {
+            draft.world.audits.remove(id);
+        }
+    }
+}
+
 /// Whether a line is past what the plan keeps.
 pub(crate) fn expired(row: &Audit, settings: &Settings, now: u64) -> bool {
     // Lines of older sandboxes have no tick; sandbox time never runs behind the wall.
@@ -212,6 +242,29 @@ mod tests {
     #[test]
     fn event_types_are_sorted_and_each_is_there_once() {
         assert!(EVENT_TYPES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn the_log_is_bounded_by_time_and_by_number() {
+        let mut draft = Draft { world: World::default(), effects: Vec::new(), stamp: 1, tick: 1 };
+        let place = Place { project: None, environment: None };
+        let line = |draft: &mut Draft| write(draft, Actor::platform(), "webhook", "test", "x", place);
+        for _ in 0..KEPT + 3 * STEP {
+            line(&mut draft);
+            trim(&mut draft);
+            draft.world.audits.take_dirty();
+            assert!(draft.world.audits.len() <= KEPT + STEP);
+        }
+        let oldest = draft.world.audits.iter().map(|row| row.sequence).min().unwrap();
+        assert!(oldest > (2 * STEP) as u64, "{oldest}");
+        // A while later than any plan remembers.
+        draft.tick = span(PlanName::Enterprise.audit_retention()) + 10;
+        for _ in 0..STEP {
+            line(&mut draft);
+            trim(&mut draft);
+            draft.world.audits.take_dirty();
+        }
+        assert!(draft.world.audits.len() <= STEP, "{}", draft.world.audits.len());
     }
 
     #[test]

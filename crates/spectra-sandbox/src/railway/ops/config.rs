@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::core::Draft;
-use crate::railway::ops::{born, instances, new_id, triggers, variables};
+use crate::railway::ops::{born, instances, new_id, triggers, variables, volumes};
 use crate::railway::refusal::Refusal;
 use crate::settings::Settings;
 use crate::store::World;
@@ -266,6 +266,7 @@ pub(crate) fn apply(
         if serde_json::to_value(&row).unwrap_or_default() != before || !names.is_empty() {
             changed.insert(id.clone());
         }
+        volumes::check_replicas(&draft.world, &row)?;
         row.times.updated_at = draft.stamp;
         draft.world.instances.insert(&key, row);
         if !section["source"].is_null() {

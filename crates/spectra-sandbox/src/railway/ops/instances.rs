@@ -176,6 +176,7 @@ pub(crate) fn update(
             .instances
             .iter()
             .filter(|row| row.service_id == service && row.times.live())
+            .filter(|row| who.environment(&draft.world, &row.environment_id).is_ok())
             .map(|row| row.environment_id.clone())
             .collect()
     };
@@ -185,6 +186,8 @@ pub(crate) fn update(
         let Some(row) = draft.world.instances.get_mut(&key) else { continue };
         row.times.updated_at = stamp;
         apply(row, change, settings)?;
+        let row = row.clone();
+        volumes::check_replicas(&draft.world, &row)?;
         let project = row.project_id.clone();
         match &change.credentials {
             Some(Some(credentials)) => draft.world.credentials.insert(&key, credentials.clone()),

@@ -9,7 +9,7 @@ use crate::railway::ops::{Place, audit, backup_schedules, born, label, new_id};
 use crate::railway::refusal::Refusal;
 use crate::settings::{PlanName, Settings, ticks};
 use crate::store::World;
-use crate::store::rows::{Volume, VolumeBackup, VolumeInstance, Workflow};
+use crate::store::rows::{Instance, Volume, VolumeBackup, VolumeInstance, Workflow};
 
 /// What a client asks for.
 #[derive(Debug)]
@@ -61,6 +61,19 @@ fn check_service(
     }
     if instance.placement().len() > 1 {
         return Err(Refusal::internal("A volume cannot be attached to a service with several replicas"));
+    }
+    Ok(())
+}
+
+/// The other way round: several replicas for no service with a volume.
+pub(crate) fn check_replicas(world: &World, instance: &Instance) -> Result<(), Refusal> {
+    let attached = world.volume_instances.iter().any(|row| {
+        row.times.live()
+            && row.environment_id == instance.environment_id
+            && row.service_id.as_deref() == Some(instance.service_id.as_str())
+    });
+    if attached && instance.placement().len() > 1 {
+        return Err(Refusal::internal("A service with a volume cannot have several replicas"));
     }
     Ok(())
 }
