@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use tfplugin::testing::{Core, Failed, lint};
+use tfplugin::testing::{Changed, Core, Failed, lint};
 use tfplugin::{
     Action, Apply, Attr, Configure, Context, Diagnostic, Diagnostics, EphemeralResource, Findings, History,
     Import, ListResource, Model, MoveFrom, MoveSource, Opened, Plan, Progress, Provider, Registry, Renewed,
@@ -349,10 +349,47 @@ async fn an_identity_is_planned_stored_and_kept() {
     // Another street is another shop: the identity of the new one is not that of the old.
     core.apply::<ShopResource>("a", &Shop { street: "Low Street".into(), ..shop("one") }).await.unwrap();
     assert_eq!(core.identity::<ShopResource>("a").get("street"), Some(&"Low Street".into()));
-    // What changes underneath is the provider's mistake, and is said so.
-    remote.shops.lock().unwrap().get_mut("one").unwrap().street = "Elsewhere".into();
+    // Another `id` is another object: to read it for this one is the provider's mistake, and is said so.
+    remote.shops.lock().unwrap().get_mut("one").unwrap().id = "two".into();
     let failed = core.refresh::<ShopResource>("a").await.unwrap_err();
-    assert!(said(&failed).contains("`street` of `town_shop` has changed"), "{failed}");
+    assert!(said(&failed).contains("`id` of `town_shop` has changed"), "{failed}");
+}
+
+/// The read was refused as a provider bug, and with it every plan that could have put the drift right, and the deletion.
+#[tokio::test]
+async fn drift_of_an_identity_part_is_stored_planned_and_can_be_destroyed() {
+    let (mut core, remote) = core().await;
+    let config = Shop { street: "High Street".into(), ..shop("one") };
+    let drift = || remote.shops.lock().unwrap().get_mut("one").unwrap().street = "Elsewhere".into();
+    core.apply::<ShopResource>("a", &config).await.unwrap();
+    drift();
+    let outcome = core.plan::<ShopResource>("a", &config).await.unwrap();
+    assert_eq!((outcome.changed, outcome.replaced_by), (Changed::Replaced, vec!["street".into()]));
+    assert_eq!(core.identity::<ShopResource>("a").get("street"), Some(&"Elsewhere".into()));
+    core.apply::<ShopResource>("a", &config).await.unwrap();
+    assert_eq!(core.identity::<ShopResource>("a").get("street"), Some(&"High Street".into()));
+    drift();
+    core.destroy::<ShopResource>("a").await.unwrap();
+    assert!(remote.shops.lock().unwrap().is_empty());
+}
+
+/// It was said to be the provider's mistake.
+#[tokio::test]
+async fn a_wrong_optional_part_of_an_import_identity_is_the_users_mistake() {
+    let (mut core, remote) = core().await;
+    core.apply::<ShopResource>("a", &shop("one")).await.unwrap();
+    let asked = |street: &str| Value::object([("id", "one".into()), ("street", street.into())]);
+    let failed = core.import_identity::<ShopResource>("b", asked("Low Street")).await.unwrap_err();
+    let text = said(&failed);
+    assert!(text.contains("No `town_shop` with that identity (`street`)"), "{text}");
+    assert!(text.contains("`street` \"Low Street\"") && text.contains("`street` \"High Street\""), "{text}");
+    assert!(!text.contains("bug"), "{text}");
+    assert!(core.value("b").is_null());
+    core.import_identity::<ShopResource>("b", asked("High Street")).await.unwrap();
+    // What changes after the import is drift again.
+    remote.shops.lock().unwrap().get_mut("one").unwrap().street = "Elsewhere".into();
+    core.refresh::<ShopResource>("b").await.unwrap();
+    assert_eq!(core.identity::<ShopResource>("b"), asked("Elsewhere"));
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ fn without_promises(value: &Value) -> Value {
 const SHOWN: usize = 60;
 
 /// A value for a message: short, and on one line.
-fn show(value: &Value) -> String {
+pub(crate) fn show(value: &Value) -> String {
     let count = |count: usize, what: &str| match count {
         1 => format!("a {what} of 1 element"),
         count => format!("a {what} of {count} elements"),

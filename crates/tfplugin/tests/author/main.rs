@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod hosts;
 mod modifiers;
 mod rules;
 mod timeouts;
@@ -29,6 +30,7 @@ impl Provider for Author {
     fn register(&self, registry: &mut Registry<Self>) {
         registry
             .resource(rules::ThingResource)
+            .resource(hosts::HostResource)
             .resource(modifiers::RecordResource)
             .resource(timeouts::JobResource)
             .data_source(rules::Look);
