@@ -9,12 +9,15 @@ mod implied;
 mod mask;
 mod planned;
 mod proposed;
+mod replace;
 mod result;
 
 use std::fmt;
 
 pub use self::planned::plan_valid;
 pub use self::proposed::proposed_new_state;
+pub(crate) use self::replace::replace_path;
+pub use self::replace::replace_paths_valid;
 pub use self::result::{apply_consistent, final_plan, read_valid, wholly_known, write_only_null};
 use crate::value::Mismatch;
 use crate::{AttributePath, Diagnostic, Value};
@@ -48,6 +51,8 @@ pub enum Rule {
     PlannedElements,
     /// A block that is a collection is null; absent ones are empty.
     BlockNull,
+    /// A path that demands a replacement leads nowhere.
+    ReplacePath,
     /// A write-only attribute has a value outside configuration.
     WriteOnly,
     /// The result differs from the plan.
@@ -76,6 +81,7 @@ impl Rule {
             Self::BlockNull => {
                 "blocks that are a list, set or map must be empty, not null, when there are none"
             }
+            Self::ReplacePath => "what demands a replacement must be a place of the schema, outside of sets",
             Self::WriteOnly => "a write-only attribute must be null everywhere but in configuration",
             Self::Inconsistent => "what was planned as known must be the result",
             Self::Refinement => "the result must keep what the plan promised about an unknown value",

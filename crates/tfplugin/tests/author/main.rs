@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod demands;
 mod hosts;
 mod modifiers;
 mod rules;
@@ -30,6 +31,7 @@ impl Provider for Author {
     fn register(&self, registry: &mut Registry<Self>) {
         registry
             .resource(rules::ThingResource)
+            .resource(demands::DemandResource)
             .resource(hosts::HostResource)
             .resource(modifiers::RecordResource)
             .resource(timeouts::JobResource)
