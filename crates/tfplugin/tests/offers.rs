@@ -234,7 +234,7 @@ impl ListResource for ShopList {
 }
 
 /// A key for one run.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 struct Key {
     /// Of which shop.
     #[tf(required)]
@@ -242,6 +242,23 @@ struct Key {
     /// The key itself.
     #[tf(computed, sensitive)]
     secret: Option<String>,
+    /// What hangs on it.
+    #[tf(optional)]
+    tag: Option<Tag>,
+    /// From the user alone.
+    #[tf(optional)]
+    note: Option<String>,
+}
+
+/// A tag.
+#[derive(Clone, Debug, Model)]
+struct Tag {
+    /// What it says.
+    #[tf(required)]
+    label: String,
+    /// When it was made.
+    #[tf(computed)]
+    made: Option<String>,
 }
 
 struct KeyResource;
@@ -262,7 +279,12 @@ impl EphemeralResource for KeyResource {
     async fn open(&self, cx: &Context<Remote>, config: Key) -> Result<Opened<Key, String>, Diagnostics> {
         cx.client.note(format!("open {}", config.shop));
         let shop = if config.shop == "changed" { "other".to_owned() } else { config.shop.clone() };
-        let key = Key { shop, secret: Some("k".to_owned()) };
+        let tag = config.tag.map(|tag| Tag {
+            label: if shop == "relabelled" { "red".to_owned() } else { tag.label },
+            made: Some("made".to_owned()),
+        });
+        let note = (shop == "noted").then(|| "not asked for".to_owned());
+        let key = Key { shop, secret: Some("k".to_owned()), tag, note };
         Ok(Opened::new(key, config.shop).renew_at(SystemTime::UNIX_EPOCH + Duration::from_mins(1)))
     }
 
@@ -462,7 +484,7 @@ async fn a_generated_configuration_holds_what_a_user_writes() {
 #[tokio::test]
 async fn an_ephemeral_resource_opens_renews_and_closes_with_what_opening_kept() {
     let (core, remote) = core().await;
-    let config = Key { shop: "one".to_owned(), secret: None };
+    let config = Key { shop: "one".to_owned(), ..Key::default() };
     let mut open = core.open::<KeyResource>(&config).await.unwrap();
     assert_eq!((open.result.secret.as_deref(), open.renew_at), (Some("k"), Some(60)));
     core.renew::<KeyResource>(&mut open).await.unwrap();
@@ -478,9 +500,17 @@ async fn an_ephemeral_resource_opens_renews_and_closes_with_what_opening_kept() 
 async fn what_cannot_be_handed_over_is_closed_again() {
     let (core, remote) = core().await;
     let failed =
-        core.open::<KeyResource>(&Key { shop: "changed".to_owned(), secret: None }).await.unwrap_err();
-    assert!(said(&failed).contains("another `shop` than configured"), "{failed}");
+        core.open::<KeyResource>(&Key { shop: "changed".to_owned(), ..Key::default() }).await.unwrap_err();
+    assert!(said(&failed).contains("`town_key` opened what cannot be used: `shop`"), "{failed}");
     assert_eq!(remote.notes(), ["open changed", "close changed"]);
+    // Core looks into objects too, and at what is neither configured nor computed.
+    for (shop, expected) in [("relabelled", "`tag.label`"), ("noted", "`note`")] {
+        let tag = Tag { label: "blue".to_owned(), made: None };
+        let config = Key { shop: shop.to_owned(), tag: Some(tag), ..Key::default() };
+        let failed = core.open::<KeyResource>(&config).await.unwrap_err();
+        assert!(said(&failed).contains(&format!("opened what cannot be used: {expected}")), "{failed}");
+        assert_eq!(remote.notes(), [format!("open {shop}"), format!("close {shop}")]);
+    }
 }
 
 #[tokio::test]

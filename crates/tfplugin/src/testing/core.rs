@@ -87,7 +87,7 @@ impl fmt::Display for Failed {
 impl std::error::Error for Failed {}
 
 impl Failed {
-    fn rules(violations: &[Violation]) -> Result<(), Self> {
+    pub(super) fn rules(violations: &[Violation]) -> Result<(), Self> {
         if violations.is_empty() {
             Ok(())
         } else {
