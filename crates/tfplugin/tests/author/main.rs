@@ -32,6 +32,7 @@ impl Provider for Author {
         registry
             .resource(rules::ThingResource)
             .resource(demands::DemandResource)
+            .resource(demands::PlainResource)
             .resource(hosts::HostResource)
             .resource(modifiers::RecordResource)
             .resource(timeouts::JobResource)
