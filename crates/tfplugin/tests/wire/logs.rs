@@ -53,7 +53,7 @@ async fn one_subsystem_alone_is_heard_and_names_the_request_of_each_line() {
     let lines = logged(&[("TF_LOG_PROVIDER_WIRE_RAILWAY", "trace")]).await;
     let (mut ids, mut rpcs) = (BTreeSet::new(), BTreeSet::new());
     for line in &lines {
-        assert_eq!(text(line, "@module"), "wire_railway.http", "{line}");
+        assert_eq!(text(line, "@module"), "wire_remote.http", "{line}");
         assert_eq!(text(line, "@level"), "trace");
         assert_eq!(text(line, "tf_provider_addr"), "registry.terraform.io/example/wire");
         assert!(!text(line, "operation").is_empty());
@@ -104,7 +104,7 @@ async fn a_subsystem_can_be_silenced_and_nothing_is_said_where_nothing_was_asked
         |lines: &[Json]| lines.iter().map(|line| text(line, "@module").to_owned()).collect::<BTreeSet<_>>();
     let silenced = [("TF_LOG_PROVIDER", "TRACE"), ("TF_LOG_PROVIDER_WIRE_RAILWAY", "OFF")];
     let heard = modules(&logged(&silenced).await);
-    assert!(!heard.iter().any(|module| module.starts_with("wire_railway")), "{heard:?}");
+    assert!(!heard.iter().any(|module| module.starts_with("wire_remote")), "{heard:?}");
     assert!(heard.contains("wire_rollout") && heard.contains("tfplugin.rpc.grpc"), "{heard:?}");
     assert_eq!(logged(&[("TF_LOG_PROVIDER_OTHER_RAILWAY", "TRACE")]).await, Vec::<Json>::new());
     let errors = modules(&logged(&[("TF_LOG_PROVIDER_WIRE", "ERROR")]).await);

@@ -66,10 +66,10 @@ mod client {
     use tracing::Instrument as _;
 
     pub(super) async fn ask(operation: &'static str) {
-        let span = tracing::debug_span!(target: "wire_railway::http", "call", operation);
+        let span = tracing::debug_span!(target: "wire_remote::http", "call", operation);
         async {
             tokio::task::yield_now().await;
-            tracing::trace!(target: "wire_railway::http", "asked");
+            tracing::trace!(target: "wire_remote::http", "asked");
         }
         .instrument(span)
         .await;
