@@ -1,8 +1,8 @@
 //! Local twins of the checks that Terraform core makes on plans and results, and of the proposal it makes.
 //!
 //! Core's own messages come after the fact, name Go values and blame the provider; these come before anything
-//! leaves the process and name the place. Every function answers with all violations it finds; none means that
-//! core would accept the value. Messages never show values of sensitive or write-only attributes.
+//! leaves the process and name the place. A check answers with the violations it finds (a value of another type is one
+//! alone, as nothing else can be said of it); none means that core accepts the value as far as these rules go. Messages never show values of sensitive or write-only attributes.
 
 mod compatible;
 mod implied;

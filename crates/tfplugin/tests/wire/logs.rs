@@ -50,7 +50,7 @@ fn text<'a>(line: &'a Json, key: &str) -> &'a str {
 
 #[tokio::test]
 async fn one_subsystem_alone_is_heard_and_names_the_request_of_each_line() {
-    let lines = logged(&[("TF_LOG_PROVIDER_WIRE_RAILWAY", "trace")]).await;
+    let lines = logged(&[("TF_LOG_PROVIDER_WIRE_REMOTE", "trace")]).await;
     let (mut ids, mut rpcs) = (BTreeSet::new(), BTreeSet::new());
     for line in &lines {
         assert_eq!(text(line, "@module"), "wire_remote.http", "{line}");
@@ -102,11 +102,11 @@ async fn one_subsystem_alone_is_heard_and_names_the_request_of_each_line() {
 async fn a_subsystem_can_be_silenced_and_nothing_is_said_where_nothing_was_asked_for() {
     let modules =
         |lines: &[Json]| lines.iter().map(|line| text(line, "@module").to_owned()).collect::<BTreeSet<_>>();
-    let silenced = [("TF_LOG_PROVIDER", "TRACE"), ("TF_LOG_PROVIDER_WIRE_RAILWAY", "OFF")];
+    let silenced = [("TF_LOG_PROVIDER", "TRACE"), ("TF_LOG_PROVIDER_WIRE_REMOTE", "OFF")];
     let heard = modules(&logged(&silenced).await);
     assert!(!heard.iter().any(|module| module.starts_with("wire_remote")), "{heard:?}");
     assert!(heard.contains("wire_rollout") && heard.contains("tfplugin.rpc.grpc"), "{heard:?}");
-    assert_eq!(logged(&[("TF_LOG_PROVIDER_OTHER_RAILWAY", "TRACE")]).await, Vec::<Json>::new());
+    assert_eq!(logged(&[("TF_LOG_PROVIDER_OTHER_REMOTE", "TRACE")]).await, Vec::<Json>::new());
     let errors = modules(&logged(&[("TF_LOG_PROVIDER_WIRE", "ERROR")]).await);
     assert_eq!(errors.into_iter().collect::<Vec<_>>(), ["wire_rollout"]);
 }
