@@ -101,7 +101,7 @@ pub enum Error {
         /// How the last one failed.
         last: String,
     },
-    /// Stopped while waiting for the next attempt.
+    /// Stopped before the first attempt, or while waiting for the next.
     #[error(
         "stopped after {attempts} attempts; `{endpoint}` has not accepted the message, the last one: {last}"
     )]
@@ -220,7 +220,7 @@ impl Webhook {
 
     /// Sends `body`, which is JSON, until it is accepted, refused, or tried often enough. `told` hears of every failed
     /// attempt that is followed by another. When `cancel` trips, an attempt under way is awaited, so that it is known
-    /// what became of it, and no other is made.
+    /// what became of it, and no other is made; where it has tripped before, there is none at all.
     pub async fn send(
         &self,
         body: &str,
@@ -229,6 +229,10 @@ impl Webhook {
     ) -> Result<Delivery, Error> {
         let id = format!("{:032x}", rand::rng().random::<u128>());
         let mut attempts = 0;
+        if cancel.is_cancelled() {
+            let (endpoint, last) = (self.endpoint.clone(), "none was made".to_owned());
+            return Err(Error::Stopped { endpoint, attempts, last });
+        }
         loop {
             attempts += 1;
             let endpoint = self.endpoint.clone();

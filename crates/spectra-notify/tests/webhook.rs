@@ -155,6 +155,17 @@ async fn a_stop_ends_the_waiting_and_says_that_nothing_arrived() {
     assert_eq!(receiver.count(), 1);
 }
 
+#[tokio::test]
+async fn a_stop_that_came_before_sends_nothing() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let (webhook, _) = webhook(&url);
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let error = webhook.send(BODY, &cancel, |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Stopped { attempts: 0, .. }), "{error}");
+    assert_eq!(receiver.count(), 0);
+}
+
 #[test]
 fn only_this_machine_is_reached_without_tls() {
     let made = |url: &str| Webhook::new(url, None, Options::default()).map(drop);

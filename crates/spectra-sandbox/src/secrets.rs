@@ -40,7 +40,8 @@ pub(crate) struct Secrets {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Place {
     /// `journal`, `lines`, `requests`, `objects/<kind>`, `documents`, or `files`.
-    pub(crate) place: String,
+    #[serde(rename = "place")]
+    pub(crate) kind: String,
     /// Key of the row, or path of the file below the state directory.
     pub(crate) id: String,
     /// `plain`, `json`, `base64` or `percent`.
@@ -111,7 +112,9 @@ impl Secrets {
 
     /// How many values are remembered, and every place where one of them or of `more` stands.
     pub(crate) fn check(&self, store: &Store, more: &[String]) -> Result<(usize, Vec<Place>), Error> {
-        more.iter().for_each(|value| self.note(value));
+        for value in more {
+            self.note(value);
+        }
         let (count, needles) = {
             let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
             (given.len(), Needles::new(given.values().map(|value| value.expose().as_str())))
@@ -119,7 +122,7 @@ impl Secrets {
         let mut places = Vec::new();
         store.each_text(|place, id, text| {
             for form in needles.found(text.as_bytes(), 0) {
-                places.push(Place { place: place.to_owned(), id: id.to_owned(), form });
+                places.push(Place { kind: place.to_owned(), id: id.to_owned(), form });
             }
         })?;
         files(store.directory(), store.directory(), &needles, &mut places)?;
@@ -180,7 +183,7 @@ impl Needles {
         for value in values {
             needles.add(value.as_bytes(), "plain");
             let json = Value::from(value).to_string();
-            needles.add(json[1..json.len() - 1].as_bytes(), "json");
+            needles.add(&json.as_bytes()[1..json.len() - 1], "json");
             // In the midst of other text (`user:password`) a value has three encodings; what its neighbours
             // have a part in is cut off.
             for before in 0..3_usize {

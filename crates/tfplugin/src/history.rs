@@ -90,13 +90,20 @@ impl<M: Model> History<M> {
     }
 
     /// An object of another type, whose state has the layout `Old`, becomes one of this type: a `moved` block between
-    /// the two.
+    /// the two. Without [`at_version`](MoveFrom::at_version) objects of every version come here, so each is held against `Old`
+    /// first: one that lacks an attribute of it was written by another version, and is refused.
     pub fn moved<Old: Model>(
         &mut self,
         from: MoveFrom,
         convert: impl Fn(Old, &MoveSource) -> Result<M, Diagnostics> + Send + Sync + 'static,
     ) -> &mut Self {
-        let convert = move |source: &MoveSource| convert(typed::<Old>(&source.state)?, source);
+        let exact = from.version.is_some();
+        let convert = move |source: &MoveSource| {
+            if !exact {
+                has_layout(&Old::block(), source)?;
+            }
+            convert(typed::<Old>(&source.state)?, source)
+        };
         self.moves.push((from, Box::new(convert)));
         self
     }
@@ -139,6 +146,25 @@ fn typed<Old: Model>(json: &Json) -> Result<Old, Diagnostics> {
     let block: Block = Old::block();
     let value = crate::rpc::decode_state_json(json, &block)?;
     Ok(Old::from_value(&value, &AttributePath::root())?)
+}
+
+/// Whether a state was written with this layout, as far as its top level shows: every attribute is there, as Terraform
+/// stores nulls too, and those that are required are not null. Decoding alone would make nulls of another version's state.
+fn has_layout(block: &Block, source: &MoveSource) -> Result<(), Diagnostics> {
+    let lacks = block.attributes.iter().find(|attribute| match source.state.get(&attribute.name) {
+        None => true,
+        Some(value) => attribute.required && value.is_null(),
+    });
+    let Some(attribute) = lacks else { return Ok(()) };
+    Err(Diagnostic::error(
+        format!("Cannot move the object of type `{}`", source.type_name),
+        format!(
+            "Its state has no `{}`, so it is not of the layout that this provider can take over; it was written by version {} \
+             of the schema. Nothing was moved. Upgrade it with its own provider first.",
+            attribute.name, source.version
+        ),
+    )
+    .into())
 }
 
 fn versions<'a>(what: &str, current: i64, known: impl Iterator<Item = &'a i64>, problems: &mut Vec<String>) {
@@ -249,6 +275,45 @@ impl fmt::Debug for MoveSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Clone, Debug, crate::Model)]
+    struct Old {
+        #[tf(required)]
+        name: crate::Attr<String>,
+        #[tf(optional)]
+        note: crate::Attr<String>,
+    }
+
+    /// State of another version became an object of nulls.
+    #[test]
+    fn a_move_from_any_version_takes_no_other_layout() {
+        let source = |state: Json| MoveSource {
+            provider: "registry.terraform.io/acme/acme".to_owned(),
+            type_name: "acme_old".to_owned(),
+            version: 3,
+            state,
+            identity: None,
+        };
+        let take = |from: MoveFrom, state: Json| {
+            let mut history = History::<Old>::default();
+            history.moved(from, |old: Old, _| Ok(old));
+            history.take_over(&source(state), "registry.terraform.io/acme/acme").unwrap()
+        };
+        let any = || MoveFrom::resource("acme_old");
+        let taken = take(any(), serde_json::json!({ "name": "a", "note": null, "surplus": 1 })).unwrap();
+        assert_eq!((taken.name.as_str(), taken.note.as_str()), (Some("a"), None));
+        for (state, lacks) in [
+            (serde_json::json!({ "label": "a", "note": null }), "`name`"),
+            (serde_json::json!({ "name": null, "note": "n" }), "`name`"),
+            (serde_json::json!({ "name": "a" }), "`note`"),
+        ] {
+            let refused = take(any(), state.clone()).unwrap_err();
+            let detail = refused.into_iter().next().unwrap().detail;
+            assert!(detail.contains(lacks) && detail.contains("version 3"), "{detail}");
+            // Whoever names the version knows what it looks like.
+            take(any().at_version(3), state).unwrap();
+        }
+    }
 
     #[test]
     fn the_host_of_a_provider_makes_no_difference() {

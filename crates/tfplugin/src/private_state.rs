@@ -14,6 +14,10 @@ use crate::Diagnostic;
 /// The key of an object's private state under which the provider's own entries stand. What else there is belongs to
 /// the framework.
 const ENTRIES: &str = "provider";
+/// The key of the framework's own notes.
+const FRAMEWORK: &str = "framework";
+/// The note that the object was imported and not read yet.
+const IMPORTED: &str = "imported";
 
 /// Entries that Terraform stores beside the state of one object and hands back with every call about it: an etag, the id of a
 /// task under way. They are stored in plain text, so no secrets. Clones share the entries.
@@ -28,6 +32,8 @@ struct Held {
     /// What arrived; goes back byte for byte while nothing was changed.
     stored: Bytes,
     entries: BTreeMap<String, Json>,
+    /// Whether the object was imported and not read yet: the read that follows holds what it finds against what was asked.
+    imported: bool,
     changed: bool,
 }
 
@@ -35,12 +41,11 @@ impl PrivateState {
     /// Reads what Terraform has stored. Bytes of another layout (an object taken over from another provider) have no
     /// entries, and stay until something is set.
     pub(crate) fn of(stored: Bytes) -> Self {
-        let entries = serde_json::from_slice::<BTreeMap<String, Json>>(&stored)
-            .ok()
-            .and_then(|mut all| all.remove(ENTRIES))
-            .and_then(|entries| serde_json::from_value(entries).ok())
-            .unwrap_or_default();
-        Self(Arc::new(Mutex::new(Held { stored, entries, changed: false })))
+        let mut all = serde_json::from_slice::<BTreeMap<String, Json>>(&stored).unwrap_or_default();
+        let entries =
+            all.remove(ENTRIES).and_then(|entries| serde_json::from_value(entries).ok()).unwrap_or_default();
+        let imported = all.get(FRAMEWORK).is_some_and(|notes| notes[IMPORTED] == true);
+        Self(Arc::new(Mutex::new(Held { stored, entries, imported, changed: false })))
     }
 
     /// What Terraform is to store: an empty answer would erase what it has.
@@ -49,10 +54,28 @@ impl PrivateState {
         if !held.changed {
             return held.stored.clone();
         }
-        if held.entries.is_empty() {
-            return Bytes::new();
+        let mut all = serde_json::Map::new();
+        if !held.entries.is_empty() {
+            all.insert(ENTRIES.to_owned(), held.entries.clone().into_iter().collect());
         }
-        serde_json::to_vec(&BTreeMap::from([(ENTRIES, &held.entries)])).unwrap_or_default().into()
+        if held.imported {
+            all.insert(FRAMEWORK.to_owned(), serde_json::json!({ IMPORTED: true }));
+        }
+        if all.is_empty() { Bytes::new() } else { Json::Object(all).to_string().into() }
+    }
+
+    /// Notes that the object was imported.
+    pub(crate) fn set_imported(&self) {
+        let mut held = self.lock();
+        (held.imported, held.changed) = (true, true);
+    }
+
+    /// Whether the object was imported and not read since; the note is gone then.
+    pub(crate) fn take_imported(&self) -> bool {
+        let mut held = self.lock();
+        let imported = std::mem::take(&mut held.imported);
+        held.changed |= imported;
+        imported
     }
 
     /// An entry; `None` if there is none. An entry of another type is an error.
@@ -107,6 +130,18 @@ mod tests {
             private.remove("b");
             assert_eq!(private.to_bytes(), stored);
         }
+    }
+
+    #[test]
+    fn the_note_of_an_import_is_read_once_and_is_no_entry() {
+        let private = PrivateState::default();
+        private.set("etag", &"x").unwrap();
+        private.set_imported();
+        let read = PrivateState::of(private.to_bytes());
+        assert_eq!(read.get::<bool>("imported").unwrap(), None);
+        assert!(read.take_imported() && !read.take_imported());
+        assert_eq!(read.to_bytes(), r#"{"provider":{"etag":"x"}}"#);
+        assert!(!PrivateState::of(read.to_bytes()).take_imported());
     }
 
     #[test]

@@ -256,7 +256,7 @@ impl<M: Model> Plan<M> {
     }
 
     /// Demands that the object be replaced because of this attribute. Terraform ignores it when the attribute does
-    /// not change.
+    /// not change. A path that is not of the schema is a provider bug; one into a set stands for the set.
     pub fn require_replace(&mut self, path: impl Into<AttributePath>) {
         self.values.replace.insert(path.into());
     }

@@ -21,7 +21,7 @@ pub trait StateStore: Send + Sync + 'static {
     /// A configured store, which every call but [`configure`](Self::configure) works with.
     type Store: Send + Sync + 'static;
 
-    /// The full type name: `cloud_bucket`.
+    /// The full type name: `acme_bucket`.
     const TYPE: &'static str;
 
     /// Checks the configuration as a whole, without I/O. Unknown values may be fine.

@@ -26,7 +26,8 @@ use crate::{Attr, Model, Text, Value};
 ///
 /// When the time is up, [`Context::cancel`](crate::Context::cancel) trips, as it does when Terraform is asked to stop. A
 /// handler that then fails gets a message that names the timeout before its own; one that succeeds all the same has
-/// succeeded. One that goes on for more than five seconds is left running, and Terraform gets what was saved so far.
+/// succeeded. One that goes on for more than five seconds is left to itself, and Terraform gets what was saved so far. It
+/// ends with the process at the latest, which is gone within 400 milliseconds after Terraform has shut it down.
 ///
 /// What `read` and `delete` may take is what state says; a change is in force once it was applied. A plan in which
 /// nothing but `timeouts` differs is shown as an update in place, but updates nothing: computed values stay as they

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use tfplugin::testing::{Core, Failed, lint};
+use tfplugin::testing::{Changed, Core, Failed, lint};
 use tfplugin::{
     Action, Apply, Attr, Configure, Context, Diagnostic, Diagnostics, EphemeralResource, Findings, History,
     Import, ListResource, Model, MoveFrom, MoveSource, Opened, Plan, Progress, Provider, Registry, Renewed,
@@ -234,7 +234,7 @@ impl ListResource for ShopList {
 }
 
 /// A key for one run.
-#[derive(Clone, Debug, Model)]
+#[derive(Clone, Debug, Default, Model)]
 struct Key {
     /// Of which shop.
     #[tf(required)]
@@ -242,6 +242,23 @@ struct Key {
     /// The key itself.
     #[tf(computed, sensitive)]
     secret: Option<String>,
+    /// What hangs on it.
+    #[tf(optional)]
+    tag: Option<Tag>,
+    /// From the user alone.
+    #[tf(optional)]
+    note: Option<String>,
+}
+
+/// A tag.
+#[derive(Clone, Debug, Model)]
+struct Tag {
+    /// What it says.
+    #[tf(required)]
+    label: String,
+    /// When it was made.
+    #[tf(computed)]
+    made: Option<String>,
 }
 
 struct KeyResource;
@@ -262,7 +279,12 @@ impl EphemeralResource for KeyResource {
     async fn open(&self, cx: &Context<Remote>, config: Key) -> Result<Opened<Key, String>, Diagnostics> {
         cx.client.note(format!("open {}", config.shop));
         let shop = if config.shop == "changed" { "other".to_owned() } else { config.shop.clone() };
-        let key = Key { shop, secret: Some("k".to_owned()) };
+        let tag = config.tag.map(|tag| Tag {
+            label: if shop == "relabelled" { "red".to_owned() } else { tag.label },
+            made: Some("made".to_owned()),
+        });
+        let note = (shop == "noted").then(|| "not asked for".to_owned());
+        let key = Key { shop, secret: Some("k".to_owned()), tag, note };
         Ok(Opened::new(key, config.shop).renew_at(SystemTime::UNIX_EPOCH + Duration::from_mins(1)))
     }
 
@@ -349,10 +371,47 @@ async fn an_identity_is_planned_stored_and_kept() {
     // Another street is another shop: the identity of the new one is not that of the old.
     core.apply::<ShopResource>("a", &Shop { street: "Low Street".into(), ..shop("one") }).await.unwrap();
     assert_eq!(core.identity::<ShopResource>("a").get("street"), Some(&"Low Street".into()));
-    // What changes underneath is the provider's mistake, and is said so.
-    remote.shops.lock().unwrap().get_mut("one").unwrap().street = "Elsewhere".into();
+    // Another `id` is another object: to read it for this one is the provider's mistake, and is said so.
+    remote.shops.lock().unwrap().get_mut("one").unwrap().id = "two".into();
     let failed = core.refresh::<ShopResource>("a").await.unwrap_err();
-    assert!(said(&failed).contains("`street` of `town_shop` has changed"), "{failed}");
+    assert!(said(&failed).contains("`id` of `town_shop` has changed"), "{failed}");
+}
+
+/// The read was refused as a provider bug, and with it every plan that could have put the drift right, and the deletion.
+#[tokio::test]
+async fn drift_of_an_identity_part_is_stored_planned_and_can_be_destroyed() {
+    let (mut core, remote) = core().await;
+    let config = Shop { street: "High Street".into(), ..shop("one") };
+    let drift = || remote.shops.lock().unwrap().get_mut("one").unwrap().street = "Elsewhere".into();
+    core.apply::<ShopResource>("a", &config).await.unwrap();
+    drift();
+    let outcome = core.plan::<ShopResource>("a", &config).await.unwrap();
+    assert_eq!((outcome.changed, outcome.replaced_by), (Changed::Replaced, vec!["street".into()]));
+    assert_eq!(core.identity::<ShopResource>("a").get("street"), Some(&"Elsewhere".into()));
+    core.apply::<ShopResource>("a", &config).await.unwrap();
+    assert_eq!(core.identity::<ShopResource>("a").get("street"), Some(&"High Street".into()));
+    drift();
+    core.destroy::<ShopResource>("a").await.unwrap();
+    assert!(remote.shops.lock().unwrap().is_empty());
+}
+
+/// It was said to be the provider's mistake.
+#[tokio::test]
+async fn a_wrong_optional_part_of_an_import_identity_is_the_users_mistake() {
+    let (mut core, remote) = core().await;
+    core.apply::<ShopResource>("a", &shop("one")).await.unwrap();
+    let asked = |street: &str| Value::object([("id", "one".into()), ("street", street.into())]);
+    let failed = core.import_identity::<ShopResource>("b", asked("Low Street")).await.unwrap_err();
+    let text = said(&failed);
+    assert!(text.contains("No `town_shop` with that identity (`street`)"), "{text}");
+    assert!(text.contains("`street` \"Low Street\"") && text.contains("`street` \"High Street\""), "{text}");
+    assert!(!text.contains("bug"), "{text}");
+    assert!(core.value("b").is_null());
+    core.import_identity::<ShopResource>("b", asked("High Street")).await.unwrap();
+    // What changes after the import is drift again.
+    remote.shops.lock().unwrap().get_mut("one").unwrap().street = "Elsewhere".into();
+    core.refresh::<ShopResource>("b").await.unwrap();
+    assert_eq!(core.identity::<ShopResource>("b"), asked("Elsewhere"));
 }
 
 #[tokio::test]
@@ -425,7 +484,7 @@ async fn a_generated_configuration_holds_what_a_user_writes() {
 #[tokio::test]
 async fn an_ephemeral_resource_opens_renews_and_closes_with_what_opening_kept() {
     let (core, remote) = core().await;
-    let config = Key { shop: "one".to_owned(), secret: None };
+    let config = Key { shop: "one".to_owned(), ..Key::default() };
     let mut open = core.open::<KeyResource>(&config).await.unwrap();
     assert_eq!((open.result.secret.as_deref(), open.renew_at), (Some("k"), Some(60)));
     core.renew::<KeyResource>(&mut open).await.unwrap();
@@ -441,9 +500,17 @@ async fn an_ephemeral_resource_opens_renews_and_closes_with_what_opening_kept() 
 async fn what_cannot_be_handed_over_is_closed_again() {
     let (core, remote) = core().await;
     let failed =
-        core.open::<KeyResource>(&Key { shop: "changed".to_owned(), secret: None }).await.unwrap_err();
-    assert!(said(&failed).contains("another `shop` than configured"), "{failed}");
+        core.open::<KeyResource>(&Key { shop: "changed".to_owned(), ..Key::default() }).await.unwrap_err();
+    assert!(said(&failed).contains("`town_key` opened what cannot be used: `shop`"), "{failed}");
     assert_eq!(remote.notes(), ["open changed", "close changed"]);
+    // Core looks into objects too, and at what is neither configured nor computed.
+    for (shop, expected) in [("relabelled", "`tag.label`"), ("noted", "`note`")] {
+        let tag = Tag { label: "blue".to_owned(), made: None };
+        let config = Key { shop: shop.to_owned(), tag: Some(tag), ..Key::default() };
+        let failed = core.open::<KeyResource>(&config).await.unwrap_err();
+        assert!(said(&failed).contains(&format!("opened what cannot be used: {expected}")), "{failed}");
+        assert_eq!(remote.notes(), [format!("open {shop}"), format!("close {shop}")]);
+    }
 }
 
 #[tokio::test]

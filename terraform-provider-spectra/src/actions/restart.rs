@@ -67,6 +67,14 @@ impl Action for Restart {
             None => None,
         };
         let before = find(client, &at, progress).await?;
+        // Looking may have taken long; what was not begun before a stop is not begun after it.
+        if cx.cancel.is_cancelled() {
+            return Err(Diagnostic::error(
+                "Stopped",
+                format!("Deployment `{}` was not restarted. {UNCHANGED}", before.id),
+            )
+            .into());
+        }
         let clock = TokioClock::start();
         client.restart_deployment(&at, &before.id).await.map_err(|error| {
             let left = if error.changed_nothing() { UNCHANGED } else { "It may have been restarted." };

@@ -1,20 +1,23 @@
 //! Local twins of the checks that Terraform core makes on plans and results, and of the proposal it makes.
 //!
 //! Core's own messages come after the fact, name Go values and blame the provider; these come before anything
-//! leaves the process and name the place. Every function answers with all violations it finds; none means that
-//! core would accept the value. Messages never show values of sensitive or write-only attributes.
+//! leaves the process and name the place. A check answers with the violations it finds (a value of another type is one
+//! alone, as nothing else can be said of it); none means that core accepts the value as far as these rules go. Messages never show values of sensitive or write-only attributes.
 
 mod compatible;
 mod implied;
 mod mask;
 mod planned;
 mod proposed;
+mod replace;
 mod result;
 
 use std::fmt;
 
 pub use self::planned::plan_valid;
 pub use self::proposed::proposed_new_state;
+pub(crate) use self::replace::replace_path;
+pub use self::replace::replace_paths_valid;
 pub use self::result::{apply_consistent, final_plan, read_valid, wholly_known, write_only_null};
 use crate::value::Mismatch;
 use crate::{AttributePath, Diagnostic, Value};
@@ -48,6 +51,8 @@ pub enum Rule {
     PlannedElements,
     /// A block that is a collection is null; absent ones are empty.
     BlockNull,
+    /// A path that demands a replacement leads nowhere.
+    ReplacePath,
     /// A write-only attribute has a value outside configuration.
     WriteOnly,
     /// The result differs from the plan.
@@ -76,6 +81,7 @@ impl Rule {
             Self::BlockNull => {
                 "blocks that are a list, set or map must be empty, not null, when there are none"
             }
+            Self::ReplacePath => "what demands a replacement must be a place of the schema, outside of sets",
             Self::WriteOnly => "a write-only attribute must be null everywhere but in configuration",
             Self::Inconsistent => "what was planned as known must be the result",
             Self::Refinement => "the result must keep what the plan promised about an unknown value",
@@ -131,7 +137,7 @@ fn without_promises(value: &Value) -> Value {
 const SHOWN: usize = 60;
 
 /// A value for a message: short, and on one line.
-fn show(value: &Value) -> String {
+pub(crate) fn show(value: &Value) -> String {
     let count = |count: usize, what: &str| match count {
         1 => format!("a {what} of 1 element"),
         count => format!("a {what} of {count} elements"),

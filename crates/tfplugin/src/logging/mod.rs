@@ -110,6 +110,11 @@ pub fn set_redactor(redact: impl for<'a> Fn(&'a str) -> Cow<'a, str> + Send + Sy
     *REDACTOR.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(redact));
 }
 
+/// `text` as the redactor leaves it, for what goes elsewhere than into the log.
+pub(crate) fn redacted(text: &str) -> String {
+    redactor().map_or_else(|| text.to_owned(), |redact| redact(text).into_owned())
+}
+
 /// The redactor at this moment; called outside the lock.
 fn redactor() -> Option<Redact> {
     REDACTOR.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -3,7 +3,7 @@
 use super::messages::{decode, encode};
 use crate::proto::tfplugin6 as proto;
 use crate::schema::{Block, IdentityPart};
-use crate::{AttributePath, Diagnostic, Diagnostics, Model, Type, Value};
+use crate::{AttributePath, Diagnostic, Diagnostics, Model, Type, Value, check};
 
 /// The identity of a resource type.
 pub(crate) struct IdentityInfo {
@@ -17,6 +17,8 @@ struct Part {
     name: String,
     ty: Type,
     import: IdentityPart,
+    /// Another value means another object: a drift of it is planned as a replacement.
+    force_new: bool,
     description: String,
 }
 
@@ -31,6 +33,7 @@ impl IdentityInfo {
                     name: attribute.name.clone(),
                     ty: attribute.shape.implied_type(),
                     import,
+                    force_new: attribute.force_new,
                     description: attribute.description.clone(),
                 })
             })
@@ -115,27 +118,81 @@ impl IdentityInfo {
         }
     }
 
-    /// Whether `state` is still the object that `before` identifies. Parts that were null (an import by id that was
-    /// not read yet) may have come to light.
+    /// Whether what was read is still the object that `before` identifies. Core lets a read change the identity. So a part
+    /// that says where or what the object is, and not which (optional ones, and those whose plan can answer with a
+    /// replacement), may have drifted: an error here would stand in the way of the plan that puts it right.
+    pub(super) fn same_object(
+        &self,
+        name: &str,
+        before: Option<&proto::ResourceIdentityData>,
+        state: &Value,
+    ) -> Result<(), Diagnostics> {
+        self.held_against(name, before, state, |part| {
+            part.import == IdentityPart::Required && !part.force_new
+        })
+    }
+
+    /// Whether the object that `asked` identifies for an import is the one that was read: the mistake of whoever wrote the
+    /// identity, if not. Parts that were left out may be anything.
+    pub(super) fn as_asked(
+        &self,
+        name: &str,
+        asked: Option<&proto::ResourceIdentityData>,
+        state: &Value,
+    ) -> Result<(), Diagnostics> {
+        let Some(asked) = asked.filter(|_| !state.is_null()) else { return Ok(()) };
+        let (asked, found) = (self.decode(asked)?, self.of_state(state));
+        let problems: Diagnostics = self
+            .differing(&asked, &found)
+            .map(|part| {
+                let shown = |identity: &Value| check::show(identity.get(&part.name).unwrap_or(&Value::Null));
+                Diagnostic::error(
+                    format!("No `{name}` with that identity"),
+                    format!(
+                        "The import asks for `{0}` {1}, but what the rest of the identity names has `{0}` {2}. Nothing was \
+                         imported. Correct `{0}`, or leave it out if it is optional.",
+                        part.name,
+                        shown(&asked),
+                        shown(&found)
+                    ),
+                )
+                .at(AttributePath::from(part.name.as_str()))
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The parts that were known before and are something else now. Parts that were null (an import by id that was not
+    /// read yet) may have come to light.
+    fn differing<'a>(&'a self, before: &'a Value, after: &'a Value) -> impl Iterator<Item = &'a Part> {
+        self.attributes.iter().filter(move |part| {
+            let was = before.get(&part.name).unwrap_or(&Value::Null);
+            !was.is_null() && !was.is_unknown() && Some(was) != after.get(&part.name)
+        })
+    }
+
+    /// Whether `state`, the result of an apply, is still the object that `before` identifies, by every part.
     pub(super) fn unchanged(
         &self,
         name: &str,
         before: Option<&proto::ResourceIdentityData>,
         state: &Value,
     ) -> Result<(), Diagnostics> {
+        self.held_against(name, before, state, |_| true)
+    }
+
+    fn held_against(
+        &self,
+        name: &str,
+        before: Option<&proto::ResourceIdentityData>,
+        state: &Value,
+        fixed: impl Fn(&Part) -> bool,
+    ) -> Result<(), Diagnostics> {
         let Some(before) = before.filter(|_| !self.mutable && !state.is_null()) else { return Ok(()) };
         let (before, after) = (self.decode(before)?, self.of_state(state));
-        if before.is_null() {
-            return Ok(());
-        }
-        let changed = |part: &&Part| {
-            let was = before.get(&part.name).unwrap_or(&Value::Null);
-            !was.is_null() && !was.is_unknown() && Some(was) != after.get(&part.name)
-        };
         let problems: Diagnostics = self
-            .attributes
-            .iter()
-            .filter(changed)
+            .differing(&before, &after)
+            .filter(|part| fixed(part))
             .map(|part| {
                 Diagnostic::provider_bug(format!(
                     "`{}` of `{name}` has changed, but it is part of the object's identity, which stays as long as the object \

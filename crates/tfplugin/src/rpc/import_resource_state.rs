@@ -35,6 +35,9 @@ impl<P: Provider> Service<P> {
         };
         write_only::strip(&info.schema.block, &mut state);
         valid(info, &state)?;
+        if info.identity.is_some() {
+            cx.private.set_imported();
+        }
         let stored = info.identity.as_ref().and_then(|identity| identity.stored(&state));
         Ok(Response {
             imported_resources: vec![ImportedResource {

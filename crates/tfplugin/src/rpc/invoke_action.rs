@@ -4,11 +4,13 @@
 //! open after the end hangs it, and one that ends without an end counts as success. So the end is sent here, once, last,
 //! whatever happened to the handler.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::Instrument as _;
 
@@ -18,8 +20,16 @@ use super::messages::{decode, diagnostics, failure};
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::invoke_action::event::{Completed, Progress as Line, Type};
 use crate::proto::tfplugin6::invoke_action::{Event, Request};
-use crate::server::{AfterStop, answer_call};
+use crate::server::{AfterStop, STOP_GRACE, answer_call};
 use crate::{Diagnostics, Progress, Provider};
+
+/// Tells the user, who has asked for a stop, what Terraform still waits for.
+async fn waits(cancel: CancellationToken, progress: Progress, name: String) -> Infallible {
+    cancel.cancelled().await;
+    tokio::time::sleep(STOP_GRACE).await;
+    progress.say(format!("asked to stop; waiting for `{name}` to end, so that it is known what it has done"));
+    std::future::pending().await
+}
 
 impl<P: Provider> Service<P> {
     pub(crate) fn invoke_action(
@@ -40,8 +50,13 @@ impl<P: Provider> Service<P> {
             let work = async move {
                 let claim = call.claim.clone();
                 answer_call(&stop, AfterStop::Wait, &claim, move |cancel| async move {
+                    let overdue = waits(cancel.clone(), progress.clone(), request.action_type.clone());
                     let (cancel, _watch) = until_closed(&cancel, &watched);
-                    service.do_action(Call { cancel, ..call }, request, progress).await
+                    tokio::select! {
+                        biased;
+                        outcome = service.do_action(Call { cancel, ..call }, request, progress) => outcome,
+                        never = overdue => match never {},
+                    }
                 })
                 .await
                 .unwrap_or_else(|unfinished| Err(unfinished.into_diagnostic(&what).into()))

@@ -23,6 +23,8 @@ use crate::{Diagnostic, Diagnostics, Provider, Value, check};
 const LIMIT: usize = 100;
 /// How long a search that is over may go on before it is cut. It only looks, so nothing is left half done.
 const UNWIND: Duration = Duration::from_secs(5);
+/// How long the last event that is wanted waits for what the search has to say at its end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl<P: Provider> Service<P> {
     pub(crate) fn list_resource(
@@ -45,28 +47,49 @@ impl<P: Provider> Service<P> {
                 service.search(Call { cancel, ..call }, request, &found).await
             });
             let mut search = std::pin::pin!(search);
+            let (mut sent, mut last) = (0, None);
             let outcome = loop {
                 tokio::select! {
                     Some(event) = findings.recv() => {
+                        sent += 1;
+                        if sent == limit {
+                            last = Some(event);
+                            break tokio::select! {
+                                outcome = &mut search => Some(outcome),
+                                () = tokio::time::sleep(LAST_WORDS) => None,
+                                () = events.closed() => None,
+                            };
+                        }
                         if events.send(event).await.is_err() {
                             findings.close();
                         }
                     }
                     () = events.closed(), if !findings.is_closed() => findings.close(),
-                    outcome = &mut search => break outcome,
+                    outcome = &mut search => break Some(outcome),
                 }
             };
             // What was found just before the end; one that was left finds nobody any more.
             findings.close();
             while let Some(event) = findings.recv().await {
-                let _ = events.send(event).await;
+                sent += 1;
+                if sent == limit {
+                    last = Some(event);
+                } else {
+                    let _ = events.send(event).await;
+                }
             }
-            let messages =
-                match outcome.unwrap_or_else(|unfinished| Err(unfinished.into_diagnostic(&name).into())) {
-                    Ok(messages) => diagnostics(messages),
-                    Err(messages) => failure(&name, messages),
-                };
-            if !messages.is_empty() {
+            let messages = match outcome {
+                None => Vec::new(),
+                Some(Ok(Ok(messages))) => diagnostics(messages),
+                Some(Ok(Err(messages))) => failure(&name, messages),
+                Some(Err(unfinished)) => failure(&name, unfinished.into_diagnostic(&name).into()),
+            };
+            if let Some(last) = last {
+                // Core reads nothing after it.
+                let last =
+                    last.map(|event| Event { diagnostic: [event.diagnostic, messages].concat(), ..event });
+                let _ = events.send(last).await;
+            } else if !messages.is_empty() {
                 // An event with messages alone: core shows them.
                 let event = Event { diagnostic: messages, ..Event::default() };
                 let _ = events.send(Ok(event)).await;

@@ -7,13 +7,15 @@ use futures::future::BoxFuture;
 
 use super::ObjectInfo;
 use super::deadline::{Deadline, Ended, Operation, preceded};
+use super::defaults::mark_unknown;
 use crate::convert::NOT_KNOWN;
+use crate::convert::private::Field;
 use crate::resource::PlanValues;
 use crate::schema::Kind;
 use crate::server::{PanicReport, STOP_GRACE, StopToken, Unfinished, run_call};
 use crate::{
     Apply, AttributePath, Context, Deferral, Diagnostic, Diagnostics, FromValue as _, History, Import, Model,
-    MoveSource, Plan, PrivateState, Resource, StateSlot, Value,
+    MoveSource, Plan, PrivateState, Resource, StateSlot, Value, check,
 };
 
 /// A managed resource of any type.
@@ -109,6 +111,17 @@ pub(crate) struct Applied {
     pub(crate) outcome: Result<Diagnostics, Diagnostics>,
 }
 
+/// A field, if any, that a configuration with a value that is not known yet cannot be read into. What only occurs or does not
+/// (blocks) is not meant, but what stands in it is.
+fn plain(fields: &[Field]) -> Option<String> {
+    fields.iter().find_map(|field| {
+        if !field.block && !field.accepts_unknown {
+            return Some(field.name.to_owned());
+        }
+        plain(&(field.nested)()).map(|inner| format!("{}.{inner}", field.name))
+    })
+}
+
 /// A managed resource of one type.
 pub(crate) struct Managed<R: Resource> {
     resource: Arc<R>,
@@ -129,6 +142,36 @@ impl<R: Resource> Managed<R> {
 
     fn model(value: &Value) -> Result<R::Model, Diagnostic> {
         R::Model::from_value(value, &AttributePath::root())
+    }
+
+    /// What the author has planned and the framework alone would not have: where `field` cannot say "not known yet", the first
+    /// of two plans may be the framework's alone, and the second must not contradict it.
+    fn unasked(&self, field: &str, drafted: &PlanValues, planned: &PlanValues) -> Diagnostics {
+        let mut alone = drafted.planned.clone();
+        if alone.is_null() {
+            return Diagnostics::new();
+        }
+        mark_unknown(&self.info.schema.block, &mut alone, &drafted.config);
+        let contradictions = check::final_plan(&self.info.schema, &alone, &planned.planned);
+        let contradictions =
+            contradictions.into_iter().map(|violation| (violation.to_string(), violation.path));
+        let changes = |path: &&AttributePath| planned.prior.get_path(path) != planned.planned.get_path(path);
+        let replaced = planned.replace.iter().filter(changes).cloned();
+        let replaced = replaced.filter(|_| !planned.prior.is_null() && drafted.forced.is_empty());
+        let replaced = replaced.map(|path| (format!("`{path}` demands another object"), path));
+        contradictions
+            .chain(replaced)
+            .map(|(what, path)| {
+                Diagnostic::provider_bug(format!(
+                    "The `plan` of `{}` says more than the framework does without it: {what}. While the value of `{field}` is \
+                     not known yet, `plan` cannot run, because the field cannot hold such a value; Terraform would then refuse \
+                     the second plan. The field must be an `Attr`, or the schema must say it (`force_new`, `force_new_if`, \
+                     `modify`).",
+                    self.info.name
+                ))
+                .at(path)
+            })
+            .collect()
     }
 
     fn value(&self, model: &R::Model) -> Result<Value, Diagnostic> {
@@ -171,7 +214,11 @@ impl<R: Resource> AnyResource<R::Client> for Managed<R> {
             match Plan::<R::Model>::new(values.clone(), private) {
                 Ok(mut plan) => {
                     self.resource.plan(cx, &mut plan).await;
-                    Planned { values: plan.values, diagnostics: plan.diagnostics, deferral: plan.deferral }
+                    let mut diagnostics = plan.diagnostics;
+                    if let Some(field) = plain(&self.info.fields) {
+                        diagnostics.extend(self.unasked(&field, &values, &plan.values));
+                    }
+                    Planned { values: plan.values, diagnostics, deferral: plan.deferral }
                 }
                 // A configured value that is not known yet in a field that cannot say so: the framework's own plan
                 // stands, and the author's refinement comes with the second plan, when all is known.
@@ -377,7 +424,9 @@ fn panicked(what: &str, report: &PanicReport) -> Diagnostic {
             "{} (at {}).\n\nThis is a mistake in the provider: please report it with the log lines that carry report \
              id `{}`. The state holds what was saved before the failure; check what really exists before the next \
              apply.",
-            report.message, report.location, report.report_id
+            crate::logging::redacted(&report.message),
+            report.location,
+            report.report_id
         ),
     )
 }

@@ -6,7 +6,7 @@ use super::defaults::apply_defaults;
 use super::ephemerals::timestamp;
 use super::managed::left;
 use super::messages::{decode, diagnostics, encode, failure};
-use super::{About, Call, Service};
+use super::{About, Call, ObjectInfo, Service};
 use crate::proto::tfplugin6::open_ephemeral_resource::{Request, Response};
 use crate::{Context, Deferral, Diagnostic, Diagnostics, Provider, Value, check, deferral};
 
@@ -35,17 +35,7 @@ impl<P: Provider> Service<P> {
         let mut filled = config.clone();
         apply_defaults(&info.schema.block, &mut filled, &config);
         let opened = ephemeral.open(&cx, &filled).await?;
-        let result = check_result(info.name, &filled, &opened.result)
-            .and_then(|()| {
-                let problems = check::read_valid(&info.schema, &opened.result);
-                problems.into_iter().next().map_or(Ok(()), |violation| {
-                    Err(Diagnostic::provider_bug(format!(
-                        "`{}` opened what cannot be used: {violation}.",
-                        info.name
-                    ))
-                    .at(violation.path))
-                })
-            })
+        let result = usable(info, &config, &opened.result)
             .and_then(|()| encode(&opened.result, &info.ty, "result"))
             .and_then(|result| if call.claim.hold() { Ok(result) } else { Err(left(info.name)) });
         match result {
@@ -69,22 +59,15 @@ impl<P: Provider> Service<P> {
     }
 }
 
-/// The result keeps what configuration says, as core demands.
-fn check_result(name: &str, config: &Value, result: &Value) -> Result<(), Diagnostic> {
-    let Some(config) = config.entries() else { return Ok(()) };
-    for (attribute, value) in config {
-        if !value.is_null() && result.get(attribute) != Some(value) && value.is_wholly_known() && plain(value)
-        {
-            return Err(Diagnostic::provider_bug(format!(
-                "`{name}` opened with another `{attribute}` than configured: what the user has set must be kept."
-            ))
-            .at(attribute.as_str()));
+/// The result is what core accepts: wholly known, with everything that the user has set, and nothing else but what is
+/// computed.
+fn usable(info: &ObjectInfo, config: &Value, result: &Value) -> Result<(), Diagnostic> {
+    let violations = check::plan_valid(&info.schema, &Value::Null, config, result);
+    match violations.into_iter().chain(check::read_valid(&info.schema, result)).next() {
+        None => Ok(()),
+        Some(violation) => {
+            Err(Diagnostic::provider_bug(format!("`{}` opened what cannot be used: {violation}.", info.name))
+                .at(violation.path))
         }
     }
-    Ok(())
-}
-
-/// Nested objects may have computed parts; core looks into them itself.
-fn plain(value: &Value) -> bool {
-    matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_))
 }

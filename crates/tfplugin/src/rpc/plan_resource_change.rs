@@ -6,6 +6,7 @@ use super::messages::{decode, diagnostics, encode, path};
 use super::modifiers::promise;
 use super::planning::{draft, replacements};
 use super::{About, Call, ObjectInfo, Service, write_only};
+use crate::check::Violation;
 use crate::proto::tfplugin6::plan_resource_change::{Request, Response};
 use crate::resource::PlanValues;
 use crate::{Context, Deferral, Diagnostic, Diagnostics, PrivateState, Provider, Value, check, deferral};
@@ -66,6 +67,13 @@ impl<P: Provider> Service<P> {
         write_only::strip(block, planned);
         promise(block, planned, config);
         replace.extend(replacements(block, prior, planned));
+        let mut replaced_by = BTreeSet::new();
+        for place in &*replace {
+            match check::replace_path(&info.ty, prior, planned, place) {
+                Ok(place) => replaced_by.extend(place),
+                Err(violation) => plan.diagnostics.push(rejected(info, violation)),
+            }
+        }
         if !destroys && !plan.diagnostics.has_errors() {
             plan.diagnostics.extend(violations(info, prior, config, planned));
         }
@@ -74,7 +82,7 @@ impl<P: Provider> Service<P> {
         }
         Ok(Response {
             planned_state: Some(encode(planned, &info.ty, "planned state")?),
-            requires_replace: replace.iter().map(path).collect(),
+            requires_replace: replaced_by.iter().map(path).collect(),
             diagnostics: diagnostics(plan.diagnostics),
             planned_private: private.to_bytes(),
             planned_identity: match &info.identity {
@@ -94,12 +102,11 @@ impl<P: Provider> Service<P> {
 fn violations(info: &ObjectInfo, prior: &Value, config: &Value, planned: &Value) -> Diagnostics {
     check::plan_valid(&info.schema, prior, config, planned)
         .into_iter()
-        .map(|violation| {
-            Diagnostic::provider_bug(format!(
-                "`{}` made a plan that Terraform would reject: {violation}.",
-                info.name
-            ))
-            .at(violation.path)
-        })
+        .map(|violation| rejected(info, violation))
         .collect()
+}
+
+fn rejected(info: &ObjectInfo, violation: Violation) -> Diagnostic {
+    Diagnostic::provider_bug(format!("`{}` made a plan that Terraform would reject: {violation}.", info.name))
+        .at(violation.path)
 }

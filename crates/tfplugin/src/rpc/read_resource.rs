@@ -50,6 +50,7 @@ impl<P: Provider> Service<P> {
             }
             other => other?,
         };
+        let imports = cx.private.take_imported();
         let deadline = Deadline::of(info, Operation::Read, &current, &mut cx);
         let mut state = match Deadline::run(deadline, resource.read(&cx, &current)).await {
             Ended::Done(Ok(state), _) => state.unwrap_or(Value::Null),
@@ -62,7 +63,11 @@ impl<P: Provider> Service<P> {
         valid(info, &state)?;
         let new_identity = match &info.identity {
             Some(info_identity) => {
-                info_identity.unchanged(info.name, identity.as_ref(), &state)?;
+                if imports {
+                    info_identity.as_asked(info.name, identity.as_ref(), &state)?;
+                } else {
+                    info_identity.same_object(info.name, identity.as_ref(), &state)?;
+                }
                 info_identity.stored(&state).or(identity)
             }
             None => None,

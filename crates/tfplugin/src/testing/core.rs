@@ -502,7 +502,8 @@ impl<P: Provider> Core<P> {
         if !config.is_null() {
             Failed::rules(&check::plan_valid(&shape.schema, prior, config, &value))?;
         }
-        let replaced_by = response.requires_replace.into_iter().map(path).collect();
+        let replaced_by: Vec<_> = response.requires_replace.into_iter().map(path).collect();
+        Failed::rules(&check::replace_paths_valid(prior, &value, &replaced_by))?;
         let identity = response.planned_identity;
         let deferred = deferral(response.deferred, self.capabilities)?;
         Ok(Plan { value, private: response.planned_private, identity, replaced_by, deferred, warnings })

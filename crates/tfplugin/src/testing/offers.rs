@@ -6,6 +6,7 @@ use super::core::{Core, configured, identity_type};
 use super::messages::{decode, diagnostics, encode};
 use super::outcome::{Failed, accepted, deferral};
 use crate::proto::tfplugin6 as proto;
+use crate::schema::Schema;
 use crate::{
     Action, AttributePath, Diagnostics, EphemeralResource, FromValue as _, ListResource, Model, MoveSource,
     Provider, Resource, Value, check,
@@ -55,6 +56,9 @@ impl<P: Provider> Core<P> {
         if let Some(reason) = deferral(response.deferred, self.capabilities())? {
             return Err(Failed::Deferred(reason));
         }
+        let schema = Schema { version: E::Model::VERSION, block: E::Model::block() };
+        Failed::rules(&check::plan_valid(&schema, &Value::Null, &value, &result))?;
+        Failed::rules(&check::wholly_known(&result))?;
         let result = E::Model::from_value(&result, &AttributePath::root())
             .map_err(|diagnostic| Failed::Refused(diagnostic.into()))?;
         let private = response.private.unwrap_or_default();
@@ -194,7 +198,7 @@ impl<P: Provider> Core<P> {
         let response = self.service.move_resource_state(request);
         accepted(response.diagnostics)?;
         let value = decode(response.target_state.as_ref(), &ty)?;
-        let schema = crate::schema::Schema { version: R::Model::VERSION, block: R::Model::block() };
+        let schema = Schema { version: R::Model::VERSION, block: R::Model::block() };
         let problems = check::read_valid(&schema, &value);
         if value.is_null() || !problems.is_empty() {
             return Err(Failed::Rules(problems.iter().map(ToString::to_string).collect()));

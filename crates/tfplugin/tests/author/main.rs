@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod demands;
+mod hosts;
 mod modifiers;
 mod rules;
 mod timeouts;
@@ -29,6 +31,9 @@ impl Provider for Author {
     fn register(&self, registry: &mut Registry<Self>) {
         registry
             .resource(rules::ThingResource)
+            .resource(demands::DemandResource)
+            .resource(demands::PlainResource)
+            .resource(hosts::HostResource)
             .resource(modifiers::RecordResource)
             .resource(timeouts::JobResource)
             .data_source(rules::Look);

@@ -265,7 +265,9 @@ async fn row_42_no_identity_without_a_schema_for_it() {
     let moved = proto::move_resource_state::Request {
         source_provider_address: Odd::ADDRESS.to_owned(),
         source_type_name: "odd_thing".to_owned(),
-        source_state: raw(r#"{"how":"x"}"#),
+        source_state: raw(
+            r#"{"id":"id","how":"x","ratio":null,"tags":null,"list":null,"any":null,"made":null}"#,
+        ),
         target_type_name: type_name.clone(),
         source_identity: raw(r#"{"id":"id"}"#),
         ..Default::default()

@@ -1,7 +1,5 @@
 //! F: what makes core wait.
 
-use std::time::Duration;
-
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
@@ -47,6 +45,16 @@ async fn row_43_a_search_ends_with_its_limit_though_the_author_goes_on() {
     assert_eq!(found(&service, "deaf", 0).await.len(), 100);
 }
 
+/// Core stops reading at the limit, and with it went what came after.
+#[tokio::test]
+async fn row_43_a_warning_arrives_also_where_the_limit_is_reached() {
+    let service = configured().await;
+    let found = found(&service, "partly", 3).await;
+    assert_eq!(found.len(), 3);
+    assert!(found[..2].iter().all(|(_, messages)| messages.is_empty()));
+    assert_eq!(texts(&found[2].1), ["Only partly searched: One region did not answer."]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn row_43_a_search_that_nobody_reads_is_told_and_then_cut() {
     let service = configured().await;
@@ -83,4 +91,31 @@ async fn row_44_stop_does_not_wait_for_what_runs() {
     let events: Vec<_> = stream.map(Result::unwrap).collect().await;
     fails("stuck", &events.last().unwrap().diagnostic, "Stopped while `odd_thing` was at work");
     idle(&service).await;
+}
+
+/// The user who has pressed Ctrl-C saw nothing at all until it ended.
+#[tokio::test(start_paused = true)]
+async fn row_44_an_action_that_is_waited_for_says_so() {
+    use proto::invoke_action::event::Type;
+    let service = configured().await;
+    let request = proto::invoke_action::Request {
+        action_type: "odd_bell".to_owned(),
+        config: plain("slow to stop"),
+        ..Default::default()
+    };
+    let mut stream = answer(Rpc::invoke_action(&service, Request::new(request)).await);
+    let mut lines = Vec::new();
+    while let Some(event) = stream.next().await {
+        match event.unwrap().r#type {
+            Some(Type::Progress(line)) => {
+                if line.message == "two" {
+                    service.stop_token().stop();
+                }
+                lines.push(line.message);
+            }
+            Some(Type::Completed(end)) => assert_eq!(texts(&end.diagnostics), Vec::<String>::new()),
+            None => panic!("an event without content"),
+        }
+    }
+    assert!(lines.len() == 3 && lines[2].starts_with("asked to stop; waiting for `odd_bell`"), "{lines:?}");
 }

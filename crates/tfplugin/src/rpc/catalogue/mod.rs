@@ -23,7 +23,7 @@ mod starts;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tonic::{Request, Response, Status};
 
@@ -289,6 +289,9 @@ impl ListResource for ThingList {
             }
             _ => while findings.found("one more", thing("found")).await {},
         }
+        if config.how.as_str() == Some("partly") {
+            return Ok(Diagnostic::warning("Only partly searched", "One region did not answer.").into());
+        }
         Ok(Diagnostics::new())
     }
 }
@@ -356,6 +359,9 @@ impl Action for Bell {
             });
         }
         progress.say("two");
+        if config.how.as_str() == Some("slow to stop") {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+        }
         fail(config.how.as_str())?;
         Ok(Diagnostics::new())
     }
