@@ -38,7 +38,7 @@ pub(crate) struct Secrets {
 
 /// Where a secret stands that should not. The value itself is not told.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct Sighting {
     /// `journal`, `lines`, `requests`, `objects/<kind>`, `documents`, or `files`.
     pub(crate) place: String,
     /// Key of the row, or path of the file below the state directory.
@@ -110,8 +110,10 @@ impl Secrets {
     }
 
     /// How many values are remembered, and every place where one of them or of `more` stands.
-    pub(crate) fn check(&self, store: &Store, more: &[String]) -> Result<(usize, Vec<Place>), Error> {
-        more.iter().for_each(|value| self.note(value));
+    pub(crate) fn check(&self, store: &Store, more: &[String]) -> Result<(usize, Vec<Sighting>), Error> {
+        for value in more {
+            self.note(value);
+        }
         let (count, needles) = {
             let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
             (given.len(), Needles::new(given.values().map(|value| value.expose().as_str())))
@@ -119,7 +121,7 @@ impl Secrets {
         let mut places = Vec::new();
         store.each_text(|place, id, text| {
             for form in needles.found(text.as_bytes(), 0) {
-                places.push(Place { place: place.to_owned(), id: id.to_owned(), form });
+                places.push(Sighting { place: place.to_owned(), id: id.to_owned(), form });
             }
         })?;
         files(store.directory(), store.directory(), &needles, &mut places)?;
@@ -131,7 +133,7 @@ impl Secrets {
 
 /// Looks at every file below `directory` but the database, whose rows were looked at one by one, and the
 /// description, which holds the sandbox's tokens on purpose.
-fn files(root: &Path, directory: &Path, needles: &Needles, places: &mut Vec<Place>) -> Result<(), Error> {
+fn files(root: &Path, directory: &Path, needles: &Needles, places: &mut Vec<Sighting>) -> Result<(), Error> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Io { action: "read", path, source }
@@ -159,7 +161,7 @@ fn files(root: &Path, directory: &Path, needles: &Needles, places: &mut Vec<Plac
                 break;
             }
             for form in needles.found(&kept, seen) {
-                places.push(Place { place: "files".to_owned(), id: name.clone(), form });
+                places.push(Sighting { place: "files".to_owned(), id: name.clone(), form });
             }
             // What is cut in two by the end of this piece is whole in the next one.
             kept.drain(..kept.len().saturating_sub(needles.longest));
@@ -180,7 +182,7 @@ impl Needles {
         for value in values {
             needles.add(value.as_bytes(), "plain");
             let json = Value::from(value).to_string();
-            needles.add(json[1..json.len() - 1].as_bytes(), "json");
+            needles.add(&json.as_bytes()[1..json.len() - 1], "json");
             // In the midst of other text (`user:password`) a value has three encodings; what its neighbours
             // have a part in is cut off.
             for before in 0..3_usize {
@@ -254,7 +256,7 @@ mod tests {
         let mut places = Vec::new();
         let needles = Needles::new(["hunter2-hunter2"].into_iter());
         files(dir.path(), dir.path(), &needles, &mut places).unwrap();
-        let wanted = Place { place: "files".to_owned(), id: "deep/blob".to_owned(), form: "plain" };
+        let wanted = Sighting { place: "files".to_owned(), id: "deep/blob".to_owned(), form: "plain" };
         assert_eq!(places, [wanted]);
     }
 
