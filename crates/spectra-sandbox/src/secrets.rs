@@ -38,10 +38,9 @@ pub(crate) struct Secrets {
 
 /// Where a secret stands that should not. The value itself is not told.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct Sighting {
     /// `journal`, `lines`, `requests`, `objects/<kind>`, `documents`, or `files`.
-    #[serde(rename = "place")]
-    pub(crate) kind: String,
+    pub(crate) place: String,
     /// Key of the row, or path of the file below the state directory.
     pub(crate) id: String,
     /// `plain`, `json`, `base64` or `percent`.
@@ -111,7 +110,7 @@ impl Secrets {
     }
 
     /// How many values are remembered, and every place where one of them or of `more` stands.
-    pub(crate) fn check(&self, store: &Store, more: &[String]) -> Result<(usize, Vec<Place>), Error> {
+    pub(crate) fn check(&self, store: &Store, more: &[String]) -> Result<(usize, Vec<Sighting>), Error> {
         for value in more {
             self.note(value);
         }
@@ -122,7 +121,7 @@ impl Secrets {
         let mut places = Vec::new();
         store.each_text(|place, id, text| {
             for form in needles.found(text.as_bytes(), 0) {
-                places.push(Place { kind: place.to_owned(), id: id.to_owned(), form });
+                places.push(Sighting { place: place.to_owned(), id: id.to_owned(), form });
             }
         })?;
         files(store.directory(), store.directory(), &needles, &mut places)?;
@@ -134,7 +133,7 @@ impl Secrets {
 
 /// Looks at every file below `directory` but the database, whose rows were looked at one by one, and the
 /// description, which holds the sandbox's tokens on purpose.
-fn files(root: &Path, directory: &Path, needles: &Needles, places: &mut Vec<Place>) -> Result<(), Error> {
+fn files(root: &Path, directory: &Path, needles: &Needles, places: &mut Vec<Sighting>) -> Result<(), Error> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| Error::Io { action: "read", path, source }
@@ -162,7 +161,7 @@ fn files(root: &Path, directory: &Path, needles: &Needles, places: &mut Vec<Plac
                 break;
             }
             for form in needles.found(&kept, seen) {
-                places.push(Place { place: "files".to_owned(), id: name.clone(), form });
+                places.push(Sighting { place: "files".to_owned(), id: name.clone(), form });
             }
             // What is cut in two by the end of this piece is whole in the next one.
             kept.drain(..kept.len().saturating_sub(needles.longest));
@@ -257,7 +256,7 @@ mod tests {
         let mut places = Vec::new();
         let needles = Needles::new(["hunter2-hunter2"].into_iter());
         files(dir.path(), dir.path(), &needles, &mut places).unwrap();
-        let wanted = Place { place: "files".to_owned(), id: "deep/blob".to_owned(), form: "plain" };
+        let wanted = Sighting { place: "files".to_owned(), id: "deep/blob".to_owned(), form: "plain" };
         assert_eq!(places, [wanted]);
     }
 

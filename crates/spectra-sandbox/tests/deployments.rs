@@ -405,3 +405,26 @@ async fn a_fork_copies_all_but_sealed_variables() {
         .await;
     assert_eq!(names(&fork).await, ["OPEN"]);
 }
+
+#[tokio::test]
+async fn a_removed_deployment_can_be_rolled_back_to_as_long_as_the_plan_says() {
+    let world = world().await;
+    let (place, old) = running(&world, &[]).await;
+    let new = world.deploy(&place).await;
+    world.wait_for(&new, "SUCCESS").await;
+    world.wait_for(&old, "REMOVED").await;
+    world.settings(json!({ "manual_clock": true, "rate_limit": false })).await;
+    let can = async || world.deployment(&old).await["canRollback"].take();
+    let mut passed = 0;
+    for (plan, hours) in [("free", 24), ("hobby", 72), ("pro", 120), ("enterprise", 360)] {
+        world.settings(json!({ "plan": plan })).await;
+        world.admin("POST", "clock", json!({ "advance": format!("{}h", hours - 1 - passed) })).await;
+        assert_eq!(can().await, true, "{plan} within {hours} h");
+        world.admin("POST", "clock", json!({ "advance": "1h" })).await;
+        assert_eq!(can().await, false, "{plan} after {hours} h");
+        passed = hours;
+    }
+    let message =
+        world.refused("mutation R($id: String!) { deploymentRollback(id: $id) }", json!({ "id": old })).await;
+    assert_eq!(message, "Cannot rollback to this deployment: its image is no longer available");
+}

@@ -128,15 +128,15 @@ async fn metrics_of_nothing_are_refused_and_volumes_have_their_own() {
     let (place, _) = running(&world, &[], 1).await;
     let from = json!({ "m": ["CPU_USAGE"], "from": "2020-01-01T00:00:00Z" });
     assert!(world.refused(METRICS, from.clone()).await.contains("is required"));
-    for (key, value) in [
-        ("m", json!(["UNRECOGNIZED"])),
-        ("g", json!(["HOST_TYPE"])),
-        ("s", json!("00000000-0000-0000-0000-000000000000")),
+    for (key, value, why) in [
+        ("m", json!(["UNRECOGNIZED"]), "Invalid measurement: it measures nothing"),
+        ("g", json!(["HOST_TYPE"]), "Invalid groupBy: the sandbox cannot group by this tag"),
+        ("s", json!("00000000-0000-0000-0000-000000000000"), "Service not found"),
     ] {
         let mut variables = from.clone();
         variables["e"] = json!(place.environment);
         variables[key] = value;
-        world.refused(METRICS, variables).await;
+        assert_eq!(world.refused(METRICS, variables).await, why);
     }
     let volume = world
         .ask(
