@@ -425,8 +425,16 @@ impl<P: Provider> proto::provider_server::Provider for Service<P> {
         request: Request<tonic::Streaming<proto::write_state_bytes::RequestChunk>>,
     ) -> Result<Response<proto::write_state_bytes::Response>, Status> {
         let (metadata, extensions, chunks) = request.into_parts();
-        // Before the handler: one that never gets the whole has nothing to undo.
-        let request = Request::from_parts(metadata, extensions, receive(chunks).await);
+        // Before the handler: one that never gets the whole has nothing to undo. It counts as a call all the same, and a stop
+        // ends it, since a client that has stalled would hold it for ever.
+        let receiving = self.0.stop.begin();
+        let received = tokio::select! {
+            biased;
+            received = receive(chunks) => received,
+            () = receiving.cancel().cancelled() => Received::stopped(),
+        };
+        drop(receiving);
+        let request = Request::from_parts(metadata, extensions, received);
         self.run("WriteStateBytes", request, |service, call, request| async move {
             Self::write_state_bytes(&service, call, request).await
         })

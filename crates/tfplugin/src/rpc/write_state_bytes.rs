@@ -24,6 +24,16 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// A stop came before the whole had arrived.
+    pub(super) fn stopped() -> Self {
+        let reason =
+            "Terraform was asked to stop before the whole had arrived. The stored state is as it was.";
+        Self {
+            meta: RequestChunkMeta::default(),
+            state: Err(Diagnostic::error("Stopped while a state was being received", reason)),
+        }
+    }
+
     pub(super) fn type_name(&self) -> &str {
         &self.meta.type_name
     }

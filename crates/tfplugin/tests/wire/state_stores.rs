@@ -4,13 +4,13 @@ use tempfile::TempDir;
 use tfplugin::proto::tfplugin6::write_state_bytes::RequestChunk;
 use tfplugin::proto::tfplugin6::{
     RequestChunkMeta, StateByteRange, StateStoreClientCapabilities, configure_state_store, delete_state,
-    get_metadata, get_provider_schema, get_states, lock_state, read_state_bytes, unlock_state,
+    get_metadata, get_provider_schema, get_states, lock_state, read_state_bytes, stop_provider, unlock_state,
     validate_state_store_config,
 };
 
 use crate::files::Folder;
 use crate::provider::{Config, Shared, Works};
-use crate::support::{Client, Wire, errors, value};
+use crate::support::{Client, Wire, errors, value, within};
 
 const TYPE: &str = "wire_files";
 const STATE: &str = "default";
@@ -270,6 +270,29 @@ async fn nothing_is_stored_before_the_stream_has_ended() {
     drop(sender);
     assert_eq!(writing.await.unwrap().unwrap().into_inner().diagnostics, []);
     assert_eq!(kept.read(STATE).await.unwrap(), b"after that");
+    wire.ended().await;
+}
+
+/// A client that stalled in the middle of a state held the call for ever, and no stop reached it.
+#[tokio::test]
+async fn a_stop_ends_a_write_whose_client_has_stalled() {
+    let (wire, folder) = start().await;
+    let mut kept = Kept::open(&wire, &folder, 4).await;
+    kept.write(b"before").await;
+    let (sender, receiver) = tokio::sync::mpsc::channel(8);
+    let mut client = kept.client.clone();
+    sender.send(kept.cut(b"after that", STATE).remove(0)).await.unwrap();
+    let writing = tokio::spawn(async move {
+        client.write_state_bytes(tokio_stream::wrappers::ReceiverStream::new(receiver)).await
+    });
+    // One stop is enough; which one finds the call in flight is not known.
+    while !writing.is_finished() {
+        within(kept.client.stop_provider(stop_provider::Request {})).await.unwrap();
+    }
+    let said = errors(&writing.await.unwrap().unwrap().into_inner().diagnostics);
+    assert!(said.contains("Stopped while a state was being received"), "{said}");
+    assert_eq!(kept.read(STATE).await.unwrap(), b"before");
+    drop(sender);
     wire.ended().await;
 }
 
