@@ -132,6 +132,8 @@ pub(crate) struct Settings {
     pub(crate) hold_duration: HumanDuration,
     /// What becomes of a deployment that waited: it starts, or it is `SKIPPED`.
     pub(crate) waiting_is_skipped: bool,
+    /// `FAILED` and `SKIPPED` become `REMOVED` after this long; `null`: never.
+    pub(crate) failed_retention: Option<HumanDuration>,
     /// A deleted environment still answers `environment(id)`.
     pub(crate) deleted_environment_readable: bool,
     /// Largest page of any connection; smaller pages than asked for make clients page.
@@ -248,6 +250,7 @@ impl Default for Settings {
             hold_deployments: None,
             hold_duration: seconds(10),
             waiting_is_skipped: false,
+            failed_retention: None,
             deleted_environment_readable: true,
             page_size: None,
             restrict_image_deploys: false,

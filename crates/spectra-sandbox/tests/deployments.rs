@@ -56,6 +56,12 @@ async fn approval_queue_and_skip_hold_as_their_names_say() {
         )
         .await;
     assert_eq!(message, "Cannot redeploy without a snapshot");
+
+    // Kept for as long as was said, and then gone like everything that was removed.
+    world.settings(json!({ "failed_retention": "2000h" })).await;
+    assert_eq!(world.deployment(&id).await["status"], "SKIPPED");
+    world.admin("POST", "clock", json!({ "advance": "2000h" })).await;
+    world.wait_for(&id, "REMOVED").await;
 }
 
 #[tokio::test]

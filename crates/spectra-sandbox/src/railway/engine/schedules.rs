@@ -1,10 +1,10 @@
-//! Waits for backup schedules and for the end of what they made.
+//! Waits for backup schedules, for the end of what they made, and for the end of deployments that never served.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::Core;
-use crate::railway::ops::backup_schedules;
+use crate::railway::ops::{backup_schedules, deployments};
 
 /// After a change that could not be written, in sandbox time.
 const AGAIN: Duration = Duration::from_mins(1);
@@ -15,16 +15,20 @@ pub(super) async fn keep(core: Arc<Core>) {
     loop {
         // Marked as seen before the look, so that no change is missed between the two.
         changed.mark_unchanged();
-        let due = backup_schedules::due(&core.world());
+        let settings = core.settings();
+        let retention = settings.failed_retention;
+        let world = core.world();
+        let due =
+            backup_schedules::due(&world).into_iter().chain(deployments::retired_at(&world, retention)).min();
         if due.is_some_and(|tick| tick <= core.clock.now()) {
-            let settings = core.settings();
             let real = |duration: Duration| core.clock.real(duration).unwrap_or(duration);
             let done = core.mutate(|draft| {
                 backup_schedules::run(draft, &settings, real);
+                deployments::retire(draft, retention);
                 Ok(())
             });
             let Err(refusal) = done else { continue };
-            tracing::error!(message = %refusal.message, "scheduled backups were not made");
+            tracing::error!(message = %refusal.message, "what was scheduled was not done");
             tokio::select! {
                 () = core.shutdown.cancelled() => return,
                 () = core.clock.sleep(AGAIN) => continue,

@@ -1,10 +1,13 @@
 //! Deployments: how they begin, and what can be asked of one that exists.
 
+use spectra_types::HumanDuration;
+
+use crate::clock::Tick;
 use crate::core::{Draft, Effect};
 use crate::railway::auth::{Identity, found};
 use crate::railway::ops::{Place, audit, born, new_id};
 use crate::railway::refusal::Refusal;
-use crate::settings::Settings;
+use crate::settings::{Settings, ticks};
 use crate::store::World;
 use crate::store::rows::{
     Cause, Deployment, Farewell, Instance, Snapshot, Status, Trigger, instance_key, variables_key,
@@ -301,4 +304,30 @@ pub(crate) fn act(draft: &mut Draft, who: &Identity, id: &str, verb: Verb) -> Re
     let place = Place { project: Some(&row.project_id), environment: Some(&row.environment_id) };
     audit(draft, who, "deployment", word, id, place);
     Ok(())
+}
+
+/// When the next deployment that never served is forgotten.
+pub(crate) fn retired_at(world: &World, retention: Option<HumanDuration>) -> Option<Tick> {
+    let retention = ticks(retention?);
+    let over = world.deployments.iter().filter(|row| matches!(row.status, Status::Failed | Status::Skipped));
+    over.map(|row| row.phase_tick.saturating_add(retention)).min()
+}
+
+/// Forgets those whose time is over.
+pub(crate) fn retire(draft: &mut Draft, retention: Option<HumanDuration>) {
+    let Some(retention) = retention.map(ticks) else { return };
+    let (now, stamp) = (draft.tick, draft.stamp);
+    let over = draft.world.deployments.iter().filter(|row| {
+        matches!(row.status, Status::Failed | Status::Skipped)
+            && row.phase_tick.saturating_add(retention) <= now
+    });
+    let ids: Vec<_> = over.map(|row| row.id.clone()).collect();
+    for id in ids {
+        if let Some(row) = draft.world.deployments.get_mut(&id) {
+            row.status = Status::Removed;
+            row.status_at = stamp;
+            row.removed_tick = Some(now);
+            row.times.updated_at = stamp;
+        }
+    }
 }
