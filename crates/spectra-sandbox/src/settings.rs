@@ -128,6 +128,8 @@ pub(crate) struct Settings {
     pub(crate) rollback_moves_pin: bool,
     /// New deployments wait here before they start: `QUEUED`, `WAITING` or `NEEDS_APPROVAL`.
     pub(crate) hold_deployments: Option<HoldStatus>,
+    /// DNS records and egress gateways come in another order with every read.
+    pub(crate) unordered_rows: bool,
     /// How long `QUEUED` and `WAITING` hold; `NEEDS_APPROVAL` waits for `deploymentApprove`.
     pub(crate) hold_duration: HumanDuration,
     /// What becomes of a deployment that waited: it starts, or it is `SKIPPED`.
@@ -248,6 +250,7 @@ impl Default for Settings {
             zero_value_loss: false,
             rollback_moves_pin: false,
             hold_deployments: None,
+            unordered_rows: true,
             hold_duration: seconds(10),
             waiting_is_skipped: false,
             failed_retention: None,

@@ -195,6 +195,10 @@ async fn an_update_deploys_by_itself_when_the_knob_says_so() {
     let image = instance(&world, &place).await["source"]["image"].clone();
     world.update(&place, json!({ "source": { "image": image } })).await;
     world.wait_for(&id, "REMOVED").await;
+    // Any update, not one of the image alone.
+    let second = instance(&world, &place).await["activeDeployments"][0]["id"].as_str().unwrap().to_owned();
+    world.update(&place, json!({ "healthcheckPath": "/" })).await;
+    world.wait_for(&second, "REMOVED").await;
 }
 
 #[tokio::test]

@@ -97,6 +97,11 @@ async fn the_order_of_records_changes_between_reads() {
             seen.len() == 2
         })
         .await;
+    world.settings(json!({ "unordered_rows": false })).await;
+    for _ in 0..20 {
+        let row = read(&world, &place, &id).await;
+        assert_eq!(row["status"]["dnsRecords"][0]["purpose"], "DNS_RECORD_PURPOSE_TRAFFIC_ROUTE");
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,11 @@ fn gateways(
         .cloned()
         .map(EgressGateway)
         .collect();
-    rows.shuffle(&mut rand::rng());
+    if request.settings.unordered_rows {
+        rows.shuffle(&mut rand::rng());
+    } else {
+        rows.sort_by(|a, b| a.0.region.cmp(&b.0.region));
+    }
     Ok(rows)
 }
 

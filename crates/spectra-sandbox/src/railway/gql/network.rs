@@ -231,7 +231,11 @@ impl CustomDomain {
             certificate_error_type: failed.then_some(CertificateErrorType::AuthorizationFailed),
             certificate_retryable: failed.then_some(true),
             certificate_status: certificate,
-            dns_records: if rand::random() { vec![route, challenge] } else { vec![challenge, route] },
+            dns_records: if settings.unordered_rows && rand::random() {
+                vec![challenge, route]
+            } else {
+                vec![route, challenge]
+            },
             verification_dns_host: Some(format!("{}.{zone}", under("_railway-verify"))),
             verification_token: Some(self.row.verification.clone()),
             verified,

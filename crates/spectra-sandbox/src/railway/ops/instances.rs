@@ -199,7 +199,12 @@ pub(crate) fn update(
         }
         let place = Place { project: Some(&project), environment: Some(&environment) };
         audit(draft, who, "service_instance", "update", service, place);
-        if dice < settings.update_deploys_probability && change.source.is_some() {
+        // Where there is nothing to deploy, not even the knob can.
+        let deployable = draft
+            .world
+            .instance(&environment, service)
+            .is_some_and(|row| row.image.is_some() || row.repo.is_some());
+        if dice < settings.update_deploys_probability && deployable {
             deployments::create(draft, who, settings, &environment, service, Cause::Deploy)?;
         }
     }
