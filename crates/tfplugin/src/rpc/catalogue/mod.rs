@@ -1,10 +1,11 @@
-//! What a server can do to core, or to its user, without core noticing in time: for each kind of mistake, that this one cannot
-//! make it. Where the author of a resource can bring it about, the author does so here, and what is said then is compared.
+//! What a server can do to core, or to its user, without core noticing in time: a test for each such mistake that this one does
+//! not make it. Where the author of a resource can bring it about, the author does so here, and what is said then is compared.
 //!
 //! The numbers are those of the project's list of known failures. Rows that have a place of their own:
 //!
 //! | Row | What | Where |
 //! |---|---|---|
+//! | 1–34 | plans and results that core refuses | `crate::check`, `tests/check.rs`, `tests/framework.rs` |
 //! | 40 | log lines that crash core | `logging::line`, `tests/corner/logs.rs` |
 //! | 41, 56 | state stores without capabilities or range, half a state taken for a whole | `tests/wire/state_stores.rs` |
 //! | 45 | printing, and logs nobody reads | `tests/handshake/process.rs`, `logging::writer` |
