@@ -286,9 +286,13 @@ async fn a_stop_ends_a_write_whose_client_has_stalled() {
         client.write_state_bytes(tokio_stream::wrappers::ReceiverStream::new(receiver)).await
     });
     // One stop is enough; which one finds the call in flight is not known.
-    while !writing.is_finished() {
-        within(kept.client.stop_provider(stop_provider::Request {})).await.unwrap();
-    }
+    let stop = kept.client.clone();
+    within(async {
+        while !writing.is_finished() {
+            stop.clone().stop_provider(stop_provider::Request {}).await.unwrap();
+        }
+    })
+    .await;
     let said = errors(&writing.await.unwrap().unwrap().into_inner().diagnostics);
     assert!(said.contains("Stopped while a state was being received"), "{said}");
     assert_eq!(kept.read(STATE).await.unwrap(), b"before");
