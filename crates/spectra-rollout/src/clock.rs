@@ -1,8 +1,8 @@
 //! Time, passed in.
 
-use std::future::Future;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 /// A monotonic clock that can be waited on.
@@ -11,7 +11,7 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Duration;
 
     /// Waits.
-    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()>;
 }
 
 /// tokio's clock; tests pause it and every wait becomes instant.
@@ -33,7 +33,7 @@ impl Clock for TokioClock {
         self.origin.elapsed()
     }
 
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(duration))
     }
 }

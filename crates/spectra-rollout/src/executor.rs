@@ -1,86 +1,366 @@
 //! Carries the machine's commands out.
 
+use std::future::Future;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use spectra_types::error_chain;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::machine::{Command, Event, Machine};
-use crate::model::{Measurement, Outcome, Phase, Report, RolloutRequest, Verdict};
-use crate::target::{Probe, Target, TargetError};
+use crate::entry::Entry;
+use crate::ledger::Ledger;
+use crate::machine::{Command, Event, Machine, Turn};
+use crate::model::{Measurement, Outcome, Report};
+use crate::ports::{
+    Diary, DiaryError, Gates, MetricSource, News, Notifier, Probe, RunContext, Runner, Target, TargetError,
+    Wish,
+};
+use crate::spec::RolloutRequest;
 
-/// Rolls `request` out on `target` and returns what really holds afterwards.
+/// How often others' wishes are looked for while something is waited for.
+const LISTEN: Duration = Duration::from_secs(2);
+
+/// Everything that a rollout acts through.
+#[derive(Clone, Copy)]
+pub struct Ports<'a> {
+    /// The platform.
+    pub target: &'a dyn Target,
+    /// Looks from outside.
+    pub probe: &'a dyn Probe,
+    /// Metrics.
+    pub metrics: &'a dyn MetricSource,
+    /// Programs.
+    pub runner: &'a dyn Runner,
+    /// Freeze windows and approvals.
+    pub gates: &'a dyn Gates,
+    /// People.
+    pub notifier: &'a dyn Notifier,
+    /// The record.
+    pub diary: &'a dyn Diary,
+    /// Time.
+    pub clock: &'a dyn Clock,
+}
+
+/// Carries `request` out and returns what really holds afterwards.
 ///
 /// When `cancel` trips, waits end at once, calls that may change something are awaited to their end, and the machine
-/// unwinds inside [`RolloutRequest::abort_timeout`]. Dropping the future in the middle is not safe; cancel instead.
-pub async fn run<T: Target, P: Probe, C: Clock>(
-    request: RolloutRequest,
-    target: &T,
-    probe: &P,
-    clock: &C,
+/// unwinds inside [`RolloutRequest::abort_timeout`]. Dropping the future in the middle leaves an open rollout in the
+/// diary, which [`recover`] takes up; cancelling is kinder.
+pub async fn run(id: &str, request: RolloutRequest, ports: Ports<'_>, cancel: &CancellationToken) -> Report {
+    let machine = Machine::new(id, request.clone(), ports.target.poll_interval());
+    Journey::new(id, request, machine, ports).travel(cancel).await
+}
+
+/// Takes up what another process began and did not end: brings the environment back to what it was before. `None` when the
+/// ledger holds no open rollout.
+pub async fn recover(
+    id: &str,
+    ledger: Ledger,
+    ports: Ports<'_>,
     cancel: &CancellationToken,
-) -> Report {
-    let start = clock.now();
-    let candidate = request.candidate.clone();
-    let mut machine = Machine::new(request, target.poll_interval());
-    let mut journey = Journey { measurements: Vec::new(), timeline: Vec::new(), phase: None };
-    let mut told = false;
-    let mut event = Event::Begin;
-    let outcome = loop {
-        let mut command = machine.step(clock.now(), event);
-        if cancel.is_cancelled() && !told && !matches!(command, Command::Finish(_)) {
-            told = true;
-            journey.note(clock.now().saturating_sub(start), "stop requested".to_owned());
-            command = machine.step(clock.now(), Event::Cancelled);
+) -> Option<Report> {
+    if ledger.outcome().is_some() {
+        return None;
+    }
+    let request = ledger.request()?.clone();
+    let machine = Machine::recover(id, request.clone(), ports.target.poll_interval(), ledger);
+    Some(Journey::new(id, request, machine, ports).travel(cancel).await)
+}
+
+struct Journey<'a> {
+    id: &'a str,
+    request: RolloutRequest,
+    machine: Machine,
+    ports: Ports<'a>,
+    start: Duration,
+    measurements: Vec<Measurement>,
+    timeline: Vec<(Duration, String)>,
+    leftovers: Vec<String>,
+    telling: FuturesUnordered<BoxFuture<'a, Option<Entry>>>,
+    /// The user's stop was passed on to the machine.
+    told: bool,
+    asked_for_approval: bool,
+}
+
+impl<'a> Journey<'a> {
+    fn new(id: &'a str, request: RolloutRequest, machine: Machine, ports: Ports<'a>) -> Self {
+        Self {
+            id,
+            request,
+            machine,
+            ports,
+            start: ports.clock.now(),
+            measurements: Vec::new(),
+            timeline: Vec::new(),
+            leftovers: Vec::new(),
+            telling: FuturesUnordered::new(),
+            told: false,
+            asked_for_approval: false,
         }
-        journey.phase(clock.now().saturating_sub(start), machine.phase());
-        event = match command {
-            Command::Finish(outcome) => break *outcome,
+    }
+
+    async fn travel(mut self, cancel: &CancellationToken) -> Report {
+        let mut event = Event::Begin;
+        let outcome = loop {
+            let turn = self.machine.step(self.ports.clock.now(), event);
+            if let Command::Finish(outcome) = turn.command {
+                self.write_all(turn.entries).await;
+                break *outcome;
+            }
+            event = self.turn(turn, cancel).await;
+        };
+        // The last look is for the truth of the report; an unreadable platform leaves it open rather than guessed.
+        let observed = self.ports.target.observe(&self.request.place).await.ok();
+        self.news(event_of(&outcome), outcome.to_string());
+        while let Some(told) = self.telling.next().await {
+            self.write_all(told.into_iter().collect()).await;
+        }
+        Report {
+            rollout: self.id.to_owned(),
+            phase: outcome.phase(),
+            outcome,
+            snapshot: self.machine.snapshot(),
+            observed,
+            deployment: self.machine.deployment().cloned(),
+            place: self.request.place,
+            measurements: self.measurements,
+            leftovers: self.leftovers,
+            timeline: self.timeline,
+        }
+    }
+
+    /// Writes down, acts, and says what came of it.
+    async fn turn(&mut self, turn: Turn, cancel: &CancellationToken) -> Event {
+        let Turn { entries, intent, command } = turn;
+        if let Some(fenced) = self.write_all(entries).await {
+            return Event::Fenced(fenced);
+        }
+        if cancel.is_cancelled() && !self.told {
+            self.told = true;
+            self.note("stop requested".to_owned());
+            return Event::Cancelled;
+        }
+        if let Some(action) = intent {
+            match self.write(&Entry::Intent { action }).await {
+                Ok(()) => {}
+                Err(DiaryError::Fenced(by)) => return Event::Fenced(by),
+                // The way back is taken all the same: an environment that is whole matters more than the record of it.
+                Err(DiaryError::Unavailable(why)) if self.going_back() => {
+                    self.note(format!("the journal could not be written: {why}"));
+                }
+                Err(DiaryError::Unavailable(why)) => return Event::Unwritten(why),
+            }
+            if !self.ports.diary.may_act() {
+                return Event::Fenced("it ran out before it could be renewed".to_owned());
+            }
+        }
+        self.carry_out(command, cancel).await
+    }
+
+    const fn going_back(&self) -> bool {
+        self.machine.is_going_back()
+    }
+
+    async fn carry_out(&mut self, command: Command, cancel: &CancellationToken) -> Event {
+        let Ports { target, probe, metrics, runner, gates, .. } = self.ports;
+        let told = self.told;
+        match command {
             // Reads change nothing, and a platform that is slow to answer must not hold up a stop.
-            Command::Observe => {
-                let read = async { answer(target.observe().await.map(Event::Observed)) };
+            Command::Observe(place) => {
+                let read = async { answer(target.observe(&place).await.map(Event::Observed)) };
                 unless_stopped(read, cancel, told).await
             }
-            Command::Deploy(baseline) => {
-                answer(target.deploy(&candidate, &baseline).await.map(Event::Started))
-            }
-            Command::ReadDeployment(id) => {
-                let read = async { answer(target.deployment(&id).await.map(Event::Deployment)) };
+            Command::ReadDeployment { place, id } => {
+                let read = async { answer(target.deployment(&place, &id).await.map(Event::Deployment)) };
                 unless_stopped(read, cancel, told).await
             }
-            Command::Restore { snapshot, failed } => {
-                answer(target.restore(&snapshot, failed.as_ref()).await.map(Event::Restored))
+            Command::Deploy { place, order } => {
+                answer(target.deploy(&place, &order).await.map(Event::Started))
             }
-            Command::Measure => {
-                let event =
-                    unless_stopped(async { Event::Measured(probe.measure().await) }, cancel, told).await;
+            Command::Restore { place, order } => {
+                answer(target.restore(&place, &order).await.map(Event::Restored))
+            }
+            Command::CreateSibling { place, order } => {
+                answer(target.create_sibling(&place, &order).await.map(Event::Sibling))
+            }
+            Command::RemoveSibling { place, order } => {
+                answer(target.remove_sibling(&place, &order).await.map(|()| Event::SiblingRemoved))
+            }
+            Command::Probe(place) => {
+                let read = async { Event::Measured(probe.measure(&place).await) };
+                let event = unless_stopped(read, cancel, told).await;
                 if let Event::Measured(measurement) = &event {
-                    journey.measured(clock.now().saturating_sub(start), measurement);
+                    self.measurements.push(measurement.clone());
                 }
                 event
             }
-            Command::Wait(duration) => {
-                wait(clock, duration, cancel, told).await;
-                Event::Woken
+            Command::Sample { metric, scope } => {
+                let read = async { Event::Sampled(metrics.sample(&metric, &scope).await) };
+                unless_stopped(read, cancel, told).await
             }
-        };
-        if let Event::CallFailed { message, .. } = &event {
-            tracing::warn!(phase = %machine.phase(), error = %message, "rollout call failed");
-            journey.note(clock.now().saturating_sub(start), format!("failed: {message}"));
+            Command::Run { place, command, purpose } => {
+                let context = RunContext {
+                    rollout: self.id.to_owned(),
+                    candidate: self.request.candidate.clone(),
+                    purpose,
+                };
+                // What undoes something is not stopped: nobody would undo it then.
+                let never = CancellationToken::new();
+                let stop = if told || self.machine.is_going_back() { &never } else { cancel };
+                match runner.run(&place, &command, &context, stop).await {
+                    Ok(tail) => Event::Ran(tail),
+                    Err(error) => Event::CallFailed { message: error.message, effect: error.effect },
+                }
+            }
+            Command::AskFreeze => {
+                let read = async {
+                    match gates.frozen(&self.request).await {
+                        Ok(window) => Event::Freeze(window),
+                        Err(message) => unchanged(message),
+                    }
+                };
+                unless_stopped(read, cancel, told).await
+            }
+            Command::AskApproval => {
+                if !std::mem::replace(&mut self.asked_for_approval, true) {
+                    self.news("rollout.approval_needed", "it waits for an approval".to_owned());
+                }
+                let read = async {
+                    match gates.approval(&self.request).await {
+                        Ok(approval) => Event::Approval(approval),
+                        Err(message) => unchanged(message),
+                    }
+                };
+                unless_stopped(read, cancel, told).await
+            }
+            Command::Wait { at_most, following } => self.wait(at_most, following, cancel).await,
+            // Taken care of by the caller.
+            Command::Finish(_) => Event::Woken,
         }
-    };
-    // The last look is for the truth of the report; an unreadable platform leaves it open rather than guessed.
-    let observed = target.observe().await.ok();
-    journey.note(clock.now().saturating_sub(start), end_of(&outcome));
-    Report {
-        outcome,
-        phase: machine.phase(),
-        snapshot: machine.snapshot(),
-        observed,
-        deployment: machine.candidate().cloned(),
-        measurements: journey.measurements,
-        timeline: journey.timeline,
+    }
+
+    /// Waits in pieces, so that others' wishes are heard in time.
+    async fn wait(
+        &mut self,
+        at_most: Duration,
+        following: Option<(crate::spec::Place, spectra_types::DeploymentId)>,
+        cancel: &CancellationToken,
+    ) -> Event {
+        let end = self.ports.clock.now() + at_most;
+        loop {
+            if !self.going_back()
+                && let Some(event) = self.wish().await
+            {
+                return event;
+            }
+            let left = end.saturating_sub(self.ports.clock.now());
+            if left.is_zero() {
+                return Event::Woken;
+            }
+            let piece = left.min(LISTEN);
+            let pause = async {
+                let before = self.ports.clock.now();
+                if let Some((place, id)) = &following {
+                    self.ports.target.changed(place, id, piece).await;
+                } else {
+                    self.ports.clock.sleep(piece).await;
+                }
+                self.ports.clock.now().saturating_sub(before) < piece
+            };
+            let told = tokio::select! {
+                biased;
+                () = cancel.cancelled(), if !self.told => return Event::Woken,
+                early = pause => {
+                    if early {
+                        return Event::Woken;
+                    }
+                    None
+                }
+                Some(told) = self.telling.next(), if !self.telling.is_empty() => Some(told),
+            };
+            if let Some(told) = told.flatten()
+                && let Some(by) = self.write_all(vec![told]).await
+            {
+                return Event::Fenced(by);
+            }
+        }
+    }
+
+    async fn wish(&self) -> Option<Event> {
+        let wishes = self.ports.diary.requests().await;
+        // Going back outranks going on.
+        let abort = wishes.iter().find(|wish| matches!(wish, Wish::Abort { .. }));
+        match abort.or(wishes.first()).cloned()? {
+            Wish::Abort { by, reason } => Some(Event::Aborted { by, reason }),
+            Wish::Promote { by } => Some(Event::Promoted { by }),
+        }
+    }
+
+    /// Writes what decides nothing: what cannot be written is lost, unless somebody else holds the lease.
+    async fn write_all(&mut self, entries: Vec<Entry>) -> Option<String> {
+        for entry in entries {
+            match self.write(&entry).await {
+                Ok(()) => {}
+                Err(DiaryError::Fenced(by)) => return Some(by),
+                Err(DiaryError::Unavailable(why)) => {
+                    tracing::warn!(error = %why, entry = entry.kind(), "the journal could not be written");
+                    self.note(format!("not written down: {why}"));
+                }
+            }
+        }
+        None
+    }
+
+    async fn write(&mut self, entry: &Entry) -> Result<(), DiaryError> {
+        let line = entry.line();
+        tracing::info!(rollout = %self.id, kind = entry.kind(), "{line}");
+        self.note(line);
+        match entry {
+            Entry::Begun { .. } => {
+                self.news("rollout.started", format!("{} is rolled out", self.request.candidate));
+            }
+            Entry::Resumed { .. } => {
+                self.news("rollout.recovering", "an interrupted rollout is brought to an end".to_owned());
+            }
+            Entry::GoingBack { failure } => self.news("rollout.going_back", failure.reason.to_string()),
+            Entry::Leftover { message } => self.leftovers.push(message.clone()),
+            _ => {}
+        }
+        self.ports.diary.write(entry).await
+    }
+
+    fn note(&mut self, line: String) {
+        self.timeline.push((self.ports.clock.now().saturating_sub(self.start), line));
+    }
+
+    /// Tells people, beside everything else.
+    fn news(&mut self, event: &'static str, summary: String) {
+        let news = News {
+            event,
+            rollout: self.id.to_owned(),
+            place: self.request.place.clone(),
+            candidate: self.request.candidate.clone(),
+            summary,
+        };
+        let notifier = self.ports.notifier;
+        self.telling.push(Box::pin(async move {
+            let results = notifier.tell(&news).await;
+            (!results.is_empty()).then(|| Entry::Told { event: event.to_owned(), results })
+        }));
+    }
+}
+
+fn event_of(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete { .. } => "rollout.completed",
+        Outcome::Refused { .. } => "rollout.refused",
+        Outcome::RolledBack { .. } => "rollout.rolled_back",
+        Outcome::RollbackFailed { .. } => "rollout.rollback_failed",
+        Outcome::Superseded { .. } => "rollout.superseded",
+        Outcome::Fenced { .. } => "rollout.fenced",
     }
 }
 
@@ -88,15 +368,8 @@ fn answer(result: Result<Event, TargetError>) -> Event {
     result.unwrap_or_else(|error| Event::CallFailed { message: error_chain(&error), effect: error.effect })
 }
 
-async fn wait<C: Clock>(clock: &C, duration: Duration, cancel: &CancellationToken, told: bool) {
-    if told {
-        clock.sleep(duration).await;
-    } else {
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = clock.sleep(duration) => {}
-        }
-    }
+fn unchanged(message: String) -> Event {
+    Event::CallFailed { message, effect: crate::ports::Effect::None }
 }
 
 /// A call that changes nothing is left where it is when the user stops the rollout for the first time.
@@ -108,44 +381,5 @@ async fn unless_stopped(call: impl Future<Output = Event>, cancel: &Cancellation
         biased;
         event = call => event,
         () = cancel.cancelled() => Event::Woken,
-    }
-}
-
-fn end_of(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Complete { deployment } => {
-            format!("complete: deployment `{deployment}` serves the candidate")
-        }
-        Outcome::Refused(failure) => format!("refused, nothing changed: {}", failure.reason),
-        Outcome::RolledBack { failure, .. } => format!("rolled back: {}", failure.reason),
-        Outcome::RollbackFailed { rollback, .. } => format!("rollback failed: {rollback}"),
-        Outcome::Superseded(failure) => format!("superseded: {}", failure.reason),
-    }
-}
-
-struct Journey {
-    measurements: Vec<Measurement>,
-    timeline: Vec<(Duration, String)>,
-    phase: Option<Phase>,
-}
-
-impl Journey {
-    fn note(&mut self, at: Duration, text: String) {
-        self.timeline.push((at, text));
-    }
-
-    fn phase(&mut self, at: Duration, phase: Phase) {
-        if self.phase != Some(phase) {
-            self.phase = Some(phase);
-            tracing::info!(%phase, "rollout phase");
-            self.note(at, format!("phase {phase}"));
-        }
-    }
-
-    fn measured(&mut self, at: Duration, measurement: &Measurement) {
-        let verdict = if measurement.verdict == Verdict::Healthy { "healthy" } else { "unhealthy" };
-        tracing::info!(subject = %measurement.subject, answer = %measurement.answer, verdict, "probe");
-        self.note(at, format!("{verdict}: {} → {}", measurement.subject, measurement.answer));
-        self.measurements.push(measurement.clone());
     }
 }

@@ -3,57 +3,26 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-use spectra_types::{DeploymentId, Digest, ErrorCode, PinnedImage};
+use serde::{Deserialize, Serialize};
+use spectra_types::{DeploymentId, Digest, ErrorCode, ExitCode};
 
-use crate::target::Effect;
-
-/// What is asked for: this service runs this image.
-#[derive(Clone, Debug)]
-pub struct RolloutRequest {
-    /// The image to run.
-    pub candidate: PinnedImage,
-    /// Whether a service that runs the candidate already is adopted as it is, or deployed anew (changed variables
-    /// take effect with a new deployment only).
-    pub adopt: Adopt,
-    /// How probes are judged; `None` trusts the platform's own health check alone.
-    pub health: Option<HealthPolicy>,
-    /// How long the candidate is watched once it serves.
-    pub bake: Duration,
-    /// The longest time without any progress of the deployment.
-    pub progress_deadline: Duration,
-    /// The longest time for everything up to the end of the bake.
-    pub timeout: Duration,
-    /// The longest time for bringing the snapshot back.
-    pub abort_timeout: Duration,
-}
-
-/// What to do about a service that runs the candidate already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adopt {
-    /// Take the running deployment for the candidate's, and judge it.
-    IfRunning,
-    /// Deploy anew.
-    Never,
-}
-
-/// How probes are judged.
-#[derive(Clone, Debug)]
-pub struct HealthPolicy {
-    /// Time between two probes.
-    pub interval: Duration,
-    /// Consecutive healthy answers that make the candidate healthy; at least 1.
-    pub success_threshold: u32,
-    /// Consecutive unhealthy answers that make it unhealthy; at least 1.
-    pub failure_threshold: u32,
-}
+use crate::ports::Effect;
+use crate::spec::Place;
 
 /// Where a rollout stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Looking at what runs, waiting for deployments of others to settle.
     Preflight,
+    /// Asking for approvals and freeze windows.
+    Gate,
+    /// A migration runs.
+    Migrating,
+    /// A hook runs.
+    Hook,
+    /// The sibling service is made.
+    Canary,
     /// The image is set and a deployment of it is being started.
     Starting,
     /// The platform is bringing the deployment up.
@@ -62,8 +31,14 @@ pub enum Phase {
     Verifying,
     /// Probed until healthy.
     Probing,
+    /// Waiting for a time or a person, and watched.
+    Pausing,
+    /// Measured.
+    Analysing,
     /// Healthy, and watched.
     Baking,
+    /// What was needed on the way only is removed.
+    Cleaning,
     /// The candidate runs, observed healthy.
     Complete,
     /// The snapshot is being brought back.
@@ -76,6 +51,8 @@ pub enum Phase {
     Refused,
     /// Somebody else's deployment took the service over.
     Superseded,
+    /// Another process holds the lease; this one acts no more.
+    Fenced,
 }
 
 impl Phase {
@@ -84,18 +61,40 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Preflight => "preflight",
+            Self::Gate => "gate",
+            Self::Migrating => "migrating",
+            Self::Hook => "hook",
+            Self::Canary => "canary",
             Self::Starting => "starting",
             Self::Deploying => "deploying",
             Self::Verifying => "verifying",
             Self::Probing => "probing",
+            Self::Pausing => "pausing",
+            Self::Analysing => "analysing",
             Self::Baking => "baking",
+            Self::Cleaning => "cleaning",
             Self::Complete => "complete",
             Self::RollingBack => "rolling_back",
             Self::RolledBack => "rolled_back",
             Self::RollbackFailed => "rollback_failed",
             Self::Refused => "refused",
             Self::Superseded => "superseded",
+            Self::Fenced => "fenced",
         }
+    }
+
+    /// Whether it is an ending.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Complete
+                | Self::RolledBack
+                | Self::RollbackFailed
+                | Self::Refused
+                | Self::Superseded
+                | Self::Fenced
+        )
     }
 }
 
@@ -106,7 +105,7 @@ impl fmt::Display for Phase {
 }
 
 /// What a service runs and is set to run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The deployment that serves.
     pub running: Option<Running>,
@@ -114,6 +113,9 @@ pub struct Observation {
     pub in_flight: Option<DeploymentId>,
     /// The image setting of the service, as text: a foreign one may be a tag.
     pub setting: Option<String>,
+    /// The command that runs before a deployment takes over.
+    #[serde(default)]
+    pub pre_deploy: Option<Vec<String>>,
 }
 
 impl Observation {
@@ -126,12 +128,16 @@ impl Observation {
     /// What to return to if a rollout that starts here fails.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { running: self.running.clone(), setting: self.setting.clone() }
+        Snapshot {
+            running: self.running.clone(),
+            setting: self.setting.clone(),
+            pre_deploy: self.pre_deploy.clone(),
+        }
     }
 }
 
 /// A deployment that serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// The platform's id of it.
     pub deployment: DeploymentId,
@@ -144,12 +150,15 @@ pub struct Running {
 }
 
 /// What was there before, and is brought back on failure.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The deployment that served; `None` before the first one.
     pub running: Option<Running>,
     /// The image setting.
     pub setting: Option<String>,
+    /// The command that runs before a deployment takes over.
+    #[serde(default)]
+    pub pre_deploy: Option<Vec<String>>,
 }
 
 impl Snapshot {
@@ -190,7 +199,7 @@ pub enum DeploymentState {
 }
 
 /// Whether a measurement speaks for or against the candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// As expected.
@@ -199,8 +208,17 @@ pub enum Verdict {
     Unhealthy,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        })
+    }
+}
+
 /// One probe's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measurement {
     /// What was asked: `GET http://…/healthz`.
     pub subject: String,
@@ -211,10 +229,13 @@ pub struct Measurement {
 }
 
 /// Why a rollout did not end with the candidate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Where it was when it failed.
     pub phase: Phase,
+    /// The step it was at, in words; `None` outside of steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
     /// What happened.
     pub reason: FailureReason,
     /// The last probe before the failure.
@@ -222,7 +243,8 @@ pub struct Failure {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FailureReason {
     /// A call to the platform failed.
     Target {
@@ -277,6 +299,68 @@ pub enum FailureReason {
     Sleeping,
     /// Stopped by the user.
     Cancelled,
+    /// Somebody aborted it from elsewhere.
+    Aborted {
+        /// Who.
+        by: String,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// The process that ran it ended in the middle.
+    Interrupted,
+    /// A migration failed.
+    Migration {
+        /// Its name.
+        name: String,
+        /// What happened.
+        message: String,
+    },
+    /// A hook failed.
+    Hook {
+        /// Its name.
+        name: String,
+        /// What happened.
+        message: String,
+    },
+    /// A metric was not as expected too often.
+    Analysis {
+        /// The metric.
+        metric: String,
+        /// The measurement that decided, with query and number.
+        message: String,
+    },
+    /// Measurements decided nothing.
+    Inconclusive {
+        /// The metric.
+        metric: String,
+        /// What was missing.
+        message: String,
+    },
+    /// The approval that it needs is not there, was denied, or did not come in time.
+    Approval {
+        /// What is missing, and how it is given.
+        message: String,
+    },
+    /// A freeze window holds.
+    Frozen {
+        /// Which, until when, and why.
+        message: String,
+    },
+    /// There is no way back beyond this migration.
+    Irreversible {
+        /// Its name.
+        name: String,
+    },
+    /// The journal could not be written, and nothing is done that is not written down first.
+    Journal {
+        /// Why.
+        message: String,
+    },
+    /// Another process took the lease.
+    LeaseLost {
+        /// Who holds it now, as far as known.
+        message: String,
+    },
 }
 
 impl FailureReason {
@@ -297,6 +381,17 @@ impl FailureReason {
             Self::Timeout { .. } => "SPX-411",
             Self::Sleeping => "SPX-412",
             Self::Cancelled => "SPX-413",
+            Self::Aborted { .. } => "SPX-414",
+            Self::Interrupted => "SPX-415",
+            Self::Migration { .. } => "SPX-416",
+            Self::Hook { .. } => "SPX-417",
+            Self::Analysis { .. } => "SPX-418",
+            Self::Inconclusive { .. } => "SPX-419",
+            Self::Approval { .. } => "SPX-421",
+            Self::Frozen { .. } => "SPX-422",
+            Self::Irreversible { .. } => "SPX-423",
+            Self::Journal { .. } => "SPX-424",
+            Self::LeaseLost { .. } => "SPX-425",
         })
     }
 }
@@ -304,7 +399,6 @@ impl FailureReason {
 impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Target { message, .. } => f.write_str(message),
             Self::Deployment { status, reason } if reason.is_empty() => {
                 write!(f, "the platform ended the deployment as `{status}` and gave no reason")
             }
@@ -335,12 +429,30 @@ impl fmt::Display for FailureReason {
                 "the deployment fell asleep before it was seen running, and there is no probe to wake it",
             ),
             Self::Cancelled => f.write_str("it was stopped by the user"),
+            Self::Aborted { by, reason } if reason.is_empty() => write!(f, "it was aborted by {by}"),
+            Self::Aborted { by, reason } => write!(f, "it was aborted by {by}: {reason}"),
+            Self::Interrupted => f.write_str("the process that ran it ended in the middle"),
+            Self::Migration { name, message } => write!(f, "migration `{name}` failed: {message}"),
+            Self::Hook { name, message } => write!(f, "hook `{name}` failed: {message}"),
+            Self::Analysis { metric, message } => write!(f, "metric `{metric}` failed: {message}"),
+            Self::Inconclusive { metric, message } => {
+                write!(f, "metric `{metric}` decided nothing: {message}")
+            }
+            Self::Target { message, .. } | Self::Approval { message } | Self::Frozen { message } => {
+                f.write_str(message)
+            }
+            Self::Irreversible { name } => {
+                write!(f, "there is no way back beyond the irreversible migration `{name}`")
+            }
+            Self::Journal { message } => write!(f, "the journal could not be written: {message}"),
+            Self::LeaseLost { message } => write!(f, "the lease was lost: {message}"),
         }
     }
 }
 
 /// How a rollout ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// The candidate runs, observed healthy.
     Complete {
@@ -348,7 +460,10 @@ pub enum Outcome {
         deployment: DeploymentId,
     },
     /// Given up before anything was changed.
-    Refused(Failure),
+    Refused {
+        /// Why.
+        failure: Failure,
+    },
     /// The snapshot serves again.
     RolledBack {
         /// Why.
@@ -363,13 +478,83 @@ pub enum Outcome {
         /// Why the way back failed.
         rollback: FailureReason,
     },
-    /// Somebody else's deployment took over; nothing was brought back, since that would undo theirs.
-    Superseded(Failure),
+    /// Somebody else's deployment took over; nothing was brought back there, since that would undo theirs.
+    Superseded {
+        /// Why.
+        failure: Failure,
+    },
+    /// Another process took the lease over, and brings things in order; this one stopped where it was.
+    Fenced {
+        /// What was going on.
+        failure: Failure,
+    },
+}
+
+impl Outcome {
+    /// Why it did not end with the candidate; `None` when it did.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Complete { .. } => None,
+            Self::Refused { failure }
+            | Self::RolledBack { failure, .. }
+            | Self::RollbackFailed { failure, .. }
+            | Self::Superseded { failure }
+            | Self::Fenced { failure } => Some(failure),
+        }
+    }
+
+    /// The phase that it ended in.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::Complete { .. } => Phase::Complete,
+            Self::Refused { .. } => Phase::Refused,
+            Self::RolledBack { .. } => Phase::RolledBack,
+            Self::RollbackFailed { .. } => Phase::RollbackFailed,
+            Self::Superseded { .. } => Phase::Superseded,
+            Self::Fenced { .. } => Phase::Fenced,
+        }
+    }
+
+    /// The exit code that says it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Complete { .. } => ExitCode::Done,
+            Self::Refused { failure } => match failure.reason {
+                FailureReason::Approval { .. } | FailureReason::Frozen { .. } => ExitCode::GateRefused,
+                FailureReason::Cancelled => ExitCode::Interrupted,
+                _ => ExitCode::Failed,
+            },
+            Self::RolledBack { .. } => ExitCode::RolledBack,
+            Self::RollbackFailed { .. } => ExitCode::RollbackFailed,
+            Self::Superseded { .. } => ExitCode::Failed,
+            Self::Fenced { .. } => ExitCode::LeaseHeld,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Complete { deployment } => {
+                write!(f, "complete: deployment `{deployment}` serves the candidate")
+            }
+            Self::Refused { failure } => write!(f, "refused, nothing changed: {}", failure.reason),
+            Self::RolledBack { failure, .. } => write!(f, "rolled back: {}", failure.reason),
+            Self::RollbackFailed { rollback, .. } => write!(f, "rollback failed: {rollback}"),
+            Self::Superseded { failure } => write!(f, "superseded: {}", failure.reason),
+            Self::Fenced { failure } => write!(f, "stopped: {}", failure.reason),
+        }
+    }
 }
 
 /// What a rollout did, and what really holds now.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// The rollout.
+    pub rollout: String,
     /// How it ended.
     pub outcome: Outcome,
     /// Where it ended.
@@ -380,8 +565,12 @@ pub struct Report {
     pub observed: Option<Observation>,
     /// The candidate's deployment, if one was started.
     pub deployment: Option<DeploymentId>,
+    /// The service that it was about.
+    pub place: Place,
     /// Every probe, in order.
     pub measurements: Vec<Measurement>,
+    /// What stays that should not, and what to do about it.
+    pub leftovers: Vec<String>,
     /// What happened when, for people: time since the start and a line of text.
     pub timeline: Vec<(Duration, String)>,
 }

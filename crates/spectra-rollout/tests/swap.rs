@@ -6,10 +6,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+mod support;
+
+use futures::future::BoxFuture;
 use proptest::prelude::*;
 use spectra_rollout::{
-    Adopt, DeploymentState, Effect, FailureReason, HealthPolicy, Measurement, Observation, Outcome, Phase,
-    Probe, Report, RolloutRequest, Running, Snapshot, Target, TargetError, TokioClock, Verdict, run,
+    Adopt, DeployOrder, DeploymentState, Effect, FailureReason, HealthPolicy, Measurement, Observation,
+    Outcome, Phase, Place, Ports, Probe, Report, RestoreOrder, RolloutRequest, Running, SiblingOrder,
+    Snapshot, Target, TargetError, TokioClock, Verdict, run,
 };
 use spectra_types::{DeploymentId, Digest, PinnedImage};
 use tokio_util::sync::CancellationToken;
@@ -170,8 +174,8 @@ impl Platform {
     }
 }
 
-impl Target for Platform {
-    async fn observe(&self) -> Result<Observation, TargetError> {
+impl Platform {
+    async fn observe_now(&self) -> Result<Observation, TargetError> {
         self.read().await?;
         let reads = self.reads.load(Ordering::SeqCst);
         let mut inner = self.inner.lock().unwrap();
@@ -200,10 +204,10 @@ impl Target for Platform {
                         _ => true,
                     },
             });
-        Ok(Observation { running, in_flight, setting: inner.setting.clone() })
+        Ok(Observation { running, in_flight, setting: inner.setting.clone(), pre_deploy: None })
     }
 
-    async fn deploy(&self, candidate: &PinnedImage, _: &Observation) -> Result<DeploymentId, TargetError> {
+    fn deploy_now(&self, candidate: &PinnedImage) -> Result<DeploymentId, TargetError> {
         self.called();
         let mut inner = self.inner.lock().unwrap();
         match inner.deploy_error {
@@ -220,7 +224,7 @@ impl Target for Platform {
         Ok(self.start(&mut inner, candidate, fate))
     }
 
-    async fn deployment(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
+    async fn read_now(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
         self.read().await?;
         let mut inner = self.inner.lock().unwrap();
         let superseded_by = inner.superseded_by.clone();
@@ -266,11 +270,7 @@ impl Target for Platform {
         }
     }
 
-    async fn restore(
-        &self,
-        snapshot: &Snapshot,
-        _: Option<&DeploymentId>,
-    ) -> Result<Option<DeploymentId>, TargetError> {
+    fn restore_now(&self, snapshot: &Snapshot) -> Result<Option<DeploymentId>, TargetError> {
         self.called();
         let mut inner = self.inner.lock().unwrap();
         if inner.setting != snapshot.setting {
@@ -297,6 +297,56 @@ impl Target for Platform {
         let fate = inner.restore_fate.clone();
         Ok(Some(self.start(&mut inner, &image, fate)))
     }
+}
+
+impl Target for Platform {
+    fn observe<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Result<Observation, TargetError>> {
+        Box::pin(self.observe_now())
+    }
+
+    fn deploy<'a>(
+        &'a self,
+        _: &'a Place,
+        order: &'a DeployOrder,
+    ) -> BoxFuture<'a, Result<DeploymentId, TargetError>> {
+        Box::pin(async { self.deploy_now(&order.image) })
+    }
+
+    fn deployment<'a>(
+        &'a self,
+        _: &'a Place,
+        id: &'a DeploymentId,
+    ) -> BoxFuture<'a, Result<DeploymentState, TargetError>> {
+        Box::pin(self.read_now(id))
+    }
+
+    fn restore<'a>(
+        &'a self,
+        _: &'a Place,
+        order: &'a RestoreOrder,
+    ) -> BoxFuture<'a, Result<Option<DeploymentId>, TargetError>> {
+        Box::pin(async { self.restore_now(&order.snapshot) })
+    }
+
+    fn create_sibling<'a>(
+        &'a self,
+        _: &'a Place,
+        _: &'a SiblingOrder,
+    ) -> BoxFuture<'a, Result<Place, TargetError>> {
+        Box::pin(async { Err(TargetError::unchanged("this platform has one service")) })
+    }
+
+    fn remove_sibling<'a>(
+        &'a self,
+        _: &'a Place,
+        _: &'a SiblingOrder,
+    ) -> BoxFuture<'a, Result<(), TargetError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn changed<'a>(&'a self, _: &'a Place, _: &'a DeploymentId, at_most: Duration) -> BoxFuture<'a, ()> {
+        Box::pin(tokio::time::sleep(at_most))
+    }
 
     fn poll_interval(&self) -> Duration {
         Duration::from_secs(2)
@@ -313,7 +363,13 @@ struct Prober<'a> {
 }
 
 impl Probe for Prober<'_> {
-    async fn measure(&self) -> Measurement {
+    fn measure<'a>(&'a self, _: &'a Place) -> BoxFuture<'a, Measurement> {
+        Box::pin(async { self.measure_now() })
+    }
+}
+
+impl Prober<'_> {
+    fn measure_now(&self) -> Measurement {
         let asked = self.asked.fetch_add(1, Ordering::SeqCst);
         let serving = self.platform.serving();
         let bad =
@@ -328,17 +384,12 @@ impl Probe for Prober<'_> {
 
 fn request(bake: u64) -> RolloutRequest {
     RolloutRequest {
-        candidate: image('b'),
-        adopt: Adopt::IfRunning,
-        health: Some(HealthPolicy {
-            interval: Duration::from_secs(5),
-            success_threshold: 2,
-            failure_threshold: 3,
-        }),
+        health: Some(HealthPolicy::default()),
         bake: Duration::from_secs(bake),
         progress_deadline: Duration::from_mins(2),
         timeout: Duration::from_mins(10),
         abort_timeout: Duration::from_mins(5),
+        ..RolloutRequest::new(support::place("s-1"), image('b'))
     }
 }
 
@@ -355,7 +406,10 @@ async fn roll(
         asked: AtomicUsize::new(0),
     };
     let cancel = platform.cancel_on_read.as_ref().map(|(_, token)| token.clone()).unwrap_or_default();
-    run(request, platform, &prober, &TokioClock::start(), &cancel).await
+    let diary = support::Diary::default();
+    let clock = TokioClock::start();
+    let ports = Ports { target: platform, probe: &prober, clock: &clock, ..support::ports(&diary) };
+    run("ro-1", request, ports, &cancel).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -389,7 +443,7 @@ async fn adopted_candidate_that_is_unhealthy_is_refused_unchanged() {
     let platform = Platform::running(Some('b'), Fate::Serves);
     let report = roll(&platform, request(0), &['b'], 0).await;
     assert!(
-        matches!(&report.outcome, Outcome::Refused(failure) if failure.phase == Phase::Probing),
+        matches!(&report.outcome, Outcome::Refused { failure } if failure.phase == Phase::Probing),
         "{report:?}"
     );
     assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
@@ -474,7 +528,7 @@ async fn superseded_by_somebody_else_leaves_theirs_alone() {
     let platform = Platform::running(Some('a'), Fate::Serves)
         .with(|inner| inner.superseded_by = Some("d-theirs".parse().unwrap()));
     let report = roll(&platform, request(0), &[], 0).await;
-    assert!(matches!(report.outcome, Outcome::Superseded(_)), "{report:?}");
+    assert!(matches!(report.outcome, Outcome::Superseded { .. }), "{report:?}");
     assert_eq!(platform.mutations.load(Ordering::SeqCst), 1, "the deploy alone, no restore");
 }
 
@@ -484,7 +538,7 @@ async fn foreign_deployment_is_waited_for_then_refused() {
     assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Complete { .. }));
     let platform =
         Platform::running(Some('a'), Fate::Serves).with(|inner| inner.foreign_in_flight = usize::MAX);
-    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused(_)));
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused { .. }));
     assert_eq!(platform.mutations.load(Ordering::SeqCst), 0);
 }
 
@@ -492,7 +546,7 @@ async fn foreign_deployment_is_waited_for_then_refused() {
 async fn refused_deploy_call_changes_nothing_and_an_ambiguous_one_is_undone() {
     let platform =
         Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::None));
-    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused(_)));
+    assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::Refused { .. }));
     let platform =
         Platform::running(Some('a'), Fate::Serves).with(|inner| inner.deploy_error = Some(Effect::Possible));
     assert!(matches!(roll(&platform, request(0), &[], 0).await.outcome, Outcome::RolledBack { .. }));
@@ -576,13 +630,12 @@ async fn a_snapshot_that_was_lame_before_is_restored_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn waits_do_not_outlast_the_timeout() {
     let platform = Platform::running(Some('a'), Fate::Serves);
-    let health =
-        HealthPolicy { interval: Duration::from_hours(5), success_threshold: 2, failure_threshold: 3 };
+    let health = HealthPolicy { interval: Duration::from_hours(5), ..HealthPolicy::default() };
     let begun = tokio::time::Instant::now();
     let report = roll(&platform, RolloutRequest { health: Some(health), ..request(0) }, &[], 0).await;
     assert!(
         matches!(&report.outcome, Outcome::RollbackFailed { failure, .. }
-        if matches!(failure.reason, FailureReason::Timeout { .. })),
+        if matches!(failure.reason, FailureReason::ProgressDeadline { .. })),
         "{report:?}"
     );
     assert!(begun.elapsed() < Duration::from_mins(16), "timeout and abort timeout: {:?}", begun.elapsed());
@@ -647,8 +700,8 @@ proptest! {
                 prop_assert_eq!(platform.serving(), stable.map(digest));
                 prop_assert_eq!(platform.setting(), stable.map(|digit| image(digit).to_string()));
             }
-            Outcome::Refused(_) => prop_assert_eq!(platform.mutations.load(Ordering::SeqCst), 0),
-            Outcome::RollbackFailed { .. } | Outcome::Superseded(_) => {}
+            Outcome::Refused { .. } => prop_assert_eq!(platform.mutations.load(Ordering::SeqCst), 0),
+            Outcome::RollbackFailed { .. } | Outcome::Superseded { .. } | Outcome::Fenced { .. } => {}
         }
     }
 }

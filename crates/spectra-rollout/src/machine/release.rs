@@ -1,0 +1,615 @@
+//! One service on its way to the candidate, or back: the part of the machine that follows one deployment.
+
+use std::time::Duration;
+
+use spectra_types::{DeploymentId, PinnedImage};
+
+use super::command::{Command, Event};
+use crate::model::{DeploymentState, FailureReason, Measurement, Observation, Phase, Snapshot, Verdict};
+use crate::ports::{DeployOrder, Effect, RestoreOrder};
+use crate::spec::{HealthPolicy, Place};
+
+/// Consecutive reads that must agree before the platform's word on what runs is taken.
+const AGREEING_READS: u32 = 2;
+/// Calls that may fail in a row before the rollout is refused.
+const CALL_ATTEMPTS: u32 = 5;
+
+/// What comes next for one service.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// This is to be done.
+    Do(Command),
+    /// This runs, and nothing is on its way.
+    Looked(Box<Observation>),
+    /// The candidate serves and is healthy.
+    Up,
+    /// It will not.
+    Failed(FailureReason),
+    /// The snapshot serves again.
+    Back(Option<DeploymentId>),
+    /// It will not.
+    BackFailed(FailureReason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// What runs is looked at, and what others have on its way is waited for.
+    Looking,
+    /// The call that starts the deployment was made.
+    Starting,
+    /// The platform brings it up.
+    Deploying,
+    /// It is up by its status; digest and replicas are looked at.
+    Verifying,
+    /// Probed until healthy.
+    Probing,
+    /// Watched.
+    Up,
+    /// The snapshot is being brought back.
+    Back,
+}
+
+/// One service.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    pub(super) place: Place,
+    candidate: PinnedImage,
+    health: Option<HealthPolicy>,
+    poll: Duration,
+    progress_deadline: Duration,
+    /// How long others are waited for.
+    patience: Duration,
+    stage: Stage,
+    begun: Duration,
+    progressed: Duration,
+    last_read: Duration,
+    last_probe: Option<Duration>,
+    /// The platform said that it is up; what really runs is looked at next.
+    observe_next: bool,
+    /// When it was last seen as it should be.
+    confirmed: Option<Duration>,
+    status: String,
+    deployment: Option<DeploymentId>,
+    restorer: Option<DeploymentId>,
+    snapshot: Snapshot,
+    agreeing: u32,
+    healthy: u32,
+    unhealthy: u32,
+    failed_calls: u32,
+    /// The call on the way back that failed last, unless one was answered since.
+    last_failed_call: Option<(String, Effect)>,
+    /// Since when not every replica was seen running.
+    missing_since: Option<Duration>,
+    /// Probes since the last time they were counted: healthy ones, and all.
+    counted: (u64, u64),
+    abort_timeout: Duration,
+    /// Whether what runs is looked at before anything is brought back.
+    cautious: bool,
+    /// The command that runs before the candidate takes over, and before what is brought back does.
+    pre_deploy: (Option<Vec<String>>, Option<Vec<String>>),
+}
+
+/// What all services of a rollout have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) candidate: PinnedImage,
+    pub(super) health: Option<HealthPolicy>,
+    pub(super) poll: Duration,
+    pub(super) progress_deadline: Duration,
+    pub(super) timeout: Duration,
+    pub(super) abort_timeout: Duration,
+}
+
+impl Release {
+    pub(super) fn new(place: Place, terms: &Terms) -> Self {
+        Self {
+            place,
+            candidate: terms.candidate.clone(),
+            health: terms.health.clone(),
+            poll: terms.poll,
+            progress_deadline: terms.progress_deadline,
+            patience: terms.progress_deadline.min(terms.timeout),
+            stage: Stage::Looking,
+            begun: Duration::ZERO,
+            progressed: Duration::ZERO,
+            last_read: Duration::ZERO,
+            last_probe: None,
+            observe_next: false,
+            confirmed: None,
+            status: String::new(),
+            deployment: None,
+            restorer: None,
+            snapshot: Snapshot::default(),
+            agreeing: 0,
+            healthy: 0,
+            unhealthy: 0,
+            failed_calls: 0,
+            last_failed_call: None,
+            missing_since: None,
+            counted: (0, 0),
+            abort_timeout: terms.abort_timeout,
+            cautious: false,
+            pre_deploy: (None, None),
+        }
+    }
+
+    /// With commands that run before the candidate takes over, and before what is brought back does.
+    pub(super) fn with_pre_deploy(mut self, up: Option<Vec<String>>, down: Option<Vec<String>>) -> Self {
+        self.pre_deploy = (up, down);
+        self
+    }
+
+    pub(super) const fn deployment(&self) -> Option<&DeploymentId> {
+        self.deployment.as_ref()
+    }
+
+    /// Whether a deployment ran the commands that take migrations back.
+    pub(super) const fn ran_down(&self) -> bool {
+        self.pre_deploy.1.is_some() && self.restorer.is_some()
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up)
+    }
+
+    pub(super) const fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Looking => Phase::Preflight,
+            Stage::Starting => Phase::Starting,
+            Stage::Deploying => Phase::Deploying,
+            Stage::Verifying => Phase::Verifying,
+            Stage::Probing | Stage::Up => Phase::Probing,
+            Stage::Back => Phase::RollingBack,
+        }
+    }
+
+    /// Takes note of the deployment's id, also when time is up: it is what gets rolled back.
+    pub(super) fn note(&mut self, event: &Event) {
+        if let Event::Started(id) = event
+            && self.stage == Stage::Starting
+        {
+            self.deployment = Some(id.clone());
+        }
+    }
+
+    /// Begins to look.
+    pub(super) fn look(&mut self, now: Duration) -> Command {
+        self.stage = Stage::Looking;
+        self.begun = now;
+        self.progressed = now;
+        self.failed_calls = 0;
+        Command::Observe(self.place.clone())
+    }
+
+    /// Takes the running deployment for the candidate's.
+    pub(super) fn adopt(&mut self, now: Duration, running: DeploymentId, snapshot: Snapshot) -> Command {
+        self.deployment = Some(running);
+        self.snapshot = snapshot;
+        self.stage = Stage::Verifying;
+        self.progressed = now;
+        Command::Observe(self.place.clone())
+    }
+
+    /// Deploys the candidate on top of what was seen.
+    pub(super) fn deploy(&mut self, now: Duration, baseline: Observation) -> Command {
+        self.stage = Stage::Starting;
+        self.begun = now;
+        self.progressed = now;
+        self.snapshot = baseline.snapshot();
+        let order =
+            DeployOrder { image: self.candidate.clone(), baseline, pre_deploy: self.pre_deploy.0.clone() };
+        Command::Deploy { place: self.place.clone(), order: Box::new(order) }
+    }
+
+    /// Begins the way back. `deployment` is the candidate's, where it is known.
+    pub(super) fn back(
+        &mut self,
+        now: Duration,
+        snapshot: Snapshot,
+        deployment: Option<DeploymentId>,
+        cautious: bool,
+    ) -> Command {
+        self.stage = Stage::Back;
+        self.begun = now;
+        self.snapshot = snapshot;
+        self.deployment = deployment;
+        self.restorer = None;
+        self.agreeing = 0;
+        self.healthy = 0;
+        self.unhealthy = 0;
+        self.last_failed_call = None;
+        self.cautious = cautious;
+        if cautious { Command::Observe(self.place.clone()) } else { self.restore() }
+    }
+
+    fn restore(&self) -> Command {
+        let order = RestoreOrder {
+            snapshot: self.snapshot.clone(),
+            failed: self.deployment.clone(),
+            candidate: self.candidate.clone(),
+            pre_deploy: self.pre_deploy.1.clone(),
+        };
+        Command::Restore { place: self.place.clone(), order: Box::new(order) }
+    }
+
+    /// Takes an event that answers its own command.
+    pub(super) fn on(&mut self, now: Duration, event: Event) -> Next {
+        if !matches!(event, Event::CallFailed { .. } | Event::Woken) {
+            self.failed_calls = 0;
+            self.last_failed_call = None;
+        }
+        match self.stage {
+            Stage::Looking => self.looking(now, event),
+            Stage::Starting => self.starting(now, event),
+            Stage::Deploying | Stage::Verifying => self.rising(now, event),
+            Stage::Probing | Stage::Up => self.watched(now, event),
+            Stage::Back => self.backwards(now, event),
+        }
+    }
+
+    fn looking(&mut self, now: Duration, event: Event) -> Next {
+        match event {
+            Event::Observed(observation) => {
+                let Some(id) = &observation.in_flight else { return Next::Looked(Box::new(observation)) };
+                if now.saturating_sub(self.begun) < self.patience {
+                    return Next::Do(self.wait(self.poll));
+                }
+                let message = format!(
+                    "deployment `{id}`, started by somebody else, was still on its way after {:?}; wait for it or \
+                     cancel it, then try again",
+                    self.patience
+                );
+                Next::Failed(FailureReason::Target { message, effect: Effect::None })
+            }
+            Event::CallFailed { message, .. } => {
+                self.failed_calls += 1;
+                if self.failed_calls >= CALL_ATTEMPTS {
+                    return Next::Failed(FailureReason::Target { message, effect: Effect::None });
+                }
+                Next::Do(self.wait(self.poll))
+            }
+            _ => Next::Do(Command::Observe(self.place.clone())),
+        }
+    }
+
+    fn starting(&mut self, now: Duration, event: Event) -> Next {
+        match event {
+            Event::CallFailed { message, effect } => Next::Failed(FailureReason::Target { message, effect }),
+            Event::Started(id) => {
+                self.stage = Stage::Deploying;
+                self.progressed = now;
+                self.deployment = Some(id);
+                Next::Do(self.read(now))
+            }
+            // Nothing else answers a deploy call.
+            _ => Next::Do(self.read(now)),
+        }
+    }
+
+    fn rising(&mut self, now: Duration, event: Event) -> Next {
+        match event {
+            // Reads that fail are no verdict; the clocks go on.
+            Event::CallFailed { .. } => self.wait_or_give_up(now),
+            Event::Deployment(DeploymentState::Pending(status)) => {
+                if status != self.status {
+                    self.status = status;
+                    self.progressed = now;
+                }
+                self.wait_or_give_up(now)
+            }
+            Event::Deployment(DeploymentState::Sleeping) if self.health.is_none() => {
+                // Nothing of a sleeping deployment can be observed; probes wake it.
+                Next::Failed(FailureReason::Sleeping)
+            }
+            Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping) => {
+                if self.stage == Stage::Deploying {
+                    self.stage = Stage::Verifying;
+                    self.progressed = now;
+                }
+                Next::Do(Command::Observe(self.place.clone()))
+            }
+            Event::Deployment(state) => Next::Failed(ended(state)),
+            Event::Observed(observation) => match self.as_it_should_be(now, &observation) {
+                Err(reason) => Next::Failed(reason),
+                Ok(false) => self.wait_or_give_up(now),
+                Ok(true) if self.agreeing < AGREEING_READS => Next::Do(self.wait(self.poll)),
+                Ok(true) => {
+                    self.progressed = now;
+                    self.confirmed = Some(now);
+                    if self.health.is_none() {
+                        self.stage = Stage::Up;
+                        return Next::Up;
+                    }
+                    self.stage = Stage::Probing;
+                    Next::Do(self.probe(now))
+                }
+            },
+            _ => Next::Do(self.read(now)),
+        }
+    }
+
+    /// Whether an observation shows the candidate on every replica; `Err` when it shows what cannot be waited for.
+    fn as_it_should_be(&mut self, now: Duration, observation: &Observation) -> Result<bool, FailureReason> {
+        let Some(running) = observation
+            .running
+            .as_ref()
+            .filter(|running| Some(&running.deployment) == self.deployment.as_ref())
+        else {
+            // The list of what serves may lag behind the deployment's own status.
+            self.agreeing = 0;
+            return Ok(false);
+        };
+        if running.digest.as_ref() != Some(self.candidate.digest()) {
+            return Err(FailureReason::WrongDigest { running: running.digest.clone() });
+        }
+        if !running.all_replicas_running {
+            self.agreeing = 0;
+            let since = *self.missing_since.get_or_insert(now);
+            return if now.saturating_sub(since) >= self.progress_deadline {
+                Err(FailureReason::ReplicasNotRunning)
+            } else {
+                Ok(false)
+            };
+        }
+        self.missing_since = None;
+        self.agreeing += 1;
+        Ok(true)
+    }
+
+    /// An event while the candidate is probed until healthy, or watched.
+    fn watched(&mut self, now: Duration, event: Event) -> Next {
+        let settled = self.is_up();
+        match event {
+            Event::Measured(measurement) => {
+                let before = self.healthy;
+                if let Some(reason) = self.judge(&measurement) {
+                    return Next::Failed(reason);
+                }
+                if self.healthy > before {
+                    self.progressed = now;
+                }
+                if !settled
+                    && self.health.as_ref().is_none_or(|health| self.healthy >= health.success_threshold)
+                {
+                    self.stage = Stage::Up;
+                    return Next::Up;
+                }
+            }
+            Event::Deployment(DeploymentState::Sleeping) if self.health.is_none() => {
+                return Next::Failed(FailureReason::Sleeping);
+            }
+            Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping) => {
+                self.observe_next = true;
+            }
+            Event::Deployment(DeploymentState::Pending(_)) | Event::CallFailed { .. } | Event::Woken => {}
+            Event::Deployment(state) => return Next::Failed(ended(state)),
+            Event::Observed(observation) => {
+                self.observe_next = false;
+                match self.as_it_should_be(now, &observation) {
+                    Err(reason) => return Next::Failed(reason),
+                    Ok(true) => self.confirmed = Some(now),
+                    Ok(false) => {}
+                }
+            }
+            _ => {}
+        }
+        if !settled && now.saturating_sub(self.progressed) >= self.progress_deadline {
+            return Next::Failed(self.no_progress());
+        }
+        Next::Do(match self.due(now) {
+            Due::Now(command) => command,
+            Due::In(pause) => self.wait(pause),
+        })
+    }
+
+    /// What is to be looked at next, and when.
+    pub(super) fn due(&mut self, now: Duration) -> Due {
+        if self.observe_next {
+            self.observe_next = false;
+            return Due::Now(Command::Observe(self.place.clone()));
+        }
+        let next_read = self.last_read + self.poll;
+        let next_probe =
+            self.health.as_ref().map(|health| self.last_probe.map_or(now, |last| last + health.interval));
+        if let Some(at) = next_probe
+            && at <= now
+        {
+            return Due::Now(self.probe(now));
+        }
+        if next_read <= now {
+            return Due::Now(self.read(now));
+        }
+        let next = next_probe.map_or(next_read, |at| at.min(next_read));
+        Due::In(next.saturating_sub(now))
+    }
+
+    /// Whether it was seen as it should be at `at` or later, and no probe failed since.
+    pub(super) fn is_confirmed(&self, at: Duration) -> bool {
+        self.unhealthy == 0 && self.confirmed.is_some_and(|confirmed| confirmed >= at)
+    }
+
+    /// Looks at once: something is about to be decided.
+    pub(super) const fn hurry(&mut self) {
+        self.last_read = Duration::ZERO;
+    }
+
+    /// The healthy probes and all of them since the last call.
+    pub(super) fn take_count(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.counted)
+    }
+
+    fn probe(&mut self, now: Duration) -> Command {
+        self.last_probe = Some(now);
+        Command::Probe(self.place.clone())
+    }
+
+    /// Counts a measurement; `Some` when the failures in a row have reached the threshold.
+    fn judge(&mut self, measurement: &Measurement) -> Option<FailureReason> {
+        self.counted.1 += 1;
+        match measurement.verdict {
+            Verdict::Healthy => {
+                self.counted.0 += 1;
+                self.healthy += 1;
+                self.unhealthy = 0;
+            }
+            Verdict::Unhealthy => {
+                self.unhealthy += 1;
+                self.healthy = 0;
+            }
+        }
+        let threshold = self.health.as_ref()?.failure_threshold;
+        (self.unhealthy >= threshold).then_some(FailureReason::Unhealthy { failures: self.unhealthy })
+    }
+
+    fn read(&mut self, now: Duration) -> Command {
+        self.last_read = now;
+        match self.deployment.clone() {
+            Some(id) => Command::ReadDeployment { place: self.place.clone(), id },
+            None => Command::Observe(self.place.clone()),
+        }
+    }
+
+    fn wait(&self, pause: Duration) -> Command {
+        let following = match self.stage {
+            Stage::Deploying => self.deployment.clone(),
+            Stage::Back => self.restorer.clone(),
+            _ => None,
+        };
+        Command::Wait { at_most: pause, following: following.map(|id| (self.place.clone(), id)) }
+    }
+
+    fn wait_or_give_up(&mut self, now: Duration) -> Next {
+        if now.saturating_sub(self.progressed) >= self.progress_deadline {
+            return Next::Failed(self.no_progress());
+        }
+        Next::Do(self.wait(self.poll))
+    }
+
+    fn no_progress(&self) -> FailureReason {
+        let status = if self.status.is_empty() { self.phase().to_string() } else { self.status.clone() };
+        FailureReason::ProgressDeadline { deadline: self.progress_deadline, status }
+    }
+
+    fn backwards(&mut self, now: Duration, event: Event) -> Next {
+        // A look that shows the snapshot serving ends it well, however late.
+        let looking = matches!(
+            event,
+            Event::Observed(_)
+                | Event::Restored(None)
+                | Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping)
+        );
+        if now.saturating_sub(self.begun) > self.abort_timeout && !looking {
+            let reason = match (event, self.last_failed_call.take()) {
+                (Event::CallFailed { message, effect }, _) | (_, Some((message, effect))) => {
+                    FailureReason::Target { message, effect }
+                }
+                _ => FailureReason::Timeout { timeout: self.abort_timeout },
+            };
+            return Next::BackFailed(reason);
+        }
+        match event {
+            Event::Restored(None)
+            | Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping) => {
+                Next::Do(Command::Observe(self.place.clone()))
+            }
+            Event::Restored(Some(id)) => {
+                self.restorer = Some(id.clone());
+                Next::Do(Command::ReadDeployment { place: self.place.clone(), id })
+            }
+            Event::Deployment(DeploymentState::Pending(_)) => Next::Do(self.wait(self.poll)),
+            Event::Deployment(state) => Next::BackFailed(ended(state)),
+            Event::Observed(observation) => self.observed_back(now, &observation),
+            Event::Measured(measurement) => self.probed_back(&measurement),
+            // An unreachable platform is no verdict on the way back either: it has all of its time.
+            Event::CallFailed { message, effect } => {
+                self.last_failed_call = Some((message, effect));
+                self.cautious = false;
+                Next::Do(self.wait(self.poll))
+            }
+            // Bringing the snapshot back is repeatable; already unwinding is what a stop asks for.
+            _ => Next::Do(match self.restorer.clone() {
+                Some(id) => Command::ReadDeployment { place: self.place.clone(), id },
+                None => self.restore(),
+            }),
+        }
+    }
+
+    fn observed_back(&mut self, now: Duration, observation: &Observation) -> Next {
+        if std::mem::take(&mut self.cautious) {
+            if let Some(by) = self.somebody_elses(observation) {
+                return Next::BackFailed(FailureReason::Superseded { by });
+            }
+            return Next::Do(self.restore());
+        }
+        let serves = match &self.snapshot.running {
+            None => observation.running.as_ref().is_none_or(|running| match &self.deployment {
+                Some(candidate) => running.deployment != *candidate,
+                // Its start was never answered; its image tells.
+                None => running.digest.as_ref() != Some(self.candidate.digest()),
+            }),
+            Some(before) => observation.running.as_ref().is_some_and(|running| {
+                let same = before.digest.is_some()
+                    && running.digest == before.digest
+                    && Some(&running.deployment) != self.deployment.as_ref();
+                // What was lame before comes back lame: it must not look like a rollback that failed.
+                let untouched = running.deployment == before.deployment && !before.all_replicas_running;
+                (same
+                    || Some(&running.deployment) == self.restorer.as_ref()
+                    || running.deployment == before.deployment)
+                    && (running.all_replicas_running || untouched)
+            }),
+        };
+        if serves {
+            // A snapshot that never stopped serving was judged by its users already.
+            return if self.restorer.is_some() && self.health.is_some() {
+                Next::Do(self.probe(now))
+            } else {
+                Next::Back(observation.running.as_ref().map(|running| running.deployment.clone()))
+            };
+        }
+        if now.saturating_sub(self.begun) > self.abort_timeout {
+            let running = observation.running_digest().cloned();
+            return Next::BackFailed(FailureReason::WrongDigest { running });
+        }
+        Next::Do(self.wait(self.poll))
+    }
+
+    /// After an interruption anything may have happened: a third version that serves now is somebody's decision.
+    fn somebody_elses(&self, observation: &Observation) -> Option<DeploymentId> {
+        let running = observation.running.as_ref()?;
+        let digest = running.digest.as_ref()?;
+        let ours = digest == self.candidate.digest()
+            || Some(digest) == self.snapshot.digest()
+            || Some(&running.deployment) == self.deployment.as_ref()
+            || self.snapshot.running.as_ref().is_some_and(|before| before.deployment == running.deployment);
+        (!ours).then(|| running.deployment.clone())
+    }
+
+    fn probed_back(&mut self, measurement: &Measurement) -> Next {
+        let Some(health) = self.health.clone() else { return Next::Back(self.restorer.clone()) };
+        if let Some(reason) = self.judge(measurement) {
+            return Next::BackFailed(reason);
+        }
+        if self.healthy >= health.success_threshold {
+            return Next::Back(self.restorer.clone());
+        }
+        // The next one after a pause; an answer to a wait here is no reason to read again.
+        Next::Do(Command::Wait { at_most: health.interval, following: None })
+    }
+}
+
+/// When something is to be looked at.
+pub(super) enum Due {
+    Now(Command),
+    In(Duration),
+}
+
+fn ended(state: DeploymentState) -> FailureReason {
+    match state {
+        DeploymentState::Failed { status, reason } => FailureReason::Deployment { status, reason },
+        DeploymentState::NeedsApproval => FailureReason::NeedsApproval,
+        DeploymentState::Skipped => FailureReason::Skipped,
+        DeploymentState::Superseded { by } => FailureReason::Superseded { by },
+        _ => FailureReason::Removed,
+    }
+}
