@@ -20,6 +20,7 @@ mod deployment;
 mod domain;
 mod environment;
 mod error;
+mod follow;
 mod gql;
 mod identity;
 mod instance;
@@ -34,10 +35,13 @@ mod rollback;
 mod run_token;
 mod service;
 mod snapshot;
+mod stream_logs;
+mod subscribe;
 mod target;
 mod time;
 mod transport;
 mod variables;
+mod websocket;
 mod wire_enum;
 
 pub use crate::client::Client;
@@ -51,6 +55,7 @@ pub use crate::deployment::{
 pub use crate::domain::ServiceDomain;
 pub use crate::environment::{Environment, InitialDeploys, NewEnvironment};
 pub use crate::error::{ConfigError, Error, ErrorKind, Result};
+pub use crate::follow::{DeploymentFeed, FeedChange};
 pub use crate::identity::{Identity, ProjectScope, TokenKind, Workspace};
 pub use crate::instance::{
     Change, FieldDifference, Instance, InstanceUpdate, Placement, RegistryCredentials, RestartPolicy,
@@ -66,6 +71,7 @@ pub use crate::rollback::rollback_candidate;
 pub use crate::run_token::{RunToken, Swept};
 pub use crate::service::{FanOut, NewService, Service};
 pub use crate::snapshot::EnvironmentSnapshot;
+pub use crate::stream_logs::{LogKind, LogStream};
 pub use crate::target::RailwayTarget;
 pub use crate::time::{Clock, Polling, SystemClock};
 pub use crate::variables::{Variable, VariableChanges, VariableScope, VariableValue};
