@@ -6,4 +6,5 @@
 mod clock;
 mod follow;
 mod logs;
+mod signals;
 mod world;

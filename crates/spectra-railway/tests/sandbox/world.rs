@@ -160,6 +160,20 @@ impl World {
         self.ask(query, json!({ "id": id.as_str() })).await;
     }
 
+    pub(crate) async fn until_status(&self, id: &DeploymentId, status: &str) {
+        until(status, async || self.client.deployment(id).await.unwrap().status.as_str() == status).await;
+    }
+
+    /// A service that serves this image under a domain.
+    pub(crate) async fn serving(&self, labels: &[(&str, &str)]) -> (InstanceRef, DeploymentId, String) {
+        let image = self.push("v1", labels).await;
+        let place = self.place(&image).await;
+        let domain = self.client.create_service_domain(&place, None).await.unwrap().domain;
+        let id = self.deploy(&place).await;
+        self.until_status(&id, "SUCCESS").await;
+        (place, id, domain)
+    }
+
     /// Status and body of a request to a domain of a service.
     pub(crate) async fn visit(&self, domain: &str, path: &str) -> (u16, String) {
         let request = self.http.get(format!("{}{path}", self.info.url)).header("host", domain);
