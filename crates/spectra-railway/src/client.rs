@@ -6,10 +6,12 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue};
 use rand::Rng as _;
 use serde::Serialize;
 use spectra_types::{EnvironmentId, IdError, ProjectId, SafeUrl};
 use tokio::sync::{Mutex, OnceCell};
+use url::Url;
 
 use crate::cache::SingleFlight;
 use crate::config::{Budget, ClientConfig};
@@ -21,8 +23,10 @@ use crate::pace::Pacer;
 use crate::project::Project;
 use crate::service::Service;
 use crate::snapshot::EnvironmentSnapshot;
+use crate::subscribe::Hub;
 use crate::time::Polling;
 use crate::transport::{AuthHeader, Transport, read};
+use crate::websocket::is_proxied;
 
 /// How often a read is tried.
 const READ_ATTEMPTS: u32 = 6;
@@ -51,6 +55,7 @@ struct Inner {
     environments: SingleFlight<ProjectId, Vec<Environment>>,
     services: SingleFlight<ProjectId, Vec<Service>>,
     projects: SingleFlight<(), Vec<Project>>,
+    hub: Hub,
 }
 
 /// What a write makes stale.
@@ -95,6 +100,7 @@ impl Client {
             environments: SingleFlight::default(),
             services: SingleFlight::default(),
             projects: SingleFlight::default(),
+            hub: Hub::new(is_proxied(&config.endpoint)),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -120,6 +126,15 @@ impl Client {
 
     pub(crate) fn config(&self) -> &ClientConfig {
         &self.inner.config
+    }
+
+    /// With the query string that every request has.
+    pub(crate) fn endpoint(&self) -> &Url {
+        self.inner.transport.endpoint()
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.inner.hub
     }
 
     pub(crate) fn snapshots(&self) -> &SingleFlight<EnvironmentId, EnvironmentSnapshot> {
@@ -161,6 +176,28 @@ impl Client {
 
     async fn credential(&self) -> Result<&Credential> {
         self.inner.credential.get_or_try_init(|| Box::pin(detect(self))).await
+    }
+
+    /// The header that authenticates.
+    pub(crate) async fn credential_pair(&self) -> Result<(&'static str, HeaderValue)> {
+        Ok(self.credential().await?.header.pair())
+    }
+
+    /// Waits for a turn to send a request; `Err` with the wait if that would be too long.
+    pub(crate) async fn turn(&self) -> Result<(), Duration> {
+        let wait = self.inner.pacer.take_turn(self.now())?;
+        self.sleep(wait).await;
+        Ok(())
+    }
+
+    /// Nobody sends a request for this long.
+    pub(crate) fn block(&self, wait: Duration) {
+        self.inner.pacer.block(self.now(), wait);
+    }
+
+    /// Reads what an answer says of the budget.
+    pub(crate) fn observe(&self, headers: &HeaderMap) {
+        self.inner.pacer.observe(headers, self.now(), self.inner.config.clock.wall());
     }
 
     /// A read.
@@ -271,7 +308,7 @@ impl Client {
     }
 
     /// Doubles with every attempt; between half and the whole of it, so that many clients spread.
-    fn back_off(&self, attempt: u32) -> Duration {
+    pub(crate) fn back_off(&self, attempt: u32) -> Duration {
         let full = self.inner.back_off.saturating_mul(1 << attempt.min(5)).min(Duration::from_secs(15));
         full.mul_f64(rand::rng().random_range(0.5..=1.0))
     }

@@ -102,6 +102,13 @@ operations! {
     DeploymentEvents, "graphql/deployment_events.graphql", Read, Any;
     DeploymentLogs, "graphql/deployment_logs.graphql", Read, Any;
     BuildLogs, "graphql/build_logs.graphql", Read, Any;
+    FollowDeployment, "graphql/follow_deployment.graphql", Read, Any;
+    FollowDeploymentLogs, "graphql/follow_deployment_logs.graphql", Read, Any;
+    FollowBuildLogs, "graphql/follow_build_logs.graphql", Read, Any;
+    HttpLogs, "graphql/http_logs.graphql", Read, Any;
+    HttpStatusCounts, "graphql/http_status_counts.graphql", Read, Any;
+    HttpDurations, "graphql/http_durations.graphql", Read, Any;
+    ResourceUsage, "graphql/resource_usage.graphql", Read, Any;
     DeploymentRestart, "graphql/deployment_restart.graphql", Write, Any;
     DeploymentRollback, "graphql/deployment_rollback.graphql", Write, Any;
     DeploymentStop, "graphql/deployment_stop.graphql", Write, Any;

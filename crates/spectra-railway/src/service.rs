@@ -1,5 +1,6 @@
 //! Services: names in a project, with an instance in each environment that has them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
@@ -74,7 +75,7 @@ impl Client {
             .await
     }
 
-    async fn fetch_services(&self, project: &ProjectId) -> Result<Vec<Service>> {
+    pub(crate) async fn fetch_services(&self, project: &ProjectId) -> Result<Vec<Service>> {
         let listed = all_pages::<ServiceList, _, _>(|after| async move {
             let variables = service_list::Variables { project: project.to_string(), after };
             let list = self.query::<ServiceList>(variables).await?.project.services;
@@ -107,11 +108,24 @@ impl Client {
     /// Makes a service and waits until its instance in the environment can be used. One that a lost answer left
     /// behind is taken over; one that was there before is a conflict.
     pub async fn create_service(&self, new: &NewService) -> Result<(Service, Instance)> {
-        let attempt = || format!("create service `{}` in project `{}`", new.name, new.project);
-        self.create_service_inner(new).await.map_err(|error| error.attempting(attempt))
+        self.create_service_with(new, BTreeMap::new()).await
     }
 
-    async fn create_service_inner(&self, new: &NewService) -> Result<(Service, Instance)> {
+    /// As [`create_service`](Self::create_service), with variables that it has from its first moment.
+    pub(crate) async fn create_service_with(
+        &self,
+        new: &NewService,
+        variables: BTreeMap<String, String>,
+    ) -> Result<(Service, Instance)> {
+        let attempt = || format!("create service `{}` in project `{}`", new.name, new.project);
+        self.create_service_inner(new, variables).await.map_err(|error| error.attempting(attempt))
+    }
+
+    async fn create_service_inner(
+        &self,
+        new: &NewService,
+        variables: BTreeMap<String, String>,
+    ) -> Result<(Service, Instance)> {
         if new.name.trim().is_empty() || new.name.chars().count() > LONGEST_NAME {
             let message = format!("a service's name has 1 to {LONGEST_NAME} characters");
             return Err(Error::new(ErrorKind::BadInput, ServiceCreate::NAME, message));
@@ -127,6 +141,7 @@ impl Client {
                 name: Some(new.name.clone()),
                 project_id: new.project.to_string(),
                 environment_id: Some(new.environment.to_string()),
+                variables: (!variables.is_empty()).then(|| variables.clone()),
             };
             let variables = service_create::Variables { input };
             let data = self.mutate::<ServiceCreate>(Touches::Everything, variables).await?;
@@ -148,17 +163,28 @@ impl Client {
             }
             other => other?,
         };
-        let leaving = |error: Error| error.leaving(&service.id);
-        let instance = self.wait_for_instance(new, &service).await.map_err(leaving)?;
-        for environment in &others {
-            self.prune(new, &service, environment).await.map_err(leaving)?;
-        }
+        let instance =
+            self.settle_service(new, &service, &others).await.map_err(|error| error.leaving(&service.id))?;
         Ok((service, instance))
+    }
+
+    /// What is left to do for a new service once there is one.
+    pub(crate) async fn settle_service(
+        &self,
+        new: &NewService,
+        service: &Service,
+        others: &[Environment],
+    ) -> Result<Instance> {
+        let instance = self.wait_for_instance(new, service).await?;
+        for environment in others {
+            self.prune(new, service, environment).await?;
+        }
+        Ok(instance)
     }
 
     /// The root environments into which the service would be placed too, if they are to be pruned; refused if they
     /// are not wanted.
-    async fn other_environments(&self, new: &NewService) -> Result<Vec<Environment>> {
+    pub(crate) async fn other_environments(&self, new: &NewService) -> Result<Vec<Environment>> {
         let environments = self.environments(&new.project).await?;
         let Some(home) = environments.iter().find(|known| known.id == new.environment) else {
             let message = format!("the project has no environment `{}`", new.environment);

@@ -1,5 +1,6 @@
 //! One service in one environment, as the rollout machine sees it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use spectra_rollout::{DeploymentState, Effect, Observation, Running, Snapshot, Target, TargetError};
@@ -8,6 +9,7 @@ use spectra_types::{DeploymentId, ImageRef, PinnedImage};
 use crate::client::Client;
 use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
 use crate::error::{Error, ErrorKind, Result};
+use crate::follow::{DeploymentFeed, FeedChange};
 use crate::instance::{Change, Instance, InstanceUpdate, RegistryCredentials};
 
 /// How many deployments are looked back over.
@@ -24,13 +26,15 @@ pub struct RailwayTarget {
     client: Client,
     instance: InstanceRef,
     credentials: Option<RegistryCredentials>,
+    /// The deployment that is waited for, between two waits.
+    feed: Arc<Mutex<Option<DeploymentFeed>>>,
 }
 
 impl RailwayTarget {
     /// The service in the environment.
     #[must_use]
-    pub const fn new(client: Client, instance: InstanceRef) -> Self {
-        Self { client, instance, credentials: None }
+    pub fn new(client: Client, instance: InstanceRef) -> Self {
+        Self { client, instance, credentials: None, feed: Arc::default() }
     }
 
     /// Sends these credentials of the registry along with the image.
@@ -38,6 +42,22 @@ impl RailwayTarget {
     pub fn with_registry_credentials(mut self, credentials: RegistryCredentials) -> Self {
         self.credentials = Some(credentials);
         self
+    }
+
+    /// Waits until Railway tells that deployment `id` has changed, at the latest for `at_most`. A hint when to look
+    /// again and no verdict; sends no request. One deployment is followed from wait to wait, until another one is
+    /// waited for.
+    pub async fn wait_for_change(&self, id: &DeploymentId, at_most: Duration) -> FeedChange {
+        let kept = self.slot().take().filter(|feed| feed.deployment() == id);
+        let mut feed = kept.unwrap_or_else(|| self.client.follow_deployment(id));
+        let change = feed.changed(at_most).await;
+        *self.slot() = Some(feed);
+        change
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<DeploymentFeed>> {
+        // Every write is one assignment, so a poisoned slot is still whole.
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look(&self) -> Result<(Instance, Vec<Deployment>)> {

@@ -26,7 +26,7 @@ pub(crate) enum AuthHeader {
 }
 
 impl AuthHeader {
-    fn pair(&self) -> (&'static str, HeaderValue) {
+    pub(crate) fn pair(&self) -> (&'static str, HeaderValue) {
         match self {
             Self::Bearer(value) => ("authorization", value.clone()),
             Self::ProjectAccessToken(value) => ("project-access-token", value.clone()),
@@ -63,6 +63,10 @@ impl Transport {
             builder = builder.no_proxy();
         }
         Ok(Self { http: builder.build().map_err(ConfigError::Http)?, endpoint })
+    }
+
+    pub(crate) const fn endpoint(&self) -> &Url {
+        &self.endpoint
     }
 
     /// Sends. An error is about the network; every reply, whatever its status, is a reply.

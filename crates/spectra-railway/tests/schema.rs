@@ -188,11 +188,13 @@ fn one_operation_a_file_and_every_file_is_used() {
         }
         files += 1;
         let text = std::fs::read_to_string(&path).unwrap();
-        let operations: Vec<_> =
-            text.lines().filter(|line| line.starts_with("query ") || line.starts_with("mutation ")).collect();
+        let operations: Vec<_> = text
+            .lines()
+            .filter(|line| ["query ", "mutation ", "subscription "].iter().any(|kind| line.starts_with(kind)))
+            .collect();
         assert_eq!(operations.len(), 1, "{}", path.display());
         let words: Vec<_> = operations[0].split([' ', '(']).collect();
-        let effect = if words[0] == "query" { "Read" } else { "Write" };
+        let effect = if words[0] == "mutation" { "Write" } else { "Read" };
         let expected = format!("{}, \"graphql/{}\", {effect},", words[1], file_name(&path));
         assert!(source.contains(&expected), "src/gql.rs does not declare `{expected}`");
     }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::unchecked_time_subtraction, reason = "a test that cannot go on fails")]
 #![expect(clippy::needless_pass_by_value, reason = "replies read better with the literal inside the call")]
 
+#[path = "../common/held_clock.rs"]
+mod clock;
 mod creation;
 mod fake;
 mod identity;
@@ -10,4 +12,6 @@ mod instances;
 mod patches;
 mod reads;
 mod replies;
+mod sockets;
+mod subscriptions;
 mod target;

@@ -1,0 +1,10 @@
+//! The client against the sandbox, in one process.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../common/held_clock.rs"]
+mod clock;
+mod follow;
+mod logs;
+mod signals;
+mod world;
