@@ -14,8 +14,7 @@ use crate::webhook::Webhook;
 
 /// By what means.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Transport {
+pub(crate) enum Transport {
     /// An incoming webhook of Slack.
     Slack(Slack),
     /// The message as JSON, signed.

@@ -57,25 +57,25 @@ impl MailTls {
 
 /// A mail server, and who writes to whom.
 #[derive(Clone, Debug)]
-pub struct MailSettings {
+pub(crate) struct MailSettings {
     /// The server's name or address.
-    pub host: String,
+    pub(crate) host: String,
     /// Its port; without one, what is usual for `tls`.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// How the connection is protected.
-    pub tls: MailTls,
+    pub(crate) tls: MailTls,
     /// The sender: `ops@example.com`, or `Spectra <ops@example.com>`.
-    pub from: String,
+    pub(crate) from: String,
     /// The recipients, at least one.
-    pub to: Vec<String>,
+    pub(crate) to: Vec<String>,
     /// User name and password. The name is no secret: it is often a word, or the sender's own address.
-    pub login: Option<(String, Secret<String>)>,
+    pub(crate) login: Option<(String, Secret<String>)>,
     /// Certificates in PEM that are trusted beside the system's own.
-    pub authorities: Option<Vec<u8>>,
+    pub(crate) authorities: Option<Vec<u8>>,
 }
 
 /// Recipients, and the server that takes mail for them.
-pub struct Email {
+pub(crate) struct Email {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     endpoint: String,
     from: Mailbox,
@@ -123,7 +123,7 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
 
 impl Email {
     /// The recipients, by this server. Nothing is sent yet.
-    pub fn new(settings: MailSettings, options: Options) -> Result<Self, Error> {
+    pub(crate) fn new(settings: MailSettings, options: Options) -> Result<Self, Error> {
         let MailSettings { host, port, tls, from, to, login, authorities } = settings;
         let port = port.unwrap_or_else(|| tls.port());
         let endpoint = match host.parse() {
@@ -160,8 +160,7 @@ impl Email {
     }
 
     /// Scheme, host and port.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
 

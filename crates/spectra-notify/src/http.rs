@@ -54,11 +54,10 @@ pub(crate) fn check_url(url: &str) -> Result<(SafeUrl, String), Error> {
     Ok((url, endpoint))
 }
 
-/// An answer that says yes.
+/// An answer whose status says yes. What else it says is not waited for unless asked.
 pub(crate) struct Yes {
     pub(crate) status: u16,
-    /// What it says, in one line, without secrets, not yet cut.
-    pub(crate) words: String,
+    response: reqwest::Response,
 }
 
 impl Endpoint {
@@ -101,10 +100,11 @@ impl Endpoint {
             .await
             .map_err(|error| Attempt::Again { why: error_chain(&error.without_url()), asked: None })?;
         let (status, asked) = (response.status(), retry_after(response.headers()));
-        let words = self.words(&mut response).await;
         if status.is_success() {
-            return Ok(Yes { status: status.as_u16(), words });
+            return Ok(Yes { status: status.as_u16(), response });
         }
+        // As far as they came: the status alone decides.
+        let (Ok(words) | Err(words)) = self.words(&mut response).await;
         let again = status.is_server_error()
             || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
         let (status, words) = (status.as_u16(), shorten(&words));
@@ -116,27 +116,41 @@ impl Endpoint {
         })
     }
 
-    /// A success that is none, because of what it says.
-    pub(crate) fn unexpected(&self, service: &'static str, yes: &Yes) -> Attempt {
-        Attempt::Refused(Error::Unexpected {
-            endpoint: self.shown.clone(),
-            service,
-            status: yes.status,
-            words: shorten(&yes.words),
-        })
+    /// An answer that counts only if `means_yes` says so of its words; otherwise it is not the service that answers there.
+    pub(crate) async fn confirm(
+        &self,
+        service: &'static str,
+        mut yes: Yes,
+        means_yes: impl Fn(&str) -> bool,
+    ) -> Attempt {
+        let status = yes.status;
+        match self.words(&mut yes.response).await {
+            Ok(words) if means_yes(&words) => Attempt::Accepted(status),
+            Ok(words) => {
+                let (endpoint, words) = (self.shown.clone(), shorten(&words));
+                Attempt::Refused(Error::Unexpected { endpoint, service, status, words })
+            }
+            Err(_) => Attempt::Again { why: format!("HTTP {status}, and no more"), asked: None },
+        }
     }
 
-    /// The beginning of the body, as far as it came: the status alone decides.
-    async fn words(&self, response: &mut reqwest::Response) -> String {
+    /// The beginning of the body in one line, without secrets, not yet cut; what came of it, if it ended too early.
+    async fn words(&self, response: &mut reqwest::Response) -> Result<String, String> {
         let mut body = Vec::new();
-        while body.len() < READ
-            && let Ok(Some(chunk)) = response.chunk().await
-        {
-            body.extend_from_slice(&chunk);
-        }
+        let end = loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break Ok(()),
+                Err(_) => break Err(()),
+            }
+            if body.len() >= READ {
+                break Ok(());
+            }
+        };
         let text = String::from_utf8_lossy(&body);
         // Redacted before it is made one line, which would change a secret with a line break in it.
-        one_line(&self.parts.redact(&Redactor::global().redact(&text)))
+        let words = one_line(&self.parts.redact(&Redactor::global().redact(&text)));
+        end.map(|()| words.clone()).map_err(|()| words)
     }
 }
 

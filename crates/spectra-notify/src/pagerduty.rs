@@ -31,7 +31,7 @@ const URL: usize = 2000;
 
 /// A service of PagerDuty. What is critical triggers an alert, and a success resolves what was triggered under the same
 /// key.
-pub struct PagerDuty {
+pub(crate) struct PagerDuty {
     endpoint: Endpoint,
     routing_key: Secret<String>,
     source: String,
@@ -46,7 +46,7 @@ impl fmt::Debug for PagerDuty {
 
 impl PagerDuty {
     /// The service with this integration key; `source` is what alerts say they are from. Nothing is sent yet.
-    pub fn new(
+    pub(crate) fn new(
         endpoint: &str,
         routing_key: Secret<String>,
         source: &str,
@@ -57,14 +57,12 @@ impl PagerDuty {
     }
 
     /// Whether a text has the form of an integration key.
-    #[must_use]
-    pub fn is_routing_key(text: &str) -> bool {
+    pub(crate) fn is_routing_key(text: &str) -> bool {
         text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     }
 
     /// Scheme, host and port.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         self.endpoint.shown()
     }
 
@@ -85,7 +83,7 @@ impl PagerDuty {
         match self.endpoint.post(&[], body).await {
             Ok(yes) if yes.status == 202 => Attempt::Accepted(yes.status),
             // A page that is lost must not look like one that was sent.
-            Ok(yes) => self.endpoint.unexpected("PagerDuty", &yes),
+            Ok(yes) => self.endpoint.confirm("PagerDuty", yes, |_| false).await,
             Err(attempt) => attempt,
         }
     }

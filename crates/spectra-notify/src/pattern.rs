@@ -5,18 +5,16 @@ use std::str::FromStr;
 
 /// An event's name, in which `*` stands for any text: `rollout.*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+pub(crate) struct Pattern(String);
 
 impl Pattern {
     /// The one that every event matches.
-    #[must_use]
-    pub fn any() -> Self {
+    pub(crate) fn any() -> Self {
         Self("*".to_owned())
     }
 
     /// Whether the name is meant.
-    #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else { return self.0 == name };
         let Some(mut open) = name.strip_prefix(first) else { return false };
         let mut parts: Vec<_> = rest.split('*').collect();

@@ -24,7 +24,7 @@ const FIELDS: usize = 50;
 const NAME: usize = 200;
 
 /// A channel of Slack, by the URL of an incoming webhook.
-pub struct Slack {
+pub(crate) struct Slack {
     endpoint: Endpoint,
     options: Options,
 }
@@ -38,13 +38,12 @@ impl fmt::Debug for Slack {
 
 impl Slack {
     /// The channel that Slack gave the URL for. Nothing is sent yet.
-    pub fn new(url: &Secret<String>, options: Options) -> Result<Self, Error> {
+    pub(crate) fn new(url: &Secret<String>, options: Options) -> Result<Self, Error> {
         Ok(Self { endpoint: Endpoint::new(url.expose(), options.timeout)?, options })
     }
 
     /// Scheme, host and port: all of the URL that may be shown.
-    #[must_use]
-    pub fn endpoint(&self) -> &str {
+    pub(crate) fn endpoint(&self) -> &str {
         self.endpoint.shown()
     }
 
@@ -62,9 +61,8 @@ impl Slack {
 
     async fn attempt(&self, body: &str) -> Attempt {
         match self.endpoint.post(&[], body).await {
-            Ok(yes) if yes.words == "ok" => Attempt::Accepted(yes.status),
             // A sign-in page answers 200 as well.
-            Ok(yes) => self.endpoint.unexpected("Slack", &yes),
+            Ok(yes) => self.endpoint.confirm("Slack", yes, |words| words == "ok").await,
             Err(attempt) => attempt,
         }
     }

@@ -131,6 +131,7 @@ async fn a_channels_own_words_are_the_subject_and_both_texts_and_no_header_can_b
     channel.send(&message, &CancellationToken::new(), |_| {}).await.unwrap();
     let mail = mailing.mail();
     assert_eq!(mail.to.len(), 2);
+    assert!(mail.data.contains("Subject: =?utf-8?"), "{}", mail.data);
     assert!(!mail.data.lines().any(|line| line.starts_with("Bcc:")), "{}", mail.data);
     let text = unquoted(&mail.data);
     assert!(text.contains("Is <up>: api & co\nrun: https://ci.example/runs/1?a=1&b=2\n"), "{text}");
@@ -212,4 +213,14 @@ async fn a_server_that_says_nothing_is_not_waited_for_longer_than_told() {
     let error = channel.send(&message(), &CancellationToken::new(), |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("no end within 20 ms"), "{error}");
     assert_eq!(clock.waits().len(), 4);
+}
+
+#[tokio::test]
+async fn long_lines_and_leading_dots_arrive_whole() {
+    let mailing = Mailing::start(Offer::Clear, None, r#","tls":"none""#).await;
+    let long = "long ".repeat(800);
+    let dotted = message().with_summary(format!("..first\n.\n{long}\nlast"));
+    mailing.channel.send(&dotted, &CancellationToken::new(), |_| {}).await.unwrap();
+    let text = unquoted(&mailing.mail().data);
+    assert!(text.contains(&format!("..first\n.\n{long}\nlast\n")), "{text}");
 }

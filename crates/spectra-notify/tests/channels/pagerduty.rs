@@ -29,7 +29,7 @@ fn judge(_: &HeaderMap, body: &[u8]) -> (u16, String) {
 }
 
 fn check(event: &Value, size: usize) -> Result<String, String> {
-    if size > 512 * 1024 {
+    if size > 512_000 {
         return Err(format!("{size} bytes"));
     }
     if event["routing_key"].as_str().is_none_or(|key| key.len() != 32) {

@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use serde_json::Value;
 use spectra_notify::{Channel, Error, Message};
 use spectra_types::error_chain;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Receiver, channel, message};
@@ -209,4 +210,23 @@ async fn a_page_that_answers_200_is_not_slack_and_a_redirect_is_not_followed() {
     let error = send(&channel, &message()).await.unwrap_err();
     assert!(matches!(error, Error::Refused { status: 302, .. }), "{error}");
     assert_eq!(receiver.count(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_taken_for_a_yes() {
+    // The head promises two bytes, and one comes.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/services/x", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 65536];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no").await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    let (channel, _) = channel(SPEC, &[("OPS_SLACK_URL", &url)]);
+    let error = send(&channel, &message()).await.unwrap_err();
+    assert!(matches!(error, Error::GaveUp { attempts: 5, .. }), "{error}");
 }
