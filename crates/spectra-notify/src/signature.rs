@@ -27,7 +27,7 @@ pub fn sign(secret: &Secret<String>, timestamp: u64, body: &[u8]) -> Signature {
     Signature { timestamp, code: hexadecimal(context.sign().as_ref()) }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

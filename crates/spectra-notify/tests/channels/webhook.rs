@@ -1,90 +1,18 @@
 //! A webhook against a receiver on this machine.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use futures::future::BoxFuture;
-use spectra_notify::{Clock, Error, Options, Webhook, sign};
+use spectra_notify::{Error, Options, Webhook, sign};
 use spectra_types::{Secret, error_chain};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::{Receiver, TestClock, channel, message};
+
 const BODY: &str = r#"{"text":"rolled out"}"#;
 
-/// Every wait is over at once, is remembered, and moves the time.
-#[derive(Debug, Default)]
-struct TestClock {
-    waits: Mutex<Vec<Duration>>,
-}
-
-impl TestClock {
-    fn waited(&self) -> Duration {
-        self.waits.lock().unwrap().iter().sum()
-    }
-}
-
-impl Clock for TestClock {
-    fn unix_seconds(&self) -> u64 {
-        1_700_000_000 + self.waited().as_secs()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
-        self.waits.lock().unwrap().push(duration);
-        Box::pin(std::future::ready(()))
-    }
-}
-
-#[derive(Clone, Default)]
-struct Receiver {
-    answers: Arc<Mutex<VecDeque<(StatusCode, HeaderMap)>>>,
-    seen: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
-}
-
-impl Receiver {
-    async fn start(statuses: &[u16]) -> (Self, String) {
-        let receiver = Self::default();
-        for status in statuses {
-            receiver.then(*status, &[]);
-        }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook?token=query-secret", listener.local_addr().unwrap());
-        let router = Router::new().fallback(receive).with_state(receiver.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        (receiver, url)
-    }
-
-    fn then(&self, status: u16, headers: &[(&'static str, &str)]) {
-        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        self.answers.lock().unwrap().push_back((StatusCode::from_u16(status).unwrap(), headers.collect()));
-    }
-
-    fn header(&self, at: usize, name: &str) -> String {
-        self.seen.lock().unwrap()[at].0.get(name).unwrap().to_str().unwrap().to_owned()
-    }
-
-    fn count(&self) -> usize {
-        self.seen.lock().unwrap().len()
-    }
-}
-
-async fn receive(
-    State(receiver): State<Receiver>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> (StatusCode, HeaderMap) {
-    receiver.seen.lock().unwrap().push((headers, body));
-    receiver.answers.lock().unwrap().pop_front().unwrap_or((StatusCode::OK, HeaderMap::new()))
-}
-
 fn webhook(url: &str) -> (Webhook, Arc<TestClock>) {
-    let clock = Arc::new(TestClock::default());
-    let options = Options { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..Options::default() };
+    let (options, clock) = TestClock::options();
     (Webhook::new(url, Some(Secret::from("whsec-of-a-test")), options).unwrap(), clock)
 }
 
@@ -97,7 +25,7 @@ async fn a_message_arrives_as_it_was_given_with_its_signature() {
     let expected = sign(&Secret::from("whsec-of-a-test"), 1_700_000_000, BODY.as_bytes());
     assert_eq!(receiver.header(0, "x-spectra-signature"), expected.to_string());
     assert_eq!(receiver.header(0, "x-spectra-delivery"), delivery.id);
-    assert_eq!(receiver.seen.lock().unwrap()[0].1, BODY);
+    assert_eq!(receiver.body(0), BODY);
 }
 
 #[tokio::test]
@@ -111,7 +39,7 @@ async fn a_receiver_in_trouble_gets_it_again_under_the_same_id_and_a_new_date() 
     assert_eq!(delivery.attempts, 3);
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(receiver.header(0, "x-spectra-delivery"), receiver.header(2, "x-spectra-delivery"));
-    let waits = clock.waits.lock().unwrap().clone();
+    let waits = clock.waits();
     assert!(waits[0] >= Duration::from_millis(500) && waits[0] <= Duration::from_secs(1), "{waits:?}");
     assert_eq!(waits[1], Duration::from_secs(7), "what the receiver asked for");
     assert!(receiver.header(2, "x-spectra-signature").starts_with("t=170000000"));
@@ -183,4 +111,50 @@ fn only_this_machine_is_reached_without_tls() {
     assert!(matches!(made("hooks.example").unwrap_err(), Error::Url(_)));
     let empty = Webhook::new("https://hooks.example/", Some(Secret::from("")), Options::default());
     assert!(matches!(empty.unwrap_err(), Error::EmptySecret));
+}
+
+#[tokio::test]
+async fn a_receivers_words_are_shown_cut_and_without_what_the_url_hides() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let words = format!("no\n<b>such</b> token query-secret or {BODY}  {}", "x".repeat(9000));
+    receiver.then_saying(404, &[], &words);
+    let (webhook, _) = webhook(&url);
+    let error = webhook.send(BODY, &CancellationToken::new(), |_| {}).await.unwrap_err();
+    let Error::Refused { status: 404, words, .. } = &error else { panic!("{error}") };
+    assert!(words.starts_with("no <b>such</b> token [redacted] or {"), "{words}");
+    assert_eq!(words.chars().count(), 300);
+    assert!(error.to_string().contains(words.as_str()) && error.hint().is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn a_channels_webhook_sends_the_message_as_versioned_json_in_the_channels_words() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let spec = r#"{"name":"audit","kind":"webhook","url_env":"HOOK_URL","secret_env":"HOOK_SECRET",
+        "template":{"title":"{{field.service}}: {{title}}"}}"#;
+    let (channel, _) = channel(spec, &[("HOOK_URL", &url), ("HOOK_SECRET", "whsec-of-a-channel")]);
+    let delivery = channel.send(&message(), &CancellationToken::new(), |_| {}).await.unwrap();
+    assert_eq!(receiver.header(0, "x-spectra-delivery"), delivery.id);
+    let body = receiver.body(0);
+    let expected = sign(&Secret::from("whsec-of-a-channel"), 1_700_000_000, body.as_bytes());
+    assert_eq!(receiver.header(0, "x-spectra-signature"), expected.to_string());
+    let mut sent = message();
+    sent.title = "api & co: api could not be rolled back".to_owned();
+    assert_eq!(serde_json::from_str::<spectra_notify::Message>(&body).unwrap(), sent);
+    assert!(body.starts_with(r#"{"version":1,"#), "{body}");
+}
+
+#[tokio::test]
+async fn a_secret_in_a_message_does_not_leave_the_process() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let _known = Secret::from("<db-pass&word>");
+    let spec = r#"{"name":"audit","kind":"webhook","url_env":"HOOK_URL"}"#;
+    let (channel, _) = channel(spec, &[("HOOK_URL", &url)]);
+    let leaky = message()
+        .with_summary("login with <db-pass&word>")
+        .with_field("<db-pass&word>", "a<db-pass&word>b")
+        .with_link("run", "https://ci.example/?p=%3Cdb-pass%26word%3E");
+    channel.send(&leaky, &CancellationToken::new(), |_| {}).await.unwrap();
+    let body = receiver.body(0);
+    assert_eq!(body.matches("[redacted]").count(), 4, "{body}");
+    assert!(!body.contains("db-pass"), "{body}");
 }
