@@ -115,7 +115,7 @@ pub struct Observation {
     pub setting: Option<String>,
     /// The command that runs before a deployment takes over.
     #[serde(default)]
-    pub pre_deploy: Option<Vec<String>>,
+    pub pre_deploy: Option<String>,
 }
 
 impl Observation {
@@ -158,7 +158,7 @@ pub struct Snapshot {
     pub setting: Option<String>,
     /// The command that runs before a deployment takes over.
     #[serde(default)]
-    pub pre_deploy: Option<Vec<String>>,
+    pub pre_deploy: Option<String>,
 }
 
 impl Snapshot {

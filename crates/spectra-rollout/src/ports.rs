@@ -70,7 +70,7 @@ pub struct DeployOrder {
     /// What ran before, seen just now.
     pub baseline: Observation,
     /// The command to run before it takes over, instead of the one that is set.
-    pub pre_deploy: Option<Vec<String>>,
+    pub pre_deploy: Option<String>,
 }
 
 /// A snapshot to bring back.
@@ -83,7 +83,7 @@ pub struct RestoreOrder {
     /// The image that failed: only deployments of it are cancelled.
     pub candidate: PinnedImage,
     /// The command to run before the restored version takes over, instead of the one that was set.
-    pub pre_deploy: Option<Vec<String>>,
+    pub pre_deploy: Option<String>,
 }
 
 /// A sibling service.

@@ -282,7 +282,7 @@ impl Machine {
     }
 
     /// The commands that run before the candidate takes over, and before what is brought back does.
-    pub(super) fn pre_deploy(&self, before: &Observation) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    pub(super) fn pre_deploy(&self, before: &Observation) -> (Option<String>, Option<String>) {
         let (mut up, mut down) = (Vec::new(), Vec::new());
         for step in &self.steps {
             if let Step::Migrate(migration) = step
@@ -295,9 +295,9 @@ impl Machine {
         if up.is_empty() {
             return (None, None);
         }
-        up.extend(before.pre_deploy.iter().flatten().cloned());
+        up.extend(before.pre_deploy.iter().cloned());
         down.reverse();
-        (Some(up), (!down.is_empty()).then_some(down))
+        (Some(up.join(" && ")), (!down.is_empty()).then(|| down.join(" && ")))
     }
 
     fn is_up(&mut self, now: Duration, step: usize, release: usize) -> Command {

@@ -86,7 +86,7 @@ pub(super) struct Release {
     /// Whether what runs is looked at before anything is brought back.
     cautious: bool,
     /// The command that runs before the candidate takes over, and before what is brought back does.
-    pre_deploy: (Option<Vec<String>>, Option<Vec<String>>),
+    pre_deploy: (Option<String>, Option<String>),
 }
 
 /// What all services of a rollout have in common.
@@ -134,7 +134,7 @@ impl Release {
     }
 
     /// With commands that run before the candidate takes over, and before what is brought back does.
-    pub(super) fn with_pre_deploy(mut self, up: Option<Vec<String>>, down: Option<Vec<String>>) -> Self {
+    pub(super) fn with_pre_deploy(mut self, up: Option<String>, down: Option<String>) -> Self {
         self.pre_deploy = (up, down);
         self
     }
