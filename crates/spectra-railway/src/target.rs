@@ -3,13 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use spectra_rollout::{DeploymentState, Effect, Observation, Running, Snapshot, Target, TargetError};
-use spectra_types::{DeploymentId, ImageRef, PinnedImage};
+use futures::future::BoxFuture;
+use spectra_rollout::{
+    DeployOrder, DeploymentState, Effect, Observation, Place, RestoreOrder, Running, SiblingOrder, Target,
+    TargetError,
+};
+use spectra_types::{DeploymentId, ImageRef};
 
 use crate::client::Client;
 use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
 use crate::error::{Error, ErrorKind, Result};
-use crate::follow::{DeploymentFeed, FeedChange};
+use crate::follow::DeploymentFeed;
 use crate::instance::{Change, Instance, InstanceUpdate, RegistryCredentials};
 
 /// How many deployments are looked back over.
@@ -24,17 +28,32 @@ const REASON_LINES: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct RailwayTarget {
     client: Client,
-    instance: InstanceRef,
     credentials: Option<RegistryCredentials>,
     /// The deployment that is waited for, between two waits.
     feed: Arc<Mutex<Option<DeploymentFeed>>>,
 }
 
+impl From<&Place> for InstanceRef {
+    fn from(place: &Place) -> Self {
+        Self {
+            project: place.project.clone(),
+            environment: place.environment.clone(),
+            service: place.service.clone(),
+        }
+    }
+}
+
+impl From<InstanceRef> for Place {
+    fn from(instance: InstanceRef) -> Self {
+        Self { project: instance.project, environment: instance.environment, service: instance.service }
+    }
+}
+
 impl RailwayTarget {
-    /// The service in the environment.
+    /// Services that this client reaches.
     #[must_use]
-    pub fn new(client: Client, instance: InstanceRef) -> Self {
-        Self { client, instance, credentials: None, feed: Arc::default() }
+    pub fn new(client: Client) -> Self {
+        Self { client, credentials: None, feed: Arc::default() }
     }
 
     /// Sends these credentials of the registry along with the image.
@@ -44,56 +63,56 @@ impl RailwayTarget {
         self
     }
 
-    /// Waits until Railway tells that deployment `id` has changed, at the latest for `at_most`. A hint when to look
-    /// again and no verdict; sends no request. One deployment is followed from wait to wait, until another one is
-    /// waited for.
-    pub async fn wait_for_change(&self, id: &DeploymentId, at_most: Duration) -> FeedChange {
-        let kept = self.slot().take().filter(|feed| feed.deployment() == id);
-        let mut feed = kept.unwrap_or_else(|| self.client.follow_deployment(id));
-        let change = feed.changed(at_most).await;
-        *self.slot() = Some(feed);
-        change
-    }
-
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<DeploymentFeed>> {
         // Every write is one assignment, so a poisoned slot is still whole.
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(&self) -> Result<(Instance, Vec<Deployment>)> {
-        let instance = self.client.fresh_instance(&self.instance).await?;
-        let recent = self.client.recent_deployments(&self.instance, LOOK_BACK).await?;
+    async fn look(&self, at: &InstanceRef) -> Result<(Instance, Vec<Deployment>)> {
+        let instance = self.client.fresh_instance(at).await?;
+        let recent = self.client.recent_deployments(at, LOOK_BACK).await?;
         Ok((instance, recent))
     }
 
-    async fn set_image(&self, image: Change<String>) -> Result<()> {
+    async fn set_image(
+        &self,
+        at: &InstanceRef,
+        image: Change<String>,
+        pre_deploy_command: Change<String>,
+    ) -> Result<()> {
         let update = InstanceUpdate {
             image,
+            pre_deploy_command,
             registry_credentials: self.credentials.clone(),
             ..InstanceUpdate::default()
         };
-        self.client.update_instance(&self.instance, &update).await.map(drop)
+        self.client.update_instance(at, &update).await.map(drop)
     }
 
     /// Sets the image and starts a deployment of it, or takes over the one that setting it started.
-    async fn set_and_deploy(&self, image: &str) -> Result<DeploymentId> {
+    async fn set_and_deploy(
+        &self,
+        at: &InstanceRef,
+        image: &str,
+        pre_deploy: Change<String>,
+    ) -> Result<DeploymentId> {
         let known: Vec<_> = self
             .client
-            .recent_deployments(&self.instance, LOOK_BACK)
+            .recent_deployments(at, LOOK_BACK)
             .await?
             .into_iter()
             .map(|deployment| deployment.id)
             .collect();
-        self.set_image(Change::Set(image.to_owned())).await?;
+        self.set_image(at, Change::Set(image.to_owned()), pre_deploy).await?;
         // Usually it starts none.
         let started = self
             .client
-            .find_new_deployment(&self.instance, &known, Some(image))
+            .find_new_deployment(at, &known, Some(image))
             .await
             .map_err(Error::after_change)?;
         match started {
             Some(deployment) => Ok(deployment.id),
-            None => self.client.deploy(&self.instance, Some(image)).await.map_err(Error::after_change),
+            None => self.client.deploy(at, Some(image)).await.map_err(Error::after_change),
         }
     }
 
@@ -133,7 +152,7 @@ impl RailwayTarget {
         parts.join("; ")
     }
 
-    async fn state_of(&self, id: &DeploymentId) -> Result<DeploymentState> {
+    async fn state_of(&self, at: &InstanceRef, id: &DeploymentId) -> Result<DeploymentState> {
         let deployment = self.client.deployment(id).await?;
         Ok(match deployment.status.class() {
             StatusClass::Transient => DeploymentState::Pending(deployment.status.to_string()),
@@ -149,7 +168,7 @@ impl RailwayTarget {
             },
             StatusClass::Skipped => DeploymentState::Skipped,
             StatusClass::Gone => {
-                let recent = self.client.recent_deployments(&self.instance, LOOK_BACK).await?;
+                let recent = self.client.recent_deployments(at, LOOK_BACK).await?;
                 let newer = recent.into_iter().find(|other| {
                     other.id != *id
                         && other.created_at > deployment.created_at
@@ -160,44 +179,44 @@ impl RailwayTarget {
         })
     }
 
-    /// The call that was to start the candidate was never answered, so nobody knows its deployment by name. Nothing
-    /// was on its way when the rollout began: what is now, and is not the old image, would take over after the end.
-    async fn cancel_unanswered(&self, before: Option<&Running>, recent: &[Deployment]) -> Result<()> {
-        let image = before.and_then(pinned);
-        let is_before = |other: &Deployment| before.is_some_and(|before| before.deployment == other.id);
-        for other in recent.iter().filter(|other| other.status.is_in_flight() && !is_before(other)) {
-            let restores = image.as_deref().is_some_and(|image| same_image(other.image.as_deref(), image));
-            if !restores {
-                self.client.cancel_deployment(&self.instance, &other.id).await?;
+    /// The call that was to start the candidate was never answered, so nobody knows its deployment by name. What is on its
+    /// way with the candidate's image is it: it would take over after the end.
+    async fn cancel_unanswered(&self, at: &InstanceRef, candidate: &str, recent: &[Deployment]) -> Result<()> {
+        for other in recent.iter().filter(|other| other.status.is_in_flight()) {
+            if same_image(other.image.as_deref(), candidate) {
+                self.client.cancel_deployment(at, &other.id).await?;
             }
         }
         Ok(())
     }
 
-    async fn bring_back(
-        &self,
-        snapshot: &Snapshot,
-        failed: Option<&DeploymentId>,
-    ) -> Result<Option<DeploymentId>> {
+    async fn bring_back(&self, at: &InstanceRef, order: &RestoreOrder) -> Result<Option<DeploymentId>> {
+        let snapshot = &order.snapshot;
+        let set_before = Change::from_option(snapshot.pre_deploy.clone());
         // The setting first: whoever deploys from here on, deploys the old image.
-        self.set_image(Change::from_option(snapshot.setting.clone())).await?;
-        let (instance, recent) = self.look().await?;
+        self.set_image(at, Change::from_option(snapshot.setting.clone()), set_before.clone()).await?;
+        let (instance, recent) = self.look(at).await?;
+        let failed = order.failed.as_ref();
         let failed = failed.and_then(|id| recent.iter().find(|deployment| deployment.id == *id));
         if let Some(failed) = failed
             && (failed.status.is_in_flight() || failed.status == DeploymentStatus::NeedsApproval)
         {
-            self.client.cancel_deployment(&self.instance, &failed.id).await?;
+            self.client.cancel_deployment(at, &failed.id).await?;
         }
         let failed_id = failed.map(|failed| &failed.id);
         if failed_id.is_none() {
-            self.cancel_unanswered(snapshot.running.as_ref(), &recent).await?;
+            self.cancel_unanswered(at, &order.candidate.to_string(), &recent).await?;
         }
         let Some(before) = &snapshot.running else {
             // Nothing served, so nothing shall.
-            if let Some(failed) = failed
+            let unanswered = || {
+                serving(&instance, &recent)
+                    .filter(|serving| serving.digest.as_ref() == Some(order.candidate.digest()))
+            };
+            if let Some(failed) = failed.or_else(unanswered)
                 && matches!(failed.status.class(), StatusClass::Good | StatusClass::Bad)
             {
-                self.client.remove_deployment(&self.instance, &failed.id).await?;
+                self.client.remove_deployment(at, &failed.id).await?;
             }
             return Ok(None);
         };
@@ -218,7 +237,8 @@ impl RailwayTarget {
                 return Ok(Some(other.id.clone()));
             }
         }
-        if still {
+        // What takes migrations back runs with a deployment, so there has to be one.
+        if still && order.pre_deploy.is_none() {
             return Ok(None);
         }
         let Some(image) = image.or_else(|| snapshot.setting.clone()) else {
@@ -228,12 +248,16 @@ impl RailwayTarget {
             );
             return Err(Error::new(ErrorKind::Business, "ServiceInstanceDeploy", message));
         };
-        let deployment = self.set_and_deploy(&image).await?;
+        let pre_deploy = order.pre_deploy.clone().map_or(Change::Keep, Change::Set);
+        let deployment = self.set_and_deploy(at, &image, pre_deploy).await?;
         // What is deployed is pinned; what was set may have been a tag, and stays somebody's choice.
-        if let Some(setting) = &snapshot.setting
-            && !same_image(Some(&image), setting)
-        {
-            self.set_image(Change::Set(setting.clone())).await?;
+        let image = match &snapshot.setting {
+            Some(setting) if !same_image(Some(&image), setting) => Change::Set(setting.clone()),
+            _ => Change::Keep,
+        };
+        let pre_deploy = if order.pre_deploy.is_some() { set_before } else { Change::Keep };
+        if image != Change::Keep || pre_deploy != Change::Keep {
+            self.set_image(at, image, pre_deploy).await?;
         }
         Ok(Some(deployment))
     }
@@ -288,47 +312,105 @@ fn failed(error: Error, attempt: &str) -> TargetError {
 }
 
 impl Target for RailwayTarget {
-    async fn observe(&self) -> Result<Observation, TargetError> {
-        let (instance, recent) =
-            self.look().await.map_err(|error| failed(error, "the service could not be observed"))?;
-        let running = serving(&instance, &recent).map(|deployment| Running {
-            deployment: deployment.id.clone(),
-            image: deployment.image.clone(),
-            digest: deployment.digest.clone(),
-            all_replicas_running: deployment.status == DeploymentStatus::Sleeping
-                || (deployment.all_replicas_running()
-                    && deployment.replicas.len()
-                        >= usize::try_from(instance.total_replicas()).unwrap_or(usize::MAX)),
-        });
-        let in_flight =
-            recent.iter().find(|deployment| deployment.status.is_in_flight()).map(|found| found.id.clone());
-        Ok(Observation { running, in_flight, setting: instance.image })
+    fn observe<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Observation, TargetError>> {
+        Box::pin(async move {
+            let (instance, recent) = self
+                .look(&place.into())
+                .await
+                .map_err(|error| failed(error, "the service could not be observed"))?;
+            let running = serving(&instance, &recent).map(|deployment| Running {
+                deployment: deployment.id.clone(),
+                image: deployment.image.clone(),
+                digest: deployment.digest.clone(),
+                all_replicas_running: deployment.status == DeploymentStatus::Sleeping
+                    || (deployment.all_replicas_running()
+                        && deployment.replicas.len()
+                            >= usize::try_from(instance.total_replicas()).unwrap_or(usize::MAX)),
+            });
+            let in_flight = recent.iter().find(|deployment| deployment.status.is_in_flight());
+            Ok(Observation {
+                running,
+                in_flight: in_flight.map(|found| found.id.clone()),
+                setting: instance.image,
+                pre_deploy: instance.pre_deploy_command,
+            })
+        })
     }
 
-    async fn deploy(
-        &self,
-        candidate: &PinnedImage,
-        _baseline: &Observation,
-    ) -> Result<DeploymentId, TargetError> {
-        self.set_and_deploy(&candidate.to_string())
-            .await
-            .map_err(|error| failed(error, &format!("`{candidate}` could not be deployed")))
+    fn deploy<'a>(
+        &'a self,
+        place: &'a Place,
+        order: &'a DeployOrder,
+    ) -> BoxFuture<'a, Result<DeploymentId, TargetError>> {
+        Box::pin(async move {
+            let image = order.image.to_string();
+            let pre_deploy = order.pre_deploy.clone().map_or(Change::Keep, Change::Set);
+            let changed = pre_deploy != Change::Keep;
+            let at = InstanceRef::from(place);
+            let attempt = format!("`{image}` could not be deployed");
+            let deployment =
+                self.set_and_deploy(&at, &image, pre_deploy).await.map_err(|error| failed(error, &attempt))?;
+            if changed {
+                // The deployment has taken the command with it; the next one is not to run it again.
+                let before = Change::from_option(order.baseline.pre_deploy.clone());
+                self.set_image(&at, Change::Keep, before)
+                    .await
+                    .map_err(|error| failed(error.after_change(), "the pre-deploy command could not be set back"))?;
+            }
+            Ok(deployment)
+        })
     }
 
-    async fn deployment(&self, id: &DeploymentId) -> Result<DeploymentState, TargetError> {
-        self.state_of(id)
-            .await
-            .map_err(|error| failed(error, &format!("deployment `{id}` could not be read")))
+    fn deployment<'a>(
+        &'a self,
+        place: &'a Place,
+        id: &'a DeploymentId,
+    ) -> BoxFuture<'a, Result<DeploymentState, TargetError>> {
+        Box::pin(async move {
+            self.state_of(&place.into(), id)
+                .await
+                .map_err(|error| failed(error, &format!("deployment `{id}` could not be read")))
+        })
     }
 
-    async fn restore(
-        &self,
-        snapshot: &Snapshot,
-        failed_deployment: Option<&DeploymentId>,
-    ) -> Result<Option<DeploymentId>, TargetError> {
-        self.bring_back(snapshot, failed_deployment)
-            .await
-            .map_err(|error| failed(error, "the previous state could not be brought back"))
+    fn restore<'a>(
+        &'a self,
+        place: &'a Place,
+        order: &'a RestoreOrder,
+    ) -> BoxFuture<'a, Result<Option<DeploymentId>, TargetError>> {
+        Box::pin(async move {
+            self.bring_back(&place.into(), order)
+                .await
+                .map_err(|error| failed(error, "the previous state could not be brought back"))
+        })
+    }
+
+    fn create_sibling<'a>(
+        &'a self,
+        place: &'a Place,
+        order: &'a SiblingOrder,
+    ) -> BoxFuture<'a, Result<Place, TargetError>> {
+        let _ = (place, order);
+        todo!()
+    }
+
+    fn remove_sibling<'a>(
+        &'a self,
+        place: &'a Place,
+        order: &'a SiblingOrder,
+    ) -> BoxFuture<'a, Result<(), TargetError>> {
+        let _ = (place, order);
+        todo!()
+    }
+
+    fn changed<'a>(&'a self, _: &'a Place, id: &'a DeploymentId, at_most: Duration) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let kept = self.slot().take().filter(|feed| feed.deployment() == id);
+            let mut feed = kept.unwrap_or_else(|| self.client.follow_deployment(id));
+            // A hint when to look again, and no verdict: words may come late and in disorder.
+            let _ = feed.changed(at_most).await;
+            *self.slot() = Some(feed);
+        })
     }
 
     fn poll_interval(&self) -> Duration {
