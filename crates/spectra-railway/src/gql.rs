@@ -109,6 +109,7 @@ operations! {
     HttpStatusCounts, "graphql/http_status_counts.graphql", Read, Any;
     HttpDurations, "graphql/http_durations.graphql", Read, Any;
     ResourceUsage, "graphql/resource_usage.graphql", Read, Any;
+    VolumeInstanceList, "graphql/volume_instance_list.graphql", Read, Any;
     DeploymentRestart, "graphql/deployment_restart.graphql", Write, Any;
     DeploymentRollback, "graphql/deployment_rollback.graphql", Write, Any;
     DeploymentStop, "graphql/deployment_stop.graphql", Write, Any;

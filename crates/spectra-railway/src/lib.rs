@@ -13,6 +13,7 @@
 //! Facts about the API that this is built on are in the comments beside the code that needs them.
 
 mod cache;
+mod canary;
 mod classify;
 mod client;
 mod config;
@@ -44,10 +45,12 @@ mod target;
 mod time;
 mod transport;
 mod variables;
+mod volume;
 mod websocket;
 mod window;
 mod wire_enum;
 
+pub use crate::canary::{CANARY_OF_VARIABLE, ClonedService, FoundCanary, NewCanary, ROLLOUT_VARIABLE};
 pub use crate::client::Client;
 pub use crate::config::{
     API_TOKEN_VARIABLE, Budget, ClientConfig, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, TOKEN_VARIABLE,
@@ -82,3 +85,4 @@ pub use crate::stream_logs::{LogKind, LogStream};
 pub use crate::target::RailwayTarget;
 pub use crate::time::{Clock, Polling, SystemClock};
 pub use crate::variables::{Variable, VariableChanges, VariableScope, VariableValue};
+pub use crate::volume::VolumeMount;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod canary;
 #[path = "../common/held_clock.rs"]
 mod clock;
 mod follow;
