@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
-use spectra_rollout::{Measurement, Probe, Verdict};
+use spectra_rollout::{Measurement, Verdict};
 use thiserror::Error;
 use url::{Host, Url};
 
@@ -62,8 +62,9 @@ impl HttpProbe {
     }
 }
 
-impl Probe for HttpProbe {
-    async fn measure(&self) -> Measurement {
+impl HttpProbe {
+    /// Asks once. A failure to ask is a measurement too.
+    pub async fn measure(&self) -> Measurement {
         let subject = format!("GET {}", self.url);
         let begun = Instant::now();
         let unhealthy =

@@ -10,11 +10,12 @@ use spectra_rollout::{
 };
 use spectra_types::{DeploymentId, ImageRef};
 
+use crate::canary::NewCanary;
 use crate::client::Client;
 use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::DeploymentFeed;
-use crate::instance::{Change, Instance, InstanceUpdate, RegistryCredentials};
+use crate::instance::{Change, Instance, InstanceUpdate, Placement, RegistryCredentials};
 
 /// How many deployments are looked back over.
 const LOOK_BACK: u32 = 20;
@@ -190,6 +191,45 @@ impl RailwayTarget {
         Ok(())
     }
 
+    async fn clone_for(&self, of: &InstanceRef, order: &SiblingOrder) -> Result<Place> {
+        let original = self.client.fresh_instance(of).await?;
+        let sealed = self.client.unreadable_variables(of).await?;
+        if !sealed.is_empty() {
+            let names: Vec<_> = sealed.into_iter().collect();
+            let message = format!(
+                "a copy of the service would lack its sealed variables, which Railway shows to nobody: `{}`",
+                names.join("`, `")
+            );
+            return Err(Error::new(ErrorKind::BadInput, "ServiceCreate", message)
+                .hinting("leave the canary out, or set these variables unsealed"));
+        }
+        let name = order.name.clone().unwrap_or_else(|| canary_name(&original.service_name));
+        let new = NewCanary {
+            of: of.clone(),
+            name,
+            rollout: order.rollout.clone(),
+            placement: order.replicas.map(Placement::Replicas),
+            registry_credentials: self.credentials.clone(),
+        };
+        let made = self.client.clone_service(&new).await?;
+        let port = original.domains.first().and_then(|domain| domain.target_port);
+        self.client.ensure_domain(&made.instance, port).await.map_err(Error::after_change)?;
+        Ok(made.instance.into())
+    }
+
+    async fn remove_clones(&self, of: &InstanceRef, order: &SiblingOrder) -> Result<()> {
+        if let Some(place) = &order.place {
+            return self.client.delete_canary(&of.service, &place.into()).await;
+        }
+        // Whether it was made was never answered; its mark tells.
+        for found in self.client.canaries_of(of).await? {
+            if found.rollout.as_ref().is_none_or(|rollout| *rollout == order.rollout) {
+                self.client.delete_canary(&of.service, &found.instance).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn bring_back(&self, at: &InstanceRef, order: &RestoreOrder) -> Result<Option<DeploymentId>> {
         let snapshot = &order.snapshot;
         let set_before = Change::from_option(snapshot.pre_deploy.clone());
@@ -261,6 +301,15 @@ impl RailwayTarget {
         }
         Ok(Some(deployment))
     }
+}
+
+/// The longest name of a service.
+const LONGEST_NAME: usize = 32;
+
+/// `NAME-canary`, the name cut where it would be too long.
+fn canary_name(service: &str) -> String {
+    let kept: String = service.chars().take(LONGEST_NAME - "-canary".len()).collect();
+    format!("{kept}-canary")
 }
 
 fn any_replica_up(deployment: &Deployment) -> bool {
@@ -390,8 +439,11 @@ impl Target for RailwayTarget {
         place: &'a Place,
         order: &'a SiblingOrder,
     ) -> BoxFuture<'a, Result<Place, TargetError>> {
-        let _ = (place, order);
-        todo!()
+        Box::pin(async move {
+            self.clone_for(&place.into(), order)
+                .await
+                .map_err(|error| failed(error, "the canary service could not be made"))
+        })
     }
 
     fn remove_sibling<'a>(
@@ -399,8 +451,11 @@ impl Target for RailwayTarget {
         place: &'a Place,
         order: &'a SiblingOrder,
     ) -> BoxFuture<'a, Result<(), TargetError>> {
-        let _ = (place, order);
-        todo!()
+        Box::pin(async move {
+            self.remove_clones(&place.into(), order)
+                .await
+                .map_err(|error| failed(error, "the canary service could not be removed"))
+        })
     }
 
     fn changed<'a>(&'a self, _: &'a Place, id: &'a DeploymentId, at_most: Duration) -> BoxFuture<'a, ()> {
