@@ -1,0 +1,251 @@
+//! A rollout from its request to its outcome.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use spectra_journal::{Draft, Held, Holder, Journal, Lease};
+use spectra_notify::Channel;
+use spectra_railway::{Client, RailwayTarget, RegistryCredentials};
+use spectra_rollout::spec::{Ability, CommandSpec, Metric, check};
+use spectra_rollout::{
+    Effect, Ledger, MetricSource, Outcome, Place, Ports, Report, RolloutRequest, RunContext, RunError, Runner,
+    Sampled, Scope, TokioClock, recover, run,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::diary::JournalDiary;
+use crate::error::Error;
+use crate::gates::JournalGates;
+use crate::leases::{DEFAULT_TTL, Leases};
+use crate::news::Channels;
+use crate::probes::Probes;
+use crate::standing::{Standing, standing};
+use crate::{id::rollout_id, kinds};
+
+/// What the target of a delivery can do.
+pub const ABILITIES: [Ability; 3] = [Ability::Sibling, Ability::PreDeploy, Ability::DeploymentMetrics];
+
+/// Hears every line of the record as it is written; secrets are gone from it.
+pub type Listener<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// How patient somebody is with a lease that another process has.
+pub struct Waiting<'a> {
+    /// How long it is waited for.
+    pub at_most: Duration,
+    /// Hears who has it.
+    pub told: &'a (dyn Fn(&Held) + Send + Sync),
+    /// How long the own lease holds without a heartbeat.
+    pub ttl: Duration,
+}
+
+impl Waiting<'_> {
+    /// Does not wait.
+    pub const NO: Waiting<'static> = Waiting { at_most: Duration::ZERO, told: &|_| {}, ttl: DEFAULT_TTL };
+}
+
+/// Everything that rollouts are delivered with.
+pub struct Delivery<'a> {
+    /// The platform.
+    pub client: &'a Client,
+    /// The record.
+    pub journal: &'a Journal,
+    /// Who acts.
+    pub holder: Holder,
+    /// Whom to tell.
+    pub channels: &'a [Channel],
+    /// Access of the platform to a private registry.
+    pub registry: Option<RegistryCredentials>,
+    /// Hears what happens.
+    pub listener: Listener<'a>,
+    /// How patient it is.
+    pub waiting: Waiting<'a>,
+}
+
+/// What a delivery did.
+#[derive(Debug)]
+pub struct Delivered {
+    /// What had to be brought to an end first: a rollout that another process left open.
+    pub recovered: Vec<Report>,
+    /// The rollout.
+    pub report: Report,
+}
+
+impl Delivery<'_> {
+    /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
+    ///
+    /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
+    /// and the report of the failed one is the result.
+    pub async fn deliver(
+        &self,
+        request: RolloutRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Delivered, Error> {
+        let problems = check(&request, &ABILITIES);
+        if !problems.is_empty() {
+            return Err(Error::Invalid { problems });
+        }
+        let places = request.places();
+        let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
+        let result = self.under_leases(request, &places, &leases, cancel).await;
+        leases.release().await;
+        result
+    }
+
+    async fn under_leases(
+        &self,
+        request: RolloutRequest,
+        places: &[Place],
+        leases: &Leases,
+        cancel: &CancellationToken,
+    ) -> Result<Delivered, Error> {
+        let mut recovered = Vec::new();
+        for place in places {
+            if let Some(report) = self.settle(&place.subject(), leases, cancel).await? {
+                if !matches!(report.outcome, Outcome::RolledBack { .. } | Outcome::Refused { .. } | Outcome::Complete { .. } | Outcome::Superseded { .. }) {
+                    return Ok(Delivered { recovered, report });
+                }
+                recovered.push(report);
+            }
+        }
+        let probes = Probes::new(self.client, &request).await?;
+        let rollout = rollout_id();
+        let own = request.place.subject();
+        for lease in leases.all().iter().filter(|lease| lease.subject() != own) {
+            let body = serde_json::json!({ "subject": own });
+            let kind = kinds::JOINED.to_owned();
+            lease
+                .append(Draft { subject: lease.subject().to_owned(), rollout: Some(rollout.clone()), kind, body })
+                .await?;
+        }
+        let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
+        let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
+        let rig = self.rig(probes);
+        let report = run(&rollout, request, rig.ports(&diary), cancel).await;
+        Ok(Delivered { recovered, report })
+    }
+
+    /// Brings what another process left open to an end. The lease shows that the other process acts no more.
+    async fn settle(
+        &self,
+        subject: &str,
+        leases: &Leases,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Report>, Error> {
+        match standing(self.journal, subject).await? {
+            Standing::None | Standing::Ended { .. } => Ok(None),
+            Standing::Unresolved { rollout, outcome } => {
+                Err(Error::Unresolved { subject: subject.to_owned(), rollout, reason: outcome.to_string() })
+            }
+            Standing::Open { rollout, request, ledger } => {
+                let missing: Vec<Place> = request
+                    .places()
+                    .into_iter()
+                    .filter(|place| leases.of(&place.subject()).is_none())
+                    .collect();
+                // Everything that it acted on is acted on again.
+                let more =
+                    Leases::acquire(self.journal, &missing, &self.holder, &self.waiting, cancel).await?;
+                let own = request.place.subject();
+                let lease = leases.of(&own).or_else(|| more.of(&own));
+                let report = match lease {
+                    Some(lease) => self.recover_under(&rollout, &request, *ledger, leases, lease, cancel).await?,
+                    None => None,
+                };
+                more.release().await;
+                Ok(report)
+            }
+        }
+    }
+
+    async fn recover_under(
+        &self,
+        rollout: &str,
+        request: &RolloutRequest,
+        ledger: Ledger,
+        leases: &Leases,
+        lease: &Lease,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Report>, Error> {
+        let probes = Probes::lenient(self.client, request);
+        let diary = JournalDiary::new(self.journal, leases, lease, rollout, self.listener).await?;
+        let rig = self.rig(probes);
+        Ok(recover(rollout, ledger, rig.ports(&diary), cancel).await)
+    }
+
+    /// Brings the last rollout of a service to an end, if a process left it open. `None` when there was nothing to do.
+    pub async fn recover(
+        &self,
+        place: &Place,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Report>, Error> {
+        let places = [place.clone()];
+        let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
+        let result = self.settle(&place.subject(), &leases, cancel).await;
+        leases.release().await;
+        result
+    }
+
+    fn rig(&self, probes: Probes) -> Rig<'_> {
+        let target = RailwayTarget::new(self.client.clone());
+        let target = match self.registry.clone() {
+            Some(registry) => target.with_registry_credentials(registry),
+            None => target,
+        };
+        Rig {
+            target,
+            probes,
+            gates: JournalGates { journal: self.journal },
+            channels: Channels { channels: self.channels },
+            clock: TokioClock::start(),
+        }
+    }
+}
+
+/// What one rollout acts through.
+struct Rig<'a> {
+    target: RailwayTarget,
+    probes: Probes,
+    gates: JournalGates<'a>,
+    channels: Channels<'a>,
+    clock: TokioClock,
+}
+
+impl Rig<'_> {
+    fn ports<'p>(&'p self, diary: &'p JournalDiary<'p>) -> Ports<'p> {
+        Ports {
+            target: &self.target,
+            probe: &self.probes,
+            metrics: &NoMetrics,
+            runner: &NoRunner,
+            gates: &self.gates,
+            notifier: &self.channels,
+            diary,
+            clock: &self.clock,
+        }
+    }
+}
+
+struct NoMetrics;
+
+impl MetricSource for NoMetrics {
+    fn sample<'a>(&'a self, metric: &'a Metric, _: &'a Scope) -> BoxFuture<'a, Sampled> {
+        Box::pin(async { Sampled { query: metric.name.clone(), answer: Err("not measured yet".to_owned()) } })
+    }
+}
+
+struct NoRunner;
+
+impl Runner for NoRunner {
+    fn run<'a>(
+        &'a self,
+        _: &'a Place,
+        command: &'a CommandSpec,
+        _: &'a RunContext,
+        _: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<String, RunError>> {
+        Box::pin(async move {
+            let message = format!("`{}` cannot be run yet", command.words());
+            Err(RunError { message, effect: Effect::None })
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! The record of a rollout, in the journal.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use futures::future::BoxFuture;
+use spectra_journal::{Draft, Error, Journal, Lease, Query};
+use spectra_rollout::{Diary, DiaryError, Entry, Wish};
+use spectra_types::{Redactor, error_chain};
+
+use crate::deliver::Listener;
+use crate::kinds;
+use crate::leases::Leases;
+
+/// Writes under the lease of the rollout's own service.
+pub(crate) struct JournalDiary<'a> {
+    pub(crate) journal: &'a Journal,
+    pub(crate) leases: &'a Leases,
+    pub(crate) lease: &'a Lease,
+    pub(crate) rollout: &'a str,
+    pub(crate) listener: Listener<'a>,
+    /// Wishes up to here were heard.
+    heard: Mutex<u64>,
+}
+
+impl<'a> JournalDiary<'a> {
+    /// Hears the wishes that are written from now on.
+    pub(crate) async fn new(
+        journal: &'a Journal,
+        leases: &'a Leases,
+        lease: &'a Lease,
+        rollout: &'a str,
+        listener: Listener<'a>,
+    ) -> Result<Self, Error> {
+        let (head, _) = journal.head().await?;
+        Ok(Self { journal, leases, lease, rollout, listener, heard: Mutex::new(head) })
+    }
+}
+
+impl Diary for JournalDiary<'_> {
+    fn write<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<(), DiaryError>> {
+        Box::pin(async move {
+            (self.listener)(&Redactor::global().redact(&entry.line()));
+            let body = serde_json::to_value(entry)
+                .map_err(|error| DiaryError::Unavailable(format!("an entry cannot be written as JSON: {error}")))?;
+            let draft = Draft {
+                subject: self.lease.subject().to_owned(),
+                rollout: Some(self.rollout.to_owned()),
+                kind: entry.kind().to_owned(),
+                body,
+            };
+            match self.lease.append(draft).await {
+                Ok(_) => Ok(()),
+                Err(Error::Fenced { by, .. }) => Err(DiaryError::Fenced(match by {
+                    Some(held) => format!("{} has it now", held.holder),
+                    None => "somebody freed it".to_owned(),
+                })),
+                Err(error) => Err(DiaryError::Unavailable(error_chain(&error))),
+            }
+        })
+    }
+
+    fn may_act(&self) -> bool {
+        self.leases.all().iter().all(Lease::surely_held)
+    }
+
+    fn requests(&self) -> BoxFuture<'_, Vec<Wish>> {
+        Box::pin(async move {
+            let after = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let query = Query {
+                rollout: Some(self.rollout.to_owned()),
+                kinds: vec![kinds::ABORT.to_owned(), kinds::PROMOTE.to_owned()],
+                after_seq: Some(after),
+                ..Query::default()
+            };
+            // A wish that cannot be read now is read the next time.
+            let Ok(records) = self.journal.records(&query).await else { return Vec::new() };
+            if let Some(last) = records.last() {
+                *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = last.seq;
+            }
+            records.into_iter().filter_map(|record| serde_json::from_value(record.body).ok()).collect()
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Why a rollout was not begun.
+
+use spectra_journal::Held;
+use spectra_rollout::spec::Problem;
+use spectra_types::{ErrorCode, ExitCode};
+
+/// A rollout was not begun, and nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request cannot work.
+    #[error("the rollout cannot work: {}", list(.problems))]
+    Invalid {
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
+    /// Another process acts on one of the services.
+    #[error(
+        "{} acts on `{}`: its lease {} was taken at {} and holds until {} unless it is renewed",
+        .held.holder, .held.subject, .held.fence, .held.since, .held.expires_at
+    )]
+    LeaseHeld {
+        /// Who.
+        held: Box<Held>,
+    },
+    /// An earlier rollout could not be brought back, and nobody has looked at it yet.
+    #[error("rollout `{rollout}` of `{subject}` ended with a failed rollback: {reason}")]
+    Unresolved {
+        /// The service.
+        subject: String,
+        /// The rollout.
+        rollout: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The journal cannot be used.
+    #[error("the journal cannot be used")]
+    Journal(#[from] spectra_journal::Error),
+    /// What the journal says of a rollout cannot be read.
+    #[error("record {seq} of rollout `{rollout}` cannot be read by this version")]
+    Record {
+        /// The rollout.
+        rollout: String,
+        /// The record.
+        seq: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is no such rollout.
+    #[error("the journal knows no rollout `{0}`")]
+    NoSuchRollout(String),
+    /// The platform could not be asked.
+    #[error(transparent)]
+    Railway(#[from] spectra_railway::Error),
+    /// The service cannot be probed.
+    #[error("the service cannot be probed: {0}")]
+    Probe(String),
+}
+
+impl Error {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid { .. } => ErrorCode::new("SPX-430"),
+            Self::LeaseHeld { .. } => ErrorCode::new("SPX-431"),
+            Self::Unresolved { .. } => ErrorCode::new("SPX-432"),
+            Self::Record { .. } => ErrorCode::new("SPX-433"),
+            Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
+            Self::Probe(_) => ErrorCode::new("SPX-435"),
+            Self::Journal(error) => error.code(),
+            Self::Railway(error) => error.code(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::LeaseHeld { .. } => Some(
+                "wait for it, stop it there, or take the lease away with `railway-deployer rollout unlock`, which is \
+                 recorded",
+            ),
+            Self::Unresolved { .. } => Some(
+                "look at the service on Railway; when it is in order, run `railway-deployer rollout unlock`, and try again",
+            ),
+            Self::Record { .. } => Some("use the version of Spectra that wrote it, or a later one"),
+            Self::Journal(error) => error.hint(),
+            Self::Railway(error) => error.hint(),
+            Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Probe(_) => None,
+        }
+    }
+
+    /// The exit code that says it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Invalid { .. } | Self::NoSuchRollout(_) => ExitCode::Usage,
+            Self::LeaseHeld { .. } | Self::Unresolved { .. } => ExitCode::LeaseHeld,
+            Self::Railway(error) => match error.kind() {
+                spectra_railway::ErrorKind::Unauthenticated | spectra_railway::ErrorKind::Forbidden => {
+                    ExitCode::NotAuthorised
+                }
+                _ => ExitCode::Failed,
+            },
+            _ => ExitCode::Failed,
+        }
+    }
+}
+
+fn list(problems: &[Problem]) -> String {
+    let lines: Vec<_> =
+        problems.iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
+    lines.join("; ")
+}

@@ -1,0 +1,110 @@
+//! The leases of every service that a rollout acts on.
+
+use std::time::Duration;
+
+use spectra_journal::{Acquisition, Held, Holder, Journal, Lease};
+use spectra_rollout::Place;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::Waiting;
+use crate::error::Error;
+
+/// How long a lease holds without a heartbeat.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(60);
+/// How often a lease that somebody else has is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Leases that are kept alive until they are released or dropped.
+pub(crate) struct Leases {
+    all: Vec<Lease>,
+    /// Ends the heartbeats with the leases.
+    _beats: JoinSet<()>,
+}
+
+impl Leases {
+    /// Takes the leases of all places, in one order for everybody, so that two rollouts do not wait for each other.
+    pub(crate) async fn acquire(
+        journal: &Journal,
+        places: &[Place],
+        holder: &Holder,
+        waiting: &Waiting<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Self, Error> {
+        let mut subjects: Vec<String> = places.iter().map(Place::subject).collect();
+        subjects.sort();
+        subjects.dedup();
+        let mut all = Vec::with_capacity(subjects.len());
+        let until = tokio::time::Instant::now() + waiting.at_most;
+        for subject in subjects {
+            match acquire(journal, &subject, holder, waiting, until, cancel).await {
+                Ok(lease) => all.push(lease),
+                Err(error) => {
+                    give_back(&all).await;
+                    return Err(error);
+                }
+            }
+        }
+        let mut beats = JoinSet::new();
+        for lease in &all {
+            let (beat, subject) = (lease.heartbeat(), lease.subject().to_owned());
+            beats.spawn(async move {
+                let end = beat.await;
+                tracing::debug!(subject, %end, "the heartbeat of a lease ended");
+            });
+        }
+        Ok(Self { all, _beats: beats })
+    }
+
+    /// The lease of one place.
+    pub(crate) fn of(&self, subject: &str) -> Option<&Lease> {
+        self.all.iter().find(|lease| lease.subject() == subject)
+    }
+
+    /// Every lease.
+    pub(crate) fn all(&self) -> &[Lease] {
+        &self.all
+    }
+
+    /// Gives all of them back. One that was lost meanwhile is somebody else's to give back.
+    pub(crate) async fn release(self) {
+        give_back(&self.all).await;
+    }
+}
+
+async fn give_back(leases: &[Lease]) {
+    for lease in leases {
+        if let Err(error) = lease.release().await {
+            tracing::warn!(subject = lease.subject(), %error, "a lease could not be given back; it runs out by itself");
+        }
+    }
+}
+
+async fn acquire(
+    journal: &Journal,
+    subject: &str,
+    holder: &Holder,
+    waiting: &Waiting<'_>,
+    until: tokio::time::Instant,
+    cancel: &CancellationToken,
+) -> Result<Lease, Error> {
+    let mut told: Option<Held> = None;
+    loop {
+        let held = match journal.acquire(subject, holder.clone(), waiting.ttl).await? {
+            Acquisition::Acquired(lease) => return Ok(lease),
+            Acquisition::Held(held) => held,
+        };
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        if left.is_zero() || cancel.is_cancelled() {
+            return Err(Error::LeaseHeld { held: Box::new(held) });
+        }
+        if told.as_ref().is_none_or(|told| told.fence != held.fence) {
+            (waiting.told)(&held);
+            told = Some(held);
+        }
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(left.min(ASK_AGAIN)) => {}
+        }
+    }
+}

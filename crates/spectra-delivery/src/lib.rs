@@ -1,0 +1,34 @@
+//! One rollout from a request to an outcome, for both programs.
+//!
+//! The engine (`spectra-rollout`) knows neither Railway nor a journal; the adapters do not know each other. Here they are put
+//! together, once: the leases are taken, what an earlier process left open is brought to an end, the rollout runs, and
+//! everything is written down. The provider and the command line differ in what comes before (a configuration, flags) and
+//! after (diagnostics, an exit code).
+
+mod deliver;
+mod diary;
+mod error;
+mod gates;
+mod id;
+mod leases;
+mod news;
+mod probes;
+mod standing;
+
+pub use crate::deliver::{Delivered, Delivery, Listener, Waiting};
+pub use crate::error::Error;
+pub use crate::id::rollout_id;
+pub use crate::leases::DEFAULT_TTL;
+pub use crate::standing::{Standing, entries, history, standing};
+
+/// The kinds of the records that are written here, beside those of `spectra_rollout::Entry`.
+pub mod kinds {
+    /// A service takes part in a rollout that is written down under another service's subject.
+    pub const JOINED: &str = "rollout.joined";
+    /// Somebody asks a running rollout to go back.
+    pub const ABORT: &str = "wish.abort";
+    /// Somebody asks a running rollout to end its wait.
+    pub const PROMOTE: &str = "wish.promote";
+    /// A rollout whose way back failed was looked at, and others may begin again.
+    pub const CLEARED: &str = "rollout.cleared";
+}
