@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tfplugin::testing::Core;
 use tfplugin::{Attr, Sensitive};
 
-use crate::provider::{ProviderModel, RailwayModel, Spectra};
+use crate::provider::{JournalModel, ProviderModel, RailwayModel, Spectra};
 
 #[derive(Debug)]
 enum Answer {
@@ -30,13 +30,18 @@ struct Script {
 pub(crate) struct Fake {
     script: Arc<Mutex<Script>>,
     port: u16,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Fake {
     /// Whose token is an account's with one workspace, and which has project `p-1` with environment `e-1`.
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let fake = Self { script: Arc::default(), port: listener.local_addr().unwrap().port() };
+        let fake = Self {
+            script: Arc::default(),
+            port: listener.local_addr().unwrap().port(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+        };
         let router = Router::new().fallback(answer).with_state(Arc::clone(&fake.script));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         fake.answer(
@@ -69,6 +74,10 @@ impl Fake {
         self.script.lock().unwrap().seen.clone()
     }
 
+    fn journal(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("journal.db").display())
+    }
+
     /// Terraform with this provider.
     pub(crate) async fn core(&self) -> Core<Spectra> {
         let config = ProviderModel {
@@ -78,6 +87,7 @@ impl Fake {
                 endpoint: format!("http://127.0.0.1:{}/graphql/v2", self.port).into(),
             }),
             registry: Attr::Null,
+            journal: Attr::Known(JournalModel { url: Attr::Known(Sensitive(self.journal())) }),
         };
         Core::new(Spectra, &config).await.unwrap()
     }

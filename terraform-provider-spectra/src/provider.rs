@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use spectra_journal::{Journal, Location};
 use spectra_oci::{ClientOptions, Credential, Environment, Keychain};
 use spectra_railway::{ClientConfig, Region, TokenKindHint};
-use spectra_types::{EnvironmentId, ProjectId, Secret, ServiceId};
+use spectra_types::{EnvironmentId, ProjectId, Secret, ServiceId, error_chain};
 use tfplugin::{
     Attr, AttributePath, Configure, Context, Diagnostic, Diagnostics, Model, Provider, Registry, Sensitive,
     TfEnum,
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use url::Url;
 
+use crate::errors::sentence;
 use crate::{actions, data_sources, ephemerals, functions, lists, resources};
 
 /// The provider.
@@ -31,6 +33,19 @@ pub(crate) struct ProviderModel {
     /// not named here are looked up in the Docker configuration and its credential helpers.
     #[tf(optional)]
     pub(crate) registry: Attr<BTreeMap<String, RegistryModel>>,
+    /// Where rollouts are written down.
+    #[tf(optional)]
+    pub(crate) journal: Attr<JournalModel>,
+}
+
+/// Where rollouts are written down.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct JournalModel {
+    /// `sqlite://PATH`, relative to the folder Terraform runs in, or `postgres://USER@HOST/DATABASE`. Also
+    /// `SPECTRA_JOURNAL`; `sqlite://.spectra/journal.db` when neither is given. A file is for one machine that stays:
+    /// workers that are thrown away need PostgreSQL.
+    #[tf(required, sensitive)]
+    pub(crate) url: Attr<Sensitive<String>>,
 }
 
 /// How Railway is reached.
@@ -73,6 +88,8 @@ pub(crate) struct RegistryModel {
 pub(crate) struct Clients {
     railway: Result<spectra_railway::Client, Diagnostics>,
     registry: spectra_oci::Client,
+    location: Location,
+    journal: OnceCell<Journal>,
     /// The services that this process has put into environments.
     placed: Mutex<Placed>,
     /// The regions by project, which do not change while a process lives.
@@ -109,6 +126,19 @@ impl Clients {
         let known = Arc::new(known);
         regions.insert(project.clone(), Arc::clone(&known));
         Ok(known)
+    }
+
+    /// The journal, opened when it is first needed.
+    pub(crate) async fn journal(&self) -> Result<&Journal, Diagnostics> {
+        self.journal.get_or_try_init(|| Journal::open(&self.location)).await.map_err(|error| {
+            let hint = error.hint().map(|hint| format!("\n\n{}.", sentence(hint))).unwrap_or_default();
+            let detail = format!(
+                "{} [{}]. Rollouts are written down before anything is done, so nothing was begun.{hint}",
+                sentence(&error_chain(&error)),
+                error.code()
+            );
+            Diagnostic::error("The journal cannot be opened", detail).into()
+        })
     }
 
     /// Registries.
@@ -152,6 +182,8 @@ impl Provider for Spectra {
         Ok(Clients {
             railway,
             registry: registry_client(request.config.registry)?,
+            location: journal_location(request.config.journal)?,
+            journal: OnceCell::new(),
             placed: Mutex::default(),
             regions: Mutex::default(),
         })
@@ -229,6 +261,29 @@ fn not_configured(problem: &str) -> Diagnostics {
         ),
     )
     .into()
+}
+
+fn journal_location(journal: Attr<JournalModel>) -> Result<Location, Diagnostics> {
+    let path = || AttributePath::from("journal").attribute("url");
+    let url = match journal {
+        Attr::Null => return Location::from_env().map_err(|error| not_a_journal(&error).into()),
+        Attr::Unknown => Attr::Unknown,
+        Attr::Known(journal) => journal.url,
+    };
+    let Some(url) = url.known() else {
+        return Err(Diagnostic::error(
+            "The journal is not known yet",
+            "`journal.url` depends on something that is known only after apply. Nothing was called. Apply what it depends \
+             on first, with `-target`, or give it in `SPECTRA_JOURNAL`.",
+        )
+        .at(path())
+        .into());
+    };
+    Location::parse(&url.into_inner()).map_err(|error| not_a_journal(&error).at(path()).into())
+}
+
+fn not_a_journal(error: &spectra_journal::Error) -> Diagnostic {
+    Diagnostic::error("Not the place of a journal", format!("{}.", sentence(&error_chain(error))))
 }
 
 /// Logins that are not known yet are an error: reading an image without them could find another one, or none.

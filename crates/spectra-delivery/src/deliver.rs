@@ -8,8 +8,8 @@ use spectra_notify::Channel;
 use spectra_railway::{Client, RailwayTarget, RegistryCredentials};
 use spectra_rollout::spec::{Ability, CommandSpec, Metric, check};
 use spectra_rollout::{
-    Effect, Ledger, MetricSource, Outcome, Place, Ports, Report, RolloutRequest, RunContext, RunError, Runner,
-    Sampled, Scope, TokioClock, recover, run,
+    Effect, Ledger, MetricSource, Outcome, Place, Ports, Report, RolloutRequest, RunContext, RunError,
+    Runner, Sampled, Scope, TokioClock, recover, run,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,13 @@ impl Delivery<'_> {
         let mut recovered = Vec::new();
         for place in places {
             if let Some(report) = self.settle(&place.subject(), leases, cancel).await? {
-                if !matches!(report.outcome, Outcome::RolledBack { .. } | Outcome::Refused { .. } | Outcome::Complete { .. } | Outcome::Superseded { .. }) {
+                if !matches!(
+                    report.outcome,
+                    Outcome::RolledBack { .. }
+                        | Outcome::Refused { .. }
+                        | Outcome::Complete { .. }
+                        | Outcome::Superseded { .. }
+                ) {
                     return Ok(Delivered { recovered, report });
                 }
                 recovered.push(report);
@@ -114,7 +120,12 @@ impl Delivery<'_> {
             let body = serde_json::json!({ "subject": own });
             let kind = kinds::JOINED.to_owned();
             lease
-                .append(Draft { subject: lease.subject().to_owned(), rollout: Some(rollout.clone()), kind, body })
+                .append(Draft {
+                    subject: lease.subject().to_owned(),
+                    rollout: Some(rollout.clone()),
+                    kind,
+                    body,
+                })
                 .await?;
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
@@ -148,7 +159,9 @@ impl Delivery<'_> {
                 let own = request.place.subject();
                 let lease = leases.of(&own).or_else(|| more.of(&own));
                 let report = match lease {
-                    Some(lease) => self.recover_under(&rollout, &request, *ledger, leases, lease, cancel).await?,
+                    Some(lease) => {
+                        self.recover_under(&rollout, &request, *ledger, leases, lease, cancel).await?
+                    }
                     None => None,
                 };
                 more.release().await;
@@ -173,11 +186,7 @@ impl Delivery<'_> {
     }
 
     /// Brings the last rollout of a service to an end, if a process left it open. `None` when there was nothing to do.
-    pub async fn recover(
-        &self,
-        place: &Place,
-        cancel: &CancellationToken,
-    ) -> Result<Option<Report>, Error> {
+    pub async fn recover(&self, place: &Place, cancel: &CancellationToken) -> Result<Option<Report>, Error> {
         let places = [place.clone()];
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
         let result = self.settle(&place.subject(), &leases, cancel).await;

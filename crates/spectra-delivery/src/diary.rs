@@ -41,8 +41,9 @@ impl Diary for JournalDiary<'_> {
     fn write<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<(), DiaryError>> {
         Box::pin(async move {
             (self.listener)(&Redactor::global().redact(&entry.line()));
-            let body = serde_json::to_value(entry)
-                .map_err(|error| DiaryError::Unavailable(format!("an entry cannot be written as JSON: {error}")))?;
+            let body = serde_json::to_value(entry).map_err(|error| {
+                DiaryError::Unavailable(format!("an entry cannot be written as JSON: {error}"))
+            })?;
             let draft = Draft {
                 subject: self.lease.subject().to_owned(),
                 rollout: Some(self.rollout.to_owned()),

@@ -15,10 +15,11 @@ mod news;
 mod probes;
 mod standing;
 
-pub use crate::deliver::{Delivered, Delivery, Listener, Waiting};
+pub use crate::deliver::{ABILITIES, Delivered, Delivery, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::id::rollout_id;
 pub use crate::leases::DEFAULT_TTL;
+pub use crate::probes::http_probe;
 pub use crate::standing::{Standing, entries, history, standing};
 
 /// The kinds of the records that are written here, beside those of `spectra_rollout::Entry`.

@@ -1,6 +1,7 @@
 //! The HTTP probes of the services of a rollout.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use spectra_railway::{Client, HttpProbe, InstanceRef, service_url};
@@ -16,7 +17,7 @@ pub(crate) struct Probes {
     client: Client,
     main: Place,
     health: Option<HealthPolicy>,
-    made: Mutex<HashMap<Place, std::sync::Arc<HttpProbe>>>,
+    made: Mutex<HashMap<Place, Arc<HttpProbe>>>,
 }
 
 impl Probes {
@@ -39,35 +40,41 @@ impl Probes {
         Ok(probes)
     }
 
-    async fn probe(&self, place: &Place) -> Result<std::sync::Arc<HttpProbe>, Error> {
+    async fn probe(&self, place: &Place) -> Result<Arc<HttpProbe>, Error> {
         if let Some(probe) = self.made.lock().await.get(place) {
-            return Ok(probe.clone());
+            return Ok(Arc::clone(probe));
         }
-        let health = self.health.clone().unwrap_or_default();
-        let url = match health.url.as_ref().filter(|_| *place == self.main) {
-            Some(url) => Url::parse(url).map_err(|error| Error::Probe(format!("`{url}` is no URL: {error}")))?,
-            None => self.own_url(place, &health.path).await?,
-        };
-        let probe = HttpProbe::new(url, health.expected_status, health.timeout)
-            .map_err(|error| Error::Probe(error_chain(&error)))?;
-        let probe = std::sync::Arc::new(probe);
-        self.made.lock().await.insert(place.clone(), probe.clone());
+        let mut health = self.health.clone().unwrap_or_default();
+        // The whole URL is that of the rollout's own service.
+        health.url = health.url.filter(|_| *place == self.main);
+        let probe = Arc::new(http_probe(&self.client, place, &health).await?);
+        self.made.lock().await.insert(place.clone(), Arc::clone(&probe));
         Ok(probe)
     }
+}
 
-    async fn own_url(&self, place: &Place, path: &str) -> Result<Url, Error> {
-        let found = self.client.fresh_instance(&InstanceRef::from(place)).await?;
-        let Some(domain) = found.domains.first() else {
-            return Err(Error::Probe(format!(
-                "service `{}` has no domain, so there is nothing to ask; give it one and let the rollout depend on it, or \
-                 give the URL",
-                found.service_name
-            )));
-        };
-        service_url(&domain.domain)
-            .and_then(|url| url.join(path))
-            .map_err(|error| Error::Probe(format!("`{}` with `{path}` is no URL: {error}", domain.domain)))
-    }
+/// The probe of a service: of its own domain, where no URL is given.
+pub async fn http_probe(client: &Client, place: &Place, health: &HealthPolicy) -> Result<HttpProbe, Error> {
+    let url = match &health.url {
+        Some(url) => Url::parse(url).map_err(|error| Error::Probe(format!("`{url}` is no URL: {error}")))?,
+        None => own_url(client, place, &health.path).await?,
+    };
+    HttpProbe::new(url, health.expected_status, health.timeout)
+        .map_err(|error| Error::Probe(error_chain(&error)))
+}
+
+async fn own_url(client: &Client, place: &Place, path: &str) -> Result<Url, Error> {
+    let found = client.fresh_instance(&InstanceRef::from(place)).await?;
+    let Some(domain) = found.domains.first() else {
+        return Err(Error::Probe(format!(
+            "service `{}` has no domain, so there is nothing to ask; give it one and let the rollout depend on it, or \
+             give the URL",
+            found.service_name
+        )));
+    };
+    service_url(&domain.domain)
+        .and_then(|url| url.join(path))
+        .map_err(|error| Error::Probe(format!("`{}` with `{path}` is no URL: {error}", domain.domain)))
 }
 
 impl Probe for Probes {

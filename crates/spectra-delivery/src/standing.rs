@@ -101,7 +101,8 @@ fn parse(rollout: &str, records: &[Record]) -> Result<Vec<Entry>, Error> {
 
 /// `None` for records of other kinds.
 fn parse_one(rollout: &str, record: &Record) -> Result<Option<Entry>, Error> {
-    if !record.kind.starts_with("rollout.") || [kinds::JOINED, kinds::CLEARED].contains(&record.kind.as_str()) {
+    if !record.kind.starts_with("rollout.") || [kinds::JOINED, kinds::CLEARED].contains(&record.kind.as_str())
+    {
         return Ok(None);
     }
     serde_json::from_value(record.body.clone()).map(Some).map_err(|source| Error::Record {

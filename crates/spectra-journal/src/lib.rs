@@ -34,6 +34,6 @@ pub use export::verify_lines;
 pub use holder::Holder;
 pub use journal::Journal;
 pub use lease::{Acquisition, Held, Lease, LeaseEnd, kinds};
-pub use location::{Location, SslMode};
+pub use location::{DEFAULT_JOURNAL, JOURNAL_VARIABLE, Location, SslMode};
 pub use record::{Draft, Hash, HashError, Query, RECORD_VERSION, Record};
 pub use verify::{Extent, Fault, Verification, Violation, Violations};

@@ -10,6 +10,11 @@ use spectra_types::{SafeUrl, Secret};
 
 use crate::error::Error;
 
+/// The environment variable that names the journal.
+pub const JOURNAL_VARIABLE: &str = "SPECTRA_JOURNAL";
+/// The journal where none is named.
+pub const DEFAULT_JOURNAL: &str = "sqlite://.spectra/journal.db";
+
 /// The place of a journal: a SQLite file, or a PostgreSQL database.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Location(pub(crate) Place);
@@ -91,6 +96,14 @@ impl Location {
             return server(text);
         }
         Err(refused("it begins neither with `sqlite://` nor with `postgres://`"))
+    }
+
+    /// What `SPECTRA_JOURNAL` says, else the file `.spectra/journal.db` in the current folder.
+    pub fn from_env() -> Result<Self, Error> {
+        match std::env::var(JOURNAL_VARIABLE) {
+            Ok(text) if !text.trim().is_empty() => Self::parse(text.trim()),
+            _ => Self::parse(DEFAULT_JOURNAL),
+        }
     }
 
     /// A SQLite file.

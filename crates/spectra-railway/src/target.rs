@@ -106,11 +106,8 @@ impl RailwayTarget {
             .collect();
         self.set_image(at, Change::Set(image.to_owned()), pre_deploy).await?;
         // Usually it starts none.
-        let started = self
-            .client
-            .find_new_deployment(at, &known, Some(image))
-            .await
-            .map_err(Error::after_change)?;
+        let started =
+            self.client.find_new_deployment(at, &known, Some(image)).await.map_err(Error::after_change)?;
         match started {
             Some(deployment) => Ok(deployment.id),
             None => self.client.deploy(at, Some(image)).await.map_err(Error::after_change),
@@ -182,7 +179,12 @@ impl RailwayTarget {
 
     /// The call that was to start the candidate was never answered, so nobody knows its deployment by name. What is on its
     /// way with the candidate's image is it: it would take over after the end.
-    async fn cancel_unanswered(&self, at: &InstanceRef, candidate: &str, recent: &[Deployment]) -> Result<()> {
+    async fn cancel_unanswered(
+        &self,
+        at: &InstanceRef,
+        candidate: &str,
+        recent: &[Deployment],
+    ) -> Result<()> {
         for other in recent.iter().filter(|other| other.status.is_in_flight()) {
             if same_image(other.image.as_deref(), candidate) {
                 self.client.cancel_deployment(at, &other.id).await?;
@@ -397,14 +399,16 @@ impl Target for RailwayTarget {
             let changed = pre_deploy != Change::Keep;
             let at = InstanceRef::from(place);
             let attempt = format!("`{image}` could not be deployed");
-            let deployment =
-                self.set_and_deploy(&at, &image, pre_deploy).await.map_err(|error| failed(error, &attempt))?;
+            let deployment = self
+                .set_and_deploy(&at, &image, pre_deploy)
+                .await
+                .map_err(|error| failed(error, &attempt))?;
             if changed {
                 // The deployment has taken the command with it; the next one is not to run it again.
                 let before = Change::from_option(order.baseline.pre_deploy.clone());
-                self.set_image(&at, Change::Keep, before)
-                    .await
-                    .map_err(|error| failed(error.after_change(), "the pre-deploy command could not be set back"))?;
+                self.set_image(&at, Change::Keep, before).await.map_err(|error| {
+                    failed(error.after_change(), "the pre-deploy command could not be set back")
+                })?;
             }
             Ok(deployment)
         })

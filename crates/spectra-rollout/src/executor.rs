@@ -289,7 +289,7 @@ impl<'a> Journey<'a> {
         }
     }
 
-    async fn wish(&self) -> Option<Event> {
+    async fn wish(&mut self) -> Option<Event> {
         let wishes = self.ports.diary.requests().await;
         // Going back outranks going on.
         let abort = wishes.iter().find(|wish| matches!(wish, Wish::Abort { .. }));

@@ -18,11 +18,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-notify", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
+    // Puts the engine and the adapters together, for both programs.
+    (
+        "spectra-delivery",
+        &[
+            "spectra-journal",
+            "spectra-notify",
+            "spectra-probe",
+            "spectra-railway",
+            "spectra-rollout",
+            "spectra-types",
+        ],
+    ),
     // Not the client: the sandbox must not share the client's mistakes.
     ("spectra-sandbox", &["spectra-types"]),
     (
         "terraform-provider-spectra",
         &[
+            "spectra-delivery",
             "spectra-journal",
             "spectra-notify",
             "spectra-oci",
@@ -35,7 +48,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "railway-deployer",
         &[
+            "spectra-delivery",
             "spectra-journal",
+            "spectra-notify",
             "spectra-oci",
             "spectra-railway",
             "spectra-rollout",

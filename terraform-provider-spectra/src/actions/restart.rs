@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use spectra_railway::{Client, Deployment, HttpProbe, InstanceRef, RestartWatch, Restarting, restartable};
-use spectra_rollout::{Clock, HealthPolicy, Probe as _, TokioClock, Verdict};
+use spectra_rollout::{Clock, HealthPolicy, TokioClock, Verdict};
 use spectra_types::{EnvironmentId, HumanDuration, ProjectId, Redactor, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 

@@ -91,7 +91,7 @@ impl Action for Rollback {
             timeout: &config.timeout,
             abort_timeout: &config.abort_timeout,
         };
-        let report = delivery::roll_out(cx, order, &at, Some(progress)).await?;
+        let report = delivery::roll_out(cx, order, &at, Some(progress)).await?.report;
         let Outcome::Complete { deployment } = &report.outcome else {
             let again = "Invoke the action again to try again, or name another `image`.";
             let summary = format!("The service could not be rolled back to {}", image.digest());

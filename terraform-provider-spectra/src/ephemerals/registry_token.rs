@@ -184,7 +184,7 @@ mod tests {
             password: Attr::Known(Sensitive("pw-of-a-registry-test".to_owned())),
         };
         let config =
-            ProviderModel { railway: Attr::Null, registry: Attr::Known([(host.clone(), login)].into()) };
+            ProviderModel { railway: Attr::Null, registry: Attr::Known([(host.clone(), login)].into()), journal: Attr::Null };
         let core = Core::new(Spectra, &config).await.unwrap();
         let asked = RegistryTokenModel {
             host: host.into(),
@@ -223,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn actions_need_a_repository() {
-        let config = ProviderModel { railway: Attr::Null, registry: Attr::Null };
+        let config = ProviderModel { railway: Attr::Null, registry: Attr::Null, journal: Attr::Null };
         let core = Core::new(Spectra, &config).await.unwrap();
         let asked = RegistryTokenModel {
             host: "ghcr.io".into(),

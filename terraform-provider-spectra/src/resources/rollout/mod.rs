@@ -6,6 +6,7 @@ pub(crate) mod report;
 
 use std::time::Duration;
 
+use spectra_delivery::Delivered;
 use spectra_railway::{Deployment, Instance, InstanceRef};
 use spectra_rollout::{Adopt, Outcome, Phase, Report};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, ProjectId, ServiceId};
@@ -134,12 +135,12 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let id = format!("{}/{}", instance.environment, instance.service);
         let planned = RolloutModel { id: id.into(), ..planned };
-        let report = roll_out(cx, &planned, &instance, Adopt::IfRunning).await?;
+        let report = roll_out(cx, &planned, &instance, Adopt::IfRunning).await?.report;
         // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
         if let Some(diagnostic) = failure(&planned, &report, Operation::Create) {
             return Err(diagnostic.into());
         }
-        state.save(complete(cx, planned, &report));
+        state.save(complete(planned, &report));
         Ok(Diagnostics::new())
     }
 
@@ -174,12 +175,12 @@ impl Resource for Rollout {
         }
         let instance = planned.instance()?;
         let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
-        let report = roll_out(cx, &planned, &instance, adopt).await?;
+        let report = roll_out(cx, &planned, &instance, adopt).await?.report;
         if let Some(diagnostic) = failure(&planned, &report, Operation::Update) {
-            state.save(failed(cx, prior, &report));
+            state.save(failed(prior, &report));
             return Err(diagnostic.into());
         }
-        state.save(complete(cx, planned, &report));
+        state.save(complete(planned, &report));
         Ok(Diagnostics::new())
     }
 
@@ -245,7 +246,7 @@ async fn roll_out(
     planned: &RolloutModel,
     instance: &InstanceRef,
     adopt: Adopt,
-) -> Result<Report, Diagnostics> {
+) -> Result<Delivered, Diagnostics> {
     let order = Order {
         image: known(&planned.image, "image")?.into_inner(),
         adopt,
@@ -271,21 +272,14 @@ fn failure(planned: &RolloutModel, report: &Report, action: Operation) -> Option
     }
 }
 
-/// The id of a rollout: when it was, and which call it was.
-fn rollout_id(cx: &Cx) -> String {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let call: String = cx.request_id.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    format!("ro-{now}-{call}")
-}
-
-fn complete(cx: &Cx, planned: RolloutModel, report: &Report) -> RolloutModel {
+fn complete(planned: RolloutModel, report: &Report) -> RolloutModel {
     let digest: Attr<Text<Digest>> = planned.asked_digest().cloned().map(Text::new).into();
     RolloutModel {
         running_digest: digest.clone(),
         stable_digest: digest,
         previous_digest: report.snapshot.digest().cloned().map(Text::new).into(),
         phase: report.phase.as_str().to_owned().into(),
-        rollout_id: rollout_id(cx).into(),
+        rollout_id: report.rollout.clone().into(),
         deployment_id: report.deployment.clone().map(Text::new).into(),
         ..planned
     }
@@ -293,7 +287,7 @@ fn complete(cx: &Cx, planned: RolloutModel, report: &Report) -> RolloutModel {
 
 /// What really holds after a failed update: what was asked for before, and what was seen to run at the end. The new
 /// configuration differs from it, so the next plan shows the change again.
-fn failed(cx: &Cx, prior: RolloutModel, report: &Report) -> RolloutModel {
+fn failed(prior: RolloutModel, report: &Report) -> RolloutModel {
     let (running_digest, deployment_id) = match &report.observed {
         Some(observed) => (
             observed.running_digest().cloned().map(Text::new).into(),
@@ -307,7 +301,7 @@ fn failed(cx: &Cx, prior: RolloutModel, report: &Report) -> RolloutModel {
         deployment_id,
         previous_digest: report.snapshot.digest().cloned().map(Text::new).into(),
         phase: report.phase.as_str().to_owned().into(),
-        rollout_id: rollout_id(cx).into(),
+        rollout_id: report.rollout.clone().into(),
         ..prior
     }
 }

@@ -15,7 +15,7 @@ const TIMELINE: usize = 12;
 pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> Diagnostic {
     let (summary, failure, end) = match &report.outcome {
         Outcome::Complete { .. } => return Diagnostic::warning("The rollout is complete", image.to_string()),
-        Outcome::Refused(failure) => (
+        Outcome::Refused { failure } => (
             "The rollout was refused",
             failure,
             "Nothing was changed: the environment is as it was.".to_owned(),
@@ -29,14 +29,23 @@ pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> D
             "The rollout failed, and so did the rollback",
             failure,
             format!(
-                "Bringing the previous digest back failed: {rollback} [SPX-420]. Nothing more is tried: look at the \
-                 service on Railway now."
+                "Bringing the previous digest back failed: {rollback} [SPX-420]. Nothing more is tried, and no other rollout \
+                 of the service begins: look at it on Railway now, then run `railway-deployer rollout unlock`."
             ),
         ),
-        Outcome::Superseded(failure) => (
+        Outcome::Superseded { failure } => (
             "The rollout was superseded",
             failure,
             "Nothing was brought back, since that would undo the other deployment.".to_owned(),
+        ),
+        Outcome::Fenced { failure } => (
+            "The rollout was stopped, because another process has its lease",
+            failure,
+            format!(
+                "This process acts no more. The other one finds rollout `{}` in the journal and brings the environment in \
+                 order.",
+                report.rollout
+            ),
         ),
     };
     let mut detail = format!(
