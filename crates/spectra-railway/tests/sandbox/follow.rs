@@ -129,6 +129,27 @@ async fn a_refused_upgrade_leaves_a_plain_wait_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn q45_a_subscription_that_falls_silent_leaves_a_plain_wait() {
+    let world = World::start().await;
+    let (_, id) = world.held(&[]).await;
+    world
+        .fault(json!({ "operation": "FollowDeployment", "action": { "type": "ws_silence", "after": 1 } }))
+        .await;
+    let clock = Arc::new(HeldClock::default());
+    let client = world.client_on(Arc::clone(&clock) as _);
+    let mut feed = client.follow_deployment(&id);
+    assert_eq!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
+    world.approve(&id).await;
+    world.until_status(&id, "SUCCESS").await;
+    let wait = Duration::from_secs(3);
+    let (change, ()) = tokio::join!(soon("the wait ends", feed.changed(wait)), async {
+        until("somebody waits", async || clock.has_sleeper(wait)).await;
+        clock.advance(wait);
+    });
+    assert_eq!(change, FeedChange::Elapsed);
+}
+
+#[tokio::test]
 async fn a_deployment_that_nobody_knows_leaves_a_plain_wait() {
     let world = World::start().await;
     let clock = Arc::new(HeldClock::default());
