@@ -60,6 +60,26 @@ async fn pings_are_answered_of_both_kinds() {
 }
 
 #[tokio::test]
+async fn what_is_told_twice_is_no_change_and_what_came_between_two_waits_is_kept() {
+    let mut server = Sockets::start().await;
+    let mut feed = server.client.follow_deployment(&"d1".parse().unwrap());
+    let mut connection = server.accept().await;
+    let id = connection.subscribed("d1").await;
+    connection.status(&id, "d1", "DEPLOYING");
+    assert_eq!(told(&mut feed).await, DeploymentStatus::Deploying);
+    connection.status(&id, "d1", "DEPLOYING");
+    connection.status(&id, "another", "FAILED");
+    // Everything before the answer to this has been heard.
+    connection.say(json!({ "type": "ping" }));
+    connection.message("pong").await;
+    assert_eq!(feed.changed(Duration::ZERO).await, FeedChange::Elapsed);
+    connection.status(&id, "d1", "SUCCESS");
+    connection.say(json!({ "type": "ping" }));
+    connection.message("pong").await;
+    assert_eq!(feed.changed(Duration::ZERO).await, FeedChange::Pushed(DeploymentStatus::Success));
+}
+
+#[tokio::test]
 async fn a_connection_that_is_silent_is_asked_and_then_replaced() {
     let mut server = Sockets::start().await;
     let mut feed = server.client.follow_deployment(&"d1".parse().unwrap());

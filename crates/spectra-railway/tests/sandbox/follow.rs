@@ -89,19 +89,6 @@ async fn a_cut_connection_comes_back_and_tells_what_was_missed() {
 }
 
 #[tokio::test]
-async fn what_is_told_twice_is_told_once() {
-    let world = World::start().await;
-    let (_, id) = world.held(&[]).await;
-    world
-        .fault(json!({ "operation": "FollowDeployment", "count": 1, "action": { "type": "ws_duplicate" } }))
-        .await;
-    let mut feed = world.client.follow_deployment(&id);
-    assert_eq!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
-    world.approve(&id).await;
-    assert_ne!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
-}
-
-#[tokio::test]
 async fn a_refused_upgrade_leaves_a_plain_wait_and_is_tried_again() {
     let world = World::start().await;
     let (_, id) = world.held(&[]).await;
