@@ -45,8 +45,8 @@ impl RailwayTarget {
     }
 
     /// Waits until Railway tells that deployment `id` has changed, at the latest for `at_most`. A hint when to look
-    /// again and no verdict; sends no request. One deployment is followed from wait to wait, until another one is
-    /// waited for.
+    /// again and no verdict; sends no request but the one that opens the client's WebSocket. One deployment is followed
+    /// from wait to wait, until another one is waited for. A wait may be abandoned: the next one follows anew.
     pub async fn wait_for_change(&self, id: &DeploymentId, at_most: Duration) -> FeedChange {
         let kept = self.slot().take().filter(|feed| feed.deployment() == id);
         let mut feed = kept.unwrap_or_else(|| self.client.follow_deployment(id));
