@@ -121,8 +121,8 @@ impl Client {
     /// name without the mark, or of another rollout, is [`ErrorKind::Conflict`]. After a failure
     /// [`Error::left_behind`] has the id, if there is one; [`canaries_of`](Self::canaries_of) finds it too.
     ///
-    /// Some 12 requests, and 3 more for each other root environment, out of which Railway's copies are taken; about 5
-    /// if there is nothing to do.
+    /// 14 requests, and 3 more for each other root environment, out of which Railway's copies are taken; 6 if there is
+    /// nothing to do; more while Railway takes its time to show what was made.
     pub async fn clone_service(&self, new: &NewCanary) -> Result<ClonedService> {
         let attempt = || format!("clone service `{}` as `{}`", new.of.service, new.name);
         self.clone_service_inner(new).await.map_err(|error| error.attempting(attempt))
@@ -266,7 +266,7 @@ impl Client {
     }
 
     /// Deletes a canary with everything in it. One that is gone is fine; a service that is not marked as a canary of
-    /// `of` is [`ErrorKind::Conflict`], and is left alone. 2 requests, more if the answer leaves doubts.
+    /// `of` is [`ErrorKind::Conflict`], and is left alone. 3 requests.
     pub async fn delete_canary(&self, of: &ServiceId, canary: &InstanceRef) -> Result<()> {
         let attempt = || format!("delete canary `{}` of service `{of}`", canary.service);
         let instance = match self.fresh_instance(canary).await {

@@ -28,8 +28,13 @@ const QUIET: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long a connection without subscriptions is kept for the next one.
 const LINGER: Duration = Duration::from_secs(30);
-/// The pause after a refusal that will not pass by itself, and after many failures.
+/// The pause after a refusal that will not pass by itself, and after many failures; doubled with each further one.
 const LONG_PAUSE: Duration = Duration::from_mins(1);
+/// So often the long pause is doubled at most. Every attempt costs a request, and on the smallest plan there are 100
+/// of them an hour.
+const DOUBLINGS: u32 = 4;
+/// So many failures are taken for a hiccup.
+const HICCUP: u32 = 6;
 /// What held for this long was no failure.
 const HELD: Duration = Duration::from_mins(1);
 /// How long a message may take to be taken; real time, like every timeout of the transport.
@@ -230,9 +235,10 @@ impl Holder {
         self.entries.is_empty()
     }
 
+    /// How long to wait after so many failures in a row.
     fn pause(&self, failures: u32, lasting: bool) -> Duration {
-        let pause = self.client.back_off(failures);
-        if lasting || failures > 6 { pause.max(LONG_PAUSE) } else { pause }
+        let short = self.client.back_off(failures);
+        long_pause(failures, lasting).map_or(short, |long| long.max(short))
     }
 
     /// Waits until it is time to try again, or nobody is left to try for.
@@ -403,6 +409,12 @@ impl Holder {
     }
 }
 
+/// Nothing while a short pause will do.
+fn long_pause(failures: u32, lasting: bool) -> Option<Duration> {
+    let beyond = if lasting { failures.saturating_sub(1) } else { failures.checked_sub(HICCUP + 1)? };
+    Some(LONG_PAUSE * (1 << beyond.min(DOUBLINGS)))
+}
+
 fn first_message(errors: &Value) -> &str {
     errors[0]["message"].as_str().unwrap_or("no reason was given")
 }
@@ -412,5 +424,18 @@ async fn send(sink: &mut Sink, message: &Value) -> Result<(), NoConnection> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(NoConnection::new(error.to_string())),
         Err(_) => Err(NoConnection::new("a message was not taken in time")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_become_rare_before_they_eat_the_budget() {
+        let minutes = |failures, lasting| long_pause(failures, lasting).map(|pause| pause.as_secs() / 60);
+        assert_eq!([1, 2, 6].map(|failures| minutes(failures, false)), [None; 3]);
+        assert_eq!([7, 8, 99].map(|failures| minutes(failures, false)), [Some(1), Some(2), Some(16)]);
+        assert_eq!([1, 2, 99].map(|failures| minutes(failures, true)), [Some(1), Some(2), Some(16)]);
     }
 }

@@ -14,7 +14,7 @@ use crate::canary::NewCanary;
 use crate::client::Client;
 use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
 use crate::error::{Error, ErrorKind, Result};
-use crate::follow::DeploymentFeed;
+use crate::follow::{DeploymentFeed, FeedChange};
 use crate::instance::{Change, Instance, InstanceUpdate, Placement, RegistryCredentials};
 
 /// How many deployments are looked back over.
@@ -62,6 +62,17 @@ impl RailwayTarget {
     pub fn with_registry_credentials(mut self, credentials: RegistryCredentials) -> Self {
         self.credentials = Some(credentials);
         self
+    }
+
+    /// Waits until Railway tells that deployment `id` has changed, at the latest for `at_most`. A hint when to look
+    /// again and no verdict; sends no request but the one that opens the client's WebSocket. One deployment is followed
+    /// from wait to wait, until another one is waited for. A wait may be abandoned: the next one follows anew.
+    pub async fn wait_for_change(&self, id: &DeploymentId, at_most: Duration) -> FeedChange {
+        let kept = self.slot().take().filter(|feed| feed.deployment() == id);
+        let mut feed = kept.unwrap_or_else(|| self.client.follow_deployment(id));
+        let change = feed.changed(at_most).await;
+        *self.slot() = Some(feed);
+        change
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<DeploymentFeed>> {
@@ -464,11 +475,7 @@ impl Target for RailwayTarget {
 
     fn changed<'a>(&'a self, _: &'a Place, id: &'a DeploymentId, at_most: Duration) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let kept = self.slot().take().filter(|feed| feed.deployment() == id);
-            let mut feed = kept.unwrap_or_else(|| self.client.follow_deployment(id));
-            // A hint when to look again, and no verdict: words may come late and in disorder.
-            let _ = feed.changed(at_most).await;
-            *self.slot() = Some(feed);
+            self.wait_for_change(id, at_most).await;
         })
     }
 

@@ -216,6 +216,29 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_certificate_of_nobody_is_refused() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(stream).await.is_ok()
+        });
+        let endpoint = format!("https://localhost:{port}/graphql/v2").parse().unwrap();
+        let refusal = connect(&endpoint).await.err().unwrap();
+        assert!(refusal.reason.contains("certificate"), "{refusal:?}");
+        assert!(!server.await.unwrap());
+    }
+
     #[test]
     fn loopback_never_goes_through_a_proxy() {
         assert!(!is_proxied(&"http://127.0.0.1:7430/graphql/v2".parse().unwrap()));

@@ -7,11 +7,14 @@
 mod clock;
 mod creation;
 mod fake;
+mod http_logs;
 mod identity;
 mod instances;
 mod patches;
+mod proxy;
 mod reads;
 mod replies;
 mod sockets;
 mod subscriptions;
 mod target;
+mod tls;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::serve::Listener;
 use serde_json::{Value, json};
 use spectra_railway::{Client, ClientConfig};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -51,18 +52,26 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 impl Sockets {
     pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}/graphql/v2", listener.local_addr().unwrap());
+        Self::serve(listener, &endpoint)
+    }
+
+    /// Serves on any kind of listener; the client is for this endpoint.
+    pub(crate) fn serve<L: Listener>(listener: L, endpoint: &str) -> Self
+    where
+        L::Addr: std::fmt::Debug,
+    {
         let (accept, connections) = unbounded_channel();
         let accept: Accept = Arc::new(Mutex::new(accept));
         let probe = || async {
             axum::Json(json!({ "data": { "apiToken": { "workspaces": [] }, "me": { "id": "user" } } }))
         };
         let router = Router::new().route("/graphql/v2", get(upgrade).post(probe)).with_state(accept);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let clock = Arc::new(HeldClock::default());
         let mut config = ClientConfig::new(TOKEN.into());
-        config.endpoint = format!("http://127.0.0.1:{port}/graphql/v2").parse().unwrap();
+        config.endpoint = endpoint.parse().unwrap();
         config.clock = Arc::clone(&clock) as _;
         Self { connections, clock, client: Client::new(config).unwrap() }
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde_json::json;
-use spectra_railway::{DeploymentFeed, DeploymentStatus, FeedChange, RailwayTarget};
+use spectra_railway::{DeploymentFeed, DeploymentStatus, FeedChange, LogKind, RailwayTarget};
 
 use crate::fake::instance_ref;
 use crate::sockets::{Heard, Sockets};
@@ -56,6 +57,26 @@ async fn pings_are_answered_of_both_kinds() {
     connection.message("pong").await;
     connection.ping(b"alive?");
     assert_eq!(connection.hear("a pong").await, Heard::Pong(b"alive?".to_vec()));
+}
+
+#[tokio::test]
+async fn what_is_told_twice_is_no_change_and_what_came_between_two_waits_is_kept() {
+    let mut server = Sockets::start().await;
+    let mut feed = server.client.follow_deployment(&"d1".parse().unwrap());
+    let mut connection = server.accept().await;
+    let id = connection.subscribed("d1").await;
+    connection.status(&id, "d1", "DEPLOYING");
+    assert_eq!(told(&mut feed).await, DeploymentStatus::Deploying);
+    connection.status(&id, "d1", "DEPLOYING");
+    connection.status(&id, "another", "FAILED");
+    // Everything before the answer to this has been heard.
+    connection.say(json!({ "type": "ping" }));
+    connection.message("pong").await;
+    assert_eq!(feed.changed(Duration::ZERO).await, FeedChange::Elapsed);
+    connection.status(&id, "d1", "SUCCESS");
+    connection.say(json!({ "type": "ping" }));
+    connection.message("pong").await;
+    assert_eq!(feed.changed(Duration::ZERO).await, FeedChange::Pushed(DeploymentStatus::Success));
 }
 
 #[tokio::test]
@@ -128,9 +149,47 @@ async fn what_the_server_completes_begins_anew() {
 }
 
 #[tokio::test]
+async fn a_log_that_nobody_reads_begins_anew_and_is_told_once() {
+    let mut server = Sockets::start().await;
+    let mut lines = server.client.stream_logs(&"d1".parse().unwrap(), LogKind::Deploy);
+    let mut connection = server.accept().await;
+    let subscribe = connection.message("subscribe").await;
+    let tell =
+        |connection: &crate::sockets::Connection, id: &serde_json::Value, numbers: std::ops::Range<u32>| {
+            let rows: Vec<_> = numbers
+            .map(|number| json!({ "timestamp": format!("{number:09}"), "severity": "info", "message": "x" }))
+            .collect();
+            let data = json!({ "data": { "deploymentLogs": rows } });
+            connection.say(json!({ "type": "next", "id": id, "payload": data }));
+        };
+    for number in 0..1_025 {
+        tell(&connection, &subscribe["id"], number..number + 1);
+    }
+    assert_eq!(connection.message("complete").await["id"], subscribe["id"]);
+    let mut heard = Vec::new();
+    for _ in 0..1_024 {
+        heard.push(lines.next().await.unwrap().timestamp);
+    }
+    let again = loop {
+        server.clock.advance(Duration::from_millis(100));
+        let next = tokio::time::timeout(Duration::from_millis(50), connection.message("subscribe")).await;
+        if let Ok(message) = next {
+            break message;
+        }
+    };
+    assert_eq!(again["payload"], subscribe["payload"]);
+    tell(&connection, &again["id"], 600..1_030);
+    while heard.len() < 1_030 {
+        let line = tokio::time::timeout(Duration::from_secs(20), lines.next()).await.unwrap().unwrap();
+        heard.push(line.timestamp);
+    }
+    assert_eq!(heard, (0..1_030).map(|number| format!("{number:09}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_target_follows_one_deployment_at_a_time() {
     let mut server = Sockets::start().await;
-    let target = RailwayTarget::new(server.client.clone(), instance_ref());
+    let target = RailwayTarget::new(server.client.clone());
     let (first, second) = ("d1".parse().unwrap(), "d2".parse().unwrap());
     let wait = Duration::from_secs(3);
     let (change, mut connection) = tokio::join!(target.wait_for_change(&first, wait), async {

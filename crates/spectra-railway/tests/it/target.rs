@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use spectra_railway::RailwayTarget;
-use spectra_rollout::{DeploymentState, Effect, Observation, Target};
-use spectra_types::PinnedImage;
+use spectra_rollout::{
+    DeployOrder, DeploymentState, Effect, Observation, Place, RestoreOrder, Snapshot, Target,
+};
+use spectra_types::{DeploymentId, PinnedImage};
 
 use crate::fake::{Fake, Reply, data, deployment, deployments, instance, instance_ref, raw, snapshot};
 
@@ -16,13 +18,27 @@ fn set_to(image: &str, active: &[Value]) -> Reply {
     snapshot(&[instance("svc", &settings)], &json!({}))
 }
 
+fn place() -> Place {
+    instance_ref().into()
+}
+
+fn order(candidate: &PinnedImage, baseline: &Observation) -> DeployOrder {
+    DeployOrder { image: candidate.clone(), baseline: baseline.clone(), pre_deploy: None }
+}
+
+/// The way back from image `b`.
+fn back(snapshot: Snapshot, failed: Option<&DeploymentId>) -> RestoreOrder {
+    let candidate = pinned("b").parse().unwrap();
+    RestoreOrder { snapshot, failed: failed.cloned(), candidate, pre_deploy: None }
+}
+
 async fn target() -> (Fake, RailwayTarget) {
     let (fake, client) = Fake::with_account().await;
     fake.always("ServiceInstanceUpdate", data(json!({ "serviceInstanceUpdate": true })));
     fake.always("DeploymentEvents", data(json!({ "deploymentEvents": { "edges": [] } })));
     fake.always("DeploymentLogs", data(json!({ "deploymentLogs": [] })));
     fake.always("BuildLogs", data(json!({ "buildLogs": [] })));
-    (fake, RailwayTarget::new(client, instance_ref()))
+    (fake, RailwayTarget::new(client))
 }
 
 /// Deployment `d1` of image `a` serves.
@@ -30,7 +46,7 @@ async fn baseline(fake: &Fake, target: &RailwayTarget) -> Observation {
     let d1 = deployment("d1", "SUCCESS", &pinned("a"), 1);
     fake.once("EnvironmentSnapshot", set_to(&pinned("a"), std::slice::from_ref(&d1)));
     fake.once("DeploymentList", deployments(&[d1]));
-    target.observe().await.unwrap()
+    target.observe(&place()).await.unwrap()
 }
 
 #[tokio::test]
@@ -39,7 +55,7 @@ async fn observes_what_serves_what_is_on_its_way_and_what_is_set() {
     let d1 = deployment("d1", "SUCCESS", &pinned("a"), 1);
     fake.once("EnvironmentSnapshot", set_to("ghcr.io/team/app:1", std::slice::from_ref(&d1)));
     fake.once("DeploymentList", deployments(&[deployment("d2", "BUILDING", &pinned("b"), 2), d1]));
-    let seen = target.observe().await.unwrap();
+    let seen = target.observe(&place()).await.unwrap();
     let running = seen.running.unwrap();
     assert_eq!((running.deployment.as_str(), running.all_replicas_running), ("d1", true));
     assert_eq!(seen.in_flight.unwrap().as_str(), "d2");
@@ -56,7 +72,7 @@ async fn sets_the_digest_and_deploys_once() {
     fake.always("EnvironmentSnapshot", set_to(&pinned("b"), &[]));
     fake.always("ServiceInstanceDeploy", data(json!({ "serviceInstanceDeployV2": "d2" })));
     let candidate: PinnedImage = pinned("b").parse().unwrap();
-    assert_eq!(target.deploy(&candidate, &before).await.unwrap().as_str(), "d2");
+    assert_eq!(target.deploy(&place(), &order(&candidate, &before)).await.unwrap().as_str(), "d2");
     assert_eq!(
         fake.seen("ServiceInstanceUpdate")[0].variables["input"]["source"]["image"],
         json!(pinned("b"))
@@ -74,7 +90,7 @@ async fn q18_a_deployment_that_the_update_started_is_taken_over() {
     fake.once("EnvironmentSnapshot", set_to(&pinned("a"), &[]));
     fake.always("EnvironmentSnapshot", set_to(&pinned("b"), &[]));
     let candidate: PinnedImage = pinned("b").parse().unwrap();
-    assert_eq!(target.deploy(&candidate, &before).await.unwrap().as_str(), "d2");
+    assert_eq!(target.deploy(&place(), &order(&candidate, &before)).await.unwrap().as_str(), "d2");
     assert_eq!(fake.count("ServiceInstanceDeploy"), 0);
 }
 
@@ -89,12 +105,12 @@ async fn says_whether_a_failed_deploy_changed_something() {
         "ServiceInstanceUpdate",
         crate::fake::refusal_with("PLAN_LIMIT", "image deploys are restricted"),
     );
-    let error = target.deploy(&candidate, &before).await.unwrap_err();
+    let error = target.deploy(&place(), &order(&candidate, &before)).await.unwrap_err();
     assert_eq!(error.effect, Effect::None, "{error}");
     fake.once("EnvironmentSnapshot", set_to(&pinned("a"), &[]));
     fake.always("EnvironmentSnapshot", set_to(&pinned("b"), &[]));
     fake.always("ServiceInstanceDeploy", raw(400, "nonsense"));
-    let error = target.deploy(&candidate, &before).await.unwrap_err();
+    let error = target.deploy(&place(), &order(&candidate, &before)).await.unwrap_err();
     assert_eq!(error.effect, Effect::Possible, "{error}");
 }
 
@@ -112,21 +128,21 @@ async fn every_status_has_its_state() {
         ("SKIPPED", DeploymentState::Skipped),
     ] {
         fake.once("DeploymentGet", data(json!({ "deployment": deployment("d2", status, "x:1", 2) })));
-        assert_eq!(target.deployment(&ours).await.unwrap(), expected, "{status}");
+        assert_eq!(target.deployment(&place(), &ours).await.unwrap(), expected, "{status}");
     }
     let removed = || data(json!({ "deployment": deployment("d2", "REMOVED", "x:1", 2) }));
     fake.once("DeploymentGet", removed());
     fake.once("DeploymentList", deployments(&[deployment("d3", "SUCCESS", "x:1", 3)]));
     let superseded = DeploymentState::Superseded { by: "d3".parse().unwrap() };
-    assert_eq!(target.deployment(&ours).await.unwrap(), superseded);
+    assert_eq!(target.deployment(&place(), &ours).await.unwrap(), superseded);
     fake.once("DeploymentGet", removed());
     fake.once("DeploymentList", deployments(&[deployment("d1", "SUCCESS", "x:1", 1)]));
-    assert_eq!(target.deployment(&ours).await.unwrap(), DeploymentState::Removed);
+    assert_eq!(target.deployment(&place(), &ours).await.unwrap(), DeploymentState::Removed);
     let mut stopped = deployment("d2", "SUCCESS", "x:1", 2);
     stopped["deploymentStopped"] = json!(true);
     stopped["instances"][0]["status"] = json!("STOPPED");
     fake.once("DeploymentGet", data(json!({ "deployment": stopped })));
-    assert_eq!(target.deployment(&ours).await.unwrap(), DeploymentState::Removed);
+    assert_eq!(target.deployment(&place(), &ours).await.unwrap(), DeploymentState::Removed);
 }
 
 #[tokio::test]
@@ -134,7 +150,9 @@ async fn a_failure_has_a_reason() {
     let (fake, target) = target().await;
     let ours = "d2".parse().unwrap();
     fake.always("DeploymentGet", data(json!({ "deployment": deployment("d2", "FAILED", "x:1", 2) })));
-    let DeploymentState::Failed { reason, .. } = target.deployment(&ours).await.unwrap() else { panic!() };
+    let DeploymentState::Failed { reason, .. } = target.deployment(&place(), &ours).await.unwrap() else {
+        panic!()
+    };
     assert!(reason.contains("cannot be pulled"), "Q-47: {reason}");
     let event = json!({ "step": "HEALTHCHECK", "createdAt": "2026-08-01T10:00:00Z", "completedAt": null, "payload": {
         "attempt": 7, "maxAttempts": 7, "durationMs": null, "error": "status 503", "reason": null, "detail": null,
@@ -144,7 +162,9 @@ async fn a_failure_has_a_reason() {
         "DeploymentLogs",
         data(json!({ "deploymentLogs": [{ "timestamp": "1", "severity": null, "message": "db down" }] })),
     );
-    let DeploymentState::Failed { reason, .. } = target.deployment(&ours).await.unwrap() else { panic!() };
+    let DeploymentState::Failed { reason, .. } = target.deployment(&place(), &ours).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(reason, "step HEALTHCHECK, attempt 7 of 7: status 503; last line of its log: `db down`");
 }
 
@@ -157,7 +177,7 @@ async fn coming_back_sets_the_image_and_deploys_nothing_while_the_old_one_serves
     fake.always("EnvironmentSnapshot", set_to(&pinned("a"), std::slice::from_ref(&d1)));
     fake.always("DeploymentList", deployments(&[deployment("d2", "FAILED", &pinned("b"), 2), d1]));
     let failed = "d2".parse().unwrap();
-    assert_eq!(target.restore(&before.snapshot(), Some(&failed)).await.unwrap(), None);
+    assert_eq!(target.restore(&place(), &back(before.snapshot(), Some(&failed))).await.unwrap(), None);
     assert_eq!(
         fake.seen("ServiceInstanceUpdate")[0].variables["input"]["source"]["image"],
         json!(pinned("a"))
@@ -175,7 +195,7 @@ async fn coming_back_from_one_that_serves_is_a_forward_deployment() {
     fake.always("DeploymentList", deployments(&[d2, deployment("d1", "REMOVED", &pinned("a"), 1)]));
     fake.always("ServiceInstanceDeploy", data(json!({ "serviceInstanceDeployV2": "d3" })));
     let failed = "d2".parse().unwrap();
-    let back = target.restore(&before.snapshot(), Some(&failed)).await.unwrap();
+    let back = target.restore(&place(), &back(before.snapshot(), Some(&failed))).await.unwrap();
     assert_eq!(back.unwrap().as_str(), "d3");
 }
 
@@ -188,13 +208,13 @@ async fn coming_back_cancels_what_is_on_its_way_and_takes_down_a_first_deploymen
     fake.always("DeploymentList", deployments(&[deployment("d2", "DEPLOYING", &pinned("b"), 2), d1]));
     fake.always("DeploymentCancel", data(json!({ "deploymentCancel": true })));
     let failed = "d2".parse().unwrap();
-    assert_eq!(target.restore(&before.snapshot(), Some(&failed)).await.unwrap(), None);
+    assert_eq!(target.restore(&place(), &back(before.snapshot(), Some(&failed))).await.unwrap(), None);
     assert_eq!(fake.seen("DeploymentCancel")[0].variables["id"], "d2");
 
-    let nothing = spectra_rollout::Snapshot { running: None, setting: Some(pinned("a")) };
+    let nothing = Snapshot { running: None, setting: Some(pinned("a")), pre_deploy: None };
     fake.always("DeploymentList", deployments(&[deployment("d2", "SUCCESS", &pinned("b"), 2)]));
     fake.always("DeploymentRemove", data(json!({ "deploymentRemove": true })));
-    assert_eq!(target.restore(&nothing, Some(&failed)).await.unwrap(), None);
+    assert_eq!(target.restore(&place(), &back(nothing, Some(&failed))).await.unwrap(), None);
     assert_eq!(fake.count("DeploymentRemove"), 1);
 }
 
@@ -206,10 +226,13 @@ async fn coming_back_cancels_a_deployment_whose_start_was_never_answered() {
     fake.always("EnvironmentSnapshot", set_to(&pinned("a"), std::slice::from_ref(&d1)));
     fake.always("DeploymentList", deployments(&[deployment("d2", "DEPLOYING", &pinned("b"), 2), d1.clone()]));
     fake.always("DeploymentCancel", data(json!({ "deploymentCancel": true })));
-    assert_eq!(target.restore(&before.snapshot(), None).await.unwrap(), None);
+    assert_eq!(target.restore(&place(), &back(before.snapshot(), None)).await.unwrap(), None);
     assert_eq!(fake.seen("DeploymentCancel")[0].variables["id"], "d2");
     // An interrupted way back is none of these.
     fake.always("DeploymentList", deployments(&[deployment("d3", "DEPLOYING", &pinned("a"), 3), d1]));
-    assert_eq!(target.restore(&before.snapshot(), None).await.unwrap().unwrap().as_str(), "d3");
+    assert_eq!(
+        target.restore(&place(), &back(before.snapshot(), None)).await.unwrap().unwrap().as_str(),
+        "d3"
+    );
     assert_eq!(fake.count("DeploymentCancel"), 1);
 }

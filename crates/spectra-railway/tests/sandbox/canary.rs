@@ -9,7 +9,7 @@ use spectra_railway::{
     NewEnvironment, NewService, Placement, RailwayTarget, RegistryCredentials, RestartPolicy,
     RestartPolicyType, VariableChanges, VariableScope,
 };
-use spectra_rollout::Target as _;
+use spectra_rollout::{DeployOrder, Place, Target as _};
 
 use crate::world::{World, until};
 
@@ -131,10 +131,12 @@ async fn the_candidate_serves_on_a_domain_of_its_own_and_leaves_nothing_behind()
     assert_eq!(world.client.ensure_domain(&clone, None).await.unwrap().id, own.id);
     assert_eq!(world.client.ensure_domain(&clone, Some(8080)).await.unwrap().id, own.id);
     assert_eq!(world.client.service_domains(&clone).await.unwrap()[0].target_port, Some(8080));
-    let target = RailwayTarget::new(world.client.clone(), clone.clone());
-    let before = target.observe().await.unwrap();
-    assert!(before.running.is_none());
-    let id = target.deploy(&candidate.parse().unwrap(), &before).await.unwrap();
+    let target = RailwayTarget::new(world.client.clone());
+    let at = Place::from(clone.clone());
+    let baseline = target.observe(&at).await.unwrap();
+    assert!(baseline.running.is_none());
+    let order = DeployOrder { image: candidate.parse().unwrap(), baseline, pre_deploy: None };
+    let id = target.deploy(&at, &order).await.unwrap();
     world.until_status(&id, "SUCCESS").await;
     until("the candidate serves", async || {
         world.visit(&own.domain, "/").await == (200, "candidate".to_owned())

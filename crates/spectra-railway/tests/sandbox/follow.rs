@@ -37,8 +37,8 @@ async fn a_status_is_told_although_no_time_passes() {
 #[tokio::test]
 async fn a_target_is_told_from_wait_to_wait() {
     let world = World::start().await;
-    let (place, id) = world.held(&[]).await;
-    let target = RailwayTarget::new(world.client_on(Arc::new(HeldClock::default())), place);
+    let (_, id) = world.held(&[]).await;
+    let target = RailwayTarget::new(world.client_on(Arc::new(HeldClock::default())));
     let change = soon("the target is told", target.wait_for_change(&id, HOUR)).await;
     assert_eq!(change, FeedChange::Pushed(DeploymentStatus::NeedsApproval));
     world.approve(&id).await;
@@ -89,19 +89,6 @@ async fn a_cut_connection_comes_back_and_tells_what_was_missed() {
 }
 
 #[tokio::test]
-async fn what_is_told_twice_is_told_once() {
-    let world = World::start().await;
-    let (_, id) = world.held(&[]).await;
-    world
-        .fault(json!({ "operation": "FollowDeployment", "count": 1, "action": { "type": "ws_duplicate" } }))
-        .await;
-    let mut feed = world.client.follow_deployment(&id);
-    assert_eq!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
-    world.approve(&id).await;
-    assert_ne!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
-}
-
-#[tokio::test]
 async fn a_refused_upgrade_leaves_a_plain_wait_and_is_tried_again() {
     let world = World::start().await;
     let (_, id) = world.held(&[]).await;
@@ -126,6 +113,27 @@ async fn a_refused_upgrade_leaves_a_plain_wait_and_is_tried_again() {
     until("the pause is slept", async || clock.has_sleeper(Duration::from_secs(57))).await;
     clock.advance(Duration::from_mins(1));
     assert_eq!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
+}
+
+#[tokio::test]
+async fn q45_a_subscription_that_falls_silent_leaves_a_plain_wait() {
+    let world = World::start().await;
+    let (_, id) = world.held(&[]).await;
+    world
+        .fault(json!({ "operation": "FollowDeployment", "action": { "type": "ws_silence", "after": 1 } }))
+        .await;
+    let clock = Arc::new(HeldClock::default());
+    let client = world.client_on(Arc::clone(&clock) as _);
+    let mut feed = client.follow_deployment(&id);
+    assert_eq!(told(&mut feed).await, DeploymentStatus::NeedsApproval);
+    world.approve(&id).await;
+    world.until_status(&id, "SUCCESS").await;
+    let wait = Duration::from_secs(3);
+    let (change, ()) = tokio::join!(soon("the wait ends", feed.changed(wait)), async {
+        until("somebody waits", async || clock.has_sleeper(wait)).await;
+        clock.advance(wait);
+    });
+    assert_eq!(change, FeedChange::Elapsed);
 }
 
 #[tokio::test]
