@@ -358,7 +358,7 @@ impl Problems {
         }
         if !request.timeout.is_zero() && declared >= request.timeout {
             self.add(
-                "timeout",
+                if declared == request.bake { "bake" } else { "timeout" },
                 format!(
                     "the declared waits and the bake take {declared:?} already, and the timeout, which includes them, is \
                      {:?}: raise it",
