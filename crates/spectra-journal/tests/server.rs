@@ -4,9 +4,12 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -193,7 +196,10 @@ async fn a_writer_that_keeps_the_head_is_waited_for() {
         async move { journal.append(note(2)).await.unwrap().seq }
     });
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while database.query(waiting) != "1" {}
+    let deadline = Instant::now() + TTL;
+    while database.query(waiting) != "1" {
+        assert!(Instant::now() < deadline, "the append does not wait for the head");
+    }
     assert!(!append.is_finished());
     client.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(append.await.unwrap(), 2);
@@ -297,10 +303,10 @@ async fn tls_is_what_the_url_asks_for() {
         let found = database.query(query);
         drop(journal);
         // Its connection is not to be counted for the next.
-        while database
-            .query("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spectra-journal'")
-            != "0"
-        {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'spectra-journal'";
+        let deadline = Instant::now() + TTL;
+        while database.query(count) != "0" {
+            assert!(Instant::now() < deadline, "a journal that was dropped stays connected");
             tokio::task::yield_now().await;
         }
         Ok(found == "t")
