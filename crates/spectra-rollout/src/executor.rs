@@ -1,5 +1,6 @@
 //! Carries the machine's commands out.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::ledger::Ledger;
 use crate::machine::{Command, Event, Machine, Turn};
-use crate::model::{Measurement, Outcome, Report};
+use crate::model::{Failure, FailureReason, Measurement, Outcome, Report};
 use crate::ports::{
     Diary, DiaryError, Gates, MetricSource, News, Notifier, Probe, RunContext, Runner, Target, TargetError,
     Wish,
@@ -79,6 +80,8 @@ struct Journey<'a> {
     measurements: Vec<Measurement>,
     timeline: Vec<(Duration, String)>,
     leftovers: Vec<String>,
+    /// What could not be written down yet. Nothing is begun before it is: a record with gaps cannot be recovered from.
+    owed: VecDeque<Entry>,
     telling: FuturesUnordered<BoxFuture<'a, Option<Entry>>>,
     /// The user's stop was passed on to the machine.
     told: bool,
@@ -96,6 +99,7 @@ impl<'a> Journey<'a> {
             measurements: Vec::new(),
             timeline: Vec::new(),
             leftovers: Vec::new(),
+            owed: VecDeque::new(),
             telling: FuturesUnordered::new(),
             told: false,
             asked_for_approval: false,
@@ -107,8 +111,7 @@ impl<'a> Journey<'a> {
         let outcome = loop {
             let turn = self.machine.step(self.ports.clock.now(), event);
             if let Command::Finish(outcome) = turn.command {
-                self.write_all(turn.entries).await;
-                break *outcome;
+                break self.finish(turn.entries, *outcome).await;
             }
             event = self.turn(turn, cancel).await;
         };
@@ -132,6 +135,32 @@ impl<'a> Journey<'a> {
         }
     }
 
+    /// Writes the end down. An end that is not written is none: whoever finds the record takes it up again.
+    async fn finish(&mut self, entries: Vec<Entry>, outcome: Outcome) -> Outcome {
+        let failure = outcome.failure().cloned();
+        if let Some(message) = self.write_all(entries).await {
+            let reason = FailureReason::LeaseLost { message };
+            let failure = failure.map_or_else(
+                || Failure {
+                    phase: outcome.phase(),
+                    step: None,
+                    reason: reason.clone(),
+                    last_measurement: self.measurements.last().cloned(),
+                },
+                |failure| Failure { reason: reason.clone(), ..failure },
+            );
+            return Outcome::Fenced { failure };
+        }
+        if !self.owed.is_empty() {
+            self.leftovers.push(
+                "the end could not be written to the journal; the next command takes the rollout for interrupted and goes \
+                 back to what ran before"
+                    .to_owned(),
+            );
+        }
+        outcome
+    }
+
     /// Writes down, acts, and says what came of it.
     async fn turn(&mut self, turn: Turn, cancel: &CancellationToken) -> Event {
         let Turn { entries, intent, command } = turn;
@@ -144,14 +173,18 @@ impl<'a> Journey<'a> {
             return Event::Cancelled;
         }
         if let Some(action) = intent {
-            match self.write(&Entry::Intent { action }).await {
+            match self.write(Entry::Intent { action }).await {
                 Ok(()) => {}
                 Err(DiaryError::Fenced(by)) => return Event::Fenced(by),
                 // The way back is taken all the same: an environment that is whole matters more than the record of it.
                 Err(DiaryError::Unavailable(why)) if self.going_back() => {
                     self.note(format!("the journal could not be written: {why}"));
                 }
-                Err(DiaryError::Unavailable(why)) => return Event::Unwritten(why),
+                Err(DiaryError::Unavailable(why)) => {
+                    // It is not carried out, so it is not owed.
+                    self.owed.pop_back();
+                    return Event::Unwritten(why);
+                }
             }
             if !self.ports.diary.may_act() {
                 return Event::Fenced("it ran out before it could be renewed".to_owned());
@@ -299,14 +332,16 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Writes what decides nothing: what cannot be written is lost, unless somebody else holds the lease.
+    /// Writes what nothing has to wait for: what cannot be written now is written with what comes next. `Some` when somebody
+    /// else holds the lease.
     async fn write_all(&mut self, entries: Vec<Entry>) -> Option<String> {
         for entry in entries {
-            match self.write(&entry).await {
+            let kind = entry.kind();
+            match self.write(entry).await {
                 Ok(()) => {}
                 Err(DiaryError::Fenced(by)) => return Some(by),
                 Err(DiaryError::Unavailable(why)) => {
-                    tracing::warn!(error = %why, entry = entry.kind(), "the journal could not be written");
+                    tracing::warn!(error = %why, entry = kind, "the journal could not be written");
                     self.note(format!("not written down: {why}"));
                 }
             }
@@ -314,11 +349,12 @@ impl<'a> Journey<'a> {
         None
     }
 
-    async fn write(&mut self, entry: &Entry) -> Result<(), DiaryError> {
+    /// Writes an entry after all that is owed. If that fails, it is owed too.
+    async fn write(&mut self, entry: Entry) -> Result<(), DiaryError> {
         let line = entry.line();
         tracing::info!(rollout = %self.id, kind = entry.kind(), "{line}");
         self.note(line);
-        match entry {
+        match &entry {
             Entry::Begun { .. } => {
                 self.news("rollout.started", format!("{} is rolled out", self.request.candidate));
             }
@@ -329,7 +365,12 @@ impl<'a> Journey<'a> {
             Entry::Leftover { message } => self.leftovers.push(message.clone()),
             _ => {}
         }
-        self.ports.diary.write(entry).await
+        self.owed.push_back(entry);
+        while let Some(next) = self.owed.front() {
+            self.ports.diary.write(next).await?;
+            self.owed.pop_front();
+        }
+        Ok(())
     }
 
     fn note(&mut self, line: String) {

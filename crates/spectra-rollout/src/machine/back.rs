@@ -8,7 +8,7 @@ use super::command::{Command, Event};
 use super::release::Next;
 use super::{At, BackAt, Machine};
 use crate::entry::{Action, Entry, Made};
-use crate::model::{FailureReason, Observation, Outcome};
+use crate::model::{Failure, FailureReason, Observation, Outcome};
 use crate::spec::{Migration, Runner, Step};
 
 impl Machine {
@@ -29,8 +29,12 @@ impl Machine {
             };
             self.record(Entry::Returned { place, deployment: None });
         }
+        self.go_back(now, failure)
+    }
+
+    fn go_back(&mut self, now: Duration, failure: Failure) -> Command {
         if self.ledger.open().next().is_none() {
-            let outcome = if superseded {
+            let outcome = if matches!(failure.reason, FailureReason::Superseded { .. }) {
                 Outcome::Superseded { failure }
             } else if self.ledger.changed() {
                 Outcome::RolledBack { failure, deployment: self.served_before() }
@@ -39,7 +43,9 @@ impl Machine {
             };
             return Command::Finish(Box::new(outcome));
         }
-        self.record(Entry::GoingBack { failure: failure.clone() });
+        if self.ledger.failure() != Some(&failure) {
+            self.record(Entry::GoingBack { failure: failure.clone() });
+        }
         self.failure = Some(failure);
         self.wait = None;
         self.undo_next(now)
@@ -61,20 +67,12 @@ impl Machine {
                 }
                 _ => None,
             });
-            return self.next_step(now, next.unwrap_or(self.steps.len()));
+            let next = next.unwrap_or(self.steps.len());
+            return self.clean(next).unwrap_or_else(|| self.next_step(now, next));
         }
         let failure =
             self.ledger.failure().cloned().unwrap_or_else(|| self.failed_by(FailureReason::Interrupted));
-        if self.ledger.open().next().is_none() {
-            let outcome = if self.ledger.changed() {
-                Outcome::RolledBack { failure, deployment: self.served_before() }
-            } else {
-                Outcome::Refused { failure }
-            };
-            return Command::Finish(Box::new(outcome));
-        }
-        self.failure = Some(failure);
-        self.undo_next(now)
+        self.go_back(now, failure)
     }
 
     /// Undoes what was done last and is not undone yet.
@@ -145,8 +143,8 @@ impl Machine {
                     // It went with the deployment that was brought back, or that could not be.
                     (Some(_), Runner::PreDeploy) => Some(stays("no deployment ran its way back")),
                     _ if superseded => Some(stays("somebody else's version runs on it now")),
-                    _ if !self.back_failures.is_empty() => {
-                        Some(stays("the version that needs it may still be serving"))
+                    _ if self.unreturned => {
+                        Some(stays("a version or a migration that needs it could not be taken back"))
                     }
                     _ => None,
                 };
@@ -236,6 +234,8 @@ impl Machine {
             self.record(Entry::Returned { place, deployment: None });
             if let Some(failure) = &mut self.failure {
                 failure.reason = reason;
+                let failure = failure.clone();
+                self.record(Entry::GoingBack { failure });
             }
             return self.undo_next(now);
         }
@@ -254,6 +254,7 @@ impl Machine {
             At::Back(BackAt::Running(action)) => Some(action.clone()),
             _ => None,
         };
+        self.unreturned |= !matches!(action, Some(Action::Hook { .. }));
         self.given_up.extend(action);
         self.back_failures.push(reason);
         self.undo_next(now)

@@ -21,6 +21,7 @@ impl Machine {
                 next => self.follow(now, 0, 0, next),
             },
             At::Adopted => match self.releases[0].on(now, event) {
+                Next::Up if self.baked => self.completed(),
                 Next::Up => self.bake(now),
                 next => self.follow(now, 0, 0, next),
             },
@@ -84,6 +85,12 @@ impl Machine {
             self.at = At::Adopted;
             self.adopted = true;
             return self.releases[0].adopt(now, id, observation.snapshot());
+        }
+        if observation.running.is_none() {
+            // There is nothing to compare it with, and there will not be.
+            for message in self.background.iter_mut().filter_map(super::waiting::Judging::stand_alone) {
+                self.entries.push(Entry::Trouble { message });
+            }
         }
         self.looked_at = now;
         self.at = At::Freeze(0);
@@ -152,15 +159,12 @@ impl Machine {
         let contract = self.steps.get(step).is_none_or(is_contract);
         if contract && !self.baked {
             // The canary has shown what it can; nothing of it is needed any more.
-            if let Some(order) = self.ledger.sibling().cloned() {
-                self.at = At::Cleaning(step);
-                self.failed_calls = 0;
-                return self.remove_sibling(order);
-            }
-            return self.bake(now);
+            return self.clean(step).unwrap_or_else(|| self.bake(now));
         }
         match self.steps.get(step) {
-            None => self.complete(),
+            None => self.complete(now),
+            // There is only forward, whatever window begins meanwhile.
+            Some(_) if self.ledger.no_return().is_some() => self.start_step(now, step),
             // A wait changes nothing, so no window forbids it.
             Some(Step::Pause(_) | Step::Analysis(_)) => self.start_step(now, step),
             Some(_) => {
@@ -327,6 +331,16 @@ impl Machine {
         self.begin_wait(now, Wait::bake(now, self.request.bake))
     }
 
+    /// Removes the sibling before this step, if there is one.
+    pub(super) fn clean(&mut self, step: usize) -> Option<Command> {
+        let order = self.ledger.sibling().filter(|_| !self.sibling_stays)?.clone();
+        self.at = At::Cleaning(step);
+        self.failed_calls = 0;
+        // What becomes of it is of no interest from here on, whether it can be removed or not.
+        self.releases.retain(|release| Some(&release.place) != order.place.as_ref());
+        Some(self.remove_sibling(order))
+    }
+
     pub(super) fn remove_sibling(&mut self, order: SiblingOrder) -> Command {
         self.act(Command::RemoveSibling { place: self.request.place.clone(), order })
     }
@@ -334,7 +348,7 @@ impl Machine {
     fn cleaning(&mut self, now: Duration, step: usize, event: Event) -> Command {
         match event {
             Event::SiblingRemoved => self.next_step(now, step),
-            Event::CallFailed { message, effect: _ } => {
+            Event::CallFailed { message, .. } => {
                 self.failed_calls += 1;
                 if self.failed_calls < CALL_ATTEMPTS {
                     return Command::Wait { at_most: self.poll, following: None };
@@ -345,7 +359,8 @@ impl Machine {
                         "the canary service could not be removed; the next rollout tries again: {message}"
                     ),
                 });
-                self.bake(now)
+                self.sibling_stays = true;
+                self.next_step(now, step)
             }
             _ => match self.ledger.sibling().cloned() {
                 Some(order) => self.remove_sibling(order),
@@ -354,7 +369,21 @@ impl Machine {
         }
     }
 
-    pub(super) fn complete(&self) -> Command {
+    pub(super) fn complete(&mut self, now: Duration) -> Command {
+        if !self.recovering {
+            return self.completed();
+        }
+        // What the process before this one saw is not known: the candidate is looked at before it is reported.
+        let Some(deployment) = self.deployment().cloned() else {
+            return self.fail(now, FailureReason::Interrupted);
+        };
+        let (place, snapshot) = (self.request.place.clone(), self.snapshot());
+        self.releases = vec![Release::new(place, &self.terms)];
+        self.at = At::Adopted;
+        self.releases[0].adopt(now, deployment, snapshot)
+    }
+
+    fn completed(&self) -> Command {
         match self.deployment().cloned() {
             Some(deployment) => Command::Finish(Box::new(Outcome::Complete { deployment })),
             // Only an observed candidate gets here; look again rather than claim.

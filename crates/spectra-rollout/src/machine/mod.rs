@@ -7,6 +7,7 @@ mod back;
 mod command;
 mod forward;
 mod release;
+mod returning;
 mod waiting;
 
 use std::time::Duration;
@@ -58,6 +59,10 @@ pub struct Machine {
     back_failures: Vec<FailureReason>,
     /// What could not be undone.
     given_up: Vec<Action>,
+    /// A version or a schema stayed that what came before it may not fit to.
+    unreturned: bool,
+    /// The sibling could not be removed on the way forward.
+    sibling_stays: bool,
     /// What serves the rollout's own service after the way back.
     back_deployment: Option<DeploymentId>,
     last_measurement: Option<Measurement>,
@@ -141,6 +146,8 @@ impl Machine {
             failure: None,
             back_failures: Vec::new(),
             given_up: Vec::new(),
+            unreturned: false,
+            sibling_stays: false,
             back_deployment: None,
             last_measurement: None,
             failed_calls: 0,
@@ -207,7 +214,10 @@ impl Machine {
         if let Command::Finish(outcome) = &command {
             self.phase = outcome.phase();
             self.at = At::Over;
-            self.record(Entry::Finished { outcome: (**outcome).clone() });
+            // Who lost the lease ends itself, not the rollout: that is left to the one who holds it now.
+            if !matches!(**outcome, Outcome::Fenced { .. }) {
+                self.record(Entry::Finished { outcome: (**outcome).clone() });
+            }
         }
         if let Some(action) = self.intent.clone() {
             self.ledger.apply(&Entry::Intent { action });
@@ -220,6 +230,8 @@ impl Machine {
     fn left(&self, now: Duration) -> Duration {
         let end = match self.at {
             At::Back(_) => self.going_back_since + self.request.abort_timeout,
+            // Beyond the point of no return no clock runs; the next look is bounded all the same.
+            _ if self.ledger.no_return().is_some() => return self.request.timeout,
             _ => self.begun + self.request.timeout,
         };
         end.saturating_sub(now) + Duration::from_millis(1)
@@ -242,7 +254,7 @@ impl Machine {
                 self.record(Entry::Heard { wish: Wish::Promote { by } });
                 self.retract();
                 if self.at == At::Waiting {
-                    return self.wait_is_over(now);
+                    return self.promoted(now);
                 }
                 return self.route(now, Event::Woken);
             }

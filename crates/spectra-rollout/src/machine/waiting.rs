@@ -17,11 +17,35 @@ pub(super) struct Judging {
     judge: Judge,
     /// When it is measured next; `None` until it has begun.
     due: Option<Duration>,
+    /// The probes of a service that were counted already.
+    counted: Option<(Place, (u64, u64))>,
 }
 
 impl Judging {
     pub(super) fn all(metrics: &[Metric]) -> Vec<Self> {
-        metrics.iter().map(|metric| Self { judge: Judge::new(metric.clone()), due: None }).collect()
+        metrics.iter().map(|metric| Self::new(metric.clone())).collect()
+    }
+
+    const fn new(metric: Metric) -> Self {
+        Self { judge: Judge::new(metric), due: None, counted: None }
+    }
+
+    /// Judges it from now on without stable; says so if that is a change.
+    pub(super) fn stand_alone(&mut self) -> Option<String> {
+        let metric = self.judge.metric();
+        metric.compare.as_ref()?;
+        let message = format!("nothing ran before, so metric `{}` is compared with nothing", metric.name);
+        *self = Self::new(Metric { compare: None, ..metric.clone() });
+        Some(message)
+    }
+
+    /// The healthy probes and all of them since the last call for this place.
+    fn fresh(&mut self, place: &Place, now: (u64, u64)) -> (u64, u64) {
+        let before = match self.counted.replace((place.clone(), now)) {
+            Some((at, before)) if at == *place => before,
+            _ => (0, 0),
+        };
+        (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
     }
 
     /// Begins on its first call. The first window has to fill before there is something to see in it.
@@ -40,6 +64,15 @@ enum Until {
     Approval { deadline: Duration, due: Duration, instead_of: Option<FailureReason> },
 }
 
+/// Who answers for measurements that decided nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undecided {
+    /// The rollout's own rule.
+    Rule,
+    /// A person who was asked, or who asked to go on.
+    Person,
+}
+
 /// A wait.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
@@ -51,6 +84,7 @@ pub(super) struct Wait {
     failed_calls: u32,
     /// What is up was told to be looked at once more.
     hurried: bool,
+    undecided: Undecided,
     /// What comes after it.
     then: Then,
 }
@@ -84,6 +118,7 @@ impl Wait {
             asked: Asked::Nothing,
             failed_calls: 0,
             hurried: false,
+            undecided: Undecided::Rule,
             then,
         }
     }
@@ -258,7 +293,9 @@ impl Machine {
 
     /// Whether metrics of this wait have more to say.
     fn measuring(&self) -> bool {
-        let Some(wait) = &self.wait else { return false };
+        let Some(wait) = self.wait.as_ref().filter(|wait| wait.undecided == Undecided::Rule) else {
+            return false;
+        };
         let counted =
             |judging: &Judging| judging.judge.metric().count.is_some() && judging.judge.wants_more();
         wait.judges.iter().any(counted) || (wait.then == Then::Baked && self.background.iter().any(counted))
@@ -328,8 +365,8 @@ impl Machine {
         judging.due = Some(now + judging.judge.metric().interval);
         let metric = judging.judge.metric().clone();
         if metric.source == MetricKind::Probe {
-            let release = self.releases.iter_mut().find(|release| release.place == place)?;
-            let (healthy, all) = release.take_count();
+            let count = self.release_of(&place)?.count();
+            let (healthy, all) = self.judging(asked)?.fresh(&place, count);
             let value = (all > 0).then(|| ratio(healthy, all));
             let answer = Ok(Sample { value, samples: Some(all), stable: None });
             let sampled = Sampled { query: "share of healthy probes".to_owned(), answer };
@@ -389,8 +426,28 @@ impl Machine {
         own.chain(&self.background).find_map(|judging| failed(&judging.judge))
     }
 
+    /// Somebody asks to end the wait. It ends as at its time, with what is up looked at once more; that little was measured is
+    /// theirs to judge. The approvals of a step are signed and counted, so one person's word does not stand for them.
+    pub(super) fn promoted(&mut self, now: Duration) -> Command {
+        let Some(wait) = &mut self.wait else { return self.pump(now) };
+        match &wait.until {
+            Until::Approval { instead_of: None, .. } => {
+                let message = "the step waits for an approval, and a wish to go on is none".to_owned();
+                self.record(Entry::Trouble { message });
+            }
+            Until::Time(_) | Until::Approval { .. } => {
+                wait.until = Until::Time(now);
+                wait.undecided = Undecided::Person;
+            }
+        }
+        self.pump(now)
+    }
+
     /// The wait has lasted long enough: what was measured in it decides.
     pub(super) fn wait_is_over(&mut self, now: Duration) -> Command {
+        if let Some(reason) = self.failed_metric() {
+            return self.fail(now, reason);
+        }
         let Some(wait) = self.wait.take() else { return self.pump(now) };
         let mut open = None;
         let background = if wait.then == Then::Baked { self.background.as_slice() } else { &[] };
@@ -400,7 +457,9 @@ impl Machine {
                 open.get_or_insert(FailureReason::Inconclusive { metric, message });
             }
         }
-        let Some(reason) = open else { return self.after_wait(now, wait.step, wait.then) };
+        let Some(reason) = open.filter(|_| wait.undecided == Undecided::Rule) else {
+            return self.after_wait(now, wait.step, wait.then);
+        };
         match self.request.on_inconclusive {
             OnInconclusive::Proceed => {
                 self.record(Entry::Trouble { message: format!("{reason}; going on as asked") });
@@ -413,8 +472,11 @@ impl Machine {
             OnInconclusive::Hold(within) => {
                 self.record(Entry::Trouble { message: format!("{reason}; waiting for an approval") });
                 let hold = Wait::approval(wait.step, now, within, Some(reason));
-                self.background.clear();
-                self.begin_wait(now, Wait { then: wait.then, ..hold })
+                // What is measured goes on being judged: a bad measurement needs nobody's opinion.
+                self.begin_wait(
+                    now,
+                    Wait { judges: wait.judges, undecided: Undecided::Person, then: wait.then, ..hold },
+                )
             }
         }
     }
@@ -432,7 +494,7 @@ impl Machine {
             _ => {
                 self.baked = true;
                 if self.adopted {
-                    return self.complete();
+                    return self.complete(now);
                 }
                 let contract =
                     self.steps.iter().position(super::forward::is_contract).unwrap_or(self.steps.len());

@@ -16,6 +16,7 @@ use super::step::Step;
 
 /// What is asked for: this service runs this image, by these steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RolloutRequest {
     /// Where.
     pub place: Place,
