@@ -16,16 +16,32 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-rollout", &["spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
+    ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
     // Not the client: the sandbox must not share the client's mistakes.
     ("spectra-sandbox", &["spectra-types"]),
     (
         "terraform-provider-spectra",
-        &["spectra-notify", "spectra-oci", "spectra-railway", "spectra-rollout", "spectra-types", "tfplugin"],
+        &[
+            "spectra-notify",
+            "spectra-oci",
+            "spectra-probe",
+            "spectra-railway",
+            "spectra-rollout",
+            "spectra-types",
+            "tfplugin",
+        ],
     ),
     (
         "railway-deployer",
-        &["spectra-oci", "spectra-railway", "spectra-rollout", "spectra-sandbox", "spectra-types"],
+        &[
+            "spectra-oci",
+            "spectra-probe",
+            "spectra-railway",
+            "spectra-rollout",
+            "spectra-sandbox",
+            "spectra-types",
+        ],
     ),
     ("quickstart-app", &[]),
     // These run the built programs.
