@@ -18,8 +18,8 @@ use crate::output::{Stream, Tail, lines, presentable};
 /// How often a group that was told to end is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long to look for members after SIGKILL. What is left then are zombies that their new parent does not collect:
-/// nothing runs any more.
+/// How long to look for members after SIGKILL, which takes a moment to arrive. What is left then are zombies on a
+/// system that does not tell them apart: nothing runs any more.
 const BURIAL: Duration = Duration::from_secs(1);
 
 /// How long output is read for after the group has ended. Longer only takes a process that left the group and kept
@@ -140,7 +140,7 @@ impl Group {
         let kindly = async {
             // An error means that it has been waited for.
             let _ = child.wait().await;
-            while test_kill_process_group(self.id).is_ok() {
+            while runs(self.id) {
                 sleep(POLL).await;
             }
         };
@@ -148,8 +148,9 @@ impl Group {
             let _ = kill_process_group(self.id, Signal::KILL);
             let _ = child.wait().await;
             let _ = timeout(BURIAL, async {
-                // Again on every look: a member may have forked between two of them.
-                while kill_process_group(self.id, Signal::KILL).is_ok() {
+                while runs(self.id) {
+                    // Again on every look: a member may have forked between two of them.
+                    let _ = kill_process_group(self.id, Signal::KILL);
                     sleep(POLL).await;
                 }
             })
@@ -159,10 +160,51 @@ impl Group {
     }
 }
 
+/// Whether a member of a group still runs.
+///
+/// Signals reach zombies too, and in a container whose first process collects nobody's children, a grandchild that was
+/// ended stays one for good. Linux tells them apart.
+fn runs(group: Pid) -> bool {
+    if test_kill_process_group(group).is_err() {
+        return false;
+    }
+    let processes = if cfg!(target_os = "linux") { std::fs::read_dir("/proc").ok() } else { None };
+    processes.is_none_or(|processes| {
+        processes.filter_map(Result::ok).any(|process| {
+            // Whatever is no process, or has just gone, has no such file.
+            std::fs::read_to_string(process.path().join("stat"))
+                .is_ok_and(|stat| runs_in(&stat, group.as_raw_nonzero().get()))
+        })
+    })
+}
+
+/// Whether a line of `/proc/PID/stat` is that of a running member: `PID (NAME) STATE PARENT GROUP …`, where the name may
+/// hold anything.
+fn runs_in(stat: &str, group: i32) -> bool {
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let state = fields.next();
+    fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
+        && !matches!(state, Some("Z" | "X") | None)
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.over {
             let _ = kill_process_group(self.id, Signal::KILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zombies_do_not_run() {
+        assert!(runs_in("42 (sh) S 1 40 40 0 -1", 40));
+        assert!(runs_in("42 (a) Z 1 7 (b) R 1 40 40", 40), "a name may look like the rest");
+        assert!(!runs_in("42 (sh) S 40 41 40 0 -1", 40), "a child of the leader in a group of its own");
+        assert!(!runs_in("42 (sh) Z 1 40 40 0 -1", 40));
+        assert!(!runs_in("", 40));
     }
 }

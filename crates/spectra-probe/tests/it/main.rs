@@ -6,4 +6,5 @@ mod fake;
 mod metrics;
 mod programs;
 mod prometheus;
+mod real;
 mod support;

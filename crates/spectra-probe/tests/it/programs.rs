@@ -215,7 +215,8 @@ async fn what_takes_too_long_is_ended() {
 async fn a_stop_lets_a_program_tidy_up_and_waits_for_it() {
     let cancel = CancellationToken::new();
     let (programs, heard) = stopping_at_the_first_line(&cancel);
-    let spec = script("trap 'echo tidied up; exit 0' TERM; echo ready; sleep 600 & wait");
+    // Without a child: one that has just been forked would inherit the trap and miss the signal.
+    let spec = script("trap 'echo tidied up; exit 0' TERM; echo ready; while :; do :; done");
     let error = programs.run(&place("s"), &spec, &context("migrate up"), &cancel).await.unwrap_err();
     assert_eq!(error.effect, Effect::Possible);
     assert!(error.message.contains("was ended, since the rollout was stopped"), "{}", error.message);
@@ -241,7 +242,11 @@ async fn what_a_program_leaves_behind_is_ended() {
 
 #[tokio::test]
 async fn a_process_that_left_the_group_holds_nothing_up() {
-    let tail = run(&programs(&[]), &script("setsid sleep 600 & echo $!; sleep 0.2")).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let directory = Some(folder.path().to_str().unwrap().to_owned());
+    let text =
+        "setsid sh -c 'echo $$ > pid; exec sleep 600' & while [ ! -s pid ]; do sleep 0.01; done; cat pid";
+    let tail = run(&programs(&[]), &CommandSpec { directory, ..script(text) }).await.unwrap();
     // It is nobody's but this test's.
     let pid = Pid::from_raw(tail.parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();

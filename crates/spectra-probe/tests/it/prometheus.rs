@@ -134,13 +134,21 @@ async fn prometheus_words_are_repeated() {
 }
 
 #[tokio::test]
-async fn a_warning_keeps_nothing_from_being_answered() {
+async fn a_warning_keeps_nothing_from_being_answered_and_is_logged() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.reopen().unwrap()).finish();
+    // For this thread, which is the one that the test runs on.
+    let _guard = tracing::subscriber::set_default(subscriber);
     let (fake, address) = Fake::start().await;
     fake.then(
         200,
         r#"{"status":"success","data":{"resultType":"scalar","result":[1,"2"]},"warnings":["half of it is missing"],"infos":["not a counter"]}"#,
     );
     assert_eq!(sample(&asking(&address, "up")).await.answer.unwrap().value, Some(2.0));
+    let logged = std::fs::read_to_string(log.path()).unwrap();
+    let warning: Vec<&str> = logged.lines().filter(|line| line.contains("half of it is missing")).collect();
+    assert_eq!(warning.len(), 1, "{logged}");
+    assert!(warning[0].contains("WARN") && warning[0].contains("query=\"up\""), "{logged}");
 }
 
 #[tokio::test]
