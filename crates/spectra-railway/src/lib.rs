@@ -29,7 +29,6 @@ mod identity;
 mod instance;
 mod pace;
 mod patch;
-mod probe;
 mod project;
 mod project_token;
 mod region;
@@ -71,7 +70,6 @@ pub use crate::instance::{
     RestartPolicyType,
 };
 pub use crate::patch::{Deploys, Patch};
-pub use crate::probe::{HttpProbe, ProbeError, is_localhost, service_url};
 pub use crate::project::{NewProject, Project, ProjectChanges};
 pub use crate::project_token::ProjectToken;
 pub use crate::region::{Region, normalise as normalise_region};

@@ -14,9 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tfplugin-macros", &[]),
     ("tfplugin", &["tfplugin-macros"]),
     ("spectra-journal", &["spectra-types"]),
-    ("spectra-rollout", &["spectra-journal", "spectra-types"]),
+    ("spectra-rollout", &["spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
+    ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
     // Puts the engine and the adapters together, for both programs.
     (
@@ -39,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spectra-journal",
             "spectra-notify",
             "spectra-oci",
+            "spectra-probe",
             "spectra-railway",
             "spectra-rollout",
             "spectra-types",
@@ -52,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spectra-journal",
             "spectra-notify",
             "spectra-oci",
+            "spectra-probe",
             "spectra-railway",
             "spectra-rollout",
             "spectra-sandbox",

@@ -22,9 +22,6 @@ use super::parents;
 use crate::errors::{known, railway};
 use crate::provider::{Clients, Cx};
 
-/// The default of `timeout`, as the schema has it.
-const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
-
 /// The computed attributes that a rollout decides.
 const DECIDED: [&str; 7] = [
     "running_digest",
@@ -441,11 +438,21 @@ mod tests {
         assert_eq!(refused(&configured()), Vec::<String>::new());
     }
 
+    /// What is left out of a configuration is checked with the engine's defaults, and applied with the schema's.
     #[test]
-    fn the_default_of_the_timeout_is_the_schemas() {
+    fn the_defaults_of_the_schema_are_the_engines() {
         use tfplugin::Model as _;
-        let default = RolloutModel::block().attribute("timeout").unwrap().default.clone();
-        assert_eq!(default, Some(tfplugin::Value::from(HumanDuration::new(DEFAULT_TIMEOUT).to_string())));
+        let request = configured().request(Adopt::IfRunning).unwrap().unwrap();
+        let schema = RolloutModel::block();
+        for (name, engine) in [
+            ("timeout", request.timeout),
+            ("progress_deadline", request.progress_deadline),
+            ("abort_timeout", request.abort_timeout),
+            ("bake", request.bake),
+        ] {
+            let default = schema.attribute(name).unwrap().default.clone();
+            assert_eq!(default, Some(tfplugin::Value::from(HumanDuration::new(engine).to_string())), "{name}");
+        }
     }
 
     #[test]

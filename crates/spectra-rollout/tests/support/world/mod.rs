@@ -319,13 +319,7 @@ impl Inner {
         }
     }
 
-    fn start(
-        &mut self,
-        service: &str,
-        image: &PinnedImage,
-        fate: Fate,
-        pre_deploy: String,
-    ) -> DeploymentId {
+    fn start(&mut self, service: &str, image: &PinnedImage, fate: Fate, pre_deploy: String) -> DeploymentId {
         self.started += 1;
         let id: DeploymentId = format!("{service}-{}", self.started).parse().unwrap();
         let deployment = Deployment::new(id.clone(), image, fate, pre_deploy);
