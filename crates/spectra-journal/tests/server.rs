@@ -345,3 +345,40 @@ async fn tls_is_what_the_url_asks_for() {
         assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     }
 }
+
+/// The server proves that it knows the password too, to whoever does not check its certificate.
+#[tokio::test]
+async fn a_password_is_bound_to_the_channel_and_never_shown() {
+    let (_, certificate, key) = certificates("db.example.com");
+    let rules = "host all postgres 127.0.0.1/32 trust\nhostssl all spectra 127.0.0.1/32 scram-sha-256\n";
+    let files = [("server.crt", certificate), ("server.key", key), ("pg_hba.conf", rules.to_owned())];
+    let options = Options {
+        settings: vec![("ssl".to_owned(), "on".to_owned())],
+        files: files.into_iter().map(|(name, content)| (name.to_owned(), content)).collect(),
+    };
+    let Some(server) = spectra_test_postgres::start(&options) else { return };
+    let database = server.database();
+    database
+        .run("CREATE ROLE spectra LOGIN PASSWORD 'p@ss w0rd-1'; GRANT CREATE ON SCHEMA public TO spectra");
+    let url = |password: &str| {
+        format!(
+            "postgres://spectra:{password}@127.0.0.1:{}/{}?sslmode=require&channel_binding=require",
+            server.port(),
+            database.name()
+        )
+    };
+    assert_eq!(open(&url("p%40ss%20w0rd-1")).await.unwrap().append(note(1)).await.unwrap().seq, 1);
+    let error = open(&url("wr0ng-p%40ss")).await.unwrap_err();
+    let text = format!("{} {error:?}", spectra_types::error_chain(&error));
+    assert!(text.contains("password authentication failed") && !text.contains("wr0ng"), "{text}");
+    // Without TLS the server refuses, and the password is not sent.
+    let plain = url("p%40ss%20w0rd-1").replace("sslmode=require&channel_binding=require", "sslmode=disable");
+    let error = open(&plain).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    // Who may create nothing is told so.
+    database.run("REVOKE CREATE ON SCHEMA public FROM spectra");
+    let other = url("p%40ss%20w0rd-1").replace(database.name(), server.database().name());
+    let error = open(&other).await.unwrap_err();
+    assert!(matches!(error, Error::Database { .. }), "{error}");
+    assert!(spectra_types::error_chain(&error).contains("permission denied"), "{error:?}");
+}

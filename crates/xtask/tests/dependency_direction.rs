@@ -77,7 +77,7 @@ const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
 ];
 
 /// Too heavy for a process that Terraform starts four times an apply. SQLite is not among them: a file is the
-/// provider's default journal, and opening one takes about a millisecond.
+/// provider's default journal.
 const NOT_IN_THE_PROVIDER: &[&str] = &["async-graphql", "axum", "bollard"];
 
 /// A second cryptographic library, or one that needs a system's own.
