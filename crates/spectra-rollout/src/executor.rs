@@ -16,8 +16,8 @@ use crate::ledger::Ledger;
 use crate::machine::{Command, Event, Machine, Turn};
 use crate::model::{Failure, FailureReason, Measurement, Outcome, Report};
 use crate::ports::{
-    Diary, DiaryError, Gates, MetricSource, News, Notifier, Probe, RunContext, Runner, Target, TargetError,
-    Wish,
+    Diary, DiaryError, Gates, MetricSource, News, Notifier, Probe, RunContext, RunError, Runner, Target,
+    TargetError, Wish,
 };
 use crate::spec::RolloutRequest;
 
@@ -245,6 +245,11 @@ impl<'a> Journey<'a> {
                 let stop = if told || self.machine.is_going_back() { &never } else { cancel };
                 match runner.run(&place, &command, &context, stop).await {
                     Ok(tail) => Event::Ran(tail),
+                    Err(RunError { message, effect }) if stop.is_cancelled() => {
+                        self.told = true;
+                        self.note("stop requested".to_owned());
+                        Event::Stopped { message, effect }
+                    }
                     Err(error) => Event::CallFailed { message: error.message, effect: error.effect },
                 }
             }

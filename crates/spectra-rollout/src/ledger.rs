@@ -165,8 +165,9 @@ impl Ledger {
             Entry::PointOfNoReturn { migration } => self.no_return = Some(migration.clone()),
             Entry::GoingBack { failure } => self.failure = Some(failure.clone()),
             // A process that lost the lease ended itself, not the rollout.
-            Entry::Finished { outcome: Outcome::Fenced { .. } } => {}
-            Entry::Finished { outcome } => self.outcome = Some(outcome.clone()),
+            Entry::Finished { outcome } if !matches!(outcome, Outcome::Fenced { .. }) => {
+                self.outcome = Some(outcome.clone());
+            }
             Entry::Resumed { .. }
             | Entry::Adopted { .. }
             | Entry::Stage { .. }
@@ -178,7 +179,8 @@ impl Ledger {
             | Entry::Heard { .. }
             | Entry::Trouble { .. }
             | Entry::Told { .. }
-            | Entry::Leftover { .. } => {}
+            | Entry::Leftover { .. }
+            | Entry::Finished { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use spectra_types::DeploymentId;
 
 use super::command::{Command, Event};
+use super::forward::is_contract;
 use super::release::Next;
 use super::{At, BackAt, Machine};
 use crate::entry::{Action, Entry, Made};
@@ -62,9 +63,7 @@ impl Machine {
                 !self.ledger.is_done(&Action::Migrate { step, name: name.to_owned() })
             };
             let next = self.steps.iter().enumerate().find_map(|(step, one)| match one {
-                Step::Migrate(migration) if super::forward::is_contract(one) => {
-                    undone(step, &migration.name).then_some(step)
-                }
+                Step::Migrate(migration) if is_contract(one) => undone(step, &migration.name).then_some(step),
                 _ => None,
             });
             let next = next.unwrap_or(self.steps.len());
@@ -143,7 +142,12 @@ impl Machine {
                     // It went with the deployment that was brought back, or that could not be.
                     (Some(_), Runner::PreDeploy) => Some(stays("no deployment ran its way back")),
                     _ if superseded => Some(stays("somebody else's version runs on it now")),
-                    _ if self.unreturned => {
+                    // A hook says nothing of the schema.
+                    _ if self
+                        .back_failures
+                        .iter()
+                        .any(|(kept, _)| !matches!(kept, Some(Action::Hook { .. }))) =>
+                    {
                         Some(stays("a version or a migration that needs it could not be taken back"))
                     }
                     _ => None,
@@ -242,7 +246,8 @@ impl Machine {
         self.could_not_undo(now, reason)
     }
 
-    /// Nothing more is tried with it; what stands before it is undone all the same.
+    /// Nothing more is tried with it; what stands before it is undone all the same, unless it is a `contract`: that has to be
+    /// taken back before the version from before it can serve.
     fn could_not_undo(&mut self, now: Duration, reason: FailureReason) -> Command {
         let action = match &self.at {
             At::Back(BackAt::Release(release)) => {
@@ -254,16 +259,30 @@ impl Machine {
             At::Back(BackAt::Running(action)) => Some(action.clone()),
             _ => None,
         };
-        self.unreturned |= !matches!(action, Some(Action::Hook { .. }));
-        self.given_up.extend(action);
-        self.back_failures.push(reason);
+        let contract = match &action {
+            Some(Action::Migrate { step, name }) if is_contract(&self.steps[*step]) => Some(name.clone()),
+            _ => None,
+        };
+        self.given_up.extend(action.clone());
+        self.back_failures.push((action, reason));
+        if let Some(name) = contract {
+            // What ran before may not run on what it left; the candidate does.
+            self.record(Entry::Leftover {
+                message: format!(
+                    "the candidate and all that was done for it stay: the `contract` migration `{name}` could not be taken \
+                     back, and the version before may not run on what it left; put the schema in order, then roll out \
+                     again"
+                ),
+            });
+            return self.back_is_over();
+        }
         self.undo_next(now)
     }
 
     fn back_is_over(&mut self) -> Command {
         let failure = self.failure.take().unwrap_or_else(|| self.failed_by(FailureReason::Interrupted));
         let outcome = match self.back_failures.first().cloned() {
-            Some(rollback) => Outcome::RollbackFailed { failure, rollback },
+            Some((_, rollback)) => Outcome::RollbackFailed { failure, rollback },
             None if matches!(failure.reason, FailureReason::Superseded { .. }) => {
                 Outcome::Superseded { failure }
             }

@@ -29,6 +29,7 @@ impl Machine {
             At::Approval => self.approval(now, event),
             At::Running(step) => match event {
                 Event::Ran(_) => self.next_step(now, step + 1),
+                Event::Stopped { .. } => self.fail(now, FailureReason::Cancelled),
                 Event::CallFailed { message, .. } => {
                     let reason = match &self.steps[step] {
                         Step::Hook(hook) => FailureReason::Hook { name: hook.name.clone(), message },
@@ -83,7 +84,6 @@ impl Machine {
             let id = running.deployment.clone();
             self.record(Entry::Adopted { deployment: id.clone() });
             self.at = At::Adopted;
-            self.adopted = true;
             return self.releases[0].adopt(now, id, observation.snapshot());
         }
         if observation.running.is_none() {
@@ -371,7 +371,11 @@ impl Machine {
 
     pub(super) fn complete(&mut self, now: Duration) -> Command {
         if !self.recovering {
-            return self.completed();
+            return if self.steps.last().is_some_and(is_contract) {
+                self.begin_wait(now, Wait::last_look(now))
+            } else {
+                self.completed()
+            };
         }
         // What the process before this one saw is not known: the candidate is looked at before it is reported.
         let Some(deployment) = self.deployment().cloned() else {
@@ -383,7 +387,7 @@ impl Machine {
         self.releases[0].adopt(now, deployment, snapshot)
     }
 
-    fn completed(&self) -> Command {
+    pub(super) fn completed(&self) -> Command {
         match self.deployment().cloned() {
             Some(deployment) => Command::Finish(Box::new(Outcome::Complete { deployment })),
             // Only an observed candidate gets here; look again rather than claim.

@@ -43,8 +43,6 @@ pub struct Machine {
     first_look: Option<Observation>,
     /// When that was.
     looked_at: Duration,
-    /// The candidate ran already.
-    adopted: bool,
     /// The candidate was watched for the bake time.
     baked: bool,
     /// How many services of the wave that goes on are done.
@@ -55,12 +53,10 @@ pub struct Machine {
     background: Vec<Judging>,
     wait: Option<Wait>,
     failure: Option<Failure>,
-    /// What went wrong on the way back, first things first.
-    back_failures: Vec<FailureReason>,
+    /// What went wrong on the way back, first things first, and what it kept from being undone.
+    back_failures: Vec<(Option<Action>, FailureReason)>,
     /// What could not be undone.
     given_up: Vec<Action>,
-    /// A version or a schema stayed that what came before it may not fit to.
-    unreturned: bool,
     /// The sibling could not be removed on the way forward.
     sibling_stays: bool,
     /// What serves the rollout's own service after the way back.
@@ -138,7 +134,6 @@ impl Machine {
             ledger: Ledger::default(),
             first_look: None,
             looked_at: Duration::ZERO,
-            adopted: false,
             baked: false,
             waved: 0,
             releases: Vec::new(),
@@ -146,7 +141,6 @@ impl Machine {
             failure: None,
             back_failures: Vec::new(),
             given_up: Vec::new(),
-            unreturned: false,
             sibling_stays: false,
             back_deployment: None,
             last_measurement: None,
@@ -309,7 +303,7 @@ impl Machine {
             Event::Restored(None) | Event::SiblingRemoved => Made::Nothing,
             Event::Sibling(place) => Made::Sibling { place: place.clone() },
             Event::Ran(tail) => Made::Output { tail: tail.clone() },
-            Event::CallFailed { message, effect } => {
+            Event::CallFailed { message, effect } | Event::Stopped { message, effect } => {
                 let (message, effect) = (message.clone(), *effect);
                 self.record(Entry::Failed { action, message, effect });
                 return;

@@ -97,6 +97,8 @@ enum Then {
     NextService,
     /// What comes after the bake.
     Baked,
+    /// The end.
+    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +145,11 @@ impl Wait {
         Self::new(None, Phase::Baking, now + bake, &[], Then::Baked)
     }
 
+    /// The last look at what is up, when more was done since the bake.
+    pub(super) fn last_look(now: Duration) -> Self {
+        Self::new(None, Phase::Baking, now, &[], Then::End)
+    }
+
     /// A wait for a person. `instead_of` is a failure that the person may overrule.
     pub(super) fn approval(
         step: Option<usize>,
@@ -173,11 +180,13 @@ impl Wait {
 impl Machine {
     pub(super) fn begin_wait(&mut self, now: Duration, wait: Wait) -> Command {
         self.at = At::Waiting;
-        // What came up a moment ago was looked at then; a wait of no time needs no second look.
+        // What came up a moment ago was looked at then; a wait of no time needs no second look. Only what is reported at the
+        // end has to be seen then: steps may have taken their time since.
+        let seen = !matches!(wait.then, Then::Baked | Then::End) || self.is_confirmed(now);
         let nothing = matches!(wait.until, Until::Time(until) if until <= now) && wait.judges.is_empty();
         let nothing_measured = wait.then != Then::Baked || self.background.is_empty();
         self.wait = Some(wait);
-        if nothing && nothing_measured {
+        if nothing && nothing_measured && seen {
             return self.wait_is_over(now);
         }
         self.pump(now)
@@ -491,10 +500,12 @@ impl Machine {
                 let place = self.request.place.sibling(wave.services[self.waved].clone());
                 self.release(now, step, &place)
             }
+            (Then::End, _) => self.completed(),
             _ => {
                 self.baked = true;
-                if self.adopted {
-                    return self.complete(now);
+                // What ran already was judged, and that was all.
+                if !self.ledger.changed() {
+                    return self.completed();
                 }
                 let contract =
                     self.steps.iter().position(super::forward::is_contract).unwrap_or(self.steps.len());

@@ -267,7 +267,7 @@ impl Platform {
         }
     }
 
-    fn restore_now(&self, snapshot: &Snapshot) -> Result<Option<DeploymentId>, TargetError> {
+    fn restore_now(&self, snapshot: &Snapshot) -> Option<DeploymentId> {
         self.called();
         let mut inner = self.inner.lock().unwrap();
         if inner.setting != snapshot.setting {
@@ -276,7 +276,7 @@ impl Platform {
         }
         let Some(running) = &snapshot.running else {
             inner.deployments.iter_mut().for_each(|deployment| deployment.active = false);
-            return Ok(None);
+            return None;
         };
         let digest = running.digest.as_ref();
         if inner
@@ -284,15 +284,15 @@ impl Platform {
             .iter()
             .any(|deployment| deployment.active && Some(deployment.image.digest()) == digest)
         {
-            return Ok(None);
+            return None;
         }
         if inner.lazy_restores > 0 {
             inner.lazy_restores -= 1;
-            return Ok(None);
+            return None;
         }
         let image: PinnedImage = running.image.clone().unwrap().parse().unwrap();
         let fate = inner.restore_fate.clone();
-        Ok(Some(self.start(&mut inner, &image, fate)))
+        Some(self.start(&mut inner, &image, fate))
     }
 }
 
@@ -322,7 +322,7 @@ impl Target for Platform {
         _: &'a Place,
         order: &'a RestoreOrder,
     ) -> BoxFuture<'a, Result<Option<DeploymentId>, TargetError>> {
-        Box::pin(async { self.restore_now(&order.snapshot) })
+        Box::pin(async { Ok(self.restore_now(&order.snapshot)) })
     }
 
     fn create_sibling<'a>(

@@ -120,7 +120,7 @@ pub(crate) fn request(steps: Vec<Step>) -> RolloutRequest {
     }
 }
 
-fn ports<'a>(world: &'a World, diary: &'a Diary, clock: &'a TokioClock) -> Ports<'a> {
+pub(crate) fn ports<'a>(world: &'a World, diary: &'a Diary, clock: &'a TokioClock) -> Ports<'a> {
     Ports {
         target: world,
         probe: world,

@@ -183,7 +183,7 @@ impl World {
         self.change(|inner| {
             let service = &inner.services[service];
             Seen {
-                serving: service.active().map(|deployment| deployment.shown()),
+                serving: service.active().map(Deployment::shown),
                 setting: service.setting.clone(),
                 pre_deploy: service.pre_deploy.clone(),
                 rising: service.deployments.iter().filter(|one| one.state == State::Rising).count(),
