@@ -8,7 +8,7 @@ use spectra_notify::Channel;
 use spectra_railway::{Client, RailwayTarget, RegistryCredentials};
 use spectra_rollout::spec::{Ability, CommandSpec, Metric, check};
 use spectra_rollout::{
-    Effect, Ledger, MetricSource, Outcome, Place, Ports, Report, RolloutRequest, RunContext, RunError,
+    Effect, Entry, Ledger, MetricSource, Outcome, Place, Ports, Report, RolloutRequest, RunContext, RunError,
     Runner, Sampled, Scope, TokioClock, recover, run,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,8 +25,19 @@ use crate::{id::rollout_id, kinds};
 /// What the target of a delivery can do.
 pub const ABILITIES: [Ability; 3] = [Ability::Sibling, Ability::PreDeploy, Ability::DeploymentMetrics];
 
-/// Hears every line of the record as it is written; secrets are gone from it.
-pub type Listener<'a> = &'a (dyn Fn(&str) + Send + Sync);
+/// One entry of a rollout's record, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// The rollout.
+    pub rollout: &'a str,
+    /// The entry.
+    pub entry: &'a Entry,
+    /// What happened, in one line; secrets are gone from it.
+    pub line: &'a str,
+}
+
+/// Hears every entry of the record as it is written.
+pub type Listener<'a> = &'a (dyn Fn(&Heard<'_>) + Send + Sync);
 
 /// How patient somebody is with a lease that another process has.
 pub struct Waiting<'a> {

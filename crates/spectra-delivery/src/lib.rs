@@ -5,22 +5,30 @@
 //! everything is written down. The provider and the command line differ in what comes before (a configuration, flags) and
 //! after (diagnostics, an exit code).
 
+mod abort;
 mod deliver;
 mod diary;
 mod error;
+mod follow;
 mod gates;
 mod id;
 mod leases;
 mod news;
 mod probes;
 mod standing;
+mod unlock;
+mod wish;
 
-pub use crate::deliver::{ABILITIES, Delivered, Delivery, Listener, Waiting};
+pub use crate::abort::Aborted;
+pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
+pub use crate::follow::Following;
 pub use crate::id::rollout_id;
 pub use crate::leases::DEFAULT_TTL;
 pub use crate::probes::http_probe;
-pub use crate::standing::{Standing, entries, history, standing};
+pub use crate::standing::{Standing, entries, history, request_of, standing, standing_of};
+pub use crate::unlock::{Unlocked, unlock};
+pub use crate::wish::ask;
 
 /// The kinds of the records that are written here, beside those of `spectra_rollout::Entry`.
 pub mod kinds {

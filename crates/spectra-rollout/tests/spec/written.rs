@@ -311,7 +311,7 @@ fn entries() -> impl Strategy<Value = Entry> {
         }),
         in_flight: None,
         setting: Some("team/app:latest".to_owned()),
-        pre_deploy: Some(vec!["migrate".to_owned()]),
+        pre_deploy: Some("migrate".to_owned()),
     };
     let made = prop_oneof![
         Just(Made::Nothing),

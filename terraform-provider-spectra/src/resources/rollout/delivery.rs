@@ -37,7 +37,7 @@ pub(crate) async fn roll_out(
         holder: Holder::of_this_process("terraform-provider-spectra"),
         channels: &[],
         registry: None,
-        listener: &say,
+        listener: &|heard| say(heard.line),
         waiting: Waiting { at_most: wait, told: &told, ..Waiting::NO },
     };
     delivery.deliver(request, &cx.cancel).await.map_err(|error| refused(&error))

@@ -451,7 +451,11 @@ mod tests {
             ("bake", request.bake),
         ] {
             let default = schema.attribute(name).unwrap().default.clone();
-            assert_eq!(default, Some(tfplugin::Value::from(HumanDuration::new(engine).to_string())), "{name}");
+            assert_eq!(
+                default,
+                Some(tfplugin::Value::from(HumanDuration::new(engine).to_string())),
+                "{name}"
+            );
         }
     }
 
