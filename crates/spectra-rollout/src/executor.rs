@@ -23,6 +23,8 @@ use crate::spec::RolloutRequest;
 
 /// How often others' wishes are looked for while something is waited for.
 const LISTEN: Duration = Duration::from_secs(2);
+/// How long notifications are waited for at the end.
+const TELL: Duration = Duration::from_secs(30);
 
 /// Everything that a rollout acts through.
 #[derive(Clone, Copy)]
@@ -118,9 +120,7 @@ impl<'a> Journey<'a> {
         // The last look is for the truth of the report; an unreadable platform leaves it open rather than guessed.
         let observed = self.ports.target.observe(&self.request.place).await.ok();
         self.news(event_of(&outcome), outcome.to_string());
-        while let Some(told) = self.telling.next().await {
-            self.write_all(told.into_iter().collect()).await;
-        }
+        self.hear_out().await;
         Report {
             rollout: self.id.to_owned(),
             phase: outcome.phase(),
@@ -132,6 +132,22 @@ impl<'a> Journey<'a> {
             measurements: self.measurements,
             leftovers: self.leftovers,
             timeline: self.timeline,
+        }
+    }
+
+    /// Waits for what became of the news, for a while: people who cannot be told are no reason not to end.
+    async fn hear_out(&mut self) {
+        let mut over = self.ports.clock.sleep(TELL);
+        while !self.telling.is_empty() {
+            let told = tokio::select! {
+                biased;
+                told = self.telling.next() => told.flatten(),
+                () = &mut over => {
+                    self.note(format!("{} notifications had no end after {TELL:?}", self.telling.len()));
+                    return;
+                }
+            };
+            self.write_all(told.into_iter().collect()).await;
         }
     }
 
@@ -301,10 +317,16 @@ impl<'a> Journey<'a> {
             let piece = left.min(LISTEN);
             let pause = async {
                 let before = self.ports.clock.now();
+                let over = self.ports.clock.sleep(piece);
                 if let Some((place, id)) = &following {
-                    self.ports.target.changed(place, id, piece).await;
+                    // News that never come must not hold up the clocks.
+                    tokio::select! {
+                        biased;
+                        () = over => {}
+                        () = self.ports.target.changed(place, id, piece) => {}
+                    }
                 } else {
-                    self.ports.clock.sleep(piece).await;
+                    over.await;
                 }
                 self.ports.clock.now().saturating_sub(before) < piece
             };

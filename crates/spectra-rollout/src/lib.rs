@@ -10,7 +10,9 @@
 //! - Success is reported only after the platform said the candidate's digest is what runs, on every replica, and
 //!   every probe and metric of the bake time was judged.
 //! - A failure after anything was changed is followed by the way back, and the outcome says whether that worked. There
-//!   is no third ending.
+//!   is no third ending. A `contract` that has no way back, or whose way back failed, keeps the candidate: the version
+//!   before may not run on the schema.
+//! - Whoever lost the lease changes nothing more, and does not end the record: that is for the one who holds it.
 //! - An unreadable control plane is not a verdict on the candidate; only the two clocks end the wait.
 
 mod clock;

@@ -21,7 +21,6 @@ impl Machine {
                 next => self.follow(now, 0, 0, next),
             },
             At::Adopted => match self.releases[0].on(now, event) {
-                Next::Up if self.baked => self.completed(),
                 Next::Up => self.bake(now),
                 next => self.follow(now, 0, 0, next),
             },
@@ -370,21 +369,20 @@ impl Machine {
     }
 
     pub(super) fn complete(&mut self, now: Duration) -> Command {
-        if !self.recovering {
-            return if self.steps.last().is_some_and(is_contract) {
-                self.begin_wait(now, Wait::last_look(now))
-            } else {
-                self.completed()
+        if self.recovering {
+            // What the process before this one saw is not known: what it deployed is looked at before it is reported.
+            let deployed = |place: Place| {
+                let id = self.ledger.deployment(&place)?.clone();
+                Some(Release::risen(place, &self.terms, now, id))
             };
+            self.releases = self.request.places().into_iter().filter_map(deployed).collect();
+            if self.deployment().is_none() {
+                return self.fail(now, FailureReason::Interrupted);
+            }
+        } else if !self.steps.last().is_some_and(is_contract) {
+            return self.completed();
         }
-        // What the process before this one saw is not known: the candidate is looked at before it is reported.
-        let Some(deployment) = self.deployment().cloned() else {
-            return self.fail(now, FailureReason::Interrupted);
-        };
-        let (place, snapshot) = (self.request.place.clone(), self.snapshot());
-        self.releases = vec![Release::new(place, &self.terms)];
-        self.at = At::Adopted;
-        self.releases[0].adopt(now, deployment, snapshot)
+        self.begin_wait(now, Wait::last_look(now))
     }
 
     pub(super) fn completed(&self) -> Command {

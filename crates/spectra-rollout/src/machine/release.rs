@@ -196,6 +196,17 @@ impl Release {
         Command::Observe(self.place.clone())
     }
 
+    /// The candidate's deployment, which came up before this process began.
+    pub(super) fn risen(place: Place, terms: &Terms, now: Duration, deployment: DeploymentId) -> Self {
+        Self {
+            deployment: Some(deployment),
+            stage: Stage::Up,
+            begun: now,
+            progressed: now,
+            ..Self::new(place, terms)
+        }
+    }
+
     /// Deploys the candidate on top of what was seen.
     pub(super) fn deploy(&mut self, now: Duration, baseline: Observation) -> Command {
         self.stage = Stage::Starting;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spectra_types::DeploymentId;
+use spectra_types::{DeploymentId, PinnedImage};
 
 use super::command::{Command, Event};
 use super::release::{Next, Release, Stage, ended};
@@ -130,7 +130,11 @@ impl Release {
     fn somebody_elses(&self, observation: &Observation) -> Option<DeploymentId> {
         let running = observation.running.as_ref()?;
         let digest = running.digest.as_ref()?;
+        // A deployment whose start was never answered cannot be told by its id; as long as the setting is the candidate,
+        // what runs came of it, whatever it is.
+        let set = || observation.setting.as_deref().and_then(|text| text.parse::<PinnedImage>().ok());
         let ours = digest == self.candidate.digest()
+            || (self.deployment.is_none() && set().as_ref() == Some(&self.candidate))
             || Some(digest) == self.snapshot.digest()
             || Some(&running.deployment) == self.deployment.as_ref()
             || self.snapshot.running.as_ref().is_some_and(|before| before.deployment == running.deployment);

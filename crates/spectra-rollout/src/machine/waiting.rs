@@ -294,6 +294,14 @@ impl Machine {
                     if self.hurry() {
                         return self.pump(now);
                     }
+                    let deadline = self.request.progress_deadline;
+                    // No other clock may be running by then.
+                    if self.wait.as_ref().is_some_and(|wait| wait.then == Then::End)
+                        && now.saturating_sub(until) >= deadline
+                    {
+                        let status = "the last look".to_owned();
+                        return self.fail(now, FailureReason::ProgressDeadline { deadline, status });
+                    }
                 }
             }
         }

@@ -2,13 +2,14 @@
 
 use proptest::prelude::*;
 use spectra_rollout::spec::Step;
-use spectra_rollout::{Ledger, Outcome, RolloutRequest};
+use spectra_rollout::{FailureReason, Ledger, Outcome, RolloutRequest};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::requests::{
     Found, analysis, approval, canary, carried, contract, expand, final_contract, hook, metric, pause,
     request, roll, seconds, take_up, taken_up, wave,
 };
-use crate::support::world::{Fate, World, digest, good};
+use crate::support::world::{Fate, Fault, World, digest, good, image};
 use crate::support::{Blow, Diary};
 use crate::{is_new, is_old, schema_is_back};
 
@@ -19,7 +20,8 @@ const SERVICES: [&str; 3] = ["web", "worker", "mail"];
 struct Luck {
     fate: Fate,
     wave_fate: Fate,
-    restore_lost: bool,
+    faults: Vec<(&'static str, usize, Fault)>,
+    stop_at: Option<usize>,
     unhealthy: Option<u64>,
     bad_metric: Option<u64>,
 }
@@ -28,26 +30,28 @@ impl Luck {
     const GOOD: Self = Self {
         fate: Fate::Serves,
         wave_fate: Fate::Serves,
-        restore_lost: false,
+        faults: Vec::new(),
+        stop_at: None,
         unhealthy: None,
         bad_metric: None,
     };
 
     fn world(&self) -> World {
-        World::running(&SERVICES).with(|inner| {
+        let mut world = World::running(&SERVICES).with(|inner| {
             inner.fates.insert("web".to_owned(), self.fate);
             inner.fates.insert("mail".to_owned(), self.wave_fate);
             inner.approved_after = Some(0);
-            if self.restore_lost {
-                inner.faults.push(("restore web".to_owned(), 1, crate::support::world::Fault::Lost));
-            }
+            inner.faults =
+                self.faults.iter().map(|(call, at, fault)| ((*call).to_owned(), *at, *fault)).collect();
             if let Some(after) = self.unhealthy {
                 inner.unhealthy.insert(digest('b'), after);
             }
             if let Some(after) = self.bad_metric {
                 inner.metrics.insert("errors".to_owned(), vec![(after, good(1.0))]);
             }
-        })
+        });
+        world.cancel_at = self.stop_at.map(|at| (at, CancellationToken::new()));
+        world
     }
 }
 
@@ -75,6 +79,25 @@ fn is_whole(world: &World, diary: &Diary, request: &RolloutRequest, context: &st
             is_old(world, &reached(request));
             schema_is_back(world, request);
         }
+        // A program that did not undo what it did leaves that, and nothing else.
+        Outcome::RollbackFailed { rollback: FailureReason::Hook { .. }, .. } => {
+            is_old(world, &reached(request));
+        }
+        Outcome::RollbackFailed { rollback: FailureReason::Migration { name, .. }, .. } if name == "m1" => {
+            is_old(world, &reached(request));
+        }
+        // Beyond the point of no return, or of a contract that cannot be taken back, the candidate stays as it is.
+        Outcome::RollbackFailed {
+            rollback: FailureReason::Irreversible { .. } | FailureReason::Migration { .. },
+            ..
+        } => {
+            assert_eq!(world.siblings(), Vec::<String>::new(), "{context}");
+            for service in reached(request) {
+                let seen = world.seen(service);
+                assert_eq!((seen.setting, seen.rising), (Some(image('b').to_string()), 0), "{context}");
+                assert!(seen.serving.is_none_or(|serving| serving == digest('b')), "{context}");
+            }
+        }
         other => panic!("{context}: {other:?} {:?}\n{:#?}", world.log(), diary.entries()),
     }
 }
@@ -96,6 +119,11 @@ async fn survive(
         assert!(matches!(take_up(&world, &diary.reopened()).await, Found::Nothing), "{context}");
         return writes;
     }
+    if Ledger::of(&diary.entries()).outcome().is_some() {
+        // It died with nothing left to do.
+        is_whole(&world, &diary, request, &context);
+        return writes;
+    }
     // Somebody needs a while to come back.
     tokio::time::sleep(seconds(30)).await;
     let mut found = diary.reopened();
@@ -105,7 +133,9 @@ async fn survive(
     }
     if let Some(blow) = second {
         found.at.lock().unwrap().push(blow);
-        if matches!(take_up(&world, &found).await, Found::Died) {
+        if matches!(take_up(&world, &found).await, Found::Died)
+            && Ledger::of(&found.entries()).outcome().is_none()
+        {
             tokio::time::sleep(seconds(30)).await;
             found = found.reopened();
         }
@@ -216,6 +246,32 @@ async fn a_candidate_that_died_with_the_process_beyond_the_point_of_no_return_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn beyond_the_point_of_no_return_every_service_is_looked_at_again() {
+    let request = request(vec![Step::Swap, wave(&["mail"], 0), final_contract("m1")]);
+    let world = Luck { wave_fate: Fate::Crashes(60), ..Luck::GOOD }.world();
+    let found = die_after(&world, &request, "done: apply migration `m1`: migrate up m1: ok").await;
+    tokio::time::sleep(seconds(120)).await;
+    let report = taken_up(&world, &found).await;
+    assert!(matches!(report.outcome, Outcome::RollbackFailed { .. }), "{:?}", report.outcome);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_look_has_an_end_also_where_no_other_clock_runs() {
+    let request = request(vec![Step::Swap, final_contract("m1")]);
+    let world = Luck::GOOD.world();
+    let found = die_after(&world, &request, "done: apply migration `m1`: migrate up m1: ok").await;
+    world.change(|inner| inner.unreadable = usize::MAX);
+    let begun = tokio::time::Instant::now();
+    let report = taken_up(&world, &found).await;
+    assert!(
+        matches!(crate::reason(&report), FailureReason::ProgressDeadline { .. }),
+        "what cannot be seen is not green: {:?}",
+        report.outcome
+    );
+    assert!(begun.elapsed() < seconds(70), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn somebody_elses_repair_is_left_alone_also_when_the_first_looks_fail() {
     let request = request(vec![expand("m1"), Step::Swap]);
     let world = Luck::GOOD.world();
@@ -248,7 +304,14 @@ fn fates() -> impl Strategy<Value = Fate> {
 /// Steps in an order that makes sense, each of them there or not.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let before = [expand("m1"), carried("m2"), hook("h1"), approval(60), canary(10)];
-    let after = [pause(5), analysis(10, vec![metric("errors")]), hook("h2"), contract("m3")];
+    let after = [
+        pause(5),
+        analysis(10, vec![metric("errors")]),
+        hook("h2"),
+        contract("m3"),
+        final_contract("m4"),
+        contract("m5"),
+    ];
     let waves = prop_oneof![
         2 => Just(vec![Step::Swap]),
         1 => Just(vec![wave(&["worker", "web"], 5)]),
@@ -257,17 +320,47 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     (
         proptest::sample::subsequence(before.to_vec(), 0..=5),
         waves,
-        proptest::sample::subsequence(after.to_vec(), 0..=4),
+        proptest::sample::subsequence(after.to_vec(), 0..=6),
     )
         .prop_map(|(before, traffic, after)| [before, traffic, after].concat())
 }
 
+/// Calls that go wrong: what goes forward in any way, what is tried again on the way back as well.
+fn faults() -> impl Strategy<Value = Vec<(&'static str, usize, Fault)>> {
+    let calls = [
+        "deploy web",
+        "deploy mail",
+        "deploy web-canary",
+        "create_sibling",
+        "remove_sibling",
+        "restore web",
+        "restore worker",
+        "migrate up m1",
+        "migrate up m3",
+        "hook run h1",
+        "hook run h2",
+        "migrate down m1",
+        "migrate down m3",
+        "hook undo h1",
+    ];
+    let fault = prop_oneof![Just(Fault::Refused), Just(Fault::Unsure), Just(Fault::Lost), Just(Fault::Twice)];
+    proptest::collection::vec((proptest::sample::select(calls.to_vec()), 1_usize..3, fault), 0..3)
+}
+
 fn lucks() -> impl Strategy<Value = Luck> {
-    (fates(), fates(), any::<bool>(), proptest::option::of(0_u64..60), proptest::option::of(0_u64..90))
-        .prop_map(|(fate, wave_fate, restore_lost, unhealthy, bad_metric)| Luck {
+    (
+        fates(),
+        fates(),
+        faults(),
+        proptest::option::weighted(0.2, 1_usize..8),
+        proptest::option::of(0_u64..60),
+        proptest::option::of(0_u64..90),
+    )
+        .prop_map(|(fate, wave_fate, faults, stop_at, unhealthy, bad_metric)| Luck {
             fate,
             wave_fate,
-            restore_lost,
+            faults,
+            stop_at,
             unhealthy,
             bad_metric,
         })
@@ -278,7 +371,7 @@ fn blows() -> impl Strategy<Value = Blow> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
 
     /// Whatever it meets and wherever it dies, twice: exactly one version serves everywhere, as the settings say.
     #[test]

@@ -203,3 +203,41 @@ async fn a_canary_is_watched_through_its_own_time_and_gone_before_the_bake() {
     assert!(asked >= 6, "{asked} probes of the canary");
     is_new(&world, &["web"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn news_that_never_come_hold_nothing_up() {
+    for (fate, served) in [(Fate::Serves, 'b'), (Fate::Hangs, 'a')] {
+        let world = World::running(&SERVICES).with(|inner| {
+            inner.deaf = true;
+            inner.fates.insert("web".to_owned(), fate);
+        });
+        let begun = tokio::time::Instant::now();
+        let report = roll(&world, &Diary::default(), request(vec![Step::Swap])).await.unwrap();
+        assert_eq!(world.seen("web").serving, Some(digest(served)), "{:?}", report.outcome);
+        assert!(begun.elapsed() < seconds(150), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn gates_that_cannot_be_asked_are_closed_and_asked_again() {
+    let world = World::running(&SERVICES).with(|inner| inner.gates_down = 4);
+    is_complete(&roll(&world, &Diary::default(), request(vec![Step::Swap])).await.unwrap());
+    let world = World::running(&SERVICES).with(|inner| inner.gates_down = 5);
+    let report = roll(&world, &Diary::default(), request(vec![Step::Swap])).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Refused { .. }), "{:?}", report.outcome);
+    assert!(matches!(reason(&report), FailureReason::Frozen { .. }));
+    assert_eq!(world.log(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_are_told_of_the_way_there_and_of_the_way_back() {
+    let world = World::running(&SERVICES);
+    roll(&world, &Diary::default(), request(vec![Step::Swap])).await.unwrap();
+    assert_eq!(world.change(|inner| inner.told.clone()), ["rollout.started", "rollout.completed"]);
+    let world = World::running(&SERVICES).with(|inner| {
+        inner.fates.insert("web".to_owned(), Fate::Fails);
+    });
+    roll(&world, &Diary::default(), request(vec![Step::Swap])).await.unwrap();
+    let told = world.change(|inner| inner.told.clone());
+    assert_eq!(told, ["rollout.started", "rollout.going_back", "rollout.rolled_back"]);
+}

@@ -133,10 +133,14 @@ pub(crate) fn ports<'a>(world: &'a World, diary: &'a Diary, clock: &'a TokioCloc
     }
 }
 
+fn stop_of(world: &World) -> CancellationToken {
+    world.cancel_at.as_ref().map(|(_, token)| token.clone()).unwrap_or_default()
+}
+
 /// Carries a request out; `None` when the process died in the middle.
 pub(crate) async fn roll(world: &World, diary: &Diary, request: RolloutRequest) -> Option<Report> {
     let clock = TokioClock::start();
-    let cancel = world.cancel_at.as_ref().map(|(_, token)| token.clone()).unwrap_or_default();
+    let cancel = stop_of(world);
     tokio::select! {
         biased;
         () = diary.crashed.cancelled() => None,
@@ -157,7 +161,8 @@ pub(crate) enum Found {
 /// Takes a rollout up that a process before did not end.
 pub(crate) async fn take_up(world: &World, diary: &Diary) -> Found {
     let clock = TokioClock::start();
-    let cancel = CancellationToken::new();
+    // Whoever stopped the process before may stop this one as well.
+    let cancel = stop_of(world);
     let ledger = Ledger::of(&diary.entries());
     tokio::select! {
         biased;

@@ -123,6 +123,10 @@ pub(crate) struct Inner {
     /// So many first looks at a service fail.
     pub(crate) unreadable: usize,
     pub(crate) told: Vec<&'static str>,
+    /// Neither news of deployments nor people answer.
+    pub(crate) deaf: bool,
+    /// So many questions to the gates fail.
+    pub(crate) gates_down: usize,
 }
 
 pub(crate) struct World {

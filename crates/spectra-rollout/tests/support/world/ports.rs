@@ -141,7 +141,12 @@ impl Target for World {
     }
 
     fn changed<'a>(&'a self, _: &'a Place, _: &'a DeploymentId, at_most: Duration) -> BoxFuture<'a, ()> {
-        Box::pin(tokio::time::sleep(at_most))
+        Box::pin(async move {
+            if self.change(|inner| inner.deaf) {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(at_most).await;
+        })
     }
 
     fn poll_interval(&self) -> Duration {
@@ -209,7 +214,15 @@ impl Runner for World {
 
 impl Gates for World {
     fn frozen<'a>(&'a self, _: &'a RolloutRequest) -> BoxFuture<'a, Result<Option<String>, String>> {
-        Box::pin(async { Ok(self.change(|inner| inner.frozen.clone())) })
+        Box::pin(async {
+            self.change(|inner| {
+                if inner.gates_down > 0 {
+                    inner.gates_down -= 1;
+                    return Err("the journal could not be read".to_owned());
+                }
+                Ok(inner.frozen.clone())
+            })
+        })
     }
 
     fn approval<'a>(&'a self, _: &'a RolloutRequest) -> BoxFuture<'a, Result<Approval, String>> {
@@ -227,6 +240,9 @@ impl Notifier for World {
     fn tell<'a>(&'a self, news: &'a News) -> BoxFuture<'a, Vec<String>> {
         Box::pin(async {
             self.change(|inner| inner.told.push(news.event));
+            if self.change(|inner| inner.deaf) {
+                std::future::pending::<()>().await;
+            }
             Vec::new()
         })
     }
