@@ -79,6 +79,8 @@ pub struct Delivered {
     pub recovered: Vec<Report>,
     /// The rollout.
     pub report: Report,
+    /// What went back with it: completed rollouts of the same run that it depends on.
+    pub taken_back: Vec<Report>,
 }
 
 impl Delivery<'_> {
@@ -97,9 +99,14 @@ impl Delivery<'_> {
         }
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
-        let result = self.under_leases(request, &places, &leases, cancel).await;
+        let result = self.under_leases(request.clone(), &places, &leases, cancel).await;
         leases.release().await;
-        result
+        let mut delivered = result?;
+        if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
+            let failed = delivered.report.rollout.clone();
+            delivered.taken_back = self.take_back_with(&failed, &request, cancel).await?;
+        }
+        Ok(delivered)
     }
 
     async fn under_leases(
@@ -119,7 +126,7 @@ impl Delivery<'_> {
                         | Outcome::Complete { .. }
                         | Outcome::Superseded { .. }
                 ) {
-                    return Ok(Delivered { recovered, report });
+                    return Ok(Delivered { recovered, report, taken_back: Vec::new() });
                 }
                 recovered.push(report);
             }
@@ -143,7 +150,7 @@ impl Delivery<'_> {
         let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
         let rig = self.rig(probes);
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
-        Ok(Delivered { recovered, report })
+        Ok(Delivered { recovered, report, taken_back: Vec::new() })
     }
 
     /// Brings what another process left open to an end. The lease shows that the other process acts no more.
@@ -205,7 +212,7 @@ impl Delivery<'_> {
         result
     }
 
-    fn rig(&self, probes: Probes) -> Rig<'_> {
+    pub(crate) fn rig(&self, probes: Probes) -> Rig<'_> {
         let target = RailwayTarget::new(self.client.clone());
         let target = match self.registry.clone() {
             Some(registry) => target.with_registry_credentials(registry),
@@ -222,7 +229,7 @@ impl Delivery<'_> {
 }
 
 /// What one rollout acts through.
-struct Rig<'a> {
+pub(crate) struct Rig<'a> {
     target: RailwayTarget,
     probes: Probes,
     gates: JournalGates<'a>,
@@ -231,7 +238,7 @@ struct Rig<'a> {
 }
 
 impl Rig<'_> {
-    fn ports<'p>(&'p self, diary: &'p JournalDiary<'p>) -> Ports<'p> {
+    pub(crate) fn ports<'p>(&'p self, diary: &'p JournalDiary<'p>) -> Ports<'p> {
         Ports {
             target: &self.target,
             probe: &self.probes,

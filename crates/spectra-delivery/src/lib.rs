@@ -11,6 +11,7 @@ mod diary;
 mod error;
 mod follow;
 mod gates;
+mod group;
 mod id;
 mod leases;
 mod news;

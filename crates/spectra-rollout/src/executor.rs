@@ -73,6 +73,24 @@ pub async fn recover(
     Some(Journey::new(id, request, machine, ports).travel(cancel).await)
 }
 
+/// Takes a completed rollout back, because one that depends on it failed. `None` when the ledger holds no rollout that was
+/// completed.
+pub async fn take_back(
+    id: &str,
+    ledger: Ledger,
+    reason: FailureReason,
+    ports: Ports<'_>,
+    cancel: &CancellationToken,
+) -> Option<Report> {
+    if !matches!(ledger.outcome(), Some(Outcome::Complete { .. })) {
+        return None;
+    }
+    let request = ledger.request()?.clone();
+    let poll = ports.target.poll_interval();
+    let machine = Machine::take_back(id, request.clone(), poll, ledger, reason);
+    Some(Journey::new(id, request, machine, ports).travel(cancel).await)
+}
+
 struct Journey<'a> {
     id: &'a str,
     request: RolloutRequest,

@@ -27,7 +27,7 @@ pub mod spec;
 
 pub use crate::clock::{Clock, TokioClock};
 pub use crate::entry::{Action, Entry, Made};
-pub use crate::executor::{Ports, recover, run};
+pub use crate::executor::{Ports, recover, run, take_back};
 pub use crate::judge::{Judge, Mark, Standing};
 pub use crate::ledger::{Ledger, Taken};
 pub use crate::machine::{Command, Event, Machine, Turn};

@@ -56,6 +56,14 @@ impl Machine {
     pub(super) fn take_up_again(&mut self, now: Duration) -> Command {
         let open = self.ledger.open().map(|taken| taken.action.clone()).collect();
         self.record(Entry::Resumed { open });
+        if let Some(failure) = self.failure.take() {
+            self.record(Entry::GoingBack { failure: failure.clone() });
+            if let Some(migration) = self.ledger.no_return() {
+                let rollback = FailureReason::Irreversible { name: migration.to_owned() };
+                return Command::Finish(Box::new(Outcome::RollbackFailed { failure, rollback }));
+            }
+            return self.go_back(now, failure);
+        }
         if self.ledger.no_return().is_some() {
             // There is only forward. A migration is run again, as after a crash.
             self.baked = true;

@@ -160,6 +160,21 @@ impl Machine {
         Self { ledger, recovering: true, ..Self::new(id, request, poll) }
     }
 
+    /// A rollout that was completed and goes back all the same, for this reason.
+    #[must_use]
+    pub fn take_back(
+        id: impl Into<String>,
+        request: RolloutRequest,
+        poll: Duration,
+        ledger: Ledger,
+        reason: FailureReason,
+    ) -> Self {
+        let failure = Failure { phase: Phase::Complete, step: None, reason, last_measurement: None };
+        let mut machine = Self::recover(id, request, poll, ledger);
+        machine.failure = Some(failure);
+        machine
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn phase(&self) -> Phase {

@@ -107,7 +107,7 @@ async fn a_pre_deploy_migration_goes_up_with_the_candidate_and_down_with_the_sna
     is_complete(&report);
     assert_eq!(world.database().applied.len(), 2);
     let lines = world.seen("web").pre_deploy.unwrap();
-    assert_eq!(lines, ["migrate up m1", "migrate up m2", "own"], "the service's own command comes last");
+    assert_eq!(lines, "migrate up m1 && migrate up m2 && own", "the service's own command comes last");
 
     let world = World::running(&SERVICES).with(|inner| {
         inner.faults.push(("hook run doom".to_owned(), 1, crate::support::world::Fault::Refused));

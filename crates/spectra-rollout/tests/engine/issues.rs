@@ -102,7 +102,7 @@ async fn argo_3712_the_setting_is_back_as_well_as_the_traffic() {
     let world = with_fate("web", Fate::Crashes(5));
     is_rolled_back(&roll(&world, &Diary::default(), request(vec![Step::Swap])).await.unwrap());
     assert_eq!(world.seen("web").setting, Some(image('a').to_string()));
-    assert_eq!(world.seen("web").pre_deploy, Some(vec!["own".to_owned()]));
+    assert_eq!(world.seen("web").pre_deploy, Some("own".to_owned()));
 }
 
 /// A failed canary cannot be tried again without a trick.
