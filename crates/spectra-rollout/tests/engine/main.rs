@@ -8,6 +8,7 @@ mod support;
 mod crash;
 mod deployments;
 mod fencing;
+mod group;
 mod issues;
 mod issues_waiting;
 mod saga;
