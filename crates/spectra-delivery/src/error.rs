@@ -49,6 +49,20 @@ pub enum Error {
     /// There is no such rollout.
     #[error("the journal knows no rollout `{0}`")]
     NoSuchRollout(String),
+    /// An approval is not signed by the key that it names.
+    #[error("the approval of {approver} is not signed by the key that it names, so it was not written down")]
+    Signature {
+        /// Whose.
+        approver: String,
+    },
+    /// Something cannot be written as JSON.
+    #[error("{what} cannot be written as JSON")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// The platform could not be asked.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
@@ -68,6 +82,8 @@ impl Error {
             Self::Record { .. } => ErrorCode::new("SPX-433"),
             Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
             Self::Probe(_) => ErrorCode::new("SPX-435"),
+            Self::Signature { .. } => ErrorCode::new("SPX-436"),
+            Self::Encode { .. } => ErrorCode::new("SPX-437"),
             Self::Journal(error) => error.code(),
             Self::Railway(error) => error.code(),
         }
@@ -87,7 +103,11 @@ impl Error {
             Self::Record { .. } => Some("use the version of Spectra that wrote it, or a later one"),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
-            Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Probe(_) => None,
+            Self::Invalid { .. }
+            | Self::NoSuchRollout(_)
+            | Self::Probe(_)
+            | Self::Signature { .. }
+            | Self::Encode { .. } => None,
         }
     }
 

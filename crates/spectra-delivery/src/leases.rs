@@ -11,7 +11,7 @@ use crate::deliver::Waiting;
 use crate::error::Error;
 
 /// How long a lease holds without a heartbeat.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(60);
+pub const DEFAULT_TTL: Duration = Duration::from_mins(1);
 /// How often a lease that somebody else has is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 

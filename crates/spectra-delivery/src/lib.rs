@@ -5,6 +5,7 @@
 //! everything is written down. The provider and the command line differ in what comes before (a configuration, flags) and
 //! after (diagnostics, an exit code).
 
+pub mod approval;
 mod deliver;
 mod diary;
 mod error;
@@ -32,4 +33,8 @@ pub mod kinds {
     pub const PROMOTE: &str = "wish.promote";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
+    /// Somebody approves a digest by a plan.
+    pub const APPROVAL_GIVEN: &str = "approval.given";
+    /// Somebody refuses one.
+    pub const APPROVAL_DENIED: &str = "approval.denied";
 }
