@@ -14,10 +14,12 @@ mod id;
 mod leases;
 mod news;
 mod probes;
+pub mod settings;
 mod standing;
 
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Listener, Waiting};
 pub use crate::error::Error;
+pub use crate::gates::{freezes, governed};
 pub use crate::id::rollout_id;
 pub use crate::leases::DEFAULT_TTL;
 pub use crate::probes::http_probe;
@@ -33,6 +35,10 @@ pub mod kinds {
     pub const PROMOTE: &str = "wish.promote";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
+    /// A setting is what it says from now on.
+    pub const SETTING_PUT: &str = "setting.put";
+    /// A setting is no more.
+    pub const SETTING_REMOVED: &str = "setting.removed";
     /// Somebody approves a digest by a plan.
     pub const APPROVAL_GIVEN: &str = "approval.given";
     /// Somebody refuses one.
