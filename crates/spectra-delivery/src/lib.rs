@@ -6,6 +6,7 @@
 //! after (diagnostics, an exit code).
 
 mod abort;
+pub mod approval;
 mod deliver;
 mod diary;
 mod error;
@@ -16,6 +17,7 @@ mod id;
 mod leases;
 mod news;
 mod probes;
+pub mod settings;
 mod standing;
 mod unlock;
 mod wish;
@@ -24,6 +26,7 @@ pub use crate::abort::Aborted;
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::follow::Following;
+pub use crate::gates::{freezes, governed};
 pub use crate::id::rollout_id;
 pub use crate::leases::DEFAULT_TTL;
 pub use crate::probes::http_probe;
@@ -41,4 +44,12 @@ pub mod kinds {
     pub const PROMOTE: &str = "wish.promote";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
+    /// A setting is what it says from now on.
+    pub const SETTING_PUT: &str = "setting.put";
+    /// A setting is no more.
+    pub const SETTING_REMOVED: &str = "setting.removed";
+    /// Somebody approves a digest by a plan.
+    pub const APPROVAL_GIVEN: &str = "approval.given";
+    /// Somebody refuses one.
+    pub const APPROVAL_DENIED: &str = "approval.denied";
 }

@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-journal", &["spectra-types"]),
     ("spectra-rollout", &["spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
+    ("spectra-github", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
     ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
@@ -23,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "spectra-delivery",
         &[
+            "spectra-github",
             "spectra-journal",
             "spectra-notify",
             "spectra-probe",
