@@ -54,7 +54,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     if let [request] = requests.as_slice()
         && let Some(result) = results.pop()
     {
-        let Delivered { recovered, report } = result?;
+        let Delivered { recovered, report, .. } = result?;
         let image = Some(&request.candidate);
         let text = outcome::text(image, &report, &recovered);
         printer.data("rollout.result", &outcome::value(image, &report, &recovered), &text)?;
@@ -147,7 +147,7 @@ fn several(
     let both = || requests.iter().zip(results);
     let values: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report }) => {
+            Ok(Delivered { recovered, report, .. }) => {
                 outcome::value(Some(&request.candidate), report, recovered)
             }
             Err(failure) => outcome::not_begun(&request.candidate, &request.place, failure),
@@ -155,7 +155,7 @@ fn several(
         .collect();
     let texts: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report }) => outcome::text(Some(&request.candidate), report, recovered),
+            Ok(Delivered { recovered, report, .. }) => outcome::text(Some(&request.candidate), report, recovered),
             Err(failure) => {
                 let hint = failure.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
                 format!("not begun: {}\nservice     {}\n{hint}", error_chain(failure), request.place.service)
