@@ -49,6 +49,14 @@ pub enum Error {
     /// There is no such rollout.
     #[error("the journal knows no rollout `{0}`")]
     NoSuchRollout(String),
+    /// No version before the one that runs is known.
+    #[error("no version of `{subject}` is known from before {running}, which runs")]
+    NothingBefore {
+        /// The service.
+        subject: String,
+        /// What runs.
+        running: String,
+    },
     /// The platform could not be asked.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
@@ -68,6 +76,7 @@ impl Error {
             Self::Record { .. } => ErrorCode::new("SPX-433"),
             Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
             Self::Probe(_) => ErrorCode::new("SPX-435"),
+            Self::NothingBefore { .. } => ErrorCode::new("SPX-445"),
             Self::Journal(error) => error.code(),
             Self::Railway(error) => error.code(),
         }
@@ -85,6 +94,7 @@ impl Error {
                 "look at the service on Railway; when it is in order, run `railway-deployer rollout unlock`, and try again",
             ),
             Self::Record { .. } => Some("use the version of Spectra that wrote it, or a later one"),
+            Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Probe(_) => None,

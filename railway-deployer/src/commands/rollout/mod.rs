@@ -1,12 +1,15 @@
 //! `rollout`: brings images out, and acts on what the journal says of that.
 
 mod abort;
+mod crew;
 mod flags;
 mod history;
 mod live;
 mod outcome;
 mod place;
 mod platform;
+mod promote;
+mod rollback;
 mod signals;
 mod spec;
 mod start;
@@ -29,6 +32,10 @@ pub(crate) enum Command {
     Status(status::Arguments),
     /// End the open rollout of a service and bring back what ran before
     Abort(abort::Arguments),
+    /// Let the open rollout of a service end the wait that it is in
+    Promote(promote::Arguments),
+    /// Bring the version before back, as a rollout of its own
+    Rollback(rollback::Arguments),
     /// Free the lease of a service, or say that a failed rollback was looked at
     Unlock(unlock::Arguments),
     /// List the rollouts of a service, newest first
@@ -38,7 +45,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command ends in its own way when the process is asked to: what it began is brought back first.
     pub(crate) const fn handles_signals(&self) -> bool {
-        matches!(self, Self::Start(_) | Self::Abort(_))
+        matches!(self, Self::Start(_) | Self::Abort(_) | Self::Rollback(_))
     }
 }
 
@@ -47,6 +54,8 @@ pub(crate) async fn run(command: Command, journal: &str, printer: Printer) -> Re
         Command::Start(arguments) => start::run(arguments, journal, printer).await,
         Command::Status(arguments) => status::run(arguments, journal, printer).await,
         Command::Abort(arguments) => abort::run(arguments, journal, printer).await,
+        Command::Promote(arguments) => promote::run(arguments, journal, printer).await,
+        Command::Rollback(arguments) => Box::pin(rollback::run(arguments, journal, printer)).await,
         Command::Unlock(arguments) => unlock::run(arguments, journal, printer).await,
         Command::History(arguments) => history::run(arguments, journal, printer).await,
     }
