@@ -57,6 +57,20 @@ pub enum Error {
         /// What runs.
         running: String,
     },
+    /// An approval is not signed by the key that it names.
+    #[error("the approval of {approver} is not signed by the key that it names, so it was not written down")]
+    Signature {
+        /// Whose.
+        approver: String,
+    },
+    /// Something cannot be written as JSON.
+    #[error("{what} cannot be written as JSON")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// The platform could not be asked.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
@@ -77,6 +91,8 @@ impl Error {
             Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
             Self::Probe(_) => ErrorCode::new("SPX-435"),
             Self::NothingBefore { .. } => ErrorCode::new("SPX-445"),
+            Self::Signature { .. } => ErrorCode::new("SPX-436"),
+            Self::Encode { .. } => ErrorCode::new("SPX-437"),
             Self::Journal(error) => error.code(),
             Self::Railway(error) => error.code(),
         }
@@ -97,7 +113,11 @@ impl Error {
             Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
-            Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Probe(_) => None,
+            Self::Invalid { .. }
+            | Self::NoSuchRollout(_)
+            | Self::Probe(_)
+            | Self::Signature { .. }
+            | Self::Encode { .. } => None,
         }
     }
 

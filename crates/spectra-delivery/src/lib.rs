@@ -6,6 +6,8 @@
 //! after (diagnostics, an exit code).
 
 mod abort;
+mod account;
+pub mod approval;
 mod deliver;
 mod diary;
 mod error;
@@ -14,6 +16,7 @@ mod gates;
 mod id;
 mod leases;
 mod news;
+mod postmortem;
 mod probes;
 mod promote;
 mod rollback;
@@ -22,11 +25,13 @@ mod unlock;
 mod wish;
 
 pub use crate::abort::Aborted;
+pub use crate::account::{ACCOUNT_VERSION, Account, Applied, Before, Measured, MigrationState, Moment};
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::follow::Following;
 pub use crate::id::rollout_id;
 pub use crate::leases::{DEFAULT_TTL, is_acted_on};
+pub use crate::postmortem::Written;
 pub use crate::probes::http_probe;
 pub use crate::promote::{Promoted, promote};
 pub use crate::rollback::RolledBackTo;
@@ -46,4 +51,8 @@ pub mod kinds {
     pub const ROLLBACK: &str = "wish.rollback";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
+    /// Somebody approves a digest by a plan.
+    pub const APPROVAL_GIVEN: &str = "approval.given";
+    /// Somebody refuses one.
+    pub const APPROVAL_DENIED: &str = "approval.denied";
 }

@@ -8,6 +8,7 @@ use spectra_types::ExitCode;
 
 use super::crew::{Crew, Patience};
 use super::place::Which;
+use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open_existing, outcome};
 use crate::{failure::Failure, printer::Printer};
@@ -21,6 +22,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_REASON", default_value = "")]
     reason: String,
     #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -29,7 +32,13 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let journal = open_existing(journal).await?;
     let place = arguments.which.place(&journal).await?;
     let client = Client::new(ClientConfig::from_env()?)?;
-    let crew = Crew { client: &client, journal: &journal, printer, patience: &Patience::default() };
+    let crew = Crew {
+        client: &client,
+        journal: &journal,
+        printer,
+        patience: &Patience::default(),
+        folder: &arguments.folder,
+    };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
             let by = delivery.holder.to_string();
@@ -58,8 +67,8 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
             Ok(outcome.exit_code())
         }
         Aborted::Recovered(report) => {
-            let text = outcome::text(None, &report, &[]);
-            printer.data("rollout.result", &outcome::value(None, &report, &[]), &text)?;
+            let text = outcome::text(None, &report, &[], &arguments.folder);
+            printer.data("rollout.result", &outcome::value(None, &report, &[], &arguments.folder), &text)?;
             Ok(report.outcome.exit_code())
         }
         Aborted::Asked { rollout } => {

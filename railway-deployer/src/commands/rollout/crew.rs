@@ -9,6 +9,7 @@ use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
 
 use super::live::{Screen, View};
+use super::postmortem::Folder;
 use super::signals::{Handover, unwinding};
 use crate::{failure::Failure, printer::Printer};
 
@@ -30,6 +31,7 @@ pub(super) struct Crew<'a> {
     pub(super) journal: &'a Journal,
     pub(super) printer: Printer,
     pub(super) patience: &'a Patience,
+    pub(super) folder: &'a Folder,
 }
 
 impl Crew<'_> {
@@ -100,6 +102,7 @@ impl Crew<'_> {
             registry: None,
             listener: &|heard| view.hear(heard),
             waiting: Waiting { at_most, told: &told, ttl: DEFAULT_TTL },
+            postmortems: Some(self.folder.postmortems.clone()),
         };
         work(&delivery).await
     }

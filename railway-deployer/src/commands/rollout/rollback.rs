@@ -7,6 +7,7 @@ use spectra_types::{ExitCode, PinnedImage};
 
 use super::crew::{Crew, Patience};
 use super::place::PlaceFlags;
+use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome};
 use crate::{failure::Failure, printer::Printer};
@@ -25,6 +26,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -33,13 +36,23 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let place = arguments.place.place()?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
-    let crew = Crew { client: &client, journal: &journal, printer, patience: &arguments.patience };
+    let crew = Crew {
+        client: &client,
+        journal: &journal,
+        printer,
+        patience: &arguments.patience,
+        folder: &arguments.folder,
+    };
     let RolledBackTo { image, delivered: Delivered { recovered, report, .. } } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
             delivery.rollback(&place, arguments.to.clone(), &arguments.reason, cancel).await
         })
         .await?;
-    let text = outcome::text(Some(&image), &report, &recovered);
-    printer.data("rollout.result", &outcome::value(Some(&image), &report, &recovered), &text)?;
+    let text = outcome::text(Some(&image), &report, &recovered, &arguments.folder);
+    printer.data(
+        "rollout.result",
+        &outcome::value(Some(&image), &report, &recovered, &arguments.folder),
+        &text,
+    )?;
     Ok(report.outcome.exit_code())
 }

@@ -12,6 +12,7 @@ use spectra_types::{ExitCode, error_chain};
 use super::crew::{Crew, Patience};
 use super::flags::RequestFlags;
 use super::place::PlaceFlags;
+use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome, spec};
 use crate::{failure::Failure, printer::Printer};
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -39,23 +42,34 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     };
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
-    let crew = Crew { client: &client, journal: &journal, printer, patience: &arguments.patience };
+    let crew = Crew {
+        client: &client,
+        journal: &journal,
+        printer,
+        patience: &arguments.patience,
+        folder: &arguments.folder,
+    };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()
         && let Some(result) = results.pop()
     {
         let Delivered { recovered, report } = result?;
         let image = Some(&request.candidate);
-        let text = outcome::text(image, &report, &recovered);
-        printer.data("rollout.result", &outcome::value(image, &report, &recovered), &text)?;
+        let text = outcome::text(image, &report, &recovered, &arguments.folder);
+        printer.data(
+            "rollout.result",
+            &outcome::value(image, &report, &recovered, &arguments.folder),
+            &text,
+        )?;
         return Ok(report.outcome.exit_code());
     }
-    several(&requests, &results, printer)
+    several(&requests, &results, &arguments.folder, printer)
 }
 
 fn several(
     requests: &[RolloutRequest],
     results: &[Result<Delivered, Failure>],
+    folder: &Folder,
     printer: Printer,
 ) -> Result<ExitCode, Failure> {
     let worst = results.iter().map(outcome::exit_code).max_by_key(|code| outcome::badness(*code));
@@ -64,14 +78,16 @@ fn several(
     let values: Vec<_> = both()
         .map(|(request, result)| match result {
             Ok(Delivered { recovered, report }) => {
-                outcome::value(Some(&request.candidate), report, recovered)
+                outcome::value(Some(&request.candidate), report, recovered, folder)
             }
             Err(failure) => outcome::not_begun(&request.candidate, &request.place, failure),
         })
         .collect();
     let texts: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report }) => outcome::text(Some(&request.candidate), report, recovered),
+            Ok(Delivered { recovered, report }) => {
+                outcome::text(Some(&request.candidate), report, recovered, folder)
+            }
             Err(failure) => {
                 let hint = failure.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
                 format!("not begun: {}\nservice     {}\n{hint}", error_chain(failure), request.place.service)

@@ -13,6 +13,9 @@ use super::model::HealthModel;
 use crate::errors::{UNCHANGED, known, railway, sentence};
 use crate::provider::Cx;
 
+/// Where the post-mortems of rollouts that fail are written, below the working directory.
+const POSTMORTEMS: &str = ".spectra/postmortems";
+
 /// What is to be brought out, and how it is judged. Durations are known by the time of an apply.
 pub(crate) struct Order<'a> {
     /// The image.
@@ -71,6 +74,7 @@ pub(crate) async fn roll_out(
         registry: None,
         listener: &|heard| say(heard.line),
         waiting: Waiting { told: &told, ..Waiting::NO },
+        postmortems: Some(POSTMORTEMS.into()),
     };
     delivery.deliver(request, &cx.cancel).await.map_err(|error| refused(&error))
 }
