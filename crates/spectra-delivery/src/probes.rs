@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use spectra_railway::{Client, HttpProbe, InstanceRef, service_url};
+use spectra_probe::{HttpProbe, service_url};
+use spectra_railway::{Client, InstanceRef};
 use spectra_rollout::{HealthPolicy, Measurement, Place, Probe, RolloutRequest, Verdict};
 use spectra_types::error_chain;
 use tokio::sync::Mutex;

@@ -27,9 +27,9 @@ mod http_logs;
 mod http_metrics;
 mod identity;
 mod instance;
+mod metric_source;
 mod pace;
 mod patch;
-mod probe;
 mod project;
 mod project_token;
 mod region;
@@ -70,8 +70,8 @@ pub use crate::instance::{
     Change, FieldDifference, Instance, InstanceUpdate, Placement, RegistryCredentials, RestartPolicy,
     RestartPolicyType,
 };
+pub use crate::metric_source::RailwayMetrics;
 pub use crate::patch::{Deploys, Patch};
-pub use crate::probe::{HttpProbe, ProbeError, is_localhost, service_url};
 pub use crate::project::{NewProject, Project, ProjectChanges};
 pub use crate::project_token::ProjectToken;
 pub use crate::region::{Region, normalise as normalise_region};

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-rollout", &["spectra-journal", "spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
+    ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
     // Puts the engine and the adapters together, for both programs.
     (
@@ -39,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spectra-journal",
             "spectra-notify",
             "spectra-oci",
+            "spectra-probe",
             "spectra-railway",
             "spectra-rollout",
             "spectra-types",
@@ -52,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spectra-journal",
             "spectra-notify",
             "spectra-oci",
+            "spectra-probe",
             "spectra-railway",
             "spectra-rollout",
             "spectra-sandbox",
@@ -68,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What tests may import beyond that: adapters are tried against the sandbox in one process.
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
+    ("spectra-delivery", &["spectra-sandbox", "spectra-test-postgres"]),
     ("spectra-journal", &["spectra-test-postgres"]),
     ("spectra-oci", &["spectra-sandbox"]),
     ("spectra-railway", &["spectra-sandbox"]),

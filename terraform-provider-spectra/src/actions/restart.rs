@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use spectra_railway::{Client, Deployment, HttpProbe, InstanceRef, RestartWatch, Restarting, restartable};
+use spectra_probe::HttpProbe;
+use spectra_railway::{Client, Deployment, InstanceRef, RestartWatch, Restarting, restartable};
 use spectra_rollout::{Clock, HealthPolicy, TokioClock, Verdict};
 use spectra_types::{EnvironmentId, HumanDuration, ProjectId, Redactor, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};

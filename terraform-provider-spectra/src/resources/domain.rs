@@ -1,6 +1,7 @@
 //! `spectra_domain`: a domain that Railway generates for a service.
 
-use spectra_railway::{InstanceRef, ServiceDomain, service_url};
+use spectra_probe::service_url;
+use spectra_railway::{InstanceRef, ServiceDomain};
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
 use tfplugin::{
     Apply, Attr, Diagnostic, Diagnostics, Import, Model, Operation, Plan, Resource, StateSlot, Text,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use spectra_delivery::{Delivered, Delivery, Error, Waiting};
 use spectra_journal::{Held, Holder};
-use spectra_railway::{Client, HttpProbe, InstanceRef};
+use spectra_probe::HttpProbe;
+use spectra_railway::{Client, InstanceRef};
 use spectra_rollout::{Adopt, HealthPolicy, Place, RolloutRequest};
 use spectra_types::{HumanDuration, PinnedImage, error_chain};
 use tfplugin::{Attr, Diagnostic, Diagnostics, Progress, Text};

@@ -1,15 +1,13 @@
 //! Asks a service over HTTP, the way its users do.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use reqwest::redirect::Policy;
 use spectra_rollout::{Measurement, Verdict};
+use spectra_types::SafeUrl;
 use thiserror::Error;
-use url::{Host, Url};
+use url::Url;
 
-/// The longest piece of an answer's body that is quoted.
-const EXCERPT: usize = 200;
+use crate::client::{EXCERPT, client, excerpt, no_answer, redirected};
 
 /// A `GET` of one URL, judged by the status of its answer.
 ///
@@ -18,7 +16,7 @@ const EXCERPT: usize = 200;
 #[derive(Debug)]
 pub struct HttpProbe {
     client: reqwest::Client,
-    url: Url,
+    url: SafeUrl,
     expected_status: u16,
 }
 
@@ -26,7 +24,7 @@ pub struct HttpProbe {
 #[derive(Debug, Error)]
 #[error("making a client to probe `{url}` failed")]
 pub struct ProbeError {
-    url: String,
+    url: SafeUrl,
     #[source]
     source: reqwest::Error,
 }
@@ -34,57 +32,35 @@ pub struct ProbeError {
 impl HttpProbe {
     /// A probe of `url` that expects `expected_status` within `timeout`.
     pub fn new(url: Url, expected_status: u16, timeout: Duration) -> Result<Self, ProbeError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("spectra-probe/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .timeout(timeout)
-            // Each probe is a new connection: a kept one would go on talking to the deployment it was opened to.
-            .pool_max_idle_per_host(0);
-        // What is on this machine is not behind anybody's proxy.
-        match (url.host(), url.port_or_known_default()) {
-            (Some(Host::Domain(host)), Some(port)) if is_localhost(host) => {
-                builder = builder.no_proxy().resolve(host, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-            }
-            (Some(Host::Ipv4(address)), _) if address.is_loopback() => builder = builder.no_proxy(),
-            (Some(Host::Ipv6(address)), _) if address.is_loopback() => builder = builder.no_proxy(),
-            _ => {}
-        }
-        match builder.build() {
-            Ok(client) => Ok(Self { client, url, expected_status }),
-            Err(source) => Err(ProbeError { url: url.to_string(), source }),
+        match client(&url, timeout) {
+            Ok(client) => Ok(Self { client, url: url.into(), expected_status }),
+            Err(source) => Err(ProbeError { url: url.into(), source }),
         }
     }
 
     /// The URL that is asked for.
     #[must_use]
-    pub fn url(&self) -> &Url {
-        &self.url
+    pub const fn url(&self) -> &Url {
+        self.url.expose()
     }
-}
 
-impl HttpProbe {
     /// Asks once. A failure to ask is a measurement too.
     pub async fn measure(&self) -> Measurement {
         let subject = format!("GET {}", self.url);
         let begun = Instant::now();
         let unhealthy =
             |answer: String| Measurement { subject: subject.clone(), answer, verdict: Verdict::Unhealthy };
-        let mut response = match self.client.get(self.url.clone()).send().await {
+        let mut response = match self.client.get(self.url().clone()).send().await {
             Ok(response) => response,
-            Err(error) => return unhealthy(no_answer(&error, begun.elapsed())),
+            Err(error) => return unhealthy(no_answer(error, begun.elapsed())),
         };
         let status = response.status();
-        let location = response
-            .headers()
-            .get(reqwest::header::LOCATION)
-            .and_then(|location| location.to_str().ok())
-            .map(|location| format!(", a redirect to `{location}`, which is not followed"))
-            .unwrap_or_default();
         let took = begun.elapsed();
         if status.as_u16() == self.expected_status {
             let answer = format!("HTTP {status} in {} ms", took.as_millis());
             return Measurement { subject, answer, verdict: Verdict::Healthy };
         }
+        let location = redirected(&response);
         let body = excerpt(&beginning(&mut response).await);
         let expected = self.expected_status;
         unhealthy(format!("HTTP {status} in {} ms (expected {expected}){location}{body}", took.as_millis()))
@@ -105,20 +81,6 @@ pub fn service_url(domain: &str) -> Result<Url, url::ParseError> {
     Url::parse(&format!("{scheme}://{domain}/"))
 }
 
-fn no_answer(error: &reqwest::Error, took: Duration) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    if error.is_timeout() {
-        format!("no answer within {} ms", took.as_millis())
-    } else if error.is_connect() {
-        format!("no connection: {cause}")
-    } else {
-        format!("no answer: {cause}")
-    }
-}
-
 /// Reads no more of a body than is quoted; a broken body is as good as a short one here.
 async fn beginning(response: &mut reqwest::Response) -> String {
     let mut bytes = Vec::new();
@@ -131,21 +93,10 @@ async fn beginning(response: &mut reqwest::Response) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The beginning of a body on one line; empty for an empty body.
-fn excerpt(body: &str) -> String {
-    let line = body.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.is_empty() {
-        return String::new();
-    }
-    let mut short: String = line.chars().take(EXCERPT).collect();
-    if short.len() < line.len() {
-        short.push('…');
-    }
-    format!(": {short:?}")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -159,12 +110,6 @@ mod tests {
     fn localhost_is_a_suffix_of_labels() {
         assert!(is_localhost("localhost") && is_localhost("a.LOCALHOST."));
         assert!(!is_localhost("notlocalhost") && !is_localhost("localhost.example"));
-    }
-
-    #[test]
-    fn long_bodies_are_cut() {
-        assert_eq!(excerpt("  \n "), "");
-        assert!(excerpt(&"x".repeat(500)).chars().count() < EXCERPT + 8);
     }
 
     async fn answer_once(reply: &'static str) -> Url {
@@ -215,5 +160,15 @@ mod tests {
         let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
         let measurement = HttpProbe::new(url, 200, Duration::from_secs(5)).unwrap().measure().await;
         assert!(measurement.answer.starts_with("no connection"), "{measurement:?}");
+    }
+
+    #[tokio::test]
+    async fn a_token_in_the_url_is_asked_with_and_not_shown() {
+        let mut url = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        url.set_query(Some("token=t0ken-of-a-probe"));
+        let probe = HttpProbe::new(url, 200, Duration::from_secs(5)).unwrap();
+        assert!(probe.url().as_str().ends_with("/healthz?token=t0ken-of-a-probe"));
+        let measurement = probe.measure().await;
+        assert!(measurement.subject.ends_with("/healthz?token=***"), "{measurement:?}");
     }
 }
