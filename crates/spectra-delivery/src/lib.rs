@@ -11,8 +11,10 @@ mod error;
 mod gates;
 mod id;
 mod leases;
+mod metrics;
 mod news;
 mod probes;
+mod programs;
 mod standing;
 
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Listener, Waiting};

@@ -28,7 +28,7 @@ impl ServiceVariables for Platform {
         self.asked.lock().unwrap().push(place.clone());
         let answer =
             self.answer.as_ref().ok_or_else(|| "the platform is away".to_owned()).map(|all| {
-                all.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value))).collect()
+                all.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value).into())).collect()
             });
         async { answer }.boxed()
     }

@@ -6,7 +6,6 @@ use futures::StreamExt as _;
 use serde_json::json;
 use spectra_railway::{DeploymentFeed, DeploymentStatus, FeedChange, LogKind, RailwayTarget};
 
-use crate::fake::instance_ref;
 use crate::sockets::{Heard, Sockets};
 
 const HOUR: Duration = Duration::from_hours(1);
