@@ -75,7 +75,6 @@ resource "spectra_rollout" "web" {
   environment_id = spectra_project.shop.default_environment_id
   service_id     = spectra_service.web.id
   image          = var.image
-  strategy       = "swap"
   bake           = "2s"
 
   health = {

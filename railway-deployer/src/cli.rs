@@ -29,6 +29,17 @@ pub(crate) struct Global {
     /// When to use colour
     #[arg(long, global = true, env = "SPECTRA_COLOR", value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
+    /// The journal of rollouts: `sqlite://FILE` or `postgres://HOST/DATABASE`
+    // As text: a URL that cannot be read may hold a password, and clap would repeat it.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = spectra_journal::JOURNAL_VARIABLE,
+        hide_env_values = true,
+        default_value = spectra_journal::DEFAULT_JOURNAL
+    )]
+    pub(crate) journal: String,
 }
 
 /// When to use colour.
@@ -43,13 +54,12 @@ pub(crate) enum Color {
 }
 
 /// The commands.
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build, push and look into container images
     #[command(subcommand)]
     Image(commands::image::Command),
-    /// Look at what was rolled out
+    /// Roll images out, watch, stop and undo it
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
     /// Run a Railway-compatible platform on this machine
@@ -64,6 +74,10 @@ pub(crate) enum Command {
 impl Command {
     /// Whether the command ends in its own way when the process is asked to.
     pub(crate) const fn handles_signals(&self) -> bool {
-        matches!(self, Self::Sandbox(commands::sandbox::Command::Start(arguments)) if arguments.foreground)
+        match self {
+            Self::Sandbox(commands::sandbox::Command::Start(arguments)) => arguments.foreground,
+            Self::Rollout(command) => command.handles_signals(),
+            _ => false,
+        }
     }
 }

@@ -20,6 +20,15 @@ pub(crate) enum Failure {
     /// The Railway API.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
+    /// A rollout that was not begun, or a journal that says nothing of it.
+    #[error(transparent)]
+    Delivery(#[from] spectra_delivery::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] spectra_journal::Error),
+    /// Ended by a signal while a rollout is open in the journal.
+    #[error("{message}")]
+    HandedOver { message: String, hint: String },
     /// The settings of the Railway client.
     #[error(transparent)]
     RailwayConfig(#[from] spectra_railway::ConfigError),
@@ -57,15 +66,18 @@ impl Failure {
     /// The process's exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage { .. } | Self::Image(spectra_oci::Error::Reference(_)) => ExitCode::Usage,
+            Self::Usage { .. }
+            | Self::Image(spectra_oci::Error::Reference(_))
+            | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
             Self::Railway(error) => match error.kind() {
                 ErrorKind::Unauthenticated | ErrorKind::Forbidden => ExitCode::NotAuthorised,
                 _ => ExitCode::Failed,
             },
+            Self::Delivery(error) => error.exit_code(),
             Self::RailwayConfig(ConfigError::MissingToken) => ExitCode::NotAuthorised,
             Self::RailwayConfig(_) => ExitCode::Usage,
-            Self::Interrupted => ExitCode::Interrupted,
+            Self::HandedOver { .. } | Self::Interrupted => ExitCode::Interrupted,
             _ => ExitCode::Failed,
         }
     }
@@ -75,6 +87,8 @@ impl Failure {
         match self {
             Self::Image(error) => Some(error.code()),
             Self::Railway(error) => Some(error.kind().code()),
+            Self::Delivery(error) => Some(error.code()),
+            Self::Journal(error) => Some(error.code()),
             _ => None,
         }
     }
@@ -84,6 +98,9 @@ impl Failure {
         match self {
             Self::Image(error) => error.hint(),
             Self::Railway(error) => error.hint(),
+            Self::Delivery(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::HandedOver { hint, .. } => Some(hint),
             Self::SandboxState { hint, .. } => Some(hint),
             _ => None,
         }

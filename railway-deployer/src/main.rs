@@ -31,8 +31,8 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         Err(source) => return printer.fail(&Failure::io("start the runtime", source)),
     };
     let result = runtime.block_on(async {
-        // The foreground sandbox ends in its own, orderly way; every other command is dropped where it stands, which is
-        // safe because nothing that mutates a service runs in them.
+        // What changes a service, and the foreground sandbox, end in their own, orderly way; every other command is dropped
+        // where it stands.
         if cli.command.handles_signals() {
             commands::run(cli, &printer).await
         } else {

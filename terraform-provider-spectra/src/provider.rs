@@ -90,6 +90,7 @@ pub(crate) struct Clients {
     registry: spectra_oci::Client,
     location: Location,
     journal: OnceCell<Journal>,
+    run_id: String,
     /// The services that this process has put into environments.
     placed: Mutex<Placed>,
     /// The regions by project, which do not change while a process lives.
@@ -141,6 +142,28 @@ impl Clients {
         })
     }
 
+    /// What all rollouts of one apply have in common: Terraform starts a process of its own for each.
+    pub(crate) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// That what is written down here will not be there for the next run, where that is so.
+    pub(crate) fn journal_warning(&self) -> Option<Diagnostic> {
+        let run = std::env::var("TFC_RUN_ID").ok().filter(|run| !run.is_empty())?;
+        self.location.is_file().then(|| {
+            Diagnostic::warning(
+                "The journal does not outlive this run",
+                format!(
+                    "Run `{run}` is on a worker of HCP Terraform, whose files are gone afterwards, and the journal is `{}`. A \
+                     rollout that is interrupted still leaves the environment whole, but the next run knows nothing of it: \
+                     there is no audit trail, no lease against other runs, and approvals and freeze windows are not found. \
+                     Set `SPECTRA_JOURNAL` or the provider's `journal.url` to `postgres://…`.",
+                    self.location
+                ),
+            )
+        })
+    }
+
     /// Registries.
     pub(crate) const fn registry(&self) -> &spectra_oci::Client {
         &self.registry
@@ -184,6 +207,7 @@ impl Provider for Spectra {
             registry: registry_client(request.config.registry)?,
             location: journal_location(request.config.journal)?,
             journal: OnceCell::new(),
+            run_id: spectra_delivery::rollout_id(),
             placed: Mutex::default(),
             regions: Mutex::default(),
         })

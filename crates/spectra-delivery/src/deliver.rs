@@ -8,13 +8,15 @@ use spectra_notify::Channel;
 use spectra_probe::{ProgramMetrics, Programs, Prometheus, ServiceVariables};
 use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryCredentials};
 use spectra_rollout::spec::{Ability, check};
-use spectra_rollout::{Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run};
+use spectra_rollout::{
+    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run,
+};
 use spectra_types::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::diary::JournalDiary;
 use crate::error::Error;
-use crate::gates::JournalGates;
+use crate::gates::{JournalGates, governed};
 use crate::leases::{DEFAULT_TTL, Leases};
 use crate::metrics::Metrics;
 use crate::news::Channels;
@@ -29,8 +31,19 @@ pub const ABILITIES: [Ability; 3] = [Ability::Sibling, Ability::PreDeploy, Abili
 /// How long Prometheus may take to answer a query; its own limit is two minutes, which no analysis waits for.
 const PROMETHEUS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Hears every line of the record as it is written; secrets are gone from it.
-pub type Listener<'a> = &'a (dyn Fn(&str) + Send + Sync);
+/// One entry of a rollout's record, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    /// The rollout.
+    pub rollout: &'a str,
+    /// The entry.
+    pub entry: &'a Entry,
+    /// What happened, in one line; secrets are gone from it.
+    pub line: &'a str,
+}
+
+/// Hears every entry of the record as it is written.
+pub type Listener<'a> = &'a (dyn Fn(&Heard<'_>) + Send + Sync);
 
 /// How patient somebody is with a lease that another process has.
 pub struct Waiting<'a> {
@@ -55,7 +68,7 @@ pub struct Delivery<'a> {
     pub journal: &'a Journal,
     /// Who acts.
     pub holder: Holder,
-    /// Whom to tell.
+    /// Whom to tell, besides the channels that the journal's settings name for the place.
     pub channels: &'a [Channel],
     /// Access of the platform to a private registry.
     pub registry: Option<RegistryCredentials>,
@@ -72,27 +85,35 @@ pub struct Delivered {
     pub recovered: Vec<Report>,
     /// The rollout.
     pub report: Report,
+    /// What went back with it: completed rollouts of the same run that it depends on.
+    pub taken_back: Vec<Report>,
 }
 
 impl Delivery<'_> {
     /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
-    /// and the report of the failed one is the result.
+    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to.
     pub async fn deliver(
         &self,
         request: RolloutRequest,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
+        let request = governed(self.journal, request).await?;
         let problems = check(&request, &ABILITIES);
         if !problems.is_empty() {
             return Err(Error::Invalid { problems });
         }
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
-        let result = self.under_leases(request, &places, &leases, cancel).await;
+        let result = self.under_leases(request.clone(), &places, &leases, cancel).await;
         leases.release().await;
-        result
+        let mut delivered = result?;
+        if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
+            let failed = delivered.report.rollout.clone();
+            delivered.taken_back = self.take_back_with(&failed, &request, cancel).await?;
+        }
+        Ok(delivered)
     }
 
     async fn under_leases(
@@ -112,7 +133,7 @@ impl Delivery<'_> {
                         | Outcome::Complete { .. }
                         | Outcome::Superseded { .. }
                 ) {
-                    return Ok(Delivered { recovered, report });
+                    return Ok(Delivered { recovered, report, taken_back: Vec::new() });
                 }
                 recovered.push(report);
             }
@@ -136,7 +157,7 @@ impl Delivery<'_> {
         let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
         let rig = self.rig(probes, &rollout, &request);
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
-        Ok(Delivered { recovered, report })
+        Ok(Delivered { recovered, report, taken_back: Vec::new() })
     }
 
     /// Brings what another process left open to an end. The lease shows that the other process acts no more.
@@ -198,7 +219,7 @@ impl Delivery<'_> {
         result
     }
 
-    fn rig(&self, probes: Probes, rollout: &str, request: &RolloutRequest) -> Rig<'_> {
+    pub(crate) fn rig(&self, probes: Probes, rollout: &str, request: &RolloutRequest) -> Rig<'_> {
         let target = RailwayTarget::new(self.client.clone());
         let target = match self.registry.clone() {
             Some(registry) => target.with_registry_credentials(registry),
@@ -216,27 +237,27 @@ impl Delivery<'_> {
             target,
             probes,
             metrics,
-            programs: ServicePrograms { programs, variables, listener: self.listener },
-            gates: JournalGates { journal: self.journal },
-            channels: Channels { channels: self.channels },
+            programs: ServicePrograms { programs, variables },
+            gates: JournalGates::of(self.journal),
+            channels: Channels::of(self.journal, self.channels, self.holder.run_url.clone()),
             clock: TokioClock::start(),
         }
     }
 }
 
 /// What one rollout acts through.
-struct Rig<'a> {
+pub(crate) struct Rig<'a> {
     target: RailwayTarget,
     probes: Probes,
     metrics: Metrics,
-    programs: ServicePrograms<'a>,
+    programs: ServicePrograms,
     gates: JournalGates<'a>,
     channels: Channels<'a>,
     clock: TokioClock,
 }
 
 impl Rig<'_> {
-    fn ports<'p>(&'p self, diary: &'p JournalDiary<'p>) -> Ports<'p> {
+    pub(crate) fn ports<'p>(&'p self, diary: &'p JournalDiary<'p>) -> Ports<'p> {
         Ports {
             target: &self.target,
             probe: &self.probes,

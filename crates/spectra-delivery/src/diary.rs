@@ -8,7 +8,7 @@ use spectra_journal::{Draft, Error, Journal, Lease, Query};
 use spectra_rollout::{Diary, DiaryError, Entry, Wish};
 use spectra_types::{Redactor, error_chain};
 
-use crate::deliver::Listener;
+use crate::deliver::{Heard, Listener};
 use crate::kinds;
 use crate::leases::Leases;
 
@@ -40,7 +40,9 @@ impl<'a> JournalDiary<'a> {
 impl Diary for JournalDiary<'_> {
     fn write<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<(), DiaryError>> {
         Box::pin(async move {
-            (self.listener)(&Redactor::global().redact(&entry.line()));
+            let line = entry.line();
+            let line = Redactor::global().redact(&line);
+            (self.listener)(&Heard { rollout: self.rollout, entry, line: &line });
             let body = serde_json::to_value(entry).map_err(|error| {
                 DiaryError::Unavailable(format!("an entry cannot be written as JSON: {error}"))
             })?;

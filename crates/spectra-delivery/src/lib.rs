@@ -5,24 +5,36 @@
 //! everything is written down. The provider and the command line differ in what comes before (a configuration, flags) and
 //! after (diagnostics, an exit code).
 
+mod abort;
+pub mod approval;
 mod deliver;
 mod diary;
 mod error;
+mod follow;
 mod gates;
+mod group;
 mod id;
 mod leases;
 mod metrics;
 mod news;
 mod probes;
 mod programs;
+pub mod settings;
 mod standing;
+mod unlock;
+mod wish;
 
-pub use crate::deliver::{ABILITIES, Delivered, Delivery, Listener, Waiting};
+pub use crate::abort::Aborted;
+pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
+pub use crate::follow::Following;
+pub use crate::gates::{freezes, governed};
 pub use crate::id::rollout_id;
 pub use crate::leases::DEFAULT_TTL;
 pub use crate::probes::http_probe;
-pub use crate::standing::{Standing, entries, history, standing};
+pub use crate::standing::{Standing, entries, history, request_of, standing, standing_of};
+pub use crate::unlock::{Unlocked, unlock};
+pub use crate::wish::ask;
 
 /// The kinds of the records that are written here, beside those of `spectra_rollout::Entry`.
 pub mod kinds {
@@ -34,4 +46,12 @@ pub mod kinds {
     pub const PROMOTE: &str = "wish.promote";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
+    /// A setting is what it says from now on.
+    pub const SETTING_PUT: &str = "setting.put";
+    /// A setting is no more.
+    pub const SETTING_REMOVED: &str = "setting.removed";
+    /// Somebody approves a digest by a plan.
+    pub const APPROVAL_GIVEN: &str = "approval.given";
+    /// Somebody refuses one.
+    pub const APPROVAL_DENIED: &str = "approval.denied";
 }

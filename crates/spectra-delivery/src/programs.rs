@@ -12,8 +12,6 @@ use spectra_types::{Redactor, Secret, error_chain};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::deliver::Listener;
-
 /// Values that are shorter, in bytes, are no secrets: they occur in ordinary text.
 const SHORTEST_SECRET: usize = 8;
 /// The longest value of small letters and underscores alone that is a word: the record's own words look like that.
@@ -88,13 +86,12 @@ impl ServiceVariables for RailwayVariables {
 }
 
 /// A runner that says which variables a program had to do without.
-pub(crate) struct ServicePrograms<'a> {
+pub(crate) struct ServicePrograms {
     pub(crate) programs: Programs,
     pub(crate) variables: Arc<RailwayVariables>,
-    pub(crate) listener: Listener<'a>,
 }
 
-impl Runner for ServicePrograms<'_> {
+impl Runner for ServicePrograms {
     fn run<'a>(
         &'a self,
         place: &'a Place,
@@ -107,7 +104,6 @@ impl Runner for ServicePrograms<'_> {
             let Some(lacking) = self.variables.lacking(place).filter(|_| command.service_variables) else {
                 return ran;
             };
-            (self.listener)(&format!("{}: {lacking}", context.purpose));
             match ran {
                 Ok(tail) => Ok(format!("{lacking}\n{tail}").trim_end().to_owned()),
                 Err(error) => Err(RunError { message: format!("{}\n{lacking}", error.message), ..error }),
@@ -122,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_the_record_is_made_of_is_no_secret() {
-        let public = r#"{"place":{"environment":"8f0e6f3c-production"},"candidate":"ghcr.io/team/app@sha256:1"}"#;
+        let public =
+            r#"{"place":{"environment":"8f0e6f3c-production"},"candidate":"ghcr.io/team/app@sha256:1"}"#;
         for (name, value) in [
             ("LOG_LEVEL", "info"),
             ("PHASE", "rolled_back"),

@@ -46,7 +46,15 @@ pub async fn standing(journal: &Journal, subject: &str) -> Result<Standing, Erro
         ..Query::default()
     };
     let Some(last) = journal.records(&query).await?.pop() else { return Ok(Standing::None) };
-    let Some(rollout) = last.rollout else { return Ok(Standing::None) };
+    match last.rollout {
+        Some(rollout) => standing_of(journal, &rollout).await,
+        None => Ok(Standing::None),
+    }
+}
+
+/// How one rollout stands; [`Standing::None`] when the journal knows none of that id.
+pub async fn standing_of(journal: &Journal, rollout: &str) -> Result<Standing, Error> {
+    let rollout = rollout.to_owned();
     let records = records_of(journal, &rollout).await?;
     let ledger = Ledger::of(&parse(&rollout, &records)?);
     let Some(request) = ledger.request().cloned() else { return Ok(Standing::None) };
@@ -59,6 +67,21 @@ pub async fn standing(journal: &Journal, subject: &str) -> Result<Standing, Erro
         }
         Some(outcome) => Standing::Ended { outcome: Box::new(outcome.clone()), rollout },
     })
+}
+
+/// What a rollout was asked for.
+pub async fn request_of(journal: &Journal, rollout: &str) -> Result<RolloutRequest, Error> {
+    let query = Query {
+        rollout: Some(rollout.to_owned()),
+        kinds: vec!["rollout.begun".to_owned()],
+        limit: Some(1),
+        ..Query::default()
+    };
+    let records = journal.records(&query).await?;
+    match parse(rollout, &records)?.pop() {
+        Some(Entry::Begun { request }) => Ok(*request),
+        _ => Err(Error::NoSuchRollout(rollout.to_owned())),
+    }
 }
 
 /// The records of a rollout, oldest first.
@@ -100,7 +123,7 @@ fn parse(rollout: &str, records: &[Record]) -> Result<Vec<Entry>, Error> {
 }
 
 /// `None` for records of other kinds.
-fn parse_one(rollout: &str, record: &Record) -> Result<Option<Entry>, Error> {
+pub(crate) fn parse_one(rollout: &str, record: &Record) -> Result<Option<Entry>, Error> {
     if !record.kind.starts_with("rollout.") || [kinds::JOINED, kinds::CLEARED].contains(&record.kind.as_str())
     {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! The two clocks of a journal: what time it is, and how much time went by.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -59,28 +59,27 @@ impl Clock for SystemClock {
 #[derive(Debug)]
 pub struct ManualClock {
     start: Timestamp,
-    elapsed: Mutex<Duration>,
-    changed: watch::Sender<Duration>,
+    elapsed: watch::Sender<Duration>,
+    /// When each sleeper wakes.
+    wakes: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl ManualClock {
     /// A clock that shows `start`.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        Self { start, elapsed: Mutex::new(Duration::ZERO), changed: watch::Sender::new(Duration::ZERO) }
+        Self { start, elapsed: watch::Sender::new(Duration::ZERO), wakes: Arc::default() }
     }
 
     /// Moves both clocks on, and wakes who slept until then.
     pub fn advance(&self, duration: Duration) {
-        let mut elapsed = self.elapsed.lock().unwrap_or_else(PoisonError::into_inner);
-        *elapsed += duration;
-        self.changed.send_replace(*elapsed);
+        self.elapsed.send_modify(|elapsed| *elapsed += duration);
     }
 
-    /// How many wait for this clock to move.
+    /// The moments, as [`Clock::elapsed`] counts, for which somebody waits.
     #[must_use]
-    pub fn sleepers(&self) -> usize {
-        self.changed.receiver_count()
+    pub fn wakes(&self) -> Vec<Duration> {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -91,17 +90,38 @@ impl Clock for ManualClock {
     }
 
     fn elapsed(&self) -> Duration {
-        *self.elapsed.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.elapsed.borrow()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let mut changed = self.changed.subscribe();
-        let until = self.elapsed() + duration;
+        let mut elapsed = self.elapsed.subscribe();
+        let until = *elapsed.borrow() + duration;
+        let sleeper = Sleeper::new(Arc::clone(&self.wakes), until);
         Box::pin(async move {
             // The clock is gone with its journal, and so is the reason to wake anybody.
-            if changed.wait_for(|elapsed| *elapsed >= until).await.is_err() {
+            if elapsed.wait_for(|elapsed| *elapsed >= until).await.is_err() {
                 std::future::pending::<()>().await;
             }
+            drop(sleeper);
         })
+    }
+}
+
+/// Stands in the list for as long as somebody sleeps.
+struct Sleeper(Arc<Mutex<Vec<Duration>>>, Duration);
+
+impl Sleeper {
+    fn new(wakes: Arc<Mutex<Vec<Duration>>>, until: Duration) -> Self {
+        wakes.lock().unwrap_or_else(PoisonError::into_inner).push(until);
+        Self(wakes, until)
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let mut wakes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = wakes.iter().position(|wake| *wake == self.1) {
+            wakes.swap_remove(index);
+        }
     }
 }

@@ -222,7 +222,10 @@ impl Error {
                 "keep a copy of the journal as evidence, and compare it with the last export that verifies",
             ),
             Self::Replaced { .. } => Some("run the command again; find out what removes the file"),
-            Self::Database { .. } | Self::Closed { .. } | Self::Export { .. } => None,
+            Self::Database { .. } => Some(
+                "see what the database says: a full disk, a file or table that this user may only read, a limit",
+            ),
+            Self::Closed { .. } | Self::Export { .. } => None,
         }
     }
 

@@ -150,7 +150,7 @@ impl Store {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags)
-            .map_err(|source| database("open", &location, source))?;
+            .map_err(|source| database("create or read the tables", &location, source))?;
         let identity = identity(&path);
         let mut store = Self { connection, path, location, clock, identity };
         store.prepare(if_missing)?;
@@ -158,7 +158,7 @@ impl Store {
     }
 
     fn prepare(&mut self, if_missing: IfMissing) -> Result<(), Error> {
-        self.try_to("open", |connection| {
+        self.try_to("create or read the tables", |connection| {
             connection.busy_timeout(PATIENCE)?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "foreign_keys", true)
@@ -181,11 +181,11 @@ impl Store {
                 Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                Err(error) => return Err(database("open", &self.location, error)),
+                Err(error) => return Err(database("create or read the tables", &self.location, error)),
                 Ok(_) => break,
             }
         }
-        self.try_to("open", |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
+        self.try_to("create or read the tables", |connection| connection.execute_batch("BEGIN IMMEDIATE"))?;
         let result = self.migrate();
         if result.is_err() {
             self.roll_back();
@@ -196,7 +196,7 @@ impl Store {
     /// In a transaction, for another process may have done it meanwhile.
     fn migrate(&mut self) -> Result<(), Error> {
         let done = self.schema()?.unwrap_or(0);
-        self.try_to("create the tables", |connection| {
+        self.try_to("create or read the tables", |connection| {
             for step in &SCHEMA[done..] {
                 connection.execute_batch(step)?;
             }
@@ -213,15 +213,16 @@ impl Store {
 
     /// How many steps of the schema the file has; `None` if it is empty.
     fn schema(&self) -> Result<Option<usize>, Error> {
-        let (application, version, tables): (i64, i64, i64) = self.try_to("open", |connection| {
-            connection.query_row(
-                "SELECT (SELECT application_id FROM pragma_application_id),
+        let (application, version, tables): (i64, i64, i64) =
+            self.try_to("create or read the tables", |connection| {
+                connection.query_row(
+                    "SELECT (SELECT application_id FROM pragma_application_id),
                             (SELECT user_version FROM pragma_user_version),
                             (SELECT count(*) FROM sqlite_schema)",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-            )
-        })?;
+                    [],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )
+            })?;
         if application == 0 && version == 0 && tables == 0 {
             return Ok(None);
         }

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -18,9 +19,8 @@ use crate::output::{Stream, Tail, lines, presentable};
 /// How often a group that was told to end is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
-/// How long to look for members after SIGKILL, which takes a moment to arrive. What is left then are zombies on a
-/// system that does not tell them apart: nothing runs any more.
-const BURIAL: Duration = Duration::from_secs(1);
+/// How long SIGKILL may take to have its effect. Who still runs then is somebody else's, such as what `sudo` started.
+const BURIAL: Duration = Duration::from_secs(5);
 
 /// How long output is read for after the group has ended. Longer only takes a process that left the group and kept
 /// the pipe.
@@ -38,11 +38,13 @@ pub(crate) enum How {
     TimedOut,
     /// It was asked to stop, and ended.
     Stopped,
+    /// Not at all: it should have been ended, but the process of this id, or one of its group, goes on.
+    GoesOn(i32),
     /// The system does not say.
     Lost(io::Error),
 }
 
-/// A program that has ended, with all of its group.
+/// A program that has ended, with all of its group, or that nothing more can be done about.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) how: How,
@@ -107,8 +109,16 @@ async fn supervise(mut child: Child, mut group: Group, limits: Limits, stop: &Ca
         () = stop.cancelled() => How::Stopped,
         () = sleep(limits.run) => How::TimedOut,
     };
-    group.end(&mut child, limits.grace).await;
-    how
+    let id = group.id.as_raw_nonzero().get();
+    match (group.end(&mut child, limits.grace).await, how) {
+        (false, How::Stopped | How::TimedOut) => How::GoesOn(id),
+        (gone, how) => {
+            if !gone {
+                tracing::warn!("process group {id} could not be ended after its leader had ended");
+            }
+            how
+        }
+    }
 }
 
 struct Output {
@@ -133,30 +143,32 @@ struct Group {
 
 impl Group {
     /// SIGTERM to every member, SIGKILL after the grace period. Returns when the child has been waited for and no
-    /// member runs any more.
-    async fn end(&mut self, child: &mut Child, grace: Duration) {
-        // An error of a signal means that the group has no member any more; the looks at it see the same.
+    /// member runs any more, with `true`; or when even SIGKILL did not help.
+    async fn end(&mut self, child: &mut Child, grace: Duration) -> bool {
+        // An error of a signal means that it reaches nobody; the looks at the group see whether that is good.
         let _ = kill_process_group(self.id, Signal::TERM);
-        let kindly = async {
+        let kindly = timeout(grace, async {
             // An error means that it has been waited for.
             let _ = child.wait().await;
             while runs(self.id) {
                 sleep(POLL).await;
             }
-        };
-        if timeout(grace, kindly).await.is_err() {
+        });
+        let mut gone = kindly.await.is_ok();
+        if !gone {
             let _ = kill_process_group(self.id, Signal::KILL);
-            let _ = child.wait().await;
-            let _ = timeout(BURIAL, async {
+            let dead = timeout(BURIAL, async {
+                let _ = child.wait().await;
                 while runs(self.id) {
                     // Again on every look: a member may have forked between two of them.
                     let _ = kill_process_group(self.id, Signal::KILL);
                     sleep(POLL).await;
                 }
-            })
-            .await;
+            });
+            gone = dead.await.is_ok();
         }
         self.over = true;
+        gone
     }
 }
 
@@ -165,7 +177,8 @@ impl Group {
 /// Signals reach zombies too, and in a container whose first process collects nobody's children, a grandchild that was
 /// ended stays one for good. Linux tells them apart.
 fn runs(group: Pid) -> bool {
-    if test_kill_process_group(group).is_err() {
+    // Every other error is that of a group whose members are somebody else's.
+    if test_kill_process_group(group) == Err(Errno::SRCH) {
         return false;
     }
     let processes = if cfg!(target_os = "linux") { std::fs::read_dir("/proc").ok() } else { None };
@@ -206,5 +219,15 @@ mod tests {
         assert!(!runs_in("42 (sh) S 40 41 40 0 -1", 40), "a child of the leader in a group of its own");
         assert!(!runs_in("42 (sh) Z 1 40 40 0 -1", 40));
         assert!(!runs_in("", 40));
+    }
+
+    /// As of a program that runs as somebody else: it is no group of this id, so no signal reaches it.
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_no_signal_reaches_is_given_up() {
+        let mut child = Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).unwrap();
+        let mut group = Group { id, over: false };
+        assert!(!group.end(&mut child, Duration::from_secs(5)).await);
+        child.kill().await.unwrap();
     }
 }

@@ -107,6 +107,9 @@ pub(crate) fn well_ended(spec: &CommandSpec, ended: Ended) -> Result<String, Run
             format!("took longer than {} and was ended", HumanDuration::new(spec.timeout))
         }
         How::Stopped => "was ended, since the rollout was stopped".to_owned(),
+        How::GoesOn(id) => {
+            format!("should have ended, but process {id} or one of its group goes on: end it by hand")
+        }
         How::Lost(error) => format!("was started, but what became of it is unknown: {error}"),
     };
     let tail = match ended.tail.as_str() {

@@ -73,9 +73,8 @@ impl RailwayMetrics {
     async fn status(&self, ratio: HttpRatio, scope: &Scope) -> (String, Result<Sample>) {
         let planned = Window::of_steps(self.client.wall(), scope.window);
         let share = share_words(ratio);
-        let words = |window: &Window| {
-            format!("httpMetricsGroupedByStatus of {} {window}: {share}", scope.place)
-        };
+        let words =
+            |window: &Window| format!("httpMetricsGroupedByStatus of {} {window}: {share}", scope.place);
         match self.read_counts(&scope.place, scope.window).await {
             Ok((window, counts)) => {
                 let counts = over(&counts, &window);
@@ -197,11 +196,7 @@ impl RailwayMetrics {
         }
     }
 
-    async fn read_counts(
-        &self,
-        place: &Place,
-        window: Duration,
-    ) -> Result<(Window, Arc<HttpStatusCounts>)> {
+    async fn read_counts(&self, place: &Place, window: Duration) -> Result<(Window, Arc<HttpStatusCounts>)> {
         let read = async {
             let asked = Window::of_steps(self.client.wall(), window);
             let at = InstanceRef::from(place);

@@ -1,5 +1,6 @@
 //! Carries the machine's commands out.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
@@ -13,15 +14,17 @@ use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::ledger::Ledger;
 use crate::machine::{Command, Event, Machine, Turn};
-use crate::model::{Measurement, Outcome, Report};
+use crate::model::{Failure, FailureReason, Measurement, Outcome, Report};
 use crate::ports::{
-    Diary, DiaryError, Gates, MetricSource, News, Notifier, Probe, RunContext, Runner, Target, TargetError,
-    Wish,
+    Diary, DiaryError, Gates, MetricSource, News, Notifier, Probe, RunContext, RunError, Runner, Target,
+    TargetError, Wish,
 };
 use crate::spec::RolloutRequest;
 
 /// How often others' wishes are looked for while something is waited for.
 const LISTEN: Duration = Duration::from_secs(2);
+/// How long notifications are waited for at the end.
+const TELL: Duration = Duration::from_secs(30);
 
 /// Everything that a rollout acts through.
 #[derive(Clone, Copy)]
@@ -70,6 +73,24 @@ pub async fn recover(
     Some(Journey::new(id, request, machine, ports).travel(cancel).await)
 }
 
+/// Takes a completed rollout back, because one that depends on it failed. `None` when the ledger holds no rollout that was
+/// completed.
+pub async fn take_back(
+    id: &str,
+    ledger: Ledger,
+    reason: FailureReason,
+    ports: Ports<'_>,
+    cancel: &CancellationToken,
+) -> Option<Report> {
+    if !matches!(ledger.outcome(), Some(Outcome::Complete { .. })) {
+        return None;
+    }
+    let request = ledger.request()?.clone();
+    let poll = ports.target.poll_interval();
+    let machine = Machine::take_back(id, request.clone(), poll, ledger, reason);
+    Some(Journey::new(id, request, machine, ports).travel(cancel).await)
+}
+
 struct Journey<'a> {
     id: &'a str,
     request: RolloutRequest,
@@ -79,6 +100,8 @@ struct Journey<'a> {
     measurements: Vec<Measurement>,
     timeline: Vec<(Duration, String)>,
     leftovers: Vec<String>,
+    /// What could not be written down yet. Nothing is begun before it is: a record with gaps cannot be recovered from.
+    owed: VecDeque<Entry>,
     telling: FuturesUnordered<BoxFuture<'a, Option<Entry>>>,
     /// The user's stop was passed on to the machine.
     told: bool,
@@ -96,6 +119,7 @@ impl<'a> Journey<'a> {
             measurements: Vec::new(),
             timeline: Vec::new(),
             leftovers: Vec::new(),
+            owed: VecDeque::new(),
             telling: FuturesUnordered::new(),
             told: false,
             asked_for_approval: false,
@@ -107,17 +131,14 @@ impl<'a> Journey<'a> {
         let outcome = loop {
             let turn = self.machine.step(self.ports.clock.now(), event);
             if let Command::Finish(outcome) = turn.command {
-                self.write_all(turn.entries).await;
-                break *outcome;
+                break self.finish(turn.entries, *outcome).await;
             }
             event = self.turn(turn, cancel).await;
         };
         // The last look is for the truth of the report; an unreadable platform leaves it open rather than guessed.
         let observed = self.ports.target.observe(&self.request.place).await.ok();
         self.news(event_of(&outcome), outcome.to_string());
-        while let Some(told) = self.telling.next().await {
-            self.write_all(told.into_iter().collect()).await;
-        }
+        self.hear_out().await;
         Report {
             rollout: self.id.to_owned(),
             phase: outcome.phase(),
@@ -132,6 +153,48 @@ impl<'a> Journey<'a> {
         }
     }
 
+    /// Waits for what became of the news, for a while: people who cannot be told are no reason not to end.
+    async fn hear_out(&mut self) {
+        let mut over = self.ports.clock.sleep(TELL);
+        while !self.telling.is_empty() {
+            let told = tokio::select! {
+                biased;
+                told = self.telling.next() => told.flatten(),
+                () = &mut over => {
+                    self.note(format!("{} notifications had no end after {TELL:?}", self.telling.len()));
+                    return;
+                }
+            };
+            self.write_all(told.into_iter().collect()).await;
+        }
+    }
+
+    /// Writes the end down. An end that is not written is none: whoever finds the record takes it up again.
+    async fn finish(&mut self, entries: Vec<Entry>, outcome: Outcome) -> Outcome {
+        let failure = outcome.failure().cloned();
+        if let Some(message) = self.write_all(entries).await {
+            let reason = FailureReason::LeaseLost { message };
+            let failure = failure.map_or_else(
+                || Failure {
+                    phase: outcome.phase(),
+                    step: None,
+                    reason: reason.clone(),
+                    last_measurement: self.measurements.last().cloned(),
+                },
+                |failure| Failure { reason: reason.clone(), ..failure },
+            );
+            return Outcome::Fenced { failure };
+        }
+        if !self.owed.is_empty() {
+            self.leftovers.push(
+                "the end could not be written to the journal; the next command takes the rollout for interrupted and goes \
+                 back to what ran before"
+                    .to_owned(),
+            );
+        }
+        outcome
+    }
+
     /// Writes down, acts, and says what came of it.
     async fn turn(&mut self, turn: Turn, cancel: &CancellationToken) -> Event {
         let Turn { entries, intent, command } = turn;
@@ -144,14 +207,18 @@ impl<'a> Journey<'a> {
             return Event::Cancelled;
         }
         if let Some(action) = intent {
-            match self.write(&Entry::Intent { action }).await {
+            match self.write(Entry::Intent { action }).await {
                 Ok(()) => {}
                 Err(DiaryError::Fenced(by)) => return Event::Fenced(by),
                 // The way back is taken all the same: an environment that is whole matters more than the record of it.
                 Err(DiaryError::Unavailable(why)) if self.going_back() => {
                     self.note(format!("the journal could not be written: {why}"));
                 }
-                Err(DiaryError::Unavailable(why)) => return Event::Unwritten(why),
+                Err(DiaryError::Unavailable(why)) => {
+                    // It is not carried out, so it is not owed.
+                    self.owed.pop_back();
+                    return Event::Unwritten(why);
+                }
             }
             if !self.ports.diary.may_act() {
                 return Event::Fenced("it ran out before it could be renewed".to_owned());
@@ -212,6 +279,11 @@ impl<'a> Journey<'a> {
                 let stop = if told || self.machine.is_going_back() { &never } else { cancel };
                 match runner.run(&place, &command, &context, stop).await {
                     Ok(tail) => Event::Ran(tail),
+                    Err(RunError { message, effect }) if stop.is_cancelled() => {
+                        self.told = true;
+                        self.note("stop requested".to_owned());
+                        Event::Stopped { message, effect }
+                    }
                     Err(error) => Event::CallFailed { message: error.message, effect: error.effect },
                 }
             }
@@ -263,10 +335,16 @@ impl<'a> Journey<'a> {
             let piece = left.min(LISTEN);
             let pause = async {
                 let before = self.ports.clock.now();
+                let over = self.ports.clock.sleep(piece);
                 if let Some((place, id)) = &following {
-                    self.ports.target.changed(place, id, piece).await;
+                    // News that never come must not hold up the clocks.
+                    tokio::select! {
+                        biased;
+                        () = over => {}
+                        () = self.ports.target.changed(place, id, piece) => {}
+                    }
                 } else {
-                    self.ports.clock.sleep(piece).await;
+                    over.await;
                 }
                 self.ports.clock.now().saturating_sub(before) < piece
             };
@@ -299,14 +377,16 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Writes what decides nothing: what cannot be written is lost, unless somebody else holds the lease.
+    /// Writes what nothing has to wait for: what cannot be written now is written with what comes next. `Some` when somebody
+    /// else holds the lease.
     async fn write_all(&mut self, entries: Vec<Entry>) -> Option<String> {
         for entry in entries {
-            match self.write(&entry).await {
+            let kind = entry.kind();
+            match self.write(entry).await {
                 Ok(()) => {}
                 Err(DiaryError::Fenced(by)) => return Some(by),
                 Err(DiaryError::Unavailable(why)) => {
-                    tracing::warn!(error = %why, entry = entry.kind(), "the journal could not be written");
+                    tracing::warn!(error = %why, entry = kind, "the journal could not be written");
                     self.note(format!("not written down: {why}"));
                 }
             }
@@ -314,11 +394,12 @@ impl<'a> Journey<'a> {
         None
     }
 
-    async fn write(&mut self, entry: &Entry) -> Result<(), DiaryError> {
+    /// Writes an entry after all that is owed. If that fails, it is owed too.
+    async fn write(&mut self, entry: Entry) -> Result<(), DiaryError> {
         let line = entry.line();
         tracing::info!(rollout = %self.id, kind = entry.kind(), "{line}");
         self.note(line);
-        match entry {
+        match &entry {
             Entry::Begun { .. } => {
                 self.news("rollout.started", format!("{} is rolled out", self.request.candidate));
             }
@@ -329,7 +410,12 @@ impl<'a> Journey<'a> {
             Entry::Leftover { message } => self.leftovers.push(message.clone()),
             _ => {}
         }
-        self.ports.diary.write(entry).await
+        self.owed.push_back(entry);
+        while let Some(next) = self.owed.front() {
+            self.ports.diary.write(next).await?;
+            self.owed.pop_front();
+        }
+        Ok(())
     }
 
     fn note(&mut self, line: String) {

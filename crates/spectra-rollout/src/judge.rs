@@ -197,7 +197,7 @@ impl Judge {
         } else if self.errors_in_a_row > metric.consecutive_error_limit {
             self.standing = Standing::Failed(format!("{} errors in a row: {words}", self.errors_in_a_row));
         } else if metric.consecutive_success_limit.is_some_and(|limit| self.good_in_a_row >= limit)
-            || metric.count.is_some_and(|count| self.good + self.bad >= count)
+            || metric.count.is_some_and(|count| self.good > 0 && self.good + self.bad >= count)
         {
             self.standing = Standing::Passed;
         }

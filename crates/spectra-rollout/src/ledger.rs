@@ -8,7 +8,7 @@ use spectra_types::DeploymentId;
 use crate::entry::{Action, Entry, Made};
 use crate::model::{Failure, Outcome, Snapshot};
 use crate::ports::{Effect, SiblingOrder};
-use crate::spec::{Place, RolloutRequest};
+use crate::spec::{Place, RolloutRequest, Runner, Step};
 
 /// What was done by a rollout.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Taken {
     pub deployment: Option<DeploymentId>,
     /// Nothing of it is left.
     pub undone: bool,
+    /// It was begun more than once: what becomes of the last attempt says nothing of those before.
+    pub again: bool,
 }
 
 impl Ledger {
@@ -62,10 +64,14 @@ impl Ledger {
         self.failure.as_ref()
     }
 
-    /// The migration beyond which there is no way back, once it was begun.
+    /// The migration beyond which there is no way back, once it was begun. Announced alone, it changed nothing yet.
     #[must_use]
     pub fn no_return(&self) -> Option<&str> {
-        self.no_return.as_deref()
+        self.no_return.as_deref().filter(|migration| {
+            self.open().any(
+                |taken| matches!(&taken.action, Action::Migrate { name, .. } if name.as_str() == *migration),
+            )
+        })
     }
 
     /// What was there before.
@@ -86,12 +92,24 @@ impl Ledger {
     /// Whether anything was or may have been changed.
     #[must_use]
     pub fn changed(&self) -> bool {
-        !self.taken.is_empty()
+        self.taken.iter().any(|taken| self.was_begun(taken))
     }
 
     /// What is to be undone, the last first.
     pub fn open(&self) -> impl Iterator<Item = &Taken> {
-        self.taken.iter().rev().filter(|taken| !taken.undone)
+        self.taken.iter().rev().filter(|taken| !taken.undone && self.was_begun(taken))
+    }
+
+    /// Whether an intent may have been acted on: a migration that a deployment carries is not applied before there is one.
+    fn was_begun(&self, taken: &Taken) -> bool {
+        let Action::Migrate { step, .. } = &taken.action else { return true };
+        let Some(request) = &self.request else { return true };
+        let carried = request.all_steps().get(*step).is_some_and(
+            |step| matches!(step, Step::Migrate(migration) if migration.runner == Runner::PreDeploy),
+        );
+        let deployed =
+            |taken: &Taken| matches!(&taken.action, Action::Deploy { place } if *place == request.place);
+        !carried || self.taken.iter().any(deployed)
     }
 
     /// The sibling, as far as it is known, while it has not been removed.
@@ -113,6 +131,7 @@ impl Ledger {
         if let Some(last) = self.taken.last()
             && last.action == *action
             && !last.answered
+            && !last.again
         {
             self.taken.pop();
         }
@@ -145,7 +164,10 @@ impl Ledger {
             }
             Entry::PointOfNoReturn { migration } => self.no_return = Some(migration.clone()),
             Entry::GoingBack { failure } => self.failure = Some(failure.clone()),
-            Entry::Finished { outcome } => self.outcome = Some(outcome.clone()),
+            // A process that lost the lease ended itself, not the rollout.
+            Entry::Finished { outcome } if !matches!(outcome, Outcome::Fenced { .. }) => {
+                self.outcome = Some(outcome.clone());
+            }
             Entry::Resumed { .. }
             | Entry::Adopted { .. }
             | Entry::Stage { .. }
@@ -157,7 +179,8 @@ impl Ledger {
             | Entry::Heard { .. }
             | Entry::Trouble { .. }
             | Entry::Told { .. }
-            | Entry::Leftover { .. } => {}
+            | Entry::Leftover { .. }
+            | Entry::Finished { .. } => {}
         }
     }
 
@@ -173,6 +196,7 @@ impl Ledger {
             if let Some(taken) = self.taken.iter_mut().find(|taken| taken.action == *action && !taken.undone)
             {
                 taken.answered = false;
+                taken.again = true;
                 return;
             }
             self.taken.push(Taken {
@@ -180,6 +204,7 @@ impl Ledger {
                 answered: false,
                 deployment: None,
                 undone: false,
+                again: false,
             });
         }
     }
@@ -245,9 +270,8 @@ impl Ledger {
 
     /// It failed for certain without a trace: it never was.
     fn retract_answered(&mut self, action: &Action) {
-        if let Some(position) =
-            self.taken.iter().rposition(|taken| taken.action == *action && !taken.answered && !taken.undone)
-        {
+        let once = |taken: &Taken| !taken.answered && !taken.undone && !taken.again;
+        if let Some(position) = self.taken.iter().rposition(|taken| taken.action == *action && once(taken)) {
             self.taken.remove(position);
         }
     }

@@ -308,6 +308,11 @@ pub enum FailureReason {
     },
     /// The process that ran it ended in the middle.
     Interrupted,
+    /// A rollout of the same run that depends on this one failed.
+    Group {
+        /// The one that failed.
+        rollout: String,
+    },
     /// A migration failed.
     Migration {
         /// Its name.
@@ -383,6 +388,7 @@ impl FailureReason {
             Self::Cancelled => "SPX-413",
             Self::Aborted { .. } => "SPX-414",
             Self::Interrupted => "SPX-415",
+            Self::Group { .. } => "SPX-426",
             Self::Migration { .. } => "SPX-416",
             Self::Hook { .. } => "SPX-417",
             Self::Analysis { .. } => "SPX-418",
@@ -432,6 +438,9 @@ impl fmt::Display for FailureReason {
             Self::Aborted { by, reason } if reason.is_empty() => write!(f, "it was aborted by {by}"),
             Self::Aborted { by, reason } => write!(f, "it was aborted by {by}: {reason}"),
             Self::Interrupted => f.write_str("the process that ran it ended in the middle"),
+            Self::Group { rollout } => {
+                write!(f, "rollout `{rollout}`, which depends on it, failed and took it back")
+            }
             Self::Migration { name, message } => write!(f, "migration `{name}` failed: {message}"),
             Self::Hook { name, message } => write!(f, "hook `{name}` failed: {message}"),
             Self::Analysis { metric, message } => write!(f, "metric `{metric}` failed: {message}"),

@@ -33,8 +33,8 @@ pub trait Target: Send + Sync {
         id: &'a DeploymentId,
     ) -> BoxFuture<'a, Result<DeploymentState, TargetError>>;
 
-    /// Brings the snapshot back: the image setting always; a forward deployment only if something else serves.
-    /// `None` means that the snapshot already serves.
+    /// Brings the snapshot back: the settings always; a forward deployment only if something else serves, or if the order
+    /// has commands to run before it, which have to run somewhere. `None` means that the snapshot already serves.
     fn restore<'a>(
         &'a self,
         place: &'a Place,

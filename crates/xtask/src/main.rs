@@ -12,6 +12,7 @@ mod fuzz;
 mod handshake;
 mod http;
 mod peer;
+mod postgres;
 mod process;
 mod quickstart;
 mod report;

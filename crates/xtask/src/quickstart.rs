@@ -283,7 +283,7 @@ async fn history(
     terraform: &Terraform<'_>,
 ) -> Result<String, Error> {
     let state = terraform.show().await?;
-    let mut job = Job::new(&programs.deployer).args(["rollout", "history"]);
+    let mut job = Job::new(&programs.deployer).args(["rollout", "history", "--platform"]);
     for (flag, name) in
         [("--project", "project_id"), ("--environment", "environment_id"), ("--service", "service_id")]
     {

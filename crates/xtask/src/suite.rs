@@ -7,13 +7,14 @@ use crate::process::{Job, Output};
 use crate::sandbox::Sandbox;
 use crate::terraform::{self, Binary, Terraform};
 use crate::workspace::{self, Programs, cargo};
-use crate::{Context, Tools, docs, fuzz, quickstart};
+use crate::{Context, Tools, docs, fuzz, postgres, quickstart};
 
 /// The steps in their order. What a person can fix fastest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Format,
     Lints,
+    Postgres,
     Tests,
     TerraformFormat,
     Modules,
@@ -33,10 +34,11 @@ pub(crate) enum Depth {
     Slow,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step::Format,
     Step::TerraformFormat,
     Step::Lints,
+    Step::Postgres,
     Step::Tests,
     Step::Modules,
     Step::Examples,
@@ -51,6 +53,7 @@ impl Step {
         match self {
             Self::Format => "fmt: every Rust file is formatted",
             Self::Lints => "clippy: no warning in any target",
+            Self::Postgres => "postgres: the tests of the journal find a server to start",
             Self::Tests => "tests: units, integration, documentation, acceptance with real Terraform",
             Self::TerraformFormat => "terraform fmt: modules and examples are formatted",
             Self::Modules => "modules: validate, and terraform test against the sandbox",
@@ -107,6 +110,7 @@ pub(crate) async fn run(
         let result = match step {
             Step::Format => format(context).await,
             Step::Lints => lints(context).await,
+            Step::Postgres => postgres::ensure(context).await,
             Step::Tests => tests(context, &programs, &binary).await.and_then(|(found, result)| {
                 counts = Some(found);
                 result
@@ -196,6 +200,7 @@ async fn tests(
         .args(["test", "--workspace", "--no-fail-fast"])
         .dir(&context.workspace.root)
         .env("REQUIRE_TERRAFORM", "1")
+        .env("SPECTRA_REQUIRE_POSTGRES", "1")
         .env("TERRAFORM", &binary.path)
         .env("TERRAFORM_LATEST", &latest.path)
         .env("SPECTRA_BIN_DIR", &programs.directory)

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Image(command) => image::run(command, *printer).await,
-        Command::Rollout(command) => rollout::run(command, *printer).await,
+        Command::Rollout(command) => rollout::run(command, &cli.global.journal, *printer).await,
         Command::Sandbox(command) => sandbox::run(command, *printer).await,
         Command::Doctor(arguments) => doctor::run(&arguments, *printer).await,
         Command::Completions(arguments) => completions::run(&arguments),

@@ -4,6 +4,8 @@
 mod general;
 mod image;
 mod rollout;
+mod rollout_start;
 mod sandbox;
 mod sandbox_start;
 mod support;
+mod world;

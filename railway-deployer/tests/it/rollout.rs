@@ -5,16 +5,28 @@ use crate::support::Place;
 #[test]
 fn without_a_token_it_is_not_authorised() {
     let place = Place::new();
-    let ids = ["rollout", "history", "--project", "p", "--environment", "e", "--service", "s"];
+    let ids = ["rollout", "history", "--platform", "--project", "p", "--environment", "e", "--service", "s"];
     insta::assert_snapshot!(place.run(&ids).shown(), @"
     exit 6
     --- stdout
     --- stderr
     error: there is no Railway token: set `RAILWAY_API_TOKEN` (account or workspace token) or `RAILWAY_TOKEN` (project token)
     ");
-    assert_eq!(place.run(&["rollout", "history", "--project", "p"]).code, 2);
+    assert_eq!(place.run(&["rollout", "history", "--platform", "--project", "p"]).code, 2);
     assert_eq!(
-        place.run(&["rollout", "history", "--project", "", "--environment", "e", "--service", "s"]).code,
+        place
+            .run(&[
+                "rollout",
+                "history",
+                "--platform",
+                "--project",
+                "",
+                "--environment",
+                "e",
+                "--service",
+                "s"
+            ])
+            .code,
         2
     );
 }
@@ -36,7 +48,19 @@ fn an_endpoint_that_does_not_answer() {
     assert!(!run.shown().contains("canary-token-value"));
     place.set("SPECTRA_RAILWAY_ENDPOINT", "not a url");
     assert_eq!(
-        place.run(&["rollout", "history", "--project", "p", "--environment", "e", "--service", "s"]).code,
+        place
+            .run(&[
+                "rollout",
+                "history",
+                "--platform",
+                "--project",
+                "p",
+                "--environment",
+                "e",
+                "--service",
+                "s"
+            ])
+            .code,
         2
     );
 }

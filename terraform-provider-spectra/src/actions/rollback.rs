@@ -1,14 +1,16 @@
 //! `action.spectra_rollback`: back to what ran before.
 
+use std::time::Duration;
+
 use spectra_railway::{Client, InstanceRef, rollback_candidate};
-use spectra_rollout::{Adopt, Outcome};
+use spectra_rollout::{Outcome, RolloutRequest};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, PinnedImage, ProjectId, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
 use super::{check, instance};
-use crate::errors::{UNCHANGED, railway};
+use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
-use crate::resources::rollout::delivery::{self, Order};
+use crate::resources::rollout::delivery;
 use crate::resources::rollout::{HealthModel, report};
 
 /// How far back is looked: Railway keeps no more than a few days of images, and few services are deployed more often.
@@ -82,16 +84,18 @@ impl Action for Rollback {
             }
             None => find(client, &at, progress).await?,
         };
-        let order = Order {
-            image: image.clone(),
-            adopt: Adopt::IfRunning,
-            health: config.health.as_known(),
-            bake: &config.bake,
-            progress_deadline: &config.progress_deadline,
-            timeout: &config.timeout,
-            abort_timeout: &config.abort_timeout,
+        let duration = |attribute: &Attr<Text<HumanDuration>>, name: &str| -> Result<Duration, Diagnostics> {
+            Ok(known(attribute, name)?.get().get())
         };
-        let report = delivery::roll_out(cx, order, &at, Some(progress)).await?.report;
+        let request = RolloutRequest {
+            health: config.health.as_known().map(delivery::policy).transpose()?,
+            bake: duration(&config.bake, "bake")?,
+            progress_deadline: duration(&config.progress_deadline, "progress_deadline")?,
+            timeout: duration(&config.timeout, "timeout")?,
+            abort_timeout: duration(&config.abort_timeout, "abort_timeout")?,
+            ..RolloutRequest::new(at.clone().into(), image.clone())
+        };
+        let report = delivery::roll_out(cx, request, Duration::ZERO, Some(progress)).await?.report;
         let Outcome::Complete { deployment } = &report.outcome else {
             let again = "Invoke the action again to try again, or name another `image`.";
             let summary = format!("The service could not be rolled back to {}", image.digest());

@@ -9,9 +9,11 @@ use spectra_types::PinnedImage;
 use crate::world::{TRAFFIC, World, code, logged_errors};
 
 fn with_canary(place: &Place, candidate: &PinnedImage, metric: Metric) -> RolloutRequest {
-    let canary =
-        Canary { duration: Duration::from_secs(1), metrics: vec![metric], ..Canary::default() };
-    RolloutRequest { steps: vec![Step::Canary(canary), Step::Swap], ..RolloutRequest::new(place.clone(), candidate.clone()) }
+    let canary = Canary { duration: Duration::from_secs(1), metrics: vec![metric], ..Canary::default() };
+    RolloutRequest {
+        steps: vec![Step::Canary(canary), Step::Swap],
+        ..RolloutRequest::new(place.clone(), candidate.clone())
+    }
 }
 
 /// A tenth more errors than stable has, of at least three requests.

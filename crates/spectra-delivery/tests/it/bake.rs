@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use spectra_delivery::Heard;
 use spectra_rollout::spec::{CommandSpec, HttpRatio, Metric, MetricKind};
 use spectra_rollout::{Entry, Outcome, RolloutRequest};
 use tokio::sync::Notify;
@@ -28,8 +29,8 @@ async fn a_metric_that_turns_bad_in_the_bake_brings_stable_back() {
         ..RolloutRequest::new(place.clone(), candidate.clone())
     };
     let good = Notify::new();
-    let listener = |line: &str| {
-        if line.starts_with("good: metric `errors`") {
+    let listener = |heard: &Heard<'_>| {
+        if heard.line.starts_with("good: metric `errors`") {
             good.notify_one();
         }
     };

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use spectra_delivery::{DEFAULT_TTL, Error, Waiting};
+use spectra_delivery::{DEFAULT_TTL, Error, Heard, Waiting};
 use spectra_journal::Held;
 use spectra_rollout::{Outcome, RolloutRequest};
 use tokio::sync::Notify;
@@ -19,8 +19,8 @@ async fn a_second_delivery_is_told_who_acts_and_begins_when_the_first_has_ended(
     let second_image = world.push("v3", &[]).await;
     let never = CancellationToken::new();
     let (begun, waits) = (Notify::new(), Notify::new());
-    let listener = |line: &str| {
-        if line.starts_with("begun:") {
+    let listener = |heard: &Heard<'_>| {
+        if heard.line.starts_with("begun:") {
             begun.notify_one();
         }
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use spectra_delivery::Heard;
 use spectra_rollout::spec::{Migration, Step};
 use spectra_rollout::{Entry, Outcome, Place, Report, RolloutRequest};
 use spectra_test_postgres::Database;
@@ -93,7 +94,7 @@ impl Shop<'_> {
             ..RolloutRequest::new(self.place.clone(), candidate.clone())
         };
         let lines = Lines::default();
-        let listener = |line: &str| lines.add(line);
+        let listener = |heard: &Heard<'_>| lines.add(heard.line);
         let delivery = self.world.delivery(&listener);
         let never = CancellationToken::new();
         let delivering = delivery.deliver(request, &never);
@@ -188,7 +189,10 @@ async fn an_expand_that_fails_leaves_nothing_and_says_what_the_database_said() {
     assert!(why.contains("`SIGNING_KEY`"), "{why}");
     assert_eq!(shop.columns(), "id note");
     let after = shop.world.row(&shop.place).await;
-    assert_eq!((&after["active_deployment"], &after["deployments"]), (&before["active_deployment"], &before["deployments"]));
+    assert_eq!(
+        (&after["active_deployment"], &after["deployments"]),
+        (&before["active_deployment"], &before["deployments"])
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ async fn set_command(world: &World, place: &Place) -> Option<String> {
 #[tokio::test]
 async fn a_pre_deploy_migration_goes_with_one_deployment_and_the_setting_is_put_back() {
     let world = World::start().await;
-    let own = InstanceUpdate { pre_deploy_command: Change::Set("warm".to_owned()), ..InstanceUpdate::default() };
+    let own =
+        InstanceUpdate { pre_deploy_command: Change::Set("warm".to_owned()), ..InstanceUpdate::default() };
     let place = world.serving("web", &world.push("v1", &[]).await, own).await;
     let candidate = world.push("v2", &[]).await;
     let outcome = world.deliver(request(&place, &candidate)).await.report.outcome;

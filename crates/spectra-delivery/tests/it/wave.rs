@@ -27,8 +27,10 @@ async fn when_the_second_service_of_a_wave_is_bad_all_go_back_in_reverse() {
         services: vec![web.service.clone(), api.service.clone(), worker.service.clone()],
         pause: Duration::ZERO,
     };
-    let request =
-        RolloutRequest { steps: vec![Step::Wave(wave)], ..RolloutRequest::new(web.clone(), candidate.clone()) };
+    let request = RolloutRequest {
+        steps: vec![Step::Wave(wave)],
+        ..RolloutRequest::new(web.clone(), candidate.clone())
+    };
     let report = world.deliver(request).await.report;
     assert!(matches!(report.outcome, Outcome::RolledBack { .. }), "{}", report.outcome);
     assert_eq!(code(&report.outcome), "SPX-402");

@@ -142,8 +142,7 @@ impl World {
         let values = |of: &[(&str, &str)]| {
             of.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect::<BTreeMap<_, _>>()
         };
-        let changes =
-            VariableChanges { set: values(set), seal: values(seal), ..VariableChanges::default() };
+        let changes = VariableChanges { set: values(set), seal: values(seal), ..VariableChanges::default() };
         let scope = VariableScope::Service(place.service.clone());
         self.client
             .change_variables(&place.project, &place.environment, &scope, &changes, Deploys::Skip)

@@ -126,3 +126,41 @@ macro_rules! on_both_stores {
         }
     };
 }
+
+/// The hash of a record with another body and predecessor, computed as the documentation says and not by the
+/// journal's own code.
+pub(crate) fn hash_of(record: &spectra_journal::Record, body: &str, previous: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    fn number(hasher: &mut Sha256, number: u64) {
+        hasher.update(number.to_be_bytes());
+    }
+    fn text(hasher: &mut Sha256, text: &str) {
+        number(hasher, text.len() as u64);
+        hasher.update(text);
+    }
+    let mut hasher = Sha256::new();
+    hasher.update("spectra-journal-record-1");
+    number(&mut hasher, record.version.into());
+    number(&mut hasher, record.seq);
+    text(&mut hasher, &record.at.to_string());
+    text(&mut hasher, &record.key);
+    text(&mut hasher, &record.subject);
+    match &record.rollout {
+        Some(rollout) => {
+            hasher.update([1]);
+            text(&mut hasher, rollout);
+        }
+        None => hasher.update([0]),
+    }
+    text(&mut hasher, &record.kind);
+    match record.fence {
+        Some(fence) => {
+            hasher.update([1]);
+            number(&mut hasher, fence);
+        }
+        None => hasher.update([0]),
+    }
+    text(&mut hasher, body);
+    text(&mut hasher, previous);
+    hasher.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -63,7 +63,10 @@ const SERVER_ERROR: MetricKind = MetricKind::HttpStatus { ratio: HttpRatio::Serv
 async fn a_step_that_is_not_over_and_one_before_the_window_are_left_out() {
     let (fake, _, metrics) = world().await;
     // The last one is not over at all, the first one began before the window.
-    fake.once("HttpStatusCounts", counts(&[(200, &[(70, 100.0), (60, 6.0), (0, 50.0)]), (503, &[(10, 2.0)])]));
+    fake.once(
+        "HttpStatusCounts",
+        counts(&[(200, &[(70, 100.0), (60, 6.0), (0, 50.0)]), (503, &[(10, 2.0)])]),
+    );
     let sampled = metrics.sample(&metric(SERVER_ERROR), &scope()).await;
     assert_eq!(sample(&sampled), Sample { value: Some(0.25), samples: Some(8), stable: None });
     assert_eq!(
@@ -106,7 +109,8 @@ async fn zeros_alone_are_told_and_still_no_share() {
 async fn a_gap_of_counts_does_not_hide_durations() {
     let (fake, _, metrics) = world().await;
     fake.once("HttpStatusCounts", counts(&[(200, &[(40, 9.0)])]));
-    let step = |ago: i64, p95: f64| json!({ "ts": WALL - ago, "p50": 1.0, "p90": 2.0, "p95": p95, "p99": 9.0 });
+    let step =
+        |ago: i64, p95: f64| json!({ "ts": WALL - ago, "p50": 1.0, "p90": 2.0, "p95": p95, "p99": 9.0 });
     // Of the second step nobody told how many; the third is not over.
     let samples = [step(40, 100.0), step(20, 200.0), step(0, 9_000.0)];
     fake.once("HttpDurations", data(json!({ "httpDurationMetrics": { "samples": samples } })));
@@ -142,7 +146,10 @@ async fn stable_is_read_in_the_same_window_only_where_it_is_compared() {
     // The candidate's log was just read.
     assert_eq!(sample(&sampled), Sample { value: Some(0.5), samples: Some(2), stable: Some(0.25) });
     let asked = fake.seen("HttpLogs");
-    assert_eq!(asked.iter().map(|seen| seen.variables["id"].as_str().unwrap()).collect::<Vec<_>>(), ["new", "old"]);
+    assert_eq!(
+        asked.iter().map(|seen| seen.variables["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["new", "old"]
+    );
     assert_eq!(asked[0].variables["before"], asked[1].variables["before"]);
     assert_eq!(
         sampled.query,

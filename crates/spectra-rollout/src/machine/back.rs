@@ -5,10 +5,11 @@ use std::time::Duration;
 use spectra_types::DeploymentId;
 
 use super::command::{Command, Event};
+use super::forward::is_contract;
 use super::release::Next;
 use super::{At, BackAt, Machine};
 use crate::entry::{Action, Entry, Made};
-use crate::model::{FailureReason, Observation, Outcome};
+use crate::model::{Failure, FailureReason, Observation, Outcome};
 use crate::spec::{Migration, Runner, Step};
 
 impl Machine {
@@ -29,8 +30,12 @@ impl Machine {
             };
             self.record(Entry::Returned { place, deployment: None });
         }
+        self.go_back(now, failure)
+    }
+
+    fn go_back(&mut self, now: Duration, failure: Failure) -> Command {
         if self.ledger.open().next().is_none() {
-            let outcome = if superseded {
+            let outcome = if matches!(failure.reason, FailureReason::Superseded { .. }) {
                 Outcome::Superseded { failure }
             } else if self.ledger.changed() {
                 Outcome::RolledBack { failure, deployment: self.served_before() }
@@ -39,7 +44,9 @@ impl Machine {
             };
             return Command::Finish(Box::new(outcome));
         }
-        self.record(Entry::GoingBack { failure: failure.clone() });
+        if self.ledger.failure() != Some(&failure) {
+            self.record(Entry::GoingBack { failure: failure.clone() });
+        }
         self.failure = Some(failure);
         self.wait = None;
         self.undo_next(now)
@@ -49,6 +56,14 @@ impl Machine {
     pub(super) fn take_up_again(&mut self, now: Duration) -> Command {
         let open = self.ledger.open().map(|taken| taken.action.clone()).collect();
         self.record(Entry::Resumed { open });
+        if let Some(failure) = self.failure.take() {
+            self.record(Entry::GoingBack { failure: failure.clone() });
+            if let Some(migration) = self.ledger.no_return() {
+                let rollback = FailureReason::Irreversible { name: migration.to_owned() };
+                return Command::Finish(Box::new(Outcome::RollbackFailed { failure, rollback }));
+            }
+            return self.go_back(now, failure);
+        }
         if self.ledger.no_return().is_some() {
             // There is only forward. A migration is run again, as after a crash.
             self.baked = true;
@@ -56,25 +71,15 @@ impl Machine {
                 !self.ledger.is_done(&Action::Migrate { step, name: name.to_owned() })
             };
             let next = self.steps.iter().enumerate().find_map(|(step, one)| match one {
-                Step::Migrate(migration) if super::forward::is_contract(one) => {
-                    undone(step, &migration.name).then_some(step)
-                }
+                Step::Migrate(migration) if is_contract(one) => undone(step, &migration.name).then_some(step),
                 _ => None,
             });
-            return self.next_step(now, next.unwrap_or(self.steps.len()));
+            let next = next.unwrap_or(self.steps.len());
+            return self.clean(next).unwrap_or_else(|| self.next_step(now, next));
         }
         let failure =
             self.ledger.failure().cloned().unwrap_or_else(|| self.failed_by(FailureReason::Interrupted));
-        if self.ledger.open().next().is_none() {
-            let outcome = if self.ledger.changed() {
-                Outcome::RolledBack { failure, deployment: self.served_before() }
-            } else {
-                Outcome::Refused { failure }
-            };
-            return Command::Finish(Box::new(outcome));
-        }
-        self.failure = Some(failure);
-        self.undo_next(now)
+        self.go_back(now, failure)
     }
 
     /// Undoes what was done last and is not undone yet.
@@ -145,8 +150,13 @@ impl Machine {
                     // It went with the deployment that was brought back, or that could not be.
                     (Some(_), Runner::PreDeploy) => Some(stays("no deployment ran its way back")),
                     _ if superseded => Some(stays("somebody else's version runs on it now")),
-                    _ if !self.back_failures.is_empty() => {
-                        Some(stays("the version that needs it may still be serving"))
+                    // A hook says nothing of the schema.
+                    _ if self
+                        .back_failures
+                        .iter()
+                        .any(|(kept, _)| !matches!(kept, Some(Action::Hook { .. }))) =>
+                    {
+                        Some(stays("a version or a migration that needs it could not be taken back"))
                     }
                     _ => None,
                 };
@@ -236,13 +246,16 @@ impl Machine {
             self.record(Entry::Returned { place, deployment: None });
             if let Some(failure) = &mut self.failure {
                 failure.reason = reason;
+                let failure = failure.clone();
+                self.record(Entry::GoingBack { failure });
             }
             return self.undo_next(now);
         }
         self.could_not_undo(now, reason)
     }
 
-    /// Nothing more is tried with it; what stands before it is undone all the same.
+    /// Nothing more is tried with it; what stands before it is undone all the same, unless it is a `contract`: that has to be
+    /// taken back before the version from before it can serve.
     fn could_not_undo(&mut self, now: Duration, reason: FailureReason) -> Command {
         let action = match &self.at {
             At::Back(BackAt::Release(release)) => {
@@ -254,15 +267,30 @@ impl Machine {
             At::Back(BackAt::Running(action)) => Some(action.clone()),
             _ => None,
         };
-        self.given_up.extend(action);
-        self.back_failures.push(reason);
+        let contract = match &action {
+            Some(Action::Migrate { step, name }) if is_contract(&self.steps[*step]) => Some(name.clone()),
+            _ => None,
+        };
+        self.given_up.extend(action.clone());
+        self.back_failures.push((action, reason));
+        if let Some(name) = contract {
+            // What ran before may not run on what it left; the candidate does.
+            self.record(Entry::Leftover {
+                message: format!(
+                    "the candidate and all that was done for it stay: the `contract` migration `{name}` could not be taken \
+                     back, and the version before may not run on what it left; put the schema in order, then roll out \
+                     again"
+                ),
+            });
+            return self.back_is_over();
+        }
         self.undo_next(now)
     }
 
     fn back_is_over(&mut self) -> Command {
         let failure = self.failure.take().unwrap_or_else(|| self.failed_by(FailureReason::Interrupted));
         let outcome = match self.back_failures.first().cloned() {
-            Some(rollback) => Outcome::RollbackFailed { failure, rollback },
+            Some((_, rollback)) => Outcome::RollbackFailed { failure, rollback },
             None if matches!(failure.reason, FailureReason::Superseded { .. }) => {
                 Outcome::Superseded { failure }
             }

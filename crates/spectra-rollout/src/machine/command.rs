@@ -43,6 +43,13 @@ pub enum Event {
         /// What it may have left behind.
         effect: Effect,
     },
+    /// The user stopped the rollout while a program ran, and it did not come to its end.
+    Stopped {
+        /// What happened.
+        message: String,
+        /// What it may have left behind.
+        effect: Effect,
+    },
     /// The end of a [`Command::Wait`].
     Woken,
     /// The user stops the rollout. The command that was given last is not carried out.

@@ -28,6 +28,7 @@ impl Machine {
             At::Approval => self.approval(now, event),
             At::Running(step) => match event {
                 Event::Ran(_) => self.next_step(now, step + 1),
+                Event::Stopped { .. } => self.fail(now, FailureReason::Cancelled),
                 Event::CallFailed { message, .. } => {
                     let reason = match &self.steps[step] {
                         Step::Hook(hook) => FailureReason::Hook { name: hook.name.clone(), message },
@@ -82,8 +83,13 @@ impl Machine {
             let id = running.deployment.clone();
             self.record(Entry::Adopted { deployment: id.clone() });
             self.at = At::Adopted;
-            self.adopted = true;
             return self.releases[0].adopt(now, id, observation.snapshot());
+        }
+        if observation.running.is_none() {
+            // There is nothing to compare it with, and there will not be.
+            for message in self.background.iter_mut().filter_map(super::waiting::Judging::stand_alone) {
+                self.entries.push(Entry::Trouble { message });
+            }
         }
         self.looked_at = now;
         self.at = At::Freeze(0);
@@ -152,15 +158,12 @@ impl Machine {
         let contract = self.steps.get(step).is_none_or(is_contract);
         if contract && !self.baked {
             // The canary has shown what it can; nothing of it is needed any more.
-            if let Some(order) = self.ledger.sibling().cloned() {
-                self.at = At::Cleaning(step);
-                self.failed_calls = 0;
-                return self.remove_sibling(order);
-            }
-            return self.bake(now);
+            return self.clean(step).unwrap_or_else(|| self.bake(now));
         }
         match self.steps.get(step) {
-            None => self.complete(),
+            None => self.complete(now),
+            // There is only forward, whatever window begins meanwhile.
+            Some(_) if self.ledger.no_return().is_some() => self.start_step(now, step),
             // A wait changes nothing, so no window forbids it.
             Some(Step::Pause(_) | Step::Analysis(_)) => self.start_step(now, step),
             Some(_) => {
@@ -327,6 +330,16 @@ impl Machine {
         self.begin_wait(now, Wait::bake(now, self.request.bake))
     }
 
+    /// Removes the sibling before this step, if there is one.
+    pub(super) fn clean(&mut self, step: usize) -> Option<Command> {
+        let order = self.ledger.sibling().filter(|_| !self.sibling_stays)?.clone();
+        self.at = At::Cleaning(step);
+        self.failed_calls = 0;
+        // What becomes of it is of no interest from here on, whether it can be removed or not.
+        self.releases.retain(|release| Some(&release.place) != order.place.as_ref());
+        Some(self.remove_sibling(order))
+    }
+
     pub(super) fn remove_sibling(&mut self, order: SiblingOrder) -> Command {
         self.act(Command::RemoveSibling { place: self.request.place.clone(), order })
     }
@@ -334,7 +347,7 @@ impl Machine {
     fn cleaning(&mut self, now: Duration, step: usize, event: Event) -> Command {
         match event {
             Event::SiblingRemoved => self.next_step(now, step),
-            Event::CallFailed { message, effect: _ } => {
+            Event::CallFailed { message, .. } => {
                 self.failed_calls += 1;
                 if self.failed_calls < CALL_ATTEMPTS {
                     return Command::Wait { at_most: self.poll, following: None };
@@ -345,7 +358,8 @@ impl Machine {
                         "the canary service could not be removed; the next rollout tries again: {message}"
                     ),
                 });
-                self.bake(now)
+                self.sibling_stays = true;
+                self.next_step(now, step)
             }
             _ => match self.ledger.sibling().cloned() {
                 Some(order) => self.remove_sibling(order),
@@ -354,7 +368,24 @@ impl Machine {
         }
     }
 
-    pub(super) fn complete(&self) -> Command {
+    pub(super) fn complete(&mut self, now: Duration) -> Command {
+        if self.recovering {
+            // What the process before this one saw is not known: what it deployed is looked at before it is reported.
+            let deployed = |place: Place| {
+                let id = self.ledger.deployment(&place)?.clone();
+                Some(Release::risen(place, &self.terms, now, id))
+            };
+            self.releases = self.request.places().into_iter().filter_map(deployed).collect();
+            if self.deployment().is_none() {
+                return self.fail(now, FailureReason::Interrupted);
+            }
+        } else if !self.steps.last().is_some_and(is_contract) {
+            return self.completed();
+        }
+        self.begin_wait(now, Wait::last_look(now))
+    }
+
+    pub(super) fn completed(&self) -> Command {
         match self.deployment().cloned() {
             Some(deployment) => Command::Finish(Box::new(Outcome::Complete { deployment })),
             // Only an observed candidate gets here; look again rather than claim.

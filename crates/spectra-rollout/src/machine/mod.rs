@@ -7,6 +7,7 @@ mod back;
 mod command;
 mod forward;
 mod release;
+mod returning;
 mod waiting;
 
 use std::time::Duration;
@@ -42,8 +43,6 @@ pub struct Machine {
     first_look: Option<Observation>,
     /// When that was.
     looked_at: Duration,
-    /// The candidate ran already.
-    adopted: bool,
     /// The candidate was watched for the bake time.
     baked: bool,
     /// How many services of the wave that goes on are done.
@@ -54,10 +53,12 @@ pub struct Machine {
     background: Vec<Judging>,
     wait: Option<Wait>,
     failure: Option<Failure>,
-    /// What went wrong on the way back, first things first.
-    back_failures: Vec<FailureReason>,
+    /// What went wrong on the way back, first things first, and what it kept from being undone.
+    back_failures: Vec<(Option<Action>, FailureReason)>,
     /// What could not be undone.
     given_up: Vec<Action>,
+    /// The sibling could not be removed on the way forward.
+    sibling_stays: bool,
     /// What serves the rollout's own service after the way back.
     back_deployment: Option<DeploymentId>,
     last_measurement: Option<Measurement>,
@@ -133,7 +134,6 @@ impl Machine {
             ledger: Ledger::default(),
             first_look: None,
             looked_at: Duration::ZERO,
-            adopted: false,
             baked: false,
             waved: 0,
             releases: Vec::new(),
@@ -141,6 +141,7 @@ impl Machine {
             failure: None,
             back_failures: Vec::new(),
             given_up: Vec::new(),
+            sibling_stays: false,
             back_deployment: None,
             last_measurement: None,
             failed_calls: 0,
@@ -157,6 +158,21 @@ impl Machine {
     #[must_use]
     pub fn recover(id: impl Into<String>, request: RolloutRequest, poll: Duration, ledger: Ledger) -> Self {
         Self { ledger, recovering: true, ..Self::new(id, request, poll) }
+    }
+
+    /// A rollout that was completed and goes back all the same, for this reason.
+    #[must_use]
+    pub fn take_back(
+        id: impl Into<String>,
+        request: RolloutRequest,
+        poll: Duration,
+        ledger: Ledger,
+        reason: FailureReason,
+    ) -> Self {
+        let failure = Failure { phase: Phase::Complete, step: None, reason, last_measurement: None };
+        let mut machine = Self::recover(id, request, poll, ledger);
+        machine.failure = Some(failure);
+        machine
     }
 
     /// Where it stands.
@@ -207,7 +223,10 @@ impl Machine {
         if let Command::Finish(outcome) = &command {
             self.phase = outcome.phase();
             self.at = At::Over;
-            self.record(Entry::Finished { outcome: (**outcome).clone() });
+            // Who lost the lease ends itself, not the rollout: that is left to the one who holds it now.
+            if !matches!(**outcome, Outcome::Fenced { .. }) {
+                self.record(Entry::Finished { outcome: (**outcome).clone() });
+            }
         }
         if let Some(action) = self.intent.clone() {
             self.ledger.apply(&Entry::Intent { action });
@@ -220,6 +239,8 @@ impl Machine {
     fn left(&self, now: Duration) -> Duration {
         let end = match self.at {
             At::Back(_) => self.going_back_since + self.request.abort_timeout,
+            // Beyond the point of no return no clock runs; the next look is bounded all the same.
+            _ if self.ledger.no_return().is_some() => return self.request.timeout,
             _ => self.begun + self.request.timeout,
         };
         end.saturating_sub(now) + Duration::from_millis(1)
@@ -242,7 +263,7 @@ impl Machine {
                 self.record(Entry::Heard { wish: Wish::Promote { by } });
                 self.retract();
                 if self.at == At::Waiting {
-                    return self.wait_is_over(now);
+                    return self.promoted(now);
                 }
                 return self.route(now, Event::Woken);
             }
@@ -297,7 +318,7 @@ impl Machine {
             Event::Restored(None) | Event::SiblingRemoved => Made::Nothing,
             Event::Sibling(place) => Made::Sibling { place: place.clone() },
             Event::Ran(tail) => Made::Output { tail: tail.clone() },
-            Event::CallFailed { message, effect } => {
+            Event::CallFailed { message, effect } | Event::Stopped { message, effect } => {
                 let (message, effect) = (message.clone(), *effect);
                 self.record(Entry::Failed { action, message, effect });
                 return;

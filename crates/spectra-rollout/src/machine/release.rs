@@ -6,7 +6,7 @@ use spectra_types::{DeploymentId, PinnedImage};
 
 use super::command::{Command, Event};
 use crate::model::{DeploymentState, FailureReason, Measurement, Observation, Phase, Snapshot, Verdict};
-use crate::ports::{DeployOrder, Effect, RestoreOrder};
+use crate::ports::{DeployOrder, Effect};
 use crate::spec::{HealthPolicy, Place};
 
 /// Consecutive reads that must agree before the platform's word on what runs is taken.
@@ -32,7 +32,7 @@ pub(super) enum Next {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// What runs is looked at, and what others have on its way is waited for.
     Looking,
     /// The call that starts the deployment was made.
@@ -53,40 +53,44 @@ enum Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Release {
     pub(super) place: Place,
-    candidate: PinnedImage,
-    health: Option<HealthPolicy>,
-    poll: Duration,
-    progress_deadline: Duration,
+    pub(super) candidate: PinnedImage,
+    pub(super) health: Option<HealthPolicy>,
+    pub(super) poll: Duration,
+    pub(super) progress_deadline: Duration,
     /// How long others are waited for.
-    patience: Duration,
-    stage: Stage,
-    begun: Duration,
-    progressed: Duration,
-    last_read: Duration,
-    last_probe: Option<Duration>,
+    pub(super) patience: Duration,
+    pub(super) stage: Stage,
+    pub(super) begun: Duration,
+    pub(super) progressed: Duration,
+    pub(super) last_read: Duration,
+    pub(super) last_probe: Option<Duration>,
     /// The platform said that it is up; what really runs is looked at next.
-    observe_next: bool,
+    pub(super) observe_next: bool,
     /// When it was last seen as it should be.
-    confirmed: Option<Duration>,
-    status: String,
-    deployment: Option<DeploymentId>,
-    restorer: Option<DeploymentId>,
-    snapshot: Snapshot,
-    agreeing: u32,
-    healthy: u32,
-    unhealthy: u32,
-    failed_calls: u32,
+    pub(super) confirmed: Option<Duration>,
+    pub(super) status: String,
+    /// Every status that it was seen at: to come back to one is no progress.
+    pub(super) statuses: Vec<String>,
+    pub(super) deployment: Option<DeploymentId>,
+    pub(super) restorer: Option<DeploymentId>,
+    pub(super) snapshot: Snapshot,
+    pub(super) agreeing: u32,
+    pub(super) healthy: u32,
+    /// The most healthy probes in a row: only more of them are progress.
+    pub(super) most_healthy: u32,
+    pub(super) unhealthy: u32,
+    pub(super) failed_calls: u32,
     /// The call on the way back that failed last, unless one was answered since.
-    last_failed_call: Option<(String, Effect)>,
+    pub(super) last_failed_call: Option<(String, Effect)>,
     /// Since when not every replica was seen running.
-    missing_since: Option<Duration>,
-    /// Probes since the last time they were counted: healthy ones, and all.
-    counted: (u64, u64),
-    abort_timeout: Duration,
+    pub(super) missing_since: Option<Duration>,
+    /// The probes so far: healthy ones, and all.
+    pub(super) counted: (u64, u64),
+    pub(super) abort_timeout: Duration,
     /// Whether what runs is looked at before anything is brought back.
-    cautious: bool,
+    pub(super) cautious: bool,
     /// The command that runs before the candidate takes over, and before what is brought back does.
-    pre_deploy: (Option<String>, Option<String>),
+    pub(super) pre_deploy: (Option<String>, Option<String>),
 }
 
 /// What all services of a rollout have in common.
@@ -117,11 +121,13 @@ impl Release {
             observe_next: false,
             confirmed: None,
             status: String::new(),
+            statuses: Vec::new(),
             deployment: None,
             restorer: None,
             snapshot: Snapshot::default(),
             agreeing: 0,
             healthy: 0,
+            most_healthy: 0,
             unhealthy: 0,
             failed_calls: 0,
             last_failed_call: None,
@@ -190,6 +196,17 @@ impl Release {
         Command::Observe(self.place.clone())
     }
 
+    /// The candidate's deployment, which came up before this process began.
+    pub(super) fn risen(place: Place, terms: &Terms, now: Duration, deployment: DeploymentId) -> Self {
+        Self {
+            deployment: Some(deployment),
+            stage: Stage::Up,
+            begun: now,
+            progressed: now,
+            ..Self::new(place, terms)
+        }
+    }
+
     /// Deploys the candidate on top of what was seen.
     pub(super) fn deploy(&mut self, now: Duration, baseline: Observation) -> Command {
         self.stage = Stage::Starting;
@@ -199,37 +216,6 @@ impl Release {
         let order =
             DeployOrder { image: self.candidate.clone(), baseline, pre_deploy: self.pre_deploy.0.clone() };
         Command::Deploy { place: self.place.clone(), order: Box::new(order) }
-    }
-
-    /// Begins the way back. `deployment` is the candidate's, where it is known.
-    pub(super) fn back(
-        &mut self,
-        now: Duration,
-        snapshot: Snapshot,
-        deployment: Option<DeploymentId>,
-        cautious: bool,
-    ) -> Command {
-        self.stage = Stage::Back;
-        self.begun = now;
-        self.snapshot = snapshot;
-        self.deployment = deployment;
-        self.restorer = None;
-        self.agreeing = 0;
-        self.healthy = 0;
-        self.unhealthy = 0;
-        self.last_failed_call = None;
-        self.cautious = cautious;
-        if cautious { Command::Observe(self.place.clone()) } else { self.restore() }
-    }
-
-    fn restore(&self) -> Command {
-        let order = RestoreOrder {
-            snapshot: self.snapshot.clone(),
-            failed: self.deployment.clone(),
-            candidate: self.candidate.clone(),
-            pre_deploy: self.pre_deploy.1.clone(),
-        };
-        Command::Restore { place: self.place.clone(), order: Box::new(order) }
     }
 
     /// Takes an event that answers its own command.
@@ -291,10 +277,11 @@ impl Release {
             // Reads that fail are no verdict; the clocks go on.
             Event::CallFailed { .. } => self.wait_or_give_up(now),
             Event::Deployment(DeploymentState::Pending(status)) => {
-                if status != self.status {
-                    self.status = status;
+                if !self.statuses.contains(&status) {
+                    self.statuses.push(status.clone());
                     self.progressed = now;
                 }
+                self.status = status;
                 self.wait_or_give_up(now)
             }
             Event::Deployment(DeploymentState::Sleeping) if self.health.is_none() => {
@@ -361,11 +348,11 @@ impl Release {
         let settled = self.is_up();
         match event {
             Event::Measured(measurement) => {
-                let before = self.healthy;
                 if let Some(reason) = self.judge(&measurement) {
                     return Next::Failed(reason);
                 }
-                if self.healthy > before {
+                if self.healthy > self.most_healthy {
+                    self.most_healthy = self.healthy;
                     self.progressed = now;
                 }
                 if !settled
@@ -433,18 +420,18 @@ impl Release {
         self.last_read = Duration::ZERO;
     }
 
-    /// The healthy probes and all of them since the last call.
-    pub(super) fn take_count(&mut self) -> (u64, u64) {
-        std::mem::take(&mut self.counted)
+    /// The healthy probes and all of them so far.
+    pub(super) const fn count(&self) -> (u64, u64) {
+        self.counted
     }
 
-    fn probe(&mut self, now: Duration) -> Command {
+    pub(super) fn probe(&mut self, now: Duration) -> Command {
         self.last_probe = Some(now);
         Command::Probe(self.place.clone())
     }
 
     /// Counts a measurement; `Some` when the failures in a row have reached the threshold.
-    fn judge(&mut self, measurement: &Measurement) -> Option<FailureReason> {
+    pub(super) fn judge(&mut self, measurement: &Measurement) -> Option<FailureReason> {
         self.counted.1 += 1;
         match measurement.verdict {
             Verdict::Healthy => {
@@ -469,7 +456,7 @@ impl Release {
         }
     }
 
-    fn wait(&self, pause: Duration) -> Command {
+    pub(super) fn wait(&self, pause: Duration) -> Command {
         let following = match self.stage {
             Stage::Deploying => self.deployment.clone(),
             Stage::Back => self.restorer.clone(),
@@ -489,113 +476,6 @@ impl Release {
         let status = if self.status.is_empty() { self.phase().to_string() } else { self.status.clone() };
         FailureReason::ProgressDeadline { deadline: self.progress_deadline, status }
     }
-
-    fn backwards(&mut self, now: Duration, event: Event) -> Next {
-        // A look that shows the snapshot serving ends it well, however late.
-        let looking = matches!(
-            event,
-            Event::Observed(_)
-                | Event::Restored(None)
-                | Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping)
-        );
-        if now.saturating_sub(self.begun) > self.abort_timeout && !looking {
-            let reason = match (event, self.last_failed_call.take()) {
-                (Event::CallFailed { message, effect }, _) | (_, Some((message, effect))) => {
-                    FailureReason::Target { message, effect }
-                }
-                _ => FailureReason::Timeout { timeout: self.abort_timeout },
-            };
-            return Next::BackFailed(reason);
-        }
-        match event {
-            Event::Restored(None)
-            | Event::Deployment(DeploymentState::Active | DeploymentState::Sleeping) => {
-                Next::Do(Command::Observe(self.place.clone()))
-            }
-            Event::Restored(Some(id)) => {
-                self.restorer = Some(id.clone());
-                Next::Do(Command::ReadDeployment { place: self.place.clone(), id })
-            }
-            Event::Deployment(DeploymentState::Pending(_)) => Next::Do(self.wait(self.poll)),
-            Event::Deployment(state) => Next::BackFailed(ended(state)),
-            Event::Observed(observation) => self.observed_back(now, &observation),
-            Event::Measured(measurement) => self.probed_back(&measurement),
-            // An unreachable platform is no verdict on the way back either: it has all of its time.
-            Event::CallFailed { message, effect } => {
-                self.last_failed_call = Some((message, effect));
-                self.cautious = false;
-                Next::Do(self.wait(self.poll))
-            }
-            // Bringing the snapshot back is repeatable; already unwinding is what a stop asks for.
-            _ => Next::Do(match self.restorer.clone() {
-                Some(id) => Command::ReadDeployment { place: self.place.clone(), id },
-                None => self.restore(),
-            }),
-        }
-    }
-
-    fn observed_back(&mut self, now: Duration, observation: &Observation) -> Next {
-        if std::mem::take(&mut self.cautious) {
-            if let Some(by) = self.somebody_elses(observation) {
-                return Next::BackFailed(FailureReason::Superseded { by });
-            }
-            return Next::Do(self.restore());
-        }
-        let serves = match &self.snapshot.running {
-            None => observation.running.as_ref().is_none_or(|running| match &self.deployment {
-                Some(candidate) => running.deployment != *candidate,
-                // Its start was never answered; its image tells.
-                None => running.digest.as_ref() != Some(self.candidate.digest()),
-            }),
-            Some(before) => observation.running.as_ref().is_some_and(|running| {
-                let same = before.digest.is_some()
-                    && running.digest == before.digest
-                    && Some(&running.deployment) != self.deployment.as_ref();
-                // What was lame before comes back lame: it must not look like a rollback that failed.
-                let untouched = running.deployment == before.deployment && !before.all_replicas_running;
-                (same
-                    || Some(&running.deployment) == self.restorer.as_ref()
-                    || running.deployment == before.deployment)
-                    && (running.all_replicas_running || untouched)
-            }),
-        };
-        if serves {
-            // A snapshot that never stopped serving was judged by its users already.
-            return if self.restorer.is_some() && self.health.is_some() {
-                Next::Do(self.probe(now))
-            } else {
-                Next::Back(observation.running.as_ref().map(|running| running.deployment.clone()))
-            };
-        }
-        if now.saturating_sub(self.begun) > self.abort_timeout {
-            let running = observation.running_digest().cloned();
-            return Next::BackFailed(FailureReason::WrongDigest { running });
-        }
-        Next::Do(self.wait(self.poll))
-    }
-
-    /// After an interruption anything may have happened: a third version that serves now is somebody's decision.
-    fn somebody_elses(&self, observation: &Observation) -> Option<DeploymentId> {
-        let running = observation.running.as_ref()?;
-        let digest = running.digest.as_ref()?;
-        let ours = digest == self.candidate.digest()
-            || Some(digest) == self.snapshot.digest()
-            || Some(&running.deployment) == self.deployment.as_ref()
-            || self.snapshot.running.as_ref().is_some_and(|before| before.deployment == running.deployment);
-        (!ours).then(|| running.deployment.clone())
-    }
-
-    fn probed_back(&mut self, measurement: &Measurement) -> Next {
-        let Some(health) = self.health.clone() else { return Next::Back(self.restorer.clone()) };
-        if let Some(reason) = self.judge(measurement) {
-            return Next::BackFailed(reason);
-        }
-        if self.healthy >= health.success_threshold {
-            return Next::Back(self.restorer.clone());
-        }
-        // The next one after a pause; an answer to a wait here is no reason to read again.
-        Next::Do(Command::Wait { at_most: health.interval, following: None })
-    }
 }
 
 /// When something is to be looked at.
@@ -604,7 +484,7 @@ pub(super) enum Due {
     In(Duration),
 }
 
-fn ended(state: DeploymentState) -> FailureReason {
+pub(super) fn ended(state: DeploymentState) -> FailureReason {
     match state {
         DeploymentState::Failed { status, reason } => FailureReason::Deployment { status, reason },
         DeploymentState::NeedsApproval => FailureReason::NeedsApproval,

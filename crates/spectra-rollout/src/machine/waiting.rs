@@ -17,11 +17,35 @@ pub(super) struct Judging {
     judge: Judge,
     /// When it is measured next; `None` until it has begun.
     due: Option<Duration>,
+    /// The probes of a service that were counted already.
+    counted: Option<(Place, (u64, u64))>,
 }
 
 impl Judging {
     pub(super) fn all(metrics: &[Metric]) -> Vec<Self> {
-        metrics.iter().map(|metric| Self { judge: Judge::new(metric.clone()), due: None }).collect()
+        metrics.iter().map(|metric| Self::new(metric.clone())).collect()
+    }
+
+    const fn new(metric: Metric) -> Self {
+        Self { judge: Judge::new(metric), due: None, counted: None }
+    }
+
+    /// Judges it from now on without stable; says so if that is a change.
+    pub(super) fn stand_alone(&mut self) -> Option<String> {
+        let metric = self.judge.metric();
+        metric.compare.as_ref()?;
+        let message = format!("nothing ran before, so metric `{}` is compared with nothing", metric.name);
+        *self = Self::new(Metric { compare: None, ..metric.clone() });
+        Some(message)
+    }
+
+    /// The healthy probes and all of them since the last call for this place.
+    fn fresh(&mut self, place: &Place, now: (u64, u64)) -> (u64, u64) {
+        let before = match self.counted.replace((place.clone(), now)) {
+            Some((at, before)) if at == *place => before,
+            _ => (0, 0),
+        };
+        (now.0.saturating_sub(before.0), now.1.saturating_sub(before.1))
     }
 
     /// Begins on its first call. The first window has to fill before there is something to see in it.
@@ -40,6 +64,15 @@ enum Until {
     Approval { deadline: Duration, due: Duration, instead_of: Option<FailureReason> },
 }
 
+/// Who answers for measurements that decided nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undecided {
+    /// The rollout's own rule.
+    Rule,
+    /// A person who was asked, or who asked to go on.
+    Person,
+}
+
 /// A wait.
 #[derive(Clone, Debug)]
 pub(super) struct Wait {
@@ -51,6 +84,7 @@ pub(super) struct Wait {
     failed_calls: u32,
     /// What is up was told to be looked at once more.
     hurried: bool,
+    undecided: Undecided,
     /// What comes after it.
     then: Then,
 }
@@ -63,6 +97,8 @@ enum Then {
     NextService,
     /// What comes after the bake.
     Baked,
+    /// The end.
+    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +120,7 @@ impl Wait {
             asked: Asked::Nothing,
             failed_calls: 0,
             hurried: false,
+            undecided: Undecided::Rule,
             then,
         }
     }
@@ -106,6 +143,11 @@ impl Wait {
 
     pub(super) fn bake(now: Duration, bake: Duration) -> Self {
         Self::new(None, Phase::Baking, now + bake, &[], Then::Baked)
+    }
+
+    /// The last look at what is up, when more was done since the bake.
+    pub(super) fn last_look(now: Duration) -> Self {
+        Self::new(None, Phase::Baking, now, &[], Then::End)
     }
 
     /// A wait for a person. `instead_of` is a failure that the person may overrule.
@@ -138,11 +180,13 @@ impl Wait {
 impl Machine {
     pub(super) fn begin_wait(&mut self, now: Duration, wait: Wait) -> Command {
         self.at = At::Waiting;
-        // What came up a moment ago was looked at then; a wait of no time needs no second look.
+        // What came up a moment ago was looked at then; a wait of no time needs no second look. Only what is reported at the
+        // end has to be seen then: steps may have taken their time since.
+        let seen = !matches!(wait.then, Then::Baked | Then::End) || self.is_confirmed(now);
         let nothing = matches!(wait.until, Until::Time(until) if until <= now) && wait.judges.is_empty();
         let nothing_measured = wait.then != Then::Baked || self.background.is_empty();
         self.wait = Some(wait);
-        if nothing && nothing_measured {
+        if nothing && nothing_measured && seen {
             return self.wait_is_over(now);
         }
         self.pump(now)
@@ -250,6 +294,14 @@ impl Machine {
                     if self.hurry() {
                         return self.pump(now);
                     }
+                    let deadline = self.request.progress_deadline;
+                    // No other clock may be running by then.
+                    if self.wait.as_ref().is_some_and(|wait| wait.then == Then::End)
+                        && now.saturating_sub(until) >= deadline
+                    {
+                        let status = "the last look".to_owned();
+                        return self.fail(now, FailureReason::ProgressDeadline { deadline, status });
+                    }
                 }
             }
         }
@@ -258,7 +310,9 @@ impl Machine {
 
     /// Whether metrics of this wait have more to say.
     fn measuring(&self) -> bool {
-        let Some(wait) = &self.wait else { return false };
+        let Some(wait) = self.wait.as_ref().filter(|wait| wait.undecided == Undecided::Rule) else {
+            return false;
+        };
         let counted =
             |judging: &Judging| judging.judge.metric().count.is_some() && judging.judge.wants_more();
         wait.judges.iter().any(counted) || (wait.then == Then::Baked && self.background.iter().any(counted))
@@ -328,8 +382,8 @@ impl Machine {
         judging.due = Some(now + judging.judge.metric().interval);
         let metric = judging.judge.metric().clone();
         if metric.source == MetricKind::Probe {
-            let release = self.releases.iter_mut().find(|release| release.place == place)?;
-            let (healthy, all) = release.take_count();
+            let count = self.release_of(&place)?.count();
+            let (healthy, all) = self.judging(asked)?.fresh(&place, count);
             let value = (all > 0).then(|| ratio(healthy, all));
             let answer = Ok(Sample { value, samples: Some(all), stable: None });
             let sampled = Sampled { query: "share of healthy probes".to_owned(), answer };
@@ -389,8 +443,28 @@ impl Machine {
         own.chain(&self.background).find_map(|judging| failed(&judging.judge))
     }
 
+    /// Somebody asks to end the wait. It ends as at its time, with what is up looked at once more; that little was measured is
+    /// theirs to judge. The approvals of a step are signed and counted, so one person's word does not stand for them.
+    pub(super) fn promoted(&mut self, now: Duration) -> Command {
+        let Some(wait) = &mut self.wait else { return self.pump(now) };
+        match &wait.until {
+            Until::Approval { instead_of: None, .. } => {
+                let message = "the step waits for an approval, and a wish to go on is none".to_owned();
+                self.record(Entry::Trouble { message });
+            }
+            Until::Time(_) | Until::Approval { .. } => {
+                wait.until = Until::Time(now);
+                wait.undecided = Undecided::Person;
+            }
+        }
+        self.pump(now)
+    }
+
     /// The wait has lasted long enough: what was measured in it decides.
     pub(super) fn wait_is_over(&mut self, now: Duration) -> Command {
+        if let Some(reason) = self.failed_metric() {
+            return self.fail(now, reason);
+        }
         let Some(wait) = self.wait.take() else { return self.pump(now) };
         let mut open = None;
         let background = if wait.then == Then::Baked { self.background.as_slice() } else { &[] };
@@ -400,7 +474,9 @@ impl Machine {
                 open.get_or_insert(FailureReason::Inconclusive { metric, message });
             }
         }
-        let Some(reason) = open else { return self.after_wait(now, wait.step, wait.then) };
+        let Some(reason) = open.filter(|_| wait.undecided == Undecided::Rule) else {
+            return self.after_wait(now, wait.step, wait.then);
+        };
         match self.request.on_inconclusive {
             OnInconclusive::Proceed => {
                 self.record(Entry::Trouble { message: format!("{reason}; going on as asked") });
@@ -413,8 +489,11 @@ impl Machine {
             OnInconclusive::Hold(within) => {
                 self.record(Entry::Trouble { message: format!("{reason}; waiting for an approval") });
                 let hold = Wait::approval(wait.step, now, within, Some(reason));
-                self.background.clear();
-                self.begin_wait(now, Wait { then: wait.then, ..hold })
+                // What is measured goes on being judged: a bad measurement needs nobody's opinion.
+                self.begin_wait(
+                    now,
+                    Wait { judges: wait.judges, undecided: Undecided::Person, then: wait.then, ..hold },
+                )
             }
         }
     }
@@ -429,10 +508,12 @@ impl Machine {
                 let place = self.request.place.sibling(wave.services[self.waved].clone());
                 self.release(now, step, &place)
             }
+            (Then::End, _) => self.completed(),
             _ => {
                 self.baked = true;
-                if self.adopted {
-                    return self.complete();
+                // What ran already was judged, and that was all.
+                if !self.ledger.changed() {
+                    return self.completed();
                 }
                 let contract =
                     self.steps.iter().position(super::forward::is_contract).unwrap_or(self.steps.len());

@@ -4,10 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::command::CommandSpec;
+use super::health::HealthPolicy;
 use super::metric::{Metric, MetricKind, OnNoData};
 use super::migration::{Migration, MigrationPart, Runner};
 use super::request::{OnInconclusive, RolloutRequest};
+use super::schedule::schedule;
 use super::step::{Analysis, Canary, Pause, Step, Wave};
+
+/// What no clock of a rollout is set beyond.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// What a target can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +42,11 @@ pub fn check(request: &RolloutRequest, abilities: &[Ability]) -> Vec<Problem> {
     for (index, metric) in request.metrics.iter().enumerate() {
         problems.metric(&format!("metrics[{index}]"), metric, request, abilities);
     }
+    problems.background(request);
     problems.clocks(request);
+    if let Some(health) = &request.health {
+        problems.health(health);
+    }
     if let Some(rule) = &request.approval {
         let possible = rule.approvers.len();
         let required = usize::try_from(rule.required).unwrap_or(usize::MAX);
@@ -219,12 +228,7 @@ impl Problems {
         for (index, metric) in canary.metrics.iter().enumerate() {
             let path = format!("{path}.metrics[{index}]");
             self.metric(&path, metric, request, abilities);
-            if canary.duration.is_zero() && metric.count.is_none() {
-                self.add(
-                    format!("{path}.count"),
-                    "it would never end: give `count`, or the canary a `duration`",
-                );
-            }
+            self.lasts(&path, metric, "canary", canary.duration);
         }
     }
 
@@ -235,12 +239,7 @@ impl Problems {
         for (index, metric) in analysis.metrics.iter().enumerate() {
             let path = format!("{path}.metrics[{index}]");
             self.metric(&path, metric, request, abilities);
-            if analysis.duration.is_zero() && metric.count.is_none() {
-                self.add(
-                    format!("{path}.count"),
-                    "it would never end: give `count`, or the analysis a `duration`",
-                );
-            }
+            self.lasts(&path, metric, "analysis", analysis.duration);
         }
     }
 
@@ -279,11 +278,24 @@ impl Problems {
         }
         if metric.count == Some(0) {
             self.add(format!("{path}.count"), "no measurement decides nothing");
+        } else if let Some(count) = metric.count.filter(|count| *count <= metric.failure_limit) {
+            self.add(
+                format!("{path}.failure_limit"),
+                format!("{count} measurements cannot be bad more than {} times", metric.failure_limit),
+            );
+        }
+        if metric.consecutive_success_limit == Some(0) {
+            self.add(format!("{path}.consecutive_success_limit"), "no measurement decides nothing");
         }
         if let Some(compare) = &metric.compare {
             self.comparison(path, metric, abilities);
             if compare.max_ratio.is_none() && compare.max_increase.is_none() {
                 self.add(format!("{path}.compare"), "it allows nothing: give `max_ratio` or `max_increase`");
+            }
+            for (name, value) in [("max_ratio", compare.max_ratio), ("max_increase", compare.max_increase)] {
+                if value.is_some_and(|value| !value.is_finite() || value < 0.0) {
+                    self.add(format!("{path}.compare.{name}"), "it is no finite number from 0 on");
+                }
             }
         }
         if metric.source == MetricKind::Probe && request.health.is_none() {
@@ -329,6 +341,52 @@ impl Problems {
         self.add(format!("{path}.compare"), message);
     }
 
+    /// A metric without a count is measured as long as what it belongs to lasts: once at least.
+    fn lasts(&mut self, path: &str, metric: &Metric, what: &str, duration: Duration) {
+        let first = metric.initial_delay.saturating_add(metric.interval);
+        if metric.count.is_none() && !metric.shadow && first > duration {
+            self.add(
+                format!("{path}.count"),
+                format!(
+                    "it is first measured after {first:?}, when the {what} of {duration:?} is over: give `count`, or the \
+                     {what} more time"
+                ),
+            );
+        }
+    }
+
+    /// Steps may be skipped, so that the bake alone is sure to measure.
+    fn background(&mut self, request: &RolloutRequest) {
+        for (index, metric) in request.metrics.iter().enumerate() {
+            self.lasts(&format!("metrics[{index}]"), metric, "bake", request.bake);
+        }
+    }
+
+    fn health(&mut self, health: &HealthPolicy) {
+        for (name, threshold) in
+            [("success_threshold", health.success_threshold), ("failure_threshold", health.failure_threshold)]
+        {
+            if threshold == 0 {
+                self.add(format!("health.{name}"), "no probe decides nothing: give at least 1");
+            }
+        }
+        if health.interval.is_zero() {
+            self.add("health.interval", "it is probed without a pause");
+        }
+        if health.timeout.is_zero() {
+            self.add("health.timeout", "it has no time to answer");
+        }
+        if !(100..600).contains(&health.expected_status) {
+            self.add(
+                "health.expected_status",
+                format!("{} is no status that HTTP knows", health.expected_status),
+            );
+        }
+        if !health.path.starts_with('/') {
+            self.add("health.path", format!("`{}` does not begin with `/`", health.path));
+        }
+    }
+
     fn clocks(&mut self, request: &RolloutRequest) {
         for (name, duration) in [
             ("progress_deadline", request.progress_deadline),
@@ -339,26 +397,33 @@ impl Problems {
                 self.add(name, "it leaves no time");
             }
         }
-        let mut declared = request.bake;
-        for step in &request.steps {
-            declared += match step {
-                Step::Pause(pause) => pause.at_most(),
-                Step::Canary(canary) => canary.duration,
-                Step::Analysis(analysis) => analysis.duration,
-                Step::Wave(wave) => {
-                    wave.pause * u32::try_from(wave.services.len().saturating_sub(1)).unwrap_or(u32::MAX)
-                }
-                Step::Migrate(_) | Step::Hook(_) | Step::Swap => Duration::ZERO,
-            };
-        }
-        if let OnInconclusive::Hold(deadline) = request.on_inconclusive
-            && deadline.is_zero()
+        if let Some((name, _)) =
+            [("timeout", request.timeout), ("abort_timeout", request.abort_timeout), ("bake", request.bake)]
+                .into_iter()
+                .chain([("progress_deadline", request.progress_deadline)])
+                .find(|(_, duration)| *duration > LONGEST)
         {
-            self.add("on_inconclusive", "a hold needs time");
+            self.add(name, "it lasts more than a year");
+        }
+        let approvals = request.steps.iter().filter_map(|step| match step {
+            Step::Pause(Pause::Approval(deadline)) => Some(*deadline),
+            _ => None,
+        });
+        let declared = approvals.fold(schedule(request).at_least, Duration::saturating_add);
+        if let OnInconclusive::Hold(deadline) = request.on_inconclusive {
+            if deadline.is_zero() {
+                self.add("on_inconclusive", "a hold needs time");
+            }
+            if request.approval.is_none() {
+                self.add(
+                    "on_inconclusive",
+                    "a hold waits for an approval, but `approval` does not say whose",
+                );
+            }
         }
         if !request.timeout.is_zero() && declared >= request.timeout {
             self.add(
-                "timeout",
+                if declared == request.bake { "bake" } else { "timeout" },
                 format!(
                     "the declared waits and the bake take {declared:?} already, and the timeout, which includes them, is \
                      {:?}: raise it",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::CommandSpec;
 use super::human;
+use super::nothing::nothing_more;
 
 /// A measurement that is repeated and judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,7 @@ pub struct Comparison {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum MetricKind {
     /// The HTTP probe of the rollout: the share of healthy answers since the last measurement, 0 to 1.
+    #[serde(deserialize_with = "nothing_more")]
     Probe,
     /// Railway's HTTP metrics of the whole service: the share of requests, 0 to 1. Cheap; old and new deployments are
     /// mixed while both serve.
@@ -111,8 +113,10 @@ pub enum MetricKind {
         percentile: Percentile,
     },
     /// Processor use of the candidate's deployment, in cores.
+    #[serde(deserialize_with = "nothing_more")]
     Cpu,
     /// Memory use of the candidate's deployment, in bytes.
+    #[serde(deserialize_with = "nothing_more")]
     Memory,
     /// An instant query of Prometheus. `{{service}}`, `{{environment}}`, `{{deployment}}`, `{{window}}` are filled in.
     Prometheus {

@@ -32,7 +32,8 @@ pub struct Migration {
 pub enum MigrationPart {
     /// Before traffic; the old version runs on the new schema, so it has to be safe for it.
     Expand,
-    /// After the bake, when the old version is gone.
+    /// After the bake, when the old version is gone. It is taken back before the old version serves again; if that
+    /// fails, the candidate stays.
     Contract,
 }
 

@@ -10,6 +10,7 @@ mod health;
 mod human;
 mod metric;
 mod migration;
+mod nothing;
 mod place;
 mod request;
 mod schedule;

@@ -7,6 +7,7 @@ use spectra_types::{EnvironmentId, ProjectId, ServiceId};
 
 /// One service in one environment of a project.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Place {
     /// The project.
     pub project: ProjectId,

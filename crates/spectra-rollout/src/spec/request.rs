@@ -16,6 +16,7 @@ use super::step::Step;
 
 /// What is asked for: this service runs this image, by these steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RolloutRequest {
     /// Where.
     pub place: Place,
@@ -54,9 +55,12 @@ pub struct RolloutRequest {
     /// Goes on in spite of a freeze window, for this reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze_override: Option<String>,
-    /// Rollouts of one group go back together.
+    /// The run that it is part of: what fails takes those of the same run with it that it depends on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The ids of the rollouts that go back with this one, if they were part of the same run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
 }
 
 /// What to do about a service that runs the candidate already.
@@ -130,6 +134,7 @@ impl RolloutRequest {
             abort_timeout: five_minutes(),
             freeze_override: None,
             group: None,
+            depends_on: Vec::new(),
         }
     }
 
@@ -153,7 +158,13 @@ impl RolloutRequest {
     /// What an approval is given for, besides the digest: SHA-256 of the request without what differs from run to run.
     #[must_use]
     pub fn plan_hash(&self) -> String {
-        let plan = Self { freeze_override: None, group: None, approval: None, ..self.clone() };
+        let plan = Self {
+            freeze_override: None,
+            group: None,
+            depends_on: Vec::new(),
+            approval: None,
+            ..self.clone()
+        };
         // A value of plain data: writing it cannot fail.
         let text = serde_json::to_vec(&plan).unwrap_or_default();
         Sha256::digest(&text).iter().fold(String::new(), |mut hex, byte| {

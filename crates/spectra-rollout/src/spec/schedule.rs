@@ -13,7 +13,8 @@ pub struct Schedule {
     pub steps: Vec<ScheduledStep>,
     /// How long it takes at least: the declared waits.
     pub at_least: Duration,
-    /// When it has ended for certain, with the way back.
+    /// When it has ended for certain, with the way back. Programs that are running when the timeout comes are awaited
+    /// beyond it.
     pub at_most: Duration,
 }
 
@@ -44,8 +45,25 @@ pub fn schedule(request: &RolloutRequest) -> Schedule {
         steps.push(bake(request));
     }
     steps.retain(|step| step.title != "bake" || !step.at_least.is_zero());
-    let at_least = steps.iter().map(|step| step.at_least).sum();
-    Schedule { steps, at_least, at_most: request.timeout + request.abort_timeout }
+    let at_least = sum(steps.iter().map(|step| step.at_least));
+    let at_most = sum([request.timeout, way_back(request)]);
+    Schedule { steps, at_least, at_most }
+}
+
+/// The longest way back: every service and the canary have the abort timeout for themselves, and programs their own.
+fn way_back(request: &RolloutRequest) -> Duration {
+    let services = request.places().iter().map(|_| request.abort_timeout).collect::<Vec<_>>();
+    let steps = request.steps.iter().filter_map(|step| match step {
+        Step::Canary(_) => Some(request.abort_timeout),
+        Step::Migrate(migration) => migration.down.as_ref().map(|down| down.timeout),
+        Step::Hook(hook) => hook.undo.as_ref().map(|undo| undo.timeout),
+        Step::Pause(_) | Step::Analysis(_) | Step::Swap | Step::Wave(_) => None,
+    });
+    sum(services.into_iter().chain(steps))
+}
+
+fn sum(durations: impl IntoIterator<Item = Duration>) -> Duration {
+    durations.into_iter().fold(Duration::ZERO, Duration::saturating_add)
 }
 
 fn bake(request: &RolloutRequest) -> ScheduledStep {
@@ -56,7 +74,7 @@ fn bake(request: &RolloutRequest) -> ScheduledStep {
 /// How long the measurements of a metric take until they decide.
 pub(crate) fn lasts(metric: &Metric) -> Duration {
     let count = metric.count.unwrap_or(0).min(metric.consecutive_success_limit.unwrap_or(u32::MAX));
-    metric.initial_delay + metric.interval * count
+    metric.initial_delay.saturating_add(metric.interval.saturating_mul(count))
 }
 
 fn title(step: &Step) -> String {
@@ -77,9 +95,9 @@ fn least(step: &Step) -> Duration {
         Step::Canary(canary) => canary.duration.max(measured(&canary.metrics)),
         Step::Pause(super::Pause::Duration(duration)) => *duration,
         Step::Analysis(analysis) => analysis.duration.max(measured(&analysis.metrics)),
-        Step::Wave(wave) => {
-            wave.pause * u32::try_from(wave.services.len().saturating_sub(1)).unwrap_or(u32::MAX)
-        }
+        Step::Wave(wave) => wave
+            .pause
+            .saturating_mul(u32::try_from(wave.services.len().saturating_sub(1)).unwrap_or(u32::MAX)),
         Step::Pause(super::Pause::Approval(_)) | Step::Migrate(_) | Step::Hook(_) | Step::Swap => {
             Duration::ZERO
         }

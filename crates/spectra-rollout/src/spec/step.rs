@@ -9,6 +9,7 @@ use super::command::CommandSpec;
 use super::human;
 use super::metric::Metric;
 use super::migration::Migration;
+use super::nothing::nothing_more;
 
 /// One step. Steps are taken in order, and undone in reverse.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,7 @@ pub enum Step {
     /// Measure and judge.
     Analysis(Analysis),
     /// Replace stable by the candidate, when the candidate is healthy.
+    #[serde(deserialize_with = "nothing_more")]
     Swap,
     /// Replace the image of several services, one after the other.
     Wave(Wave),

@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub(crate) mod platform;
+pub(crate) mod requests;
+pub(crate) mod world;
+
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -31,19 +35,82 @@ pub(crate) struct Diary {
     pub(crate) wishes: Mutex<Vec<Wish>>,
     /// Another process holds the lease.
     pub(crate) fenced: AtomicBool,
+    /// The lease ran out, which only this process knows.
+    pub(crate) expired: AtomicBool,
     /// The store cannot be written.
     pub(crate) unavailable: AtomicBool,
+    /// What happens at which write.
+    pub(crate) at: Mutex<Vec<(usize, Blow)>>,
+    writes: AtomicUsize,
+    /// The process is dead.
+    pub(crate) crashed: CancellationToken,
+}
+
+/// What happens at a write.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Blow {
+    /// The process dies before it is written.
+    CrashBefore,
+    /// The process dies when it is written.
+    CrashAfter,
+    /// Another process has taken the lease.
+    Fenced,
+    /// The lease runs out, and nobody has taken it yet.
+    Expired,
+    /// This write fails.
+    Unavailable,
+    /// Somebody asks for something.
+    Wish(Wish),
 }
 
 impl Diary {
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.entries.lock().unwrap().clone()
     }
+
+    /// A record in which something happens at the n-th write, from 1 on.
+    pub(crate) fn with(write: usize, blow: Blow) -> Self {
+        let diary = Self::default();
+        diary.at.lock().unwrap().push((write, blow));
+        diary
+    }
+
+    /// The record as the next process finds it, by way of text.
+    pub(crate) fn reopened(&self) -> Self {
+        let read = |entry: &Entry| {
+            let text = serde_json::to_string(entry).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            serde_json::from_value(value).unwrap()
+        };
+        Self { entries: Mutex::new(self.entries().iter().map(read).collect()), ..Self::default() }
+    }
+
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    async fn die(&self) {
+        self.crashed.cancel();
+        std::future::pending::<()>().await;
+    }
 }
 
 impl spectra_rollout::Diary for Diary {
     fn write<'a>(&'a self, entry: &'a Entry) -> BoxFuture<'a, Result<(), DiaryError>> {
         Box::pin(async move {
+            let write = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
+            let blows = self.at.lock().unwrap().clone();
+            let mut after = false;
+            for (_, blow) in blows.into_iter().filter(|(at, _)| *at == write) {
+                match blow {
+                    Blow::CrashBefore => self.die().await,
+                    Blow::CrashAfter => after = true,
+                    Blow::Fenced => self.fenced.store(true, Ordering::SeqCst),
+                    Blow::Expired => self.expired.store(true, Ordering::SeqCst),
+                    Blow::Unavailable => return Err(DiaryError::Unavailable("disk full".to_owned())),
+                    Blow::Wish(wish) => self.wishes.lock().unwrap().push(wish),
+                }
+            }
             if self.fenced.load(Ordering::SeqCst) {
                 return Err(DiaryError::Fenced("somebody else".to_owned()));
             }
@@ -51,12 +118,15 @@ impl spectra_rollout::Diary for Diary {
                 return Err(DiaryError::Unavailable("disk full".to_owned()));
             }
             self.entries.lock().unwrap().push(entry.clone());
+            if after {
+                self.die().await;
+            }
             Ok(())
         })
     }
 
     fn may_act(&self) -> bool {
-        !self.fenced.load(Ordering::SeqCst)
+        !self.fenced.load(Ordering::SeqCst) && !self.expired.load(Ordering::SeqCst)
     }
 
     fn requests(&self) -> BoxFuture<'_, Vec<Wish>> {

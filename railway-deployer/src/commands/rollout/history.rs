@@ -2,79 +2,69 @@
 
 use std::fmt::Write as _;
 
-use clap::Args;
-use serde_json::json;
-use spectra_railway::{Client, ClientConfig, Deployment, InstanceRef};
-use spectra_types::{EnvironmentId, ExitCode, ProjectId, ServiceId};
+use clap::{Args, builder::BoolishValueParser};
+use serde_json::{Value, json};
+use spectra_delivery::{Standing, history, request_of, standing_of};
+use spectra_types::ExitCode;
 
+use super::place::PlaceFlags;
+use super::{open_existing, platform};
 use crate::{failure::Failure, printer::Printer};
 
 /// Arguments of `rollout history`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Project id
-    #[arg(long, env = "RAILWAY_PROJECT_ID")]
-    project: ProjectId,
-    /// Environment id
-    #[arg(long, env = "RAILWAY_ENVIRONMENT_ID")]
-    environment: EnvironmentId,
-    /// Service id
-    #[arg(long, env = "RAILWAY_SERVICE_ID")]
-    service: ServiceId,
+    #[command(flatten)]
+    service: PlaceFlags,
     /// How many to list
     #[arg(long, env = "SPECTRA_LIMIT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
+    /// List the deployments that Railway knows instead of the rollouts of the journal
+    #[arg(long, env = "SPECTRA_PLATFORM", value_parser = BoolishValueParser::new())]
+    platform: bool,
 }
 
-pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let client = Client::new(ClientConfig::from_env()?)?;
-    let instance = InstanceRef {
-        project: arguments.project,
-        environment: arguments.environment,
-        service: arguments.service,
-    };
-    let deployments = client.recent_deployments(&instance, arguments.limit).await?;
-    let list: Vec<_> = deployments
-        .iter()
-        .map(|deployment| {
-            json!({
-                "id": deployment.id,
-                "status": deployment.status.as_str(),
-                "serving": deployment.is_serving(),
-                "created_at": deployment.created_at.to_string(),
-                "image": deployment.image,
-                "digest": deployment.digest,
-                "can_roll_back": deployment.can_roll_back,
-            })
-        })
-        .collect();
+pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
+    let place = arguments.service.place()?;
+    if arguments.platform {
+        return platform::run(place, arguments.limit, printer).await;
+    }
+    let journal = open_existing(journal).await?;
+    let subject = place.subject();
+    let mut list: Vec<Value> = Vec::new();
+    // Writing to a String cannot fail.
+    let mut text = String::new();
+    for begun in history(&journal, Some(&subject), u64::from(arguments.limit)).await? {
+        let Some(rollout) = begun.rollout else { continue };
+        let request = request_of(&journal, &rollout).await?;
+        let (state, outcome) = match standing_of(&journal, &rollout).await? {
+            Standing::None => ("none", None),
+            Standing::Open { .. } => ("open", None),
+            Standing::Ended { outcome, .. } => ("ended", Some(outcome)),
+            Standing::Unresolved { outcome, .. } => ("unresolved", Some(outcome)),
+        };
+        let words = outcome.as_ref().map_or_else(|| state.to_owned(), ToString::to_string);
+        let at = begun.at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let _ = writeln!(text, "{rollout}  {at}  {}  {words}", request.candidate.digest().short());
+        list.push(json!({
+            "rollout": rollout,
+            "begun_at": begun.at.to_string(),
+            "image": request.candidate,
+            "state": state,
+            "outcome": outcome.as_ref().map(|outcome| outcome.phase()),
+            "exit_code": outcome.as_ref().map(|outcome| outcome.exit_code().code()),
+            "message": words,
+        }));
+    }
+    if list.is_empty() {
+        text.push_str("no rollouts");
+    }
     let value = json!({
-        "project_id": instance.project,
-        "environment_id": instance.environment,
-        "service_id": instance.service,
-        "deployments": list,
+        "project_id": place.project,
+        "environment_id": place.environment,
+        "service_id": place.service,
+        "rollouts": list,
     });
-    printer.data("rollout.history", &value, &text(&deployments))?;
+    printer.data("rollout.history", &value, &text)?;
     Ok(ExitCode::Done)
-}
-
-fn text(deployments: &[Deployment]) -> String {
-    if deployments.is_empty() {
-        return "no deployments".to_owned();
-    }
-    let mut output = String::new();
-    for deployment in deployments {
-        let digest = deployment.digest.as_ref().map_or_else(|| "-".to_owned(), spectra_types::Digest::short);
-        // The running one is marked by a word, not by colour alone.
-        let serving = if deployment.is_serving() { "  serving" } else { "" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            output,
-            "{}  {:<13} {}  {digest}{serving}",
-            deployment.id,
-            deployment.status.as_str(),
-            deployment.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        );
-    }
-    output
 }

@@ -1,21 +1,63 @@
-//! `rollout`: what ran, and what runs.
+//! `rollout`: brings images out, and acts on what the journal says of that.
 
+mod abort;
+mod flags;
 mod history;
+mod live;
+mod outcome;
+mod place;
+mod platform;
+mod signals;
+mod spec;
+mod start;
+mod status;
+mod unlock;
 
 use clap::Subcommand;
+use spectra_journal::{Journal, Location};
 use spectra_types::ExitCode;
 
 use crate::{failure::Failure, printer::Printer};
 
 /// Commands of `rollout`.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the deployments of a service in an environment, newest first
+    /// Bring an image out, and the environment back if that fails
+    Start(start::Arguments),
+    /// Show who acts on a service and how its last rollout stands
+    Status(status::Arguments),
+    /// End the open rollout of a service and bring back what ran before
+    Abort(abort::Arguments),
+    /// Free the lease of a service, or say that a failed rollback was looked at
+    Unlock(unlock::Arguments),
+    /// List the rollouts of a service, newest first
     History(history::Arguments),
 }
 
-pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {
-    match command {
-        Command::History(arguments) => history::run(arguments, printer).await,
+impl Command {
+    /// Whether the command ends in its own way when the process is asked to: what it began is brought back first.
+    pub(crate) const fn handles_signals(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Abort(_))
     }
+}
+
+pub(crate) async fn run(command: Command, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Start(arguments) => start::run(arguments, journal, printer).await,
+        Command::Status(arguments) => status::run(arguments, journal, printer).await,
+        Command::Abort(arguments) => abort::run(arguments, journal, printer).await,
+        Command::Unlock(arguments) => unlock::run(arguments, journal, printer).await,
+        Command::History(arguments) => history::run(arguments, journal, printer).await,
+    }
+}
+
+/// The journal, which is made if there is none.
+pub(crate) async fn open(url: &str) -> Result<Journal, Failure> {
+    Ok(Journal::open(&Location::parse(url)?).await?)
+}
+
+/// The journal, for commands that only read.
+pub(crate) async fn open_existing(url: &str) -> Result<Journal, Failure> {
+    Ok(Journal::open_existing(&Location::parse(url)?).await?)
 }

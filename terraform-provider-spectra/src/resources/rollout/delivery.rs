@@ -6,72 +6,39 @@ use spectra_delivery::{Delivered, Delivery, Error, Waiting};
 use spectra_journal::{Held, Holder};
 use spectra_probe::HttpProbe;
 use spectra_railway::{Client, InstanceRef};
-use spectra_rollout::{Adopt, HealthPolicy, Place, RolloutRequest};
-use spectra_types::{HumanDuration, PinnedImage, error_chain};
-use tfplugin::{Attr, Diagnostic, Diagnostics, Progress, Text};
+use spectra_rollout::{HealthPolicy, Place, RolloutRequest};
+use spectra_types::error_chain;
+use tfplugin::{Attr, Diagnostic, Diagnostics, Progress};
 
 use super::model::HealthModel;
 use crate::errors::{UNCHANGED, known, railway, sentence};
 use crate::provider::Cx;
 
-/// What is to be brought out, and how it is judged. Durations are known by the time of an apply.
-pub(crate) struct Order<'a> {
-    /// The image.
-    pub(crate) image: PinnedImage,
-    /// What to do where it runs already.
-    pub(crate) adopt: Adopt,
-    /// How the service is probed from outside.
-    pub(crate) health: Option<&'a HealthModel>,
-    /// How long it is watched.
-    pub(crate) bake: &'a Attr<Text<HumanDuration>>,
-    /// The longest time without progress.
-    pub(crate) progress_deadline: &'a Attr<Text<HumanDuration>>,
-    /// The longest time for all of it.
-    pub(crate) timeout: &'a Attr<Text<HumanDuration>>,
-    /// The longest time for the way back.
-    pub(crate) abort_timeout: &'a Attr<Text<HumanDuration>>,
-}
-
-impl Order<'_> {
-    fn request(self, place: Place) -> Result<RolloutRequest, Diagnostics> {
-        let duration = |attribute: &Attr<Text<HumanDuration>>, name: &str| -> Result<Duration, Diagnostics> {
-            Ok(known(attribute, name)?.get().get())
-        };
-        Ok(RolloutRequest {
-            adopt: self.adopt,
-            health: self.health.map(policy).transpose()?,
-            bake: duration(self.bake, "bake")?,
-            progress_deadline: duration(self.progress_deadline, "progress_deadline")?,
-            timeout: duration(self.timeout, "timeout")?,
-            abort_timeout: duration(self.abort_timeout, "abort_timeout")?,
-            ..RolloutRequest::new(place, self.image)
-        })
-    }
-}
-
-/// Brings it out, or what ran before back. Each step is told to `listener` as it is taken.
+/// Brings an image out, or what ran before back. Each step is told to `listener` as it is taken.
 pub(crate) async fn roll_out(
     cx: &Cx,
-    order: Order<'_>,
-    instance: &InstanceRef,
+    mut request: RolloutRequest,
+    wait: Duration,
     listener: Option<&Progress>,
 ) -> Result<Delivered, Diagnostics> {
-    let request = order.request(instance.clone().into())?;
+    request.group = Some(cx.client.run_id().to_owned());
     let say = |line: &str| {
         if let Some(listener) = listener {
             listener.say(line);
         }
     };
-    let told =
-        |held: &Held| say(&format!("waiting for the lease of `{}`, which {} has", held.subject, held.holder));
+    let told = |held: &Held| {
+        tracing::warn!(subject = held.subject, holder = %held.holder, "waiting for the lease");
+        say(&format!("waiting for the lease of `{}`, which {} has", held.subject, held.holder));
+    };
     let delivery = Delivery {
         client: cx.client.railway()?,
         journal: cx.client.journal().await?,
         holder: Holder::of_this_process("terraform-provider-spectra"),
         channels: &[],
         registry: None,
-        listener: &say,
-        waiting: Waiting { told: &told, ..Waiting::NO },
+        listener: &|heard| say(heard.line),
+        waiting: Waiting { at_most: wait, told: &told, ..Waiting::NO },
     };
     delivery.deliver(request, &cx.cancel).await.map_err(|error| refused(&error))
 }

@@ -1,8 +1,11 @@
 //! `spectra_rollout`: this service in this environment runs this digest.
 
 pub(crate) mod delivery;
+mod metrics;
 mod model;
 pub(crate) mod report;
+mod request;
+mod steps;
 
 use std::time::Duration;
 
@@ -12,20 +15,23 @@ use spectra_rollout::{Adopt, Outcome, Phase, Report};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, ProjectId, ServiceId};
 use tfplugin::{Apply, Attr, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text};
 
-use self::delivery::Order;
 pub(crate) use self::model::{HealthModel, RolloutModel};
-use self::model::{OnDestroy, Strategy};
+use self::model::{Inconclusive, OnDestroy};
 use super::import_id::import_id;
 use super::parents;
 use crate::errors::{known, railway};
 use crate::provider::{Clients, Cx};
 
-/// The default of `timeout`, as the schema has it.
-const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
-
 /// The computed attributes that a rollout decides.
-const DECIDED: [&str; 6] =
-    ["running_digest", "stable_digest", "previous_digest", "phase", "rollout_id", "deployment_id"];
+const DECIDED: [&str; 7] = [
+    "running_digest",
+    "stable_digest",
+    "previous_digest",
+    "phase",
+    "rollout_id",
+    "deployment_id",
+    "schedule",
+];
 
 impl RolloutModel {
     /// What is known of a rollout before it is read: what the schema says where nothing else was said.
@@ -45,7 +51,8 @@ impl RolloutModel {
             project_id,
             environment_id,
             service_id,
-            strategy: Strategy::Swap.into(),
+            on_inconclusive: Inconclusive::Abort.into(),
+            wait_for_lease: minutes(0),
             bake: minutes(0),
             progress_deadline: minutes(10),
             timeout: minutes(30),
@@ -79,24 +86,12 @@ impl Resource for Rollout {
     const IMPORT_ID: &'static str = "`project/environment/service`, each an id";
 
     fn validate(&self, config: &RolloutModel, diagnostics: &mut Diagnostics) {
-        // What is left out stands for its default.
-        let timeout = match &config.timeout {
-            Attr::Null => Some(HumanDuration::new(DEFAULT_TIMEOUT)),
-            timeout => timeout.as_known().map(|timeout| *timeout.get()),
-        };
-        let Some(timeout) = timeout else { return };
-        if let Some(bake) = config.bake.as_known()
-            && bake.get() >= &timeout
-        {
-            diagnostics.push(
-                Diagnostic::error(
-                    "The bake does not fit into the timeout",
-                    format!(
-                        "`bake` is {bake} and `timeout`, which includes it, is {timeout}: raise `timeout`."
-                    ),
-                )
-                .at("bake"),
-            );
+        for problem in config.problems() {
+            diagnostics.push(problem);
+        }
+        if matches!(config.on_inconclusive, Attr::Known(Inconclusive::Hold)) && config.hold_for.is_null() {
+            let detail = "`on_inconclusive = \"hold\"` waits for an approval; `hold_for` says for how long.";
+            diagnostics.push(Diagnostic::error("A hold needs a time", detail).at("hold_for"));
         }
     }
 
@@ -117,6 +112,18 @@ impl Resource for Rollout {
         for name in DECIDED {
             plan.set_unknown(name);
         }
+        match planned.request(Adopt::IfRunning) {
+            Ok(Some(request)) => {
+                plan.set("schedule", request::schedule(&request));
+                if let Some(cx) = cx {
+                    for warning in request::warnings(cx, &request) {
+                        plan.diagnostics.push(warning);
+                    }
+                }
+            }
+            // Not all of it is known yet, or it was refused before.
+            Ok(None) | Err(_) => plan.set_unknown("schedule"),
+        }
         // What success means is known beforehand; anything else is an error, and state then says what really holds.
         if let Some(image) = planned.image.as_known() {
             plan.set("running_digest", image.digest().to_string());
@@ -135,7 +142,7 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let id = format!("{}/{}", instance.environment, instance.service);
         let planned = RolloutModel { id: id.into(), ..planned };
-        let report = roll_out(cx, &planned, &instance, Adopt::IfRunning).await?.report;
+        let report = roll_out(cx, &planned, Adopt::IfRunning).await?.report;
         // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
         if let Some(diagnostic) = failure(&planned, &report, Operation::Create) {
             return Err(diagnostic.into());
@@ -173,9 +180,8 @@ impl Resource for Rollout {
             state.save(planned);
             return Ok(Diagnostics::new());
         }
-        let instance = planned.instance()?;
         let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
-        let report = roll_out(cx, &planned, &instance, adopt).await?.report;
+        let report = roll_out(cx, &planned, adopt).await?.report;
         if let Some(diagnostic) = failure(&planned, &report, Operation::Update) {
             state.save(failed(prior, &report));
             return Err(diagnostic.into());
@@ -241,22 +247,21 @@ fn settled(prior: &RolloutModel) -> bool {
         .any(|phase| prior.phase.as_str() == Some(phase.as_str()))
 }
 
-async fn roll_out(
-    cx: &Cx,
-    planned: &RolloutModel,
-    instance: &InstanceRef,
-    adopt: Adopt,
-) -> Result<Delivered, Diagnostics> {
-    let order = Order {
-        image: known(&planned.image, "image")?.into_inner(),
-        adopt,
-        health: planned.health.as_known(),
-        bake: &planned.bake,
-        progress_deadline: &planned.progress_deadline,
-        timeout: &planned.timeout,
-        abort_timeout: &planned.abort_timeout,
-    };
-    delivery::roll_out(cx, order, instance, None).await
+async fn roll_out(cx: &Cx, planned: &RolloutModel, adopt: Adopt) -> Result<Delivered, Diagnostics> {
+    let wait = known(&planned.wait_for_lease, "wait_for_lease")?.get().get();
+    let request = planned.request(adopt).map_err(|error| not_known(&error))?;
+    let request = request.ok_or_else(|| not_known("something is still unknown when it is applied"))?;
+    delivery::roll_out(cx, request, wait, None).await
+}
+
+fn not_known(problem: &str) -> Diagnostic {
+    Diagnostic::error(
+        "The rollout cannot be read",
+        format!(
+            "The attributes make no request of the engine: {problem}. Nothing was changed. This is a mistake in the \
+                 provider."
+        ),
+    )
 }
 
 fn failure(planned: &RolloutModel, report: &Report, action: Operation) -> Option<Diagnostic> {
@@ -272,6 +277,13 @@ fn failure(planned: &RolloutModel, report: &Report, action: Operation) -> Option
     }
 }
 
+fn schedule_of(planned: &RolloutModel) -> Attr<Vec<String>> {
+    match planned.request(Adopt::IfRunning) {
+        Ok(Some(request)) => request::schedule(&request).into(),
+        Ok(None) | Err(_) => Attr::Null,
+    }
+}
+
 fn complete(planned: RolloutModel, report: &Report) -> RolloutModel {
     let digest: Attr<Text<Digest>> = planned.asked_digest().cloned().map(Text::new).into();
     RolloutModel {
@@ -281,6 +293,10 @@ fn complete(planned: RolloutModel, report: &Report) -> RolloutModel {
         phase: report.phase.as_str().to_owned().into(),
         rollout_id: report.rollout.clone().into(),
         deployment_id: report.deployment.clone().map(Text::new).into(),
+        schedule: match planned.schedule {
+            Attr::Unknown => schedule_of(&planned),
+            known => known,
+        },
         ..planned
     }
 }
@@ -422,11 +438,25 @@ mod tests {
         assert_eq!(refused(&configured()), Vec::<String>::new());
     }
 
+    /// What is left out of a configuration is checked with the engine's defaults, and applied with the schema's.
     #[test]
-    fn the_default_of_the_timeout_is_the_schemas() {
+    fn the_defaults_of_the_schema_are_the_engines() {
         use tfplugin::Model as _;
-        let default = RolloutModel::block().attribute("timeout").unwrap().default.clone();
-        assert_eq!(default, Some(tfplugin::Value::from(HumanDuration::new(DEFAULT_TIMEOUT).to_string())));
+        let request = configured().request(Adopt::IfRunning).unwrap().unwrap();
+        let schema = RolloutModel::block();
+        for (name, engine) in [
+            ("timeout", request.timeout),
+            ("progress_deadline", request.progress_deadline),
+            ("abort_timeout", request.abort_timeout),
+            ("bake", request.bake),
+        ] {
+            let default = schema.attribute(name).unwrap().default.clone();
+            assert_eq!(
+                default,
+                Some(tfplugin::Value::from(HumanDuration::new(engine).to_string())),
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use spectra_types::{DeploymentId, Digest, EnvironmentId, HumanDuration, PinnedImage, ProjectId, ServiceId};
 use tfplugin::{Attr, Model, Text, TfEnum};
 
+use super::metrics::MetricModel;
+use super::steps::StepModel;
+
 /// This service in this environment runs this digest.
 ///
 /// Applying deploys the image, follows that deployment to its end, checks the digest that really runs on every
@@ -29,9 +32,30 @@ pub(crate) struct RolloutModel {
     /// a tag; `provider::spectra::pin` joins the two.
     #[tf(required)]
     pub(crate) image: Attr<Text<PinnedImage>>,
-    /// How traffic gets from the old deployment to the new one.
-    #[tf(optional, default = "swap")]
-    pub(crate) strategy: Attr<Strategy>,
+    /// What is done, in order; undone in reverse when anything fails. Without any, the image is swapped in.
+    #[tf(optional)]
+    pub(crate) steps: Attr<Vec<StepModel>>,
+    /// What is measured from the first traffic of the new version to the end of the bake.
+    #[tf(optional)]
+    pub(crate) metrics: Attr<Vec<MetricModel>>,
+    /// What to do when measurements decide nothing: go back, wait `hold_for` for an approval, or go on.
+    #[tf(optional, default = "abort")]
+    pub(crate) on_inconclusive: Attr<Inconclusive>,
+    /// How long an approval is waited for with `on_inconclusive = "hold"`.
+    #[tf(optional, validate(with = crate::validators::positive_duration))]
+    pub(crate) hold_for: Attr<Text<HumanDuration>>,
+    /// Who has to approve this digest and these steps; a new digest needs a new approval.
+    #[tf(optional)]
+    pub(crate) approval: Attr<ApprovalModel>,
+    /// Goes on in spite of a freeze window, for this reason, which is recorded.
+    #[tf(optional)]
+    pub(crate) freeze_override: Attr<String>,
+    /// `rollout_id`s of rollouts that go back with this one when it fails, if they were part of the same apply.
+    #[tf(optional)]
+    pub(crate) depends_on_rollouts: Attr<Vec<String>>,
+    /// How long the lease is waited for while another process rolls this service out. It fails at once when left out.
+    #[tf(optional, default = "0s")]
+    pub(crate) wait_for_lease: Attr<Text<HumanDuration>>,
     /// How the service is probed from outside, once Railway says it is up and during the bake.
     #[tf(optional)]
     pub(crate) health: Attr<HealthModel>,
@@ -53,6 +77,9 @@ pub(crate) struct RolloutModel {
     /// Any values; a change deploys the image anew, for instance because variables changed.
     #[tf(optional)]
     pub(crate) triggers: Attr<BTreeMap<String, Attr<String>>>,
+    /// What the last rollout did or the next one will do, step by step, and when it ends.
+    #[tf(computed)]
+    pub(crate) schedule: Attr<Vec<String>>,
     /// The digest that runs.
     #[tf(computed)]
     pub(crate) running_digest: Attr<Text<Digest>>,
@@ -99,11 +126,43 @@ pub(crate) struct HealthModel {
     pub(crate) failure_threshold: Attr<i64>,
 }
 
-/// How traffic gets from the old deployment to the new one.
+/// What to do when measurements decide nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, TfEnum)]
-pub(crate) enum Strategy {
-    /// All at once, when the new deployment is healthy.
-    Swap,
+pub(crate) enum Inconclusive {
+    /// Go back.
+    Abort,
+    /// Wait for an approval.
+    Hold,
+    /// Go on.
+    Proceed,
+}
+
+/// Who has to approve.
+#[derive(Clone, Debug, Default, Model)]
+pub(crate) struct ApprovalModel {
+    /// How many different people.
+    #[tf(optional, default = 1_i64, validate(range(1..=100)))]
+    pub(crate) required: Attr<i64>,
+    /// Whether the approval has to be there when the rollout begins. Otherwise `pause` steps alone ask for it.
+    #[tf(optional, default = true)]
+    pub(crate) before_start: Attr<bool>,
+    /// Who may.
+    #[tf(optional)]
+    pub(crate) approvers: Attr<Vec<ApproverModel>>,
+    /// The GitHub environment whose reviewers count too: those who approved the run that this apply is part of.
+    #[tf(optional)]
+    pub(crate) github_environment: Attr<String>,
+}
+
+/// A person who may approve.
+#[derive(Clone, Debug, Default, Model)]
+pub(crate) struct ApproverModel {
+    /// Who it is.
+    #[tf(required)]
+    pub(crate) name: Attr<String>,
+    /// The Ed25519 public key that they sign with, base64: `railway-deployer rollout approve` says it.
+    #[tf(required)]
+    pub(crate) public_key: Attr<String>,
 }
 
 /// What destroying a rollout does.

@@ -1,0 +1,84 @@
+//! `rollout abort`.
+
+use clap::Args;
+use serde_json::json;
+use spectra_delivery::{Aborted, Delivery, Waiting};
+use spectra_journal::Holder;
+use spectra_railway::{Client, ClientConfig};
+use spectra_types::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+use super::live::Screen;
+use super::place::Which;
+use super::signals::{Handover, unwinding};
+use super::{open_existing, outcome};
+use crate::{failure::Failure, printer::Printer};
+
+/// Arguments of `rollout abort`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// Why; recorded
+    #[arg(long, env = "SPECTRA_REASON", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    handover: Handover,
+}
+
+/// Ends with the exit code of the rollout; 0 if none was open.
+pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
+    let journal = open_existing(journal).await?;
+    let place = arguments.which.place(&journal).await?;
+    let client = Client::new(ClientConfig::from_env()?)?;
+    let holder = Holder::of_this_process(env!("CARGO_PKG_NAME"));
+    let by = holder.to_string();
+    let screen = Screen::new(printer);
+    let view = screen.view(&place, None);
+    let cancel = CancellationToken::new();
+    let delivery = Delivery {
+        client: &client,
+        journal: &journal,
+        holder,
+        channels: &[],
+        registry: None,
+        listener: &|heard| view.hear(heard),
+        waiting: Waiting::NO,
+    };
+    let told = || view.say("stopping: a way back that was begun here is gone to its end first");
+    let left = || screen.left(journal.location());
+    let work = Box::pin(delivery.abort(&place, arguments.which.id(), &by, &arguments.reason, &cancel));
+    let aborted = unwinding(&arguments.handover, &cancel, told, left, work).await??;
+    drop(view);
+    match aborted {
+        Aborted::NothingOpen => {
+            let value =
+                json!({ "rollout": null, "outcome": null, "exit_code": 0, "message": "no rollout is open" });
+            printer.data("rollout.result", &value, "no rollout is open; nothing was done")?;
+            Ok(ExitCode::Done)
+        }
+        Aborted::Ended { rollout, outcome } => {
+            let value = json!({
+                "rollout": rollout,
+                "outcome": outcome.phase(),
+                "exit_code": outcome.exit_code().code(),
+                "code": outcome.failure().map(|failure| failure.reason.code()),
+                "message": outcome.to_string(),
+                "project_id": place.project,
+                "environment_id": place.environment,
+                "service_id": place.service,
+            });
+            printer.data("rollout.result", &value, &format!("rollout {rollout} ended: {outcome}"))?;
+            Ok(outcome.exit_code())
+        }
+        Aborted::Recovered(report) => {
+            let text = outcome::text(None, &report, &[]);
+            printer.data("rollout.result", &outcome::value(None, &report, &[]), &text)?;
+            Ok(report.outcome.exit_code())
+        }
+        Aborted::Asked { rollout } => {
+            printer.note(&format!("rollout {rollout} was asked to go back, and is not waited for"));
+            Err(Failure::Interrupted)
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Shows a rollout while it runs, and remembers what is open.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use spectra_delivery::Heard;
+use spectra_rollout::{Entry, Place};
+
+use super::place::flags;
+use crate::failure::Failure;
+use crate::printer::{Printer, to_stderr};
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The terminal, shared by the rollouts of one process.
+pub(super) struct Screen {
+    printer: Printer,
+    bars: Option<MultiProgress>,
+    /// Rollouts that were begun and have not ended.
+    open: Mutex<Vec<(String, Place)>>,
+}
+
+impl Screen {
+    pub(super) fn new(printer: Printer) -> Self {
+        let bars = printer.is_interactive().then(MultiProgress::new);
+        Self { printer, bars, open: Mutex::default() }
+    }
+
+    /// A line with a time stamp.
+    pub(super) fn say(&self, text: &str) {
+        if !self.printer.shows_progress() {
+            return;
+        }
+        let line = format!("{} {text}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"));
+        match &self.bars {
+            // Above the spinners. An error comes from a closed terminal, and there is nobody to tell.
+            Some(bars) => drop(bars.println(spectra_types::Redactor::global().redact(&line))),
+            None => to_stderr(&format!("{line}\n")),
+        }
+    }
+
+    /// Why the process ends although something is open, and what to do about it.
+    pub(super) fn left(&self, journal: &str) -> Failure {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_empty() {
+            return Failure::Interrupted;
+        }
+        let rollouts: Vec<_> = open.iter().map(|(rollout, _)| format!("`{rollout}`")).collect();
+        let commands: Vec<_> = open
+            .iter()
+            .map(|(_, place)| format!("`railway-deployer rollout abort {}`", flags(place)))
+            .collect();
+        Failure::HandedOver {
+            message: format!(
+                "interrupted before the environment was brought back; the journal `{journal}` holds the open rollout {}",
+                rollouts.join(", ")
+            ),
+            hint: format!(
+                "with the same journal, {} brings the environment back; so does the next rollout of the service before it \
+                 begins",
+                commands.join(" and ")
+            ),
+        }
+    }
+
+    /// The view of one rollout; `name` tells it from others.
+    pub(super) fn view(&self, place: &Place, name: Option<String>) -> View<'_> {
+        let spinner = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}{msg} ({elapsed})") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default());
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        View { screen: self, place: place.clone(), name, spinner }
+    }
+}
+
+/// One rollout on the screen.
+pub(super) struct View<'a> {
+    screen: &'a Screen,
+    place: Place,
+    name: Option<String>,
+    spinner: Option<ProgressBar>,
+}
+
+impl View<'_> {
+    pub(super) fn say(&self, text: &str) {
+        match &self.name {
+            Some(name) => self.screen.say(&format!("{name}: {text}")),
+            None => self.screen.say(text),
+        }
+    }
+
+    /// Takes one entry of the record in.
+    pub(super) fn hear(&self, heard: &Heard<'_>) {
+        let mut open = self.screen.open.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.entry {
+            Entry::Finished { .. } => open.retain(|(rollout, _)| rollout != heard.rollout),
+            _ if open.iter().all(|(rollout, _)| rollout != heard.rollout) => {
+                open.push((heard.rollout.to_owned(), self.place.clone()));
+            }
+            _ => {}
+        }
+        drop(open);
+        if let (Some(spinner), Entry::Stage { phase, step }) = (&self.spinner, heard.entry) {
+            spinner.set_message(match step {
+                Some(step) => format!("{phase}, {step}"),
+                None => phase.to_string(),
+            });
+        }
+        match heard.entry {
+            Entry::Begun { .. } | Entry::Resumed { .. } => {
+                self.say(&format!("rollout {}: {}", heard.rollout, heard.line));
+            }
+            _ => self.say(heard.line),
+        }
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+    }
+}

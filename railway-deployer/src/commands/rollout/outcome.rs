@@ -1,0 +1,146 @@
+//! What a rollout came to, in words, as JSON and as an exit code.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use spectra_delivery::Delivered;
+use spectra_rollout::{Outcome, Report};
+use spectra_types::{ExitCode, PinnedImage, error_chain};
+
+use super::place::flags;
+use crate::failure::Failure;
+
+/// The result as a document; its kind is `rollout.result`.
+pub(super) fn value(image: Option<&PinnedImage>, report: &Report, recovered: &[Report]) -> Value {
+    let failure = report.outcome.failure();
+    let timeline: Vec<_> = report
+        .timeline
+        .iter()
+        .map(|(at, line)| json!({ "after_ms": u64::try_from(at.as_millis()).unwrap_or(u64::MAX), "line": line }))
+        .collect();
+    json!({
+        "rollout": report.rollout,
+        "outcome": report.phase,
+        "exit_code": report.outcome.exit_code().code(),
+        "code": failure.map(|failure| failure.reason.code().as_str()),
+        "message": report.outcome.to_string(),
+        "failed_phase": failure.map(|failure| failure.phase),
+        "failed_step": failure.and_then(|failure| failure.step.clone()),
+        "project_id": report.place.project,
+        "environment_id": report.place.environment,
+        "service_id": report.place.service,
+        "image": image,
+        "digest": image.map(PinnedImage::digest),
+        "previous_digest": report.snapshot.digest(),
+        "running_digest": report.observed.as_ref().and_then(|observed| observed.running_digest()),
+        "deployment_id": report.deployment,
+        "serving_deployment_id": serving(&report.outcome),
+        "timeline": timeline,
+        "measurements": report.measurements,
+        "leftovers": report.leftovers,
+        "recovered": recovered
+            .iter()
+            .map(|report| json!({ "rollout": report.rollout, "outcome": report.phase, "message": report.outcome.to_string() }))
+            .collect::<Vec<_>>(),
+    })
+}
+
+/// A rollout that was not begun.
+pub(super) fn not_begun(image: &PinnedImage, place: &spectra_rollout::Place, failure: &Failure) -> Value {
+    json!({
+        "rollout": null,
+        "outcome": "not_begun",
+        "exit_code": failure.exit_code().code(),
+        "code": failure.code(),
+        "message": error_chain(failure),
+        "hint": failure.hint(),
+        "project_id": place.project,
+        "environment_id": place.environment,
+        "service_id": place.service,
+        "image": image,
+        "digest": image.digest(),
+    })
+}
+
+/// What is printed for people.
+pub(super) fn text(image: Option<&PinnedImage>, report: &Report, recovered: &[Report]) -> String {
+    // Writing to a String cannot fail.
+    let mut text = String::new();
+    for before in recovered {
+        let _ = writeln!(text, "first, rollout {} was brought to an end: {}", before.rollout, before.outcome);
+    }
+    let _ = writeln!(text, "{}", report.outcome);
+    let _ = writeln!(text, "rollout     {}", report.rollout);
+    let _ = writeln!(text, "service     {}", report.place.service);
+    let _ = writeln!(text, "environment {}", report.place.environment);
+    if let Some(image) = image {
+        let _ = writeln!(text, "image       {image}");
+    }
+    if let Some(digest) = report.snapshot.digest() {
+        let _ = writeln!(text, "before      {digest}");
+    }
+    let running = match &report.observed {
+        None => "could not be read".to_owned(),
+        Some(observed) => observed.running_digest().map_or_else(|| "nothing".to_owned(), ToString::to_string),
+    };
+    let _ = writeln!(text, "running     {running}");
+    if let Some(failure) = report.outcome.failure() {
+        let _ = writeln!(text, "failed in   {} [{}]", failure.phase, failure.reason.code());
+        if let Some(measurement) = &failure.last_measurement {
+            let _ = writeln!(text, "last probe  {} answered {}", measurement.subject, measurement.answer);
+        }
+    }
+    for leftover in &report.leftovers {
+        let _ = writeln!(text, "left over   {leftover}");
+    }
+    if let Some(advice) = advice(report) {
+        let _ = writeln!(text, "{advice}");
+    }
+    text
+}
+
+fn advice(report: &Report) -> Option<String> {
+    match &report.outcome {
+        Outcome::RollbackFailed { .. } => Some(format!(
+            "look at the service on Railway; when it is in order, run `railway-deployer rollout unlock {} --reason …`: \
+             until then, no other rollout of it begins",
+            flags(&report.place)
+        )),
+        Outcome::Fenced { .. } => Some(format!(
+            "another process has the lease and brings the environment in order: see `railway-deployer rollout status {}`",
+            flags(&report.place)
+        )),
+        _ => None,
+    }
+}
+
+fn serving(outcome: &Outcome) -> Option<&spectra_types::DeploymentId> {
+    match outcome {
+        Outcome::Complete { deployment } => Some(deployment),
+        Outcome::RolledBack { deployment, .. } => deployment.as_ref(),
+        _ => None,
+    }
+}
+
+/// The exit code of one.
+pub(super) fn exit_code(result: &Result<Delivered, Failure>) -> ExitCode {
+    match result {
+        Ok(delivered) => delivered.report.outcome.exit_code(),
+        Err(failure) => failure.exit_code(),
+    }
+}
+
+/// How bad a code is, where several rollouts share one.
+pub(super) const fn badness(code: ExitCode) -> u8 {
+    match code {
+        ExitCode::Done => 0,
+        ExitCode::Usage => 1,
+        ExitCode::GateRefused => 2,
+        ExitCode::LeaseHeld => 3,
+        ExitCode::NotAuthorised => 4,
+        ExitCode::Failed => 5,
+        ExitCode::Interrupted => 6,
+        ExitCode::RolledBack => 7,
+        ExitCode::RollbackFailed => 8,
+    }
+}

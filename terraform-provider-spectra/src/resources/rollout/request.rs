@@ -1,0 +1,211 @@
+//! From the attributes to a request of the engine.
+//!
+//! The steps and metrics have the same names in both, so they are handed on as data: what has no value is left out, and
+//! `{ canary = { … } }` becomes `{ step = "canary", … }`.
+
+use serde_json::{Map, Value as Json, json};
+use spectra_delivery::ABILITIES;
+use spectra_rollout::Adopt;
+use spectra_rollout::spec::{Problem, RolloutRequest, check};
+use tfplugin::{AttributePath, Diagnostic, ToValue, Value};
+
+use super::model::RolloutModel;
+use crate::provider::Cx;
+
+/// Ids and an image that stand for what is not known yet, so that the rest can be checked.
+const NOT_YET: &str = "not-known-yet";
+
+impl RolloutModel {
+    /// What the engine is asked for. `None` while something that matters is not known; ids and the image do not matter
+    /// for a check. The `Err` is a mistake of this provider.
+    pub(crate) fn request(&self, adopt: Adopt) -> Result<Option<RolloutRequest>, String> {
+        let mut request = Map::new();
+        let id = |known: Option<String>| known.unwrap_or_else(|| NOT_YET.to_owned());
+        request.insert(
+            "place".to_owned(),
+            json!({
+                "project": id(self.project_id.as_known().map(ToString::to_string)),
+                "environment": id(self.environment_id.as_known().map(ToString::to_string)),
+                "service": id(self.service_id.as_known().map(ToString::to_string)),
+            }),
+        );
+        let image = self
+            .image
+            .as_known()
+            .map_or_else(|| format!("{NOT_YET}/{NOT_YET}@sha256:{}", "0".repeat(64)), ToString::to_string);
+        request.insert("candidate".to_owned(), Json::String(image));
+        request.insert("adopt".to_owned(), json!(adopt));
+        for (name, value) in [
+            ("health", self.health.to_value()),
+            ("steps", self.steps.to_value()),
+            ("metrics", self.metrics.to_value()),
+            ("approval", self.approval.to_value()),
+            ("bake", self.bake.to_value()),
+            ("progress_deadline", self.progress_deadline.to_value()),
+            ("timeout", self.timeout.to_value()),
+            ("abort_timeout", self.abort_timeout.to_value()),
+            ("freeze_override", self.freeze_override.to_value()),
+            ("depends_on", self.depends_on_rollouts.to_value()),
+        ] {
+            let Ok(json) = json_of(&value) else { return Ok(None) };
+            let json = match name {
+                "steps" => list(json, step),
+                "metrics" => list(json, metric),
+                _ => json,
+            };
+            if !json.is_null() {
+                request.insert(name.to_owned(), json);
+            }
+        }
+        let Ok(inconclusive) = json_of(&self.on_inconclusive.to_value()) else { return Ok(None) };
+        let Ok(hold) = json_of(&self.hold_for.to_value()) else { return Ok(None) };
+        if let Json::String(word) = inconclusive {
+            let policy = if word == "hold" { json!({ "hold": hold }) } else { Json::String(word) };
+            request.insert("on_inconclusive".to_owned(), policy);
+        }
+        serde_json::from_value(Json::Object(request)).map(Some).map_err(|error| error.to_string())
+    }
+
+    /// What is wrong with it, as far as it is known.
+    pub(crate) fn problems(&self) -> Vec<Diagnostic> {
+        match self.request(Adopt::IfRunning) {
+            Ok(None) => Vec::new(),
+            Ok(Some(request)) => check(&request, &ABILITIES).iter().map(diagnostic).collect(),
+            Err(error) => vec![Diagnostic::error(
+                "The rollout cannot be read",
+                format!(
+                    "The attributes make no request of the engine: {error}. This is a mistake in the provider."
+                ),
+            )],
+        }
+    }
+}
+
+fn diagnostic(problem: &Problem) -> Diagnostic {
+    Diagnostic::error("The rollout cannot work", format!("`{}`: {}.", problem.path, problem.message))
+        .at(attribute(&problem.path))
+}
+
+/// The attribute of a path such as `steps[2].metrics[0].max`: as deep as the two shapes agree.
+fn attribute(path: &str) -> AttributePath {
+    let first = path.split('.').next().unwrap_or(path);
+    let Some((name, index)) = first.split_once('[') else { return AttributePath::from(first) };
+    match index.trim_end_matches(']').parse() {
+        Ok(index) => AttributePath::from(name).index(index),
+        Err(_) => AttributePath::from(name),
+    }
+}
+
+/// Something is not known yet.
+struct Unknown;
+
+/// Plain data; what has no value is left out of objects.
+fn json_of(value: &Value) -> Result<Json, Unknown> {
+    Ok(match value {
+        Value::Null => Json::Null,
+        Value::Unknown(_) => return Err(Unknown),
+        Value::Bool(bool) => Json::Bool(*bool),
+        Value::Number(number) => match number.to_i64() {
+            Some(whole) => json!(whole),
+            None => json!(number.to_f64()),
+        },
+        Value::String(text) => Json::String(text.clone()),
+        Value::List(items) | Value::Set(items) | Value::Tuple(items) => {
+            Json::Array(items.iter().map(json_of).collect::<Result<_, _>>()?)
+        }
+        Value::Map(entries) | Value::Object(entries) => {
+            let mut object = Map::new();
+            for (name, value) in entries {
+                let json = json_of(value)?;
+                if !json.is_null() {
+                    object.insert(name.clone(), json);
+                }
+            }
+            Json::Object(object)
+        }
+        Value::Dynamic(inner) => json_of(&inner.1)?,
+    })
+}
+
+fn list(json: Json, each: impl Fn(Json) -> Json) -> Json {
+    match json {
+        Json::Array(items) => Json::Array(items.into_iter().map(each).collect()),
+        other => other,
+    }
+}
+
+/// `{ canary = { … } }` to `{ step = "canary", … }`.
+fn step(json: Json) -> Json {
+    let Some((kind, mut body)) = only(json) else { return Json::Null };
+    if let Json::Object(fields) = &mut body {
+        if kind == "canary" || kind == "analysis" {
+            if let Some(metrics) = fields.remove("metrics") {
+                fields.insert("metrics".to_owned(), list(metrics, metric));
+            }
+        }
+        fields.insert("step".to_owned(), Json::String(kind));
+        return body;
+    }
+    json!({ "step": kind })
+}
+
+fn metric(mut json: Json) -> Json {
+    if let Some(source) = json.get_mut("source") {
+        let taken = source.take();
+        *source = self::source(taken);
+    }
+    json
+}
+
+/// `{ http_status = "error" }` to `{ kind = "http_status", ratio = "error" }`.
+fn source(json: Json) -> Json {
+    let Some((kind, body)) = only(json) else { return Json::Null };
+    match (kind.as_str(), body) {
+        ("http_status" | "http_log_status", ratio) => json!({ "kind": kind, "ratio": ratio }),
+        ("http_duration" | "http_log_duration", percentile) => {
+            json!({ "kind": kind, "percentile": percentile })
+        }
+        ("command", run) => json!({ "kind": kind, "run": run }),
+        (_, Json::Object(mut fields)) => {
+            fields.insert("kind".to_owned(), Json::String(kind));
+            Json::Object(fields)
+        }
+        (_, _) => json!({ "kind": kind }),
+    }
+}
+
+/// The one attribute that has a value.
+fn only(json: Json) -> Option<(String, Json)> {
+    match json {
+        Json::Object(fields) => fields.into_iter().next(),
+        _ => None,
+    }
+}
+
+/// What the plan says of the way that a rollout will take.
+pub(crate) fn schedule(request: &RolloutRequest) -> Vec<String> {
+    let schedule = spectra_rollout::spec::schedule(request);
+    let human = |duration: std::time::Duration| spectra_types::HumanDuration::new(duration);
+    let mut lines: Vec<String> = schedule
+        .steps
+        .iter()
+        .map(|step| {
+            if step.at_least.is_zero() {
+                step.title.clone()
+            } else {
+                format!("{} (at least {})", step.title, human(step.at_least))
+            }
+        })
+        .collect();
+    lines.push(format!(
+        "ends after {} at the earliest and {} at the latest, the way back included",
+        human(schedule.at_least),
+        human(schedule.at_most)
+    ));
+    lines
+}
+
+/// What whoever applies this should know.
+pub(crate) fn warnings(cx: &Cx, _: &RolloutRequest) -> Vec<Diagnostic> {
+    cx.client.journal_warning().into_iter().collect()
+}
