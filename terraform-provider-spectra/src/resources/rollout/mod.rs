@@ -113,7 +113,7 @@ impl Resource for Rollout {
             plan.set_unknown(name);
         }
         match planned.request(Adopt::IfRunning) {
-            Ok(Some(request)) => {
+            Ok(Some(request)) if planned.image.as_known().is_some() => {
                 plan.set("schedule", request::schedule(&request));
                 if let Some(cx) = cx {
                     for warning in request::warnings(cx, &request) {
@@ -122,7 +122,7 @@ impl Resource for Rollout {
                 }
             }
             // Not all of it is known yet, or it was refused before.
-            Ok(None) | Err(_) => plan.set_unknown("schedule"),
+            Ok(_) | Err(_) => plan.set_unknown("schedule"),
         }
         // What success means is known beforehand; anything else is an error, and state then says what really holds.
         if let Some(image) = planned.image.as_known() {

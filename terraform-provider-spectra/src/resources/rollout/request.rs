@@ -202,7 +202,9 @@ pub(crate) fn schedule(request: &RolloutRequest) -> Vec<String> {
         human(schedule.at_least),
         human(schedule.at_most)
     ));
-    lines
+    // Terraform shows only the lines that differ, so each says which image it is about.
+    let image = request.candidate.digest().short();
+    lines.into_iter().enumerate().map(|(at, line)| format!("{image} {}: {line}", at + 1)).collect()
 }
 
 /// What whoever applies this should know.
