@@ -138,7 +138,7 @@ fn every_field_is_signed() {
     let signed = say(&key, &request('a'), Decision::Given, "anna", 0);
     assert!(signed.is_genuine());
     let other = Key::generate().unwrap().public_key();
-    let changes: [fn(&mut Signed); 7] = [
+    let edits: [fn(&mut Signed); 7] = [
         |signed| signed.decision = Decision::Denied,
         |signed| signed.place.project = "q".parse().unwrap(),
         |signed| signed.place.environment = "staging".parse().unwrap(),
@@ -147,7 +147,7 @@ fn every_field_is_signed() {
         |signed| signed.plan_hash.replace_range(0..1, "x"),
         |signed| signed.approver.push('e'),
     ];
-    for (index, change) in changes.into_iter().enumerate() {
+    for (index, change) in edits.into_iter().enumerate() {
         let mut changed = signed.clone();
         change(&mut changed);
         assert!(!changed.is_genuine(), "change {index}");

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::diary::JournalDiary;
 use crate::error::Error;
-use crate::gates::JournalGates;
+use crate::gates::{JournalGates, governed};
 use crate::leases::{DEFAULT_TTL, Leases};
 use crate::news::Channels;
 use crate::probes::Probes;
@@ -63,7 +63,7 @@ pub struct Delivery<'a> {
     pub journal: &'a Journal,
     /// Who acts.
     pub holder: Holder,
-    /// Whom to tell.
+    /// Whom to tell, besides the channels that the journal's settings name for the place.
     pub channels: &'a [Channel],
     /// Access of the platform to a private registry.
     pub registry: Option<RegistryCredentials>,
@@ -88,12 +88,13 @@ impl Delivery<'_> {
     /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
-    /// and the report of the failed one is the result.
+    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to.
     pub async fn deliver(
         &self,
         request: RolloutRequest,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
+        let request = governed(self.journal, request).await?;
         let problems = check(&request, &ABILITIES);
         if !problems.is_empty() {
             return Err(Error::Invalid { problems });
@@ -222,8 +223,8 @@ impl Delivery<'_> {
         Rig {
             target,
             probes,
-            gates: JournalGates { journal: self.journal },
-            channels: Channels { channels: self.channels },
+            gates: JournalGates::of(self.journal),
+            channels: Channels::of(self.journal, self.channels, self.holder.run_url.clone()),
             clock: TokioClock::start(),
         }
     }

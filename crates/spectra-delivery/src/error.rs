@@ -2,6 +2,7 @@
 
 use spectra_journal::Held;
 use spectra_rollout::spec::Problem;
+use spectra_rollout::{UnknownTimeZone, Violation};
 use spectra_types::{ErrorCode, ExitCode};
 
 /// A rollout was not begun, and nothing was changed.
@@ -57,6 +58,38 @@ pub enum Error {
         /// What runs.
         running: String,
     },
+    /// A deployment policy forbids it.
+    #[error("the deployment policy forbids it: {}", join(.violations))]
+    Policy {
+        /// The rules that the request breaks.
+        violations: Vec<Violation>,
+    },
+    /// A setting makes no sense.
+    #[error("the {kind} `{id}` makes no sense: {}", list(.problems))]
+    Setting {
+        /// Of which type.
+        kind: &'static str,
+        /// Which.
+        id: String,
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
+    /// What the journal says of a setting cannot be read.
+    #[error("record {seq}, of setting `{id}`, cannot be read by this version")]
+    SettingRecord {
+        /// Which.
+        id: String,
+        /// The record.
+        seq: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A freeze window cannot be judged.
+    #[error(transparent)]
+    TimeZone(#[from] UnknownTimeZone),
+    /// GitHub's reviewers could not be asked.
+    #[error(transparent)]
+    GitHub(#[from] spectra_github::Error),
     /// An approval is not signed by the key that it names.
     #[error("the approval of {approver} is not signed by the key that it names, so it was not written down")]
     Signature {
@@ -93,6 +126,11 @@ impl Error {
             Self::NothingBefore { .. } => ErrorCode::new("SPX-445"),
             Self::Signature { .. } => ErrorCode::new("SPX-436"),
             Self::Encode { .. } => ErrorCode::new("SPX-437"),
+            Self::Policy { .. } => ErrorCode::new("SPX-438"),
+            Self::Setting { .. } => ErrorCode::new("SPX-439"),
+            Self::SettingRecord { .. } => ErrorCode::new("SPX-440"),
+            Self::TimeZone(_) => ErrorCode::new("SPX-441"),
+            Self::GitHub(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Railway(error) => error.code(),
         }
@@ -111,13 +149,21 @@ impl Error {
             ),
             Self::Record { .. } => Some("use the version of Spectra that wrote it, or a later one"),
             Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
+            Self::SettingRecord { .. } | Self::TimeZone(_) => {
+                Some("use the version of Spectra that wrote it, or a later one")
+            }
+            Self::Policy { .. } => Some(
+                "change the rollout, or the `spectra_deployment_policy` that asks for it; there is no way around a policy",
+            ),
+            Self::GitHub(error) => error.hint(),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Invalid { .. }
             | Self::NoSuchRollout(_)
             | Self::Probe(_)
             | Self::Signature { .. }
-            | Self::Encode { .. } => None,
+            | Self::Encode { .. }
+            | Self::Setting { .. } => None,
         }
     }
 
@@ -125,7 +171,8 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Invalid { .. } | Self::NoSuchRollout(_) => ExitCode::Usage,
+            Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Setting { .. } => ExitCode::Usage,
+            Self::Policy { .. } => ExitCode::GateRefused,
             Self::LeaseHeld { .. } | Self::Unresolved { .. } => ExitCode::LeaseHeld,
             Self::Railway(error) => match error.kind() {
                 spectra_railway::ErrorKind::Unauthenticated | spectra_railway::ErrorKind::Forbidden => {
@@ -141,5 +188,10 @@ impl Error {
 fn list(problems: &[Problem]) -> String {
     let lines: Vec<_> =
         problems.iter().map(|problem| format!("`{}`: {}", problem.path, problem.message)).collect();
+    lines.join("; ")
+}
+
+fn join(violations: &[Violation]) -> String {
+    let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
     lines.join("; ")
 }

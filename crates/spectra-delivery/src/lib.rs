@@ -20,6 +20,7 @@ mod postmortem;
 mod probes;
 mod promote;
 mod rollback;
+pub mod settings;
 mod standing;
 mod unlock;
 mod wish;
@@ -29,6 +30,7 @@ pub use crate::account::{ACCOUNT_VERSION, Account, Applied, Before, Measured, Mi
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::follow::Following;
+pub use crate::gates::{freezes, governed};
 pub use crate::id::rollout_id;
 pub use crate::leases::{DEFAULT_TTL, is_acted_on};
 pub use crate::postmortem::Written;
@@ -51,6 +53,10 @@ pub mod kinds {
     pub const ROLLBACK: &str = "wish.rollback";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
+    /// A setting is what it says from now on.
+    pub const SETTING_PUT: &str = "setting.put";
+    /// A setting is no more.
+    pub const SETTING_REMOVED: &str = "setting.removed";
     /// Somebody approves a digest by a plan.
     pub const APPROVAL_GIVEN: &str = "approval.given";
     /// Somebody refuses one.

@@ -16,16 +16,20 @@
 mod clock;
 mod entry;
 mod executor;
+mod freeze;
 mod judge;
 mod ledger;
 mod machine;
 mod model;
+mod policy;
 mod ports;
+mod reach;
 pub mod spec;
 
 pub use crate::clock::{Clock, TokioClock};
 pub use crate::entry::{Action, Entry, Made};
 pub use crate::executor::{Ports, recover, run};
+pub use crate::freeze::{Day, FreezeSchedule, FreezeWindow, Frozen, UnknownTimeZone};
 pub use crate::judge::{Judge, Mark, Standing};
 pub use crate::ledger::{Ledger, Taken};
 pub use crate::machine::{Command, Event, Machine, Turn};
@@ -33,9 +37,11 @@ pub use crate::model::{
     DeploymentState, Failure, FailureReason, Measurement, Observation, Outcome, Phase, Report, Running,
     Snapshot, Verdict,
 };
+pub use crate::policy::{DeploymentPolicy, Violation, govern};
 pub use crate::ports::{
     Approval, DeployOrder, Diary, DiaryError, Effect, Gates, MetricSource, News, Notifier, Probe,
     RestoreOrder, RunContext, RunError, Runner, Sample, Sampled, Scope, SiblingOrder, Target, TargetError,
     Wish,
 };
+pub use crate::reach::Reach;
 pub use crate::spec::{Adopt, HealthPolicy, Place, RolloutRequest};

@@ -16,12 +16,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-journal", &["spectra-types"]),
     ("spectra-rollout", &["spectra-journal", "spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
+    ("spectra-github", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
     // Puts the engine and the adapters together, for both programs.
     (
         "spectra-delivery",
         &[
+            "spectra-github",
             "spectra-journal",
             "spectra-notify",
             "spectra-probe",

@@ -1,0 +1,212 @@
+//! Deployment policies: what every rollout of an environment has to keep to, whoever asks for it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use spectra_types::{HumanDuration, PinnedImage};
+
+use crate::reach::Reach;
+use crate::spec::{ApprovalRule, Approver, Problem, RolloutRequest};
+
+/// The words for steps that a policy can require.
+const STEPS: [&str; 7] = ["migrate", "hook", "canary", "pause", "analysis", "swap", "wave"];
+
+/// What every rollout within reach has to keep to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentPolicy {
+    /// What it is called.
+    pub name: String,
+    /// Where.
+    pub reach: Reach,
+    /// Who has to approve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRule>,
+    /// The shortest bake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_bake: Option<HumanDuration>,
+    /// The longest timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_timeout: Option<HumanDuration>,
+    /// Whether the service has to be probed.
+    #[serde(default)]
+    pub health_required: bool,
+    /// Steps that have to be taken: `canary`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required_steps: Vec<String>,
+    /// Where images may come from: `ghcr.io/acme/shop`, or `ghcr.io/acme/*` for all below. Empty allows all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_repositories: Vec<String>,
+}
+
+/// A rule that a request breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which policy.
+    pub policy: String,
+    /// Which of its rules: `minimum_bake`.
+    pub rule: &'static str,
+    /// What it asks for, and what was asked of it.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "policy `{}`, `{}`: {}", self.policy, self.rule, self.message)
+    }
+}
+
+impl DeploymentPolicy {
+    /// Everything that is wrong with it.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let mut add = |path: &str, message: String| found.push(Problem { path: path.to_owned(), message });
+        if self.name.trim().is_empty() || self.name.chars().any(char::is_control) {
+            add("name", "it is empty, or has control characters".to_owned());
+        }
+        if let Some(rule) = &self.approval {
+            if rule.required == 0 {
+                add("approval.required", "an approval by nobody is none; leave `approval` out".to_owned());
+            } else if rule.github_environment.is_none() && people(&rule.approvers) < rule.required {
+                let message = format!(
+                    "{} have to approve, but only {} may: name more, or `github_environment`",
+                    rule.required,
+                    people(&rule.approvers)
+                );
+                add("approval.approvers", message);
+            }
+        }
+        if self.maximum_timeout.is_some_and(|timeout| timeout.get().is_zero()) {
+            add("maximum_timeout", "it leaves no time".to_owned());
+        }
+        for (index, step) in self.required_steps.iter().enumerate() {
+            if !STEPS.contains(&step.as_str()) {
+                add(
+                    &format!("required_steps[{index}]"),
+                    format!("`{step}` is no step: they are {}", STEPS.join(", ")),
+                );
+            }
+        }
+        for (index, pattern) in self.allowed_repositories.iter().enumerate() {
+            if pattern.strip_suffix("/*").unwrap_or(pattern).contains('*') || !pattern.contains('/') {
+                add(
+                    &format!("allowed_repositories[{index}]"),
+                    format!(
+                        "`{pattern}` is neither a repository with its registry, such as `ghcr.io/acme/shop`, nor all below a \
+                         path, such as `ghcr.io/acme/*`"
+                    ),
+                );
+            }
+        }
+        found
+    }
+
+    /// The rules that the request breaks. An approval is not asked for here: [`govern`] makes it part of the request.
+    #[must_use]
+    pub fn violations(&self, request: &RolloutRequest) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut add = |rule, message| {
+            found.push(Violation { policy: self.name.clone(), rule, message });
+        };
+        if let Some(least) = self.minimum_bake
+            && request.bake < least.get()
+        {
+            let bake = HumanDuration::new(request.bake);
+            add("minimum_bake", format!("the bake is {bake}, and has to be {least} at least"));
+        }
+        if let Some(most) = self.maximum_timeout
+            && request.timeout > most.get()
+        {
+            let timeout = HumanDuration::new(request.timeout);
+            add("maximum_timeout", format!("the timeout is {timeout}, and may be {most} at most"));
+        }
+        if self.health_required && request.health.is_none() {
+            add("health_required", "the service is not probed: give the rollout `health`".to_owned());
+        }
+        let steps = request.all_steps();
+        for required in &self.required_steps {
+            if !steps.iter().any(|step| step.kind() == required) {
+                add("required_steps", format!("there is no `{required}` step"));
+            }
+        }
+        let allowed = &self.allowed_repositories;
+        if !allowed.is_empty() && !allowed.iter().any(|pattern| allows(pattern, &request.candidate)) {
+            let message =
+                format!("the image is `{}`; images may come from {}", request.candidate, allowed.join(", "));
+            add("allowed_repositories", message);
+        }
+        found
+    }
+}
+
+/// The request as the policies want it: with their approvals in it. `Err` names every rule that it breaks.
+pub fn govern(
+    policies: &[DeploymentPolicy],
+    mut request: RolloutRequest,
+) -> Result<RolloutRequest, Vec<Violation>> {
+    let mut violations = Vec::new();
+    // Every service of a rollout is in one environment.
+    let place = request.place.clone();
+    for policy in policies.iter().filter(|policy| policy.reach.covers(&place)) {
+        violations.extend(policy.violations(&request));
+        if let Some(rule) = &policy.approval {
+            let merged = match request.approval.take() {
+                None => rule.clone(),
+                Some(other) => both(&other, rule),
+            };
+            // A rule that nobody can fulfil would look like an approval that is missing.
+            if merged.github_environment.is_none() && people(&merged.approvers) < merged.required {
+                violations.push(Violation {
+                    policy: policy.name.clone(),
+                    rule: "approval",
+                    message: format!(
+                        "{} have to approve, but only {} of its approvers may by the other rules as well",
+                        merged.required,
+                        people(&merged.approvers)
+                    ),
+                });
+            }
+            request.approval = Some(merged);
+        }
+    }
+    if violations.is_empty() { Ok(request) } else { Err(violations) }
+}
+
+/// A rule that is fulfilled only if both are: by as many as the stricter one asks for, of people who count for both.
+fn both(one: &ApprovalRule, other: &ApprovalRule) -> ApprovalRule {
+    let also =
+        |approver: &&Approver| other.approvers.iter().any(|also| also.public_key == approver.public_key);
+    ApprovalRule {
+        required: one.required.max(other.required),
+        before_start: one.before_start || other.before_start,
+        approvers: one.approvers.iter().filter(also).cloned().collect(),
+        github_environment: one
+            .github_environment
+            .clone()
+            .filter(|environment| other.github_environment.as_ref() == Some(environment)),
+    }
+}
+
+/// How many different people these are: neither a second key nor a second name makes another one.
+fn people(approvers: &[Approver]) -> u32 {
+    let different = |index: usize, approver: &Approver| {
+        approvers[..index].iter().all(|before| {
+            before.public_key != approver.public_key && !before.name.eq_ignore_ascii_case(&approver.name)
+        })
+    };
+    let count = approvers.iter().enumerate().filter(|(index, approver)| different(*index, approver)).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn allows(pattern: &str, image: &PinnedImage) -> bool {
+    let name = format!("{}/{}", image.registry(), image.repository());
+    match pattern.strip_suffix('*') {
+        Some(path) => name.starts_with(path),
+        None => name == pattern,
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;
