@@ -119,17 +119,17 @@ fn an_approval_lets_a_rollout_begin_and_another_digest_does_not() {
     let public = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
     world.place.write("ada.key", seed);
     let (image, other) = (world.image("image", &[]), world.image("other", &[]));
-    let approver = format!("ada={public}");
-    let rule = ["--approver", &approver];
+    let ada = format!("ada={public}");
+    let rule = ["--approver", &ada];
     let refused = world.start(&image, &rule);
     assert_eq!(refused.code, 5, "{}", refused.shown());
     let approve = |image: &str, further: &[&str]| {
-        let mut arguments =
-            vec!["rollout", "approve", "--image", image, "--health-interval", "20ms", "--as", "ada"];
-        arguments.extend(further);
-        world.place.run(&arguments)
+        let arguments = ["rollout", "approve", "--image", image, "--health-interval", "20ms", "--as", "ada"];
+        world.place.run(&[&arguments[..], further].concat())
     };
-    assert_eq!(approve(&image, &[]).code, 2, "there is no key");
+    let keyless = approve(&image, &[]);
+    assert_eq!(keyless.code, 2);
+    assert!(keyless.stderr.starts_with("error: there is no key to sign with: "), "{}", keyless.shown());
     let wrong = approve(&image, &["--key", "ada.key", "--digest", &digest(&other).unwrap()]);
     assert_eq!(wrong.code, 2, "{}", wrong.shown());
     let approved = approve(&image, &["--key", "ada.key", "--digest", &digest(&image).unwrap()]).done();
@@ -137,13 +137,17 @@ fn an_approval_lets_a_rollout_begin_and_another_digest_does_not() {
     assert!(!approved.shown().contains(seed));
     world.start(&image, &rule).done();
     assert_eq!(world.start(&other, &rule).code, 5, "a new digest is not approved");
-    let denied = approve(&image, &["--key", "ada.key", "--deny"]).done();
+    approve(&other, &["--key", "ada.key"]).done();
+    let denied = approve(&other, &["--key", "ada.key", "--deny"]).done();
     assert!(denied.stdout.starts_with("denied: "), "{}", denied.stdout);
-    assert_eq!(world.start(&image, &rule).code, 5);
+    let refused = world.start(&other, &rule);
+    assert_eq!(refused.code, 5, "{}", refused.shown());
+    assert_eq!(world.serving(), digest(&image));
     world.place.set("SPECTRA_APPROVAL_KEY", seed);
     let arguments = ["rollout", "approve", "--image", &other, "--health-interval", "20ms", "--as", "ada"];
     world.place.run(&arguments).done();
     world.start(&other, &rule).done();
+    assert_eq!(world.serving(), digest(&other));
 }
 
 #[test]
@@ -177,4 +181,24 @@ fn a_killed_rollout_is_not_watched_for_ever() {
     let run = world.place.run(&["rollout", "watch"]);
     assert_eq!(run.code, 1, "{}", run.shown());
     assert!(run.stderr.contains("nobody goes on with it"), "{}", run.stderr);
+}
+
+#[test]
+fn a_freeze_window_holds_a_start_up_and_no_rollback() {
+    let world = World::new();
+    let [first, second, third] = ["first", "second", "third"].map(|name| world.image(name, &[]));
+    for image in [&first, &second] {
+        world.start(image, &[]).done();
+    }
+    world.freeze("christmas");
+    let refused = world.start(&third, &[]);
+    assert_eq!(refused.code, 5, "{}", refused.shown());
+    assert!(refused.stdout.contains("christmas"), "{}", refused.stdout);
+    world.place.run(&["rollout", "rollback", "--reason", "errors rise"]).done();
+    assert_eq!(world.serving(), digest(&first));
+    world.start(&third, &["--freeze-override", "the fix"]).done();
+    let log = world.place.run(&["audit", "log", "--kind", "rollout.freeze_overridden"]).done();
+    for reason in ["overridden: it is a rollback: errors rise", "overridden: the fix"] {
+        assert!(log.stdout.contains(reason), "{}", log.stdout);
+    }
 }

@@ -29,8 +29,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_DIGEST")]
     digest: Option<Digest>,
     /// Who approves, as the rollout's rule names them
-    #[arg(long = "as", value_name = "NAME", env = "SPECTRA_APPROVE_AS")]
-    approver: String,
+    #[arg(long = "as", id = "as", value_name = "NAME", env = "SPECTRA_APPROVE_AS")]
+    name: String,
     /// Say no: what was approved before counts no more
     #[arg(long, env = "SPECTRA_DENY", value_parser = BoolishValueParser::new())]
     deny: bool,
@@ -61,7 +61,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let journal = open(journal).await?;
     let mut signed = Vec::with_capacity(requests.len());
     for request in &requests {
-        let statement = Statement::about(request, decision, &arguments.approver, jiff::Timestamp::now());
+        let statement = Statement::about(request, decision, &arguments.name, jiff::Timestamp::now());
         let one = sign(&key, statement);
         record(&journal, &one).await?;
         signed.push(one);
@@ -81,21 +81,17 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
 }
 
 fn key(path: Option<&std::path::Path>) -> Result<Key, Failure> {
-    let (bytes, origin) = match path {
-        Some(path) => {
-            let bytes = std::fs::read(path).map_err(Failure::file("read the key", path))?;
-            (bytes, format!("`{}`", path.display()))
-        }
-        None => {
-            let text = std::env::var(KEY_VARIABLE).ok().filter(|text| !text.trim().is_empty());
-            let text = text.ok_or_else(|| {
-                Failure::usage(format!(
-                    "there is no key to sign with: give `--key FILE`, or set {KEY_VARIABLE}; `openssl genpkey -algorithm \
-                     ed25519` makes one"
-                ))
-            })?;
-            (text.into_bytes(), KEY_VARIABLE.to_owned())
-        }
+    let (bytes, origin) = if let Some(path) = path {
+        (std::fs::read(path).map_err(Failure::file("read the key", path))?, format!("`{}`", path.display()))
+    } else {
+        let text = std::env::var(KEY_VARIABLE).ok().filter(|text| !text.trim().is_empty());
+        let text = text.ok_or_else(|| {
+            Failure::usage(format!(
+                "there is no key to sign with: give `--key FILE`, or set {KEY_VARIABLE}; `openssl genpkey -algorithm \
+                 ed25519` makes one"
+            ))
+        })?;
+        (text.into_bytes(), KEY_VARIABLE.to_owned())
     };
     Key::parse(&Secret::new(bytes)).map_err(|error| Failure::usage(format!("{origin}: {error}")))
 }

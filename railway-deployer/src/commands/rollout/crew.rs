@@ -60,7 +60,7 @@ impl Crew<'_> {
     ) -> Result<Delivered, Failure> {
         let view = screen.view(&request.place, among_others.then(|| request.place.service.to_string()));
         let work = async |delivery: &Delivery<'_>| delivery.deliver(request.clone(), cancel).await;
-        let result = self.with_delivery(&view, work).await.map_err(Failure::from);
+        let result = Box::pin(self.with_delivery(&view, work)).await.map_err(Failure::from);
         if among_others && let Err(failure) = &result {
             view.say(&format!("not begun: {}", error_chain(failure)));
         }

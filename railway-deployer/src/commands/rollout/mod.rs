@@ -29,7 +29,6 @@ use spectra_types::ExitCode;
 use crate::{failure::Failure, printer::Printer};
 
 /// Commands of `rollout`.
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Bring an image out, and the environment back if that fails

@@ -6,6 +6,7 @@ use spectra_railway::{Client, ClientConfig};
 use spectra_types::{ExitCode, PinnedImage};
 
 use super::crew::{Crew, Patience};
+use super::flags::pinned;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     place: PlaceFlags,
     /// The image to go back to, pinned; without it, the one that was stable before the one that runs
-    #[arg(long, value_name = "PINNED", env = "SPECTRA_TO")]
+    #[arg(long, value_name = "PINNED", env = "SPECTRA_TO", value_parser = pinned)]
     to: Option<PinnedImage>,
     /// Why; recorded
     #[arg(long, env = "SPECTRA_REASON", default_value = "")]
@@ -45,7 +46,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     };
     let RolledBackTo { image, delivered: Delivered { recovered, report, .. } } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
-            delivery.rollback(&place, arguments.to.clone(), &arguments.reason, cancel).await
+            Box::pin(delivery.rollback(&place, arguments.to.clone(), &arguments.reason, cancel)).await
         })
         .await?;
     let text = outcome::text(Some(&image), &report, &recovered, &arguments.folder);
