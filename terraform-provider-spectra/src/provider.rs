@@ -20,6 +20,9 @@ use crate::{actions, data_sources, ephemerals, functions, lists, resources};
 /// The provider.
 pub(crate) struct Spectra;
 
+/// How this program names itself in the journal.
+pub(crate) const PROGRAM: &str = "terraform-provider-spectra";
+
 /// Projects, environments, services and rollouts on Railway.
 ///
 /// The token is taken from the configuration, else from `RAILWAY_API_TOKEN` (account and workspace tokens) or
@@ -141,10 +144,31 @@ impl Clients {
         })
     }
 
+    /// A warning, when the journal is a file of a machine that is thrown away after the run: HCP Terraform's workers are. For
+    /// every plan that changes a rollout or a setting.
+    pub(crate) fn journal_of_this_machine_alone(&self) -> Option<Diagnostic> {
+        journal_of_this_machine_alone(&self.location, std::env::var("TFC_RUN_ID").ok().as_deref())
+    }
+
     /// Registries.
     pub(crate) const fn registry(&self) -> &spectra_oci::Client {
         &self.registry
     }
+}
+
+fn journal_of_this_machine_alone(location: &Location, run: Option<&str>) -> Option<Diagnostic> {
+    let run = run.filter(|run| !run.is_empty())?;
+    location.is_file().then(|| {
+        Diagnostic::warning(
+            "The journal does not outlive this run",
+            format!(
+                "`{run}` is a run of HCP Terraform, and the journal is a file: `{location}`. The worker is thrown away after the \
+                 run, and with it leases, freeze windows, policies, approvals, and the record that a broken rollout is \
+                 brought back from.\n\nKeep the journal in a database: set `SPECTRA_JOURNAL=postgres://…` in the workspace, or \
+                 `journal.url` of the provider."
+            ),
+        )
+    })
 }
 
 fn railway_attribute(name: &str) -> AttributePath {
@@ -318,6 +342,17 @@ fn registry_client(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_journal_that_does_not_outlive_a_run_of_hcp_terraform_is_warned_of() {
+        let file: Location = "sqlite://.spectra/journal.db".parse().unwrap();
+        let server: Location = "postgres://db.example/journal".parse().unwrap();
+        let warning = journal_of_this_machine_alone(&file, Some("run-1")).unwrap();
+        assert!(warning.detail.contains("SPECTRA_JOURNAL=postgres://…"), "{}", warning.detail);
+        assert!(journal_of_this_machine_alone(&file, None).is_none());
+        assert!(journal_of_this_machine_alone(&file, Some("")).is_none());
+        assert!(journal_of_this_machine_alone(&server, Some("run-1")).is_none());
+    }
 
     #[test]
     fn schema_is_legal() {

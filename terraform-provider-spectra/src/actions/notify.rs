@@ -113,7 +113,9 @@ mod tests {
     use crate::provider::{ProviderModel, Spectra};
 
     async fn core() -> Core<Spectra> {
-        Core::new(Spectra, &ProviderModel { railway: Attr::Null, registry: Attr::Null, journal: Attr::Null }).await.unwrap()
+        Core::new(Spectra, &ProviderModel { railway: Attr::Null, registry: Attr::Null, journal: Attr::Null })
+            .await
+            .unwrap()
     }
 
     fn message(url: &str) -> NotifyModel {

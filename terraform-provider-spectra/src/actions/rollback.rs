@@ -90,6 +90,8 @@ impl Action for Rollback {
             progress_deadline: &config.progress_deadline,
             timeout: &config.timeout,
             abort_timeout: &config.abort_timeout,
+            // No window holds up what goes back. An image that somebody names may be anything.
+            freeze_override: config.image.is_null().then(|| "it goes back to what ran before".to_owned()),
         };
         let report = delivery::roll_out(cx, order, &at, Some(progress)).await?.report;
         let Outcome::Complete { deployment } = &report.outcome else {

@@ -183,8 +183,11 @@ mod tests {
             username: "bot".into(),
             password: Attr::Known(Sensitive("pw-of-a-registry-test".to_owned())),
         };
-        let config =
-            ProviderModel { railway: Attr::Null, registry: Attr::Known([(host.clone(), login)].into()), journal: Attr::Null };
+        let config = ProviderModel {
+            railway: Attr::Null,
+            registry: Attr::Known([(host.clone(), login)].into()),
+            journal: Attr::Null,
+        };
         let core = Core::new(Spectra, &config).await.unwrap();
         let asked = RegistryTokenModel {
             host: host.into(),

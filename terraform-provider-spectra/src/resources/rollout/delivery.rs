@@ -11,7 +11,7 @@ use tfplugin::{Attr, Diagnostic, Diagnostics, Progress, Text};
 
 use super::model::HealthModel;
 use crate::errors::{UNCHANGED, known, railway, sentence};
-use crate::provider::Cx;
+use crate::provider::{Cx, PROGRAM};
 
 /// What is to be brought out, and how it is judged. Durations are known by the time of an apply.
 pub(crate) struct Order<'a> {
@@ -29,6 +29,8 @@ pub(crate) struct Order<'a> {
     pub(crate) timeout: &'a Attr<Text<HumanDuration>>,
     /// The longest time for the way back.
     pub(crate) abort_timeout: &'a Attr<Text<HumanDuration>>,
+    /// Why it goes on in spite of a freeze window.
+    pub(crate) freeze_override: Option<String>,
 }
 
 impl Order<'_> {
@@ -43,6 +45,7 @@ impl Order<'_> {
             progress_deadline: duration(self.progress_deadline, "progress_deadline")?,
             timeout: duration(self.timeout, "timeout")?,
             abort_timeout: duration(self.abort_timeout, "abort_timeout")?,
+            freeze_override: self.freeze_override,
             ..RolloutRequest::new(place, self.image)
         })
     }
@@ -66,7 +69,7 @@ pub(crate) async fn roll_out(
     let delivery = Delivery {
         client: cx.client.railway()?,
         journal: cx.client.journal().await?,
-        holder: Holder::of_this_process("terraform-provider-spectra"),
+        holder: Holder::of_this_process(PROGRAM),
         channels: &[],
         registry: None,
         listener: &say,

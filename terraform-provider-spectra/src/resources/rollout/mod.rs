@@ -255,6 +255,7 @@ async fn roll_out(
         progress_deadline: &planned.progress_deadline,
         timeout: &planned.timeout,
         abort_timeout: &planned.abort_timeout,
+        freeze_override: planned.freeze_override.as_str().map(str::to_owned),
     };
     delivery::roll_out(cx, order, instance, None).await
 }

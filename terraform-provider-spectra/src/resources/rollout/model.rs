@@ -50,6 +50,10 @@ pub(crate) struct RolloutModel {
     /// What destroying does: `retain` leaves the service running, `remove` takes its deployment down.
     #[tf(optional, default = "retain")]
     pub(crate) on_destroy: Attr<OnDestroy>,
+    /// Goes on in spite of a freeze window, for this reason, which is recorded. Take it out again afterwards: it counts for
+    /// every rollout that it is configured for.
+    #[tf(optional, validate(length(1..=1024)))]
+    pub(crate) freeze_override: Attr<String>,
     /// Any values; a change deploys the image anew, for instance because variables changed.
     #[tf(optional)]
     pub(crate) triggers: Attr<BTreeMap<String, Attr<String>>>,
