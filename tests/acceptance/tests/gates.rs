@@ -110,16 +110,87 @@ fn an_override_passes_a_freeze_window_with_its_reason_and_is_in_the_audit_events
 }
 
 #[test]
+fn a_freeze_window_does_not_hold_up_what_goes_back() {
+    let sandbox = Sandbox::start();
+    let (first, second) = two_images(&sandbox);
+    let Some(mut terraform) = Terraform::latest(&sandbox, &shop_with_rollout()) else { return };
+    let _ = terraform.var("image", &first.pinned).apply().success();
+    let _ = terraform.var("image", &second.pinned).apply().success();
+    let rollback = r#"
+action "spectra_rollback" "web" {
+  config {
+    project_id     = spectra_project.shop.id
+    environment_id = spectra_project.shop.default_environment_id
+    service_id     = spectra_service.web.id
+  }
+}
+"#;
+    terraform.configure(&format!("{}{FREEZE}{rollback}", shop_with_rollout()));
+    let _ = terraform.apply().success();
+    let run = terraform.run(&["apply", "-auto-approve", "-invoke=action.spectra_rollback.web"]).success();
+    let _ = run.says("freeze window `audit`").says("overridden: it goes back to what ran before");
+    assert_eq!(get(&terraform.output("url")).body.trim(), "first");
+}
+
+/// One setting, which needs nothing of Railway.
+const SETTING: &str = r#"
+provider "spectra" {}
+
+resource "spectra_freeze_window" "f" {
+  name   = "f"
+  reason = "r"
+
+  weekly = {
+    days = ["monday"]
+    from = "09:00"
+    to   = "17:00"
+  }
+}
+"#;
+
+#[test]
 fn a_setting_that_the_journal_lost_is_made_again() {
     let sandbox = Sandbox::start();
-    let configuration = "provider \"spectra\" {}\nresource \"spectra_freeze_window\" \"f\" {\n  name = \"f\"\n  reason = \
-                         \"r\"\n  weekly = {\n    days = [\"monday\"]\n    from = \"09:00\"\n    to = \"17:00\"\n  }\n}\n";
-    let terraform = Terraform::new(&sandbox, configuration);
+    let terraform = Terraform::new(&sandbox, SETTING);
     let _ = terraform.apply().success();
     terraform.assert_empty_plan();
     std::fs::remove_dir_all(terraform.work().join(".spectra")).unwrap();
     let _ = terraform.plan().code(2).says("1 to add");
     let _ = terraform.apply().success();
+    terraform.assert_empty_plan();
+}
+
+#[test]
+fn on_hcp_terraform_a_plan_with_a_file_journal_warns_and_names_the_variable() {
+    let sandbox = Sandbox::start();
+    let mut terraform = Terraform::new(&sandbox, SETTING);
+    let run = terraform.plan().code(2);
+    assert!(!run.dense().contains("doesnotoutlivethisrun"), "{}", run.stdout);
+    terraform.env("TFC_RUN_ID", "run-4711");
+    let _ = terraform.plan().code(2).says("does not outlive this run").says("SPECTRA_JOURNAL=postgres://");
+    let _ = terraform.apply().success();
+    // Nothing is about to be changed, so nothing has to outlive anything.
+    let run = terraform.plan().code(0);
+    assert!(!run.dense().contains("doesnotoutlivethisrun"), "{}", run.stdout);
+}
+
+#[test]
+fn settings_are_found_by_a_query_and_imported_by_their_identity() {
+    let sandbox = Sandbox::start();
+    let Some(terraform) = Terraform::latest(&sandbox, SETTING) else { return };
+    let _ = terraform.apply().success();
+    let query = "list \"spectra_freeze_window\" \"all\" {\n  provider = spectra\n}\n";
+    terraform.file("all.tfquery.hcl", query);
+    let listed = terraform.run(&["query", "-json"]).success();
+    let found: Vec<Value> =
+        listed.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let found: Vec<_> = found.iter().filter(|event| event["type"] == "list_resource_found").collect();
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["list_resource_found"]["identity"], serde_json::json!({ "name": "f" }));
+    let _ = terraform.run(&["state", "rm", "spectra_freeze_window.f"]).success();
+    let import = "import {\n  to = spectra_freeze_window.f\n  identity = { name = \"f\" }\n}\n";
+    terraform.file("imports.tf", import);
+    let _ = terraform.apply().success().says("1 imported, 0 added, 0 changed, 0 destroyed");
     terraform.assert_empty_plan();
 }
 
