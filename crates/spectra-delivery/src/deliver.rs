@@ -15,6 +15,7 @@ use spectra_rollout::{
 use spectra_types::Secret;
 use tokio_util::sync::CancellationToken;
 
+use crate::approval;
 use crate::diary::JournalDiary;
 use crate::error::Error;
 use crate::gates::{JournalGates, governed};
@@ -103,7 +104,8 @@ impl Delivery<'_> {
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
         let request = governed(self.journal, request).await?;
-        let problems = check(&request, &ABILITIES);
+        let mut problems = check(&request, &ABILITIES);
+        problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
         if !problems.is_empty() {
             return Err(Error::Invalid { problems });
         }

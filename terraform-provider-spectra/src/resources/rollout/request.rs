@@ -209,5 +209,5 @@ pub(crate) fn schedule(request: &RolloutRequest) -> Vec<String> {
 
 /// What whoever applies this should know.
 pub(crate) fn warnings(cx: &Cx, _: &RolloutRequest) -> Vec<Diagnostic> {
-    cx.client.journal_warning().into_iter().collect()
+    cx.client.journal_of_this_machine_alone().into_iter().collect()
 }
