@@ -82,6 +82,14 @@ pub enum Error {
     /// GitHub's reviewers could not be asked.
     #[error(transparent)]
     GitHub(#[from] spectra_github::Error),
+    /// No version before the one that runs is known.
+    #[error("no version of `{subject}` is known from before {running}, which runs")]
+    NothingBefore {
+        /// The service.
+        subject: String,
+        /// What runs.
+        running: String,
+    },
     /// An approval is not signed by the key that it names.
     #[error("the approval of {approver} is not signed by the key that it names, so it was not written down")]
     Signature {
@@ -115,6 +123,7 @@ impl Error {
             Self::Record { .. } => ErrorCode::new("SPX-433"),
             Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
             Self::Probe(_) => ErrorCode::new("SPX-435"),
+            Self::NothingBefore { .. } => ErrorCode::new("SPX-445"),
             Self::Signature { .. } => ErrorCode::new("SPX-436"),
             Self::Encode { .. } => ErrorCode::new("SPX-437"),
             Self::Policy { .. } => ErrorCode::new("SPX-438"),
@@ -146,6 +155,7 @@ impl Error {
                 "change the rollout, or the `spectra_deployment_policy` that asks for it; there is no way around a policy",
             ),
             Self::GitHub(error) => error.hint(),
+            Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Invalid { .. }

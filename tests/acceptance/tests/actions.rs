@@ -91,7 +91,7 @@ fn a_rollback_to_an_image_that_is_not_healthy_fails_and_tells_what_runs() {
     let run = terraform.run(&["apply", "-auto-approve", "-invoke=action.spectra_rollback.web"]).code(1);
     let _ = run
         .says("could not be rolled back")
-        .says("bringing back what ran before")
+        .says("bring back what service")
         .says(&format!("running digest: {}", good.digest));
     assert_eq!(get(&terraform.output("url")).body.trim(), "good");
     terraform.assert_empty_plan();
