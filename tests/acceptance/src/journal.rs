@@ -302,11 +302,15 @@ impl JournalFile {
             }
             let rollout: Option<String> = row.get(5).unwrap();
             hasher.update([u8::from(rollout.is_some())]);
-            rollout.iter().for_each(|rollout| text(&mut hasher, rollout));
+            if let Some(rollout) = &rollout {
+                text(&mut hasher, rollout);
+            }
             text(&mut hasher, &row.get::<_, String>(6).unwrap());
             let fence: Option<i64> = row.get(7).unwrap();
             hasher.update([u8::from(fence.is_some())]);
-            fence.iter().for_each(|fence| hasher.update(fence.to_be_bytes()));
+            if let Some(fence) = fence {
+                hasher.update(fence.to_be_bytes());
+            }
             text(&mut hasher, &row.get::<_, String>(8).unwrap());
             assert_eq!(
                 row.get::<_, String>(9).unwrap(),
@@ -315,7 +319,7 @@ impl JournalFile {
             );
             text(&mut hasher, &hash);
             let content = hasher.finalize();
-            hash = content.iter().map(|byte| format!("{byte:02x}")).collect();
+            hash = content.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             assert_eq!(row.get::<_, String>(10).unwrap(), hash, "record {seq} was changed");
         }
         let head = connection.query_row("SELECT seq, hash FROM head", [], |row| {

@@ -43,6 +43,11 @@ impl Running {
         self.group.wait(std::time::Duration::ZERO)
     }
 
+    /// Its exit code, if it ends within this time.
+    pub fn ends_within(&mut self, limit: std::time::Duration) -> Option<i32> {
+        self.group.wait(limit)
+    }
+
     /// Waits until `reached` says so.
     ///
     /// # Panics
