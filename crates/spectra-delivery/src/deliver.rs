@@ -1,29 +1,35 @@
 //! A rollout from its request to its outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use spectra_journal::{Draft, Held, Holder, Journal, Lease};
 use spectra_notify::Channel;
-use spectra_railway::{Client, RailwayTarget, RegistryCredentials};
-use spectra_rollout::spec::{Ability, CommandSpec, Metric, check};
+use spectra_probe::{ProgramMetrics, Programs, Prometheus, ServiceVariables};
+use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryCredentials};
+use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
-    Effect, Entry, Ledger, MetricSource, Outcome, Place, Ports, Report, RolloutRequest, RunContext, RunError,
-    Runner, Sampled, Scope, TokioClock, recover, run,
+    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run,
 };
+use spectra_types::Secret;
 use tokio_util::sync::CancellationToken;
 
 use crate::diary::JournalDiary;
 use crate::error::Error;
 use crate::gates::{JournalGates, governed};
 use crate::leases::{DEFAULT_TTL, Leases};
+use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
+use crate::programs::{RailwayVariables, ServicePrograms};
 use crate::standing::{Standing, standing};
 use crate::{id::rollout_id, kinds};
 
 /// What the target of a delivery can do.
 pub const ABILITIES: [Ability; 3] = [Ability::Sibling, Ability::PreDeploy, Ability::DeploymentMetrics];
+
+/// How long Prometheus may take to answer a query; its own limit is two minutes, which no analysis waits for.
+const PROMETHEUS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One entry of a rollout's record, as it is written.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +155,7 @@ impl Delivery<'_> {
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
         let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
-        let rig = self.rig(probes);
+        let rig = self.rig(probes, &rollout, &request);
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
         Ok(Delivered { recovered, report, taken_back: Vec::new() })
     }
@@ -200,7 +206,7 @@ impl Delivery<'_> {
     ) -> Result<Option<Report>, Error> {
         let probes = Probes::lenient(self.client, request);
         let diary = JournalDiary::new(self.journal, leases, lease, rollout, self.listener).await?;
-        let rig = self.rig(probes);
+        let rig = self.rig(probes, rollout, request);
         Ok(recover(rollout, ledger, rig.ports(&diary), cancel).await)
     }
 
@@ -213,15 +219,25 @@ impl Delivery<'_> {
         result
     }
 
-    pub(crate) fn rig(&self, probes: Probes) -> Rig<'_> {
+    pub(crate) fn rig(&self, probes: Probes, rollout: &str, request: &RolloutRequest) -> Rig<'_> {
         let target = RailwayTarget::new(self.client.clone());
         let target = match self.registry.clone() {
             Some(registry) => target.with_registry_credentials(registry),
             None => target,
         };
+        let variables = RailwayVariables::new(self.client, request);
+        let programs =
+            Programs::new(Arc::clone(&variables) as Arc<dyn ServiceVariables>, |name| std::env::var_os(name));
+        let metrics = Metrics {
+            railway: RailwayMetrics::new(self.client.clone()),
+            prometheus: Prometheus::new(PROMETHEUS_TIMEOUT, |name| std::env::var(name).ok().map(Secret::new)),
+            programs: ProgramMetrics::new(programs.clone(), rollout, request.candidate.clone()),
+        };
         Rig {
             target,
             probes,
+            metrics,
+            programs: ServicePrograms { programs, variables },
             gates: JournalGates::of(self.journal),
             channels: Channels::of(self.journal, self.channels, self.holder.run_url.clone()),
             clock: TokioClock::start(),
@@ -233,6 +249,8 @@ impl Delivery<'_> {
 pub(crate) struct Rig<'a> {
     target: RailwayTarget,
     probes: Probes,
+    metrics: Metrics,
+    programs: ServicePrograms,
     gates: JournalGates<'a>,
     channels: Channels<'a>,
     clock: TokioClock,
@@ -243,37 +261,12 @@ impl Rig<'_> {
         Ports {
             target: &self.target,
             probe: &self.probes,
-            metrics: &NoMetrics,
-            runner: &NoRunner,
+            metrics: &self.metrics,
+            runner: &self.programs,
             gates: &self.gates,
             notifier: &self.channels,
             diary,
             clock: &self.clock,
         }
-    }
-}
-
-struct NoMetrics;
-
-impl MetricSource for NoMetrics {
-    fn sample<'a>(&'a self, metric: &'a Metric, _: &'a Scope) -> BoxFuture<'a, Sampled> {
-        Box::pin(async { Sampled { query: metric.name.clone(), answer: Err("not measured yet".to_owned()) } })
-    }
-}
-
-struct NoRunner;
-
-impl Runner for NoRunner {
-    fn run<'a>(
-        &'a self,
-        _: &'a Place,
-        command: &'a CommandSpec,
-        _: &'a RunContext,
-        _: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<String, RunError>> {
-        Box::pin(async move {
-            let message = format!("`{}` cannot be run yet", command.words());
-            Err(RunError { message, effect: Effect::None })
-        })
     }
 }

@@ -39,7 +39,7 @@ impl Delivery<'_> {
             let Some(lease) = leases.of(&other.place.subject()) else { continue };
             let probes = Probes::lenient(self.client, &other);
             let diary = JournalDiary::new(self.journal, &leases, lease, rollout, self.listener).await?;
-            let rig = self.rig(probes);
+            let rig = self.rig(probes, rollout, &other);
             let reason = FailureReason::Group { rollout: failed.to_owned() };
             reports.extend(take_back(rollout, ledger, reason, rig.ports(&diary), cancel).await);
             leases.release().await;

@@ -16,7 +16,36 @@ const OWN: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 const SHORTEST_LINE: usize = 8;
 
 /// Names and values.
-pub type Variables = Vec<(String, Secret<String>)>;
+pub type Variables = Vec<(String, Value)>;
+
+/// The value of a variable.
+///
+/// The process's redactor removes every secret from whatever is written, the record of a rollout included. So what is
+/// none must not become one: a variable `LOG_LEVEL=info` or the id of an environment would tear holes into the record.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Must not be seen.
+    Secret(Secret<String>),
+    /// May be seen.
+    Plain(String),
+}
+
+impl Value {
+    /// The text. Every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Secret(secret) => secret.expose(),
+            Self::Plain(text) => text,
+        }
+    }
+}
+
+impl From<Secret<String>> for Value {
+    fn from(secret: Secret<String>) -> Self {
+        Self::Secret(secret)
+    }
+}
 
 /// The variables that a service runs with.
 pub trait ServiceVariables: Send + Sync {
@@ -33,14 +62,16 @@ pub(crate) fn own(read: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str,
 /// service's own `PATH` or `HOME` describes another machine and is passed over.
 pub(crate) fn environment(
     own: &[(&'static str, OsString)],
-    of_service: &[(String, Secret<String>)],
+    of_service: &[(String, Value)],
     spec: &CommandSpec,
     of_rollout: Vec<(&'static str, String)>,
 ) -> Result<BTreeMap<String, OsString>, String> {
     let mut all: BTreeMap<String, OsString> = BTreeMap::new();
     for (name, value) in of_service.iter().filter(|(name, _)| !OWN.contains(&name.as_str())) {
         all.insert(name.clone(), value.expose().into());
-        register_lines(value);
+        if let Value::Secret(secret) = value {
+            register_lines(secret);
+        }
     }
     all.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     all.extend(spec.environment.iter().map(|(name, value)| (name.clone(), value.into())));

@@ -24,7 +24,7 @@ mod promql;
 mod runner;
 
 pub use crate::command::ProgramMetrics;
-pub use crate::environment::{ServiceVariables, Variables};
+pub use crate::environment::{ServiceVariables, Value, Variables};
 pub use crate::http::{HttpProbe, ProbeError, is_localhost, service_url};
 pub use crate::prometheus::Prometheus;
 pub use crate::runner::Programs;

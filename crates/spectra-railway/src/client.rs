@@ -168,6 +168,11 @@ impl Client {
         self.inner.config.clock.now()
     }
 
+    /// Time since the Unix epoch.
+    pub(crate) fn wall(&self) -> Duration {
+        self.inner.config.clock.wall()
+    }
+
     pub(crate) async fn sleep(&self, duration: Duration) {
         if !duration.is_zero() {
             self.inner.config.clock.sleep(duration).await;

@@ -27,6 +27,7 @@ mod http_logs;
 mod http_metrics;
 mod identity;
 mod instance;
+mod metric_source;
 mod pace;
 mod patch;
 mod project;
@@ -69,6 +70,7 @@ pub use crate::instance::{
     Change, FieldDifference, Instance, InstanceUpdate, Placement, RegistryCredentials, RestartPolicy,
     RestartPolicyType,
 };
+pub use crate::metric_source::RailwayMetrics;
 pub use crate::patch::{Deploys, Patch};
 pub use crate::project::{NewProject, Project, ProjectChanges};
 pub use crate::project_token::ProjectToken;

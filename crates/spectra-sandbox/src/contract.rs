@@ -87,6 +87,31 @@ pub trait ImagePuller: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<PulledImage, PullError>>;
 }
 
+/// The value of a variable, which is never printed. Not a [`Secret`]: the redactor of a program that embeds the sandbox
+/// would blot out every id, "8080" and "true" that a variable holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[value]")
+    }
+}
+
 /// Everything a runtime needs to start one replica.
 #[derive(Debug, Clone)]
 pub struct InstanceSpec {
@@ -100,8 +125,8 @@ pub struct InstanceSpec {
     pub credentials: Option<RegistryCredentials>,
     /// What the pull learned.
     pub pulled: PulledImage,
-    /// Rendered variables (`RAILWAY_*` and `PORT` where set included). Values are secrets.
-    pub variables: BTreeMap<String, Secret<String>>,
+    /// Rendered variables (`RAILWAY_*` and `PORT` where set included).
+    pub variables: BTreeMap<String, Hidden>,
     /// Replaces the image's command.
     pub start_command: Option<String>,
     /// The port the service listens on, where known: the `PORT` variable or a domain's target port.

@@ -340,8 +340,11 @@ impl World {
         rows
     }
 
-    /// The deployment that holds the traffic: the newest settled one that is not on its way out.
+    /// The deployment that holds the traffic: the newest settled one that is not on its way out. One that crashed before it
+    /// served never took it over.
     pub(crate) fn active(&self, environment_id: &str, service_id: &str) -> Option<Arc<Deployment>> {
-        self.deployments_of(environment_id, service_id).into_iter().find(|row| row.status.settled())
+        self.deployments_of(environment_id, service_id)
+            .into_iter()
+            .find(|row| row.status.settled() && (row.ever_succeeded || row.status != Status::Crashed))
     }
 }

@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::Value;
-use spectra_types::Secret;
 
 use crate::config::{Error, SandboxInfo};
+use crate::contract::Hidden;
 use crate::railway::auth::hash;
 use crate::store::{ONLY, Store, World};
 
@@ -33,7 +33,7 @@ const MAPS: [&str; 2] = ["variables", "sharedvariables"];
 #[derive(Default)]
 pub(crate) struct Secrets {
     /// By hash.
-    given: Mutex<BTreeMap<String, Secret<String>>>,
+    given: Mutex<BTreeMap<String, Hidden>>,
 }
 
 /// Where a secret stands that should not. The value itself is not told.
@@ -52,7 +52,7 @@ impl Secrets {
     pub(crate) fn note(&self, value: &str) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if value.len() >= SHORTEST && given.len() < MOST {
-            given.entry(hash(value)).or_insert_with(|| Secret::new(value.to_owned()));
+            given.entry(hash(value)).or_insert_with(|| Hidden::from(value.to_owned()));
         }
     }
 
@@ -116,7 +116,7 @@ impl Secrets {
         }
         let (count, needles) = {
             let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-            (given.len(), Needles::new(given.values().map(|value| value.expose().as_str())))
+            (given.len(), Needles::new(given.values().map(|value| value.expose())))
         };
         let mut places = Vec::new();
         store.each_text(|place, id, text| {
@@ -266,7 +266,7 @@ mod tests {
         secrets.note_json(&json!({ "input": { "name": "LONG_NAME_1", "value": "hunter2-a", "variables": { "LONG_NAME_2": "hunter2-b",
             "LONG_NAME_3": { "value": "hunter2-c", "description": "no secret here" } }, "registryCredentials": { "username": "somebody", "password": "hunter2-d" } } }));
         let given = secrets.given.lock().unwrap();
-        let mut values: Vec<_> = given.values().map(|value| value.expose().clone()).collect();
+        let mut values: Vec<_> = given.values().map(|value| value.expose().to_owned()).collect();
         values.sort();
         assert_eq!(values, ["hunter2-a", "hunter2-b", "hunter2-c", "hunter2-d"]);
     }

@@ -96,6 +96,23 @@ async fn a_crash_loop_ends_crashed_and_a_restart_revives_it() {
 }
 
 #[tokio::test]
+async fn what_crashes_before_it_served_does_not_take_the_traffic_over() {
+    let world = world().await;
+    let good = world.push("team/app", "v1", &[("body", "good")]).await;
+    let bad = world.push("team/app", "v2", &[("exit", "1")]).await;
+    let place = world.place().await;
+    let domain = world.domain(&place).await;
+    let first = world.pin(&place, &world.pinned("team/app", &good)).await;
+    world.wait_for(&first, "SUCCESS").await;
+    world.until("it serves", async || world.visit(&domain, "/").await.0 == 200).await;
+    let second = world.pin(&place, &world.pinned("team/app", &bad)).await;
+    world.wait_for(&second, "CRASHED").await;
+    assert_eq!(world.visit(&domain, "/").await, (200, "good".to_owned()));
+    let status = world.admin("GET", "status", Value::Null).await;
+    assert_eq!(status["services"][0]["active_deployment"], first);
+}
+
+#[tokio::test]
 async fn an_update_alone_deploys_nothing_and_redeploy_keeps_the_old_image() {
     let world = world().await;
     let one = world.push("team/app", "v1", &[("body", "one")]).await;

@@ -15,7 +15,7 @@ use spectra_sandbox::{
     registry::{Registry, RegistryConfig},
     runtime::{ContainerRuntime, EngineKind},
 };
-use spectra_types::{Algorithm, Digest, Secret};
+use spectra_types::{Algorithm, Digest};
 use tokio::{net::TcpListener, sync::mpsc};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -114,7 +114,7 @@ async fn a_container_serves_ends_and_leaves_nothing_behind() {
             image: image.parse().unwrap(),
             credentials: None,
             pulled: facts.clone(),
-            variables: BTreeMap::from([("GREETING".to_owned(), Secret::from("good-morning"))]),
+            variables: BTreeMap::from([("GREETING".to_owned(), "good-morning".to_owned().into())]),
             start_command: start_command.map(str::to_owned),
             port: None,
             tcp_ports: vec![9000],

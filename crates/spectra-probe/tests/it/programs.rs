@@ -26,10 +26,9 @@ pub(crate) struct Platform {
 impl ServiceVariables for Platform {
     fn variables<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Variables, String>> {
         self.asked.lock().unwrap().push(place.clone());
-        let answer =
-            self.answer.as_ref().ok_or_else(|| "the platform is away".to_owned()).map(|all| {
-                all.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value))).collect()
-            });
+        let answer = self.answer.as_ref().ok_or_else(|| "the platform is away".to_owned()).map(|all| {
+            all.iter().map(|(name, value)| ((*name).to_owned(), Secret::from(*value).into())).collect()
+        });
         async { answer }.boxed()
     }
 }

@@ -134,6 +134,11 @@ impl Fake {
         self.clock.now()
     }
 
+    /// Time passes without anybody waiting.
+    pub(crate) fn pass(&self, duration: Duration) {
+        *self.clock.now.lock().unwrap() += duration;
+    }
+
     /// The next answer to an operation that has no earlier one waiting.
     pub(crate) fn once(&self, operation: &str, reply: Reply) {
         self.script.lock().unwrap().queued.entry(operation.to_owned()).or_default().push_back(reply);

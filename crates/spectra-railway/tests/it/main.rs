@@ -10,6 +10,7 @@ mod fake;
 mod http_logs;
 mod identity;
 mod instances;
+mod metrics;
 mod patches;
 mod proxy;
 mod reads;

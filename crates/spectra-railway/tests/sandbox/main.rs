@@ -7,5 +7,6 @@ mod canary;
 mod clock;
 mod follow;
 mod logs;
+mod metrics;
 mod signals;
 mod world;

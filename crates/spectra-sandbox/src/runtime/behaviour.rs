@@ -31,6 +31,8 @@ pub struct Behaviour {
     pub body: Option<String>,
     /// `exit`: ends at once with this code and never listens.
     pub exit: Option<i32>,
+    /// `pre-deploy-exit`: what the pre-deploy command ends with, where the service has one. Nothing is run.
+    pub pre_deploy_exit: i32,
     /// `sleep-after`: falls asleep after so long without a request. The instance only carries it: sleeping and
     /// waking are the deployment engine's.
     pub sleep_after: Option<Duration>,
@@ -49,6 +51,7 @@ impl Default for Behaviour {
             start_delay: Duration::ZERO,
             body: None,
             exit: None,
+            pre_deploy_exit: 0,
             sleep_after: None,
             usage: Usage::default(),
         }
@@ -110,10 +113,14 @@ impl Behaviour {
                 self.exit =
                     Some(value.parse::<u8>().map(i32::from).map_err(|_| "an exit code from 0 to 255")?);
             }
+            "pre-deploy-exit" => {
+                self.pre_deploy_exit =
+                    value.parse::<u8>().map(i32::from).map_err(|_| "an exit code from 0 to 255")?;
+            }
             "sleep-after" => self.sleep_after = Some(duration()?),
             _ => {
                 return self.usage.set(name, value).unwrap_or(Err(
-                    "no such label: the sandbox knows health-status, health-path, latency, error-rate, crash-after, start-delay, body, exit, sleep-after, cpu, cpu-per-request, memory, disk and traffic",
+                    "no such label: the sandbox knows health-status, health-path, latency, error-rate, crash-after, start-delay, body, exit, pre-deploy-exit, sleep-after, cpu, cpu-per-request, memory, disk and traffic",
                 ));
             }
         }

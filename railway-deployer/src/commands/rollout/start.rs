@@ -155,7 +155,9 @@ fn several(
         .collect();
     let texts: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report, .. }) => outcome::text(Some(&request.candidate), report, recovered),
+            Ok(Delivered { recovered, report, .. }) => {
+                outcome::text(Some(&request.candidate), report, recovered)
+            }
             Err(failure) => {
                 let hint = failure.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
                 format!("not begun: {}\nservice     {}\n{hint}", error_chain(failure), request.place.service)

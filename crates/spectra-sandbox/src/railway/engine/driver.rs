@@ -15,6 +15,7 @@ use crate::clock::Tick;
 use crate::contract::{Instance, InstanceStatus, LogLine, PulledImage, RegistryCredentials};
 use crate::core::{Core, Effect};
 use crate::railway::traffic::Line;
+use crate::runtime::Behaviour;
 use crate::settings::HoldStatus;
 use crate::store::rows::{Deployment, Farewell, ReplicaStatus, Status, Step};
 use record::{all_exited, finish, mark_all};
@@ -218,6 +219,13 @@ impl Driver {
         }
         self.free_volume(record).await?;
         if instance.deploy.get("preDeployCommand").is_some_and(|command| !command.is_null()) {
+            let behaviour = self.pulled.as_ref().map(|pulled| Behaviour::from_labels(&pulled.labels));
+            // Labels that mean nothing are told of by the start.
+            if let Some(Ok(Behaviour { pre_deploy_exit: code @ 1.., .. })) = behaviour {
+                let reason = format!("the pre-deploy command ended with exit code {code}");
+                self.fail(Step::PreDeployCommand, &reason).await;
+                return Ok(());
+            }
             self.event(Step::PreDeployCommand, None, None, true, None);
         }
         if let Err(reason) = self.start_all(record).await {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spectra_types::{PinnedImage, Secret};
+use spectra_types::PinnedImage;
 use tokio::sync::mpsc;
 
 use super::super::{Addresses, Engine, health};
 use super::record::mark_one;
 use super::{Driver, Report, Running, ticks};
-use crate::contract::{InstanceSpec, InstanceStatus};
+use crate::contract::{Hidden, InstanceSpec, InstanceStatus};
 use crate::railway::ops::{instances, proxies, variables};
 use crate::railway::traffic::Span;
 use crate::runtime::{Behaviour, Usage};
@@ -125,7 +125,7 @@ impl Driver {
         let port =
             rendered.get("PORT").and_then(|port| port.parse().ok()).or_else(|| target_port(&world, record));
         let variables: BTreeMap<_, _> =
-            rendered.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+            rendered.into_iter().map(|(name, value)| (name, Hidden::from(value))).collect();
         let (sender, mut lines) = mpsc::unbounded_channel();
         let logs = self.logs.clone();
         self.core.tasks.spawn(async move {

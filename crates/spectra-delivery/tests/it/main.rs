@@ -1,0 +1,12 @@
+//! Whole deliveries against the sandbox, in one process. Each test is named after what is promised.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod analysis;
+mod bake;
+mod crash;
+mod leases;
+mod migrations;
+mod pre_deploy;
+mod wave;
+mod world;
