@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Roll images out, watch, stop and undo it
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    /// Read, check and export the journal of everything that was done
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
     /// Run a Railway-compatible platform on this machine
     #[command(subcommand)]
     Sandbox(commands::sandbox::Command),

@@ -38,6 +38,9 @@ pub(crate) enum Failure {
     /// A running sandbox does not do what it should, or there is none.
     #[error("{message}")]
     SandboxState { message: String, hint: &'static str },
+    /// What is asked for does not fit what is there.
+    #[error("{message}")]
+    State { message: String, hint: &'static str },
     /// Checks failed; they have been printed.
     #[error("{failed} of {total} checks failed")]
     Checks { failed: usize, total: usize },
@@ -101,7 +104,7 @@ impl Failure {
             Self::Delivery(error) => error.hint(),
             Self::Journal(error) => error.hint(),
             Self::HandedOver { hint, .. } => Some(hint),
-            Self::SandboxState { hint, .. } => Some(hint),
+            Self::SandboxState { hint, .. } | Self::State { hint, .. } => Some(hint),
             _ => None,
         }
     }

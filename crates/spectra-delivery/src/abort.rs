@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::Delivery;
 use crate::error::Error;
 use crate::follow::Following;
+use crate::leases::is_acted_on;
 use crate::standing::{Standing, standing};
 use crate::wish::ask;
 
@@ -64,7 +65,7 @@ impl Delivery<'_> {
             if let Some(outcome) = following.outcome().await? {
                 return Ok(Aborted::Ended { rollout, outcome: Box::new(outcome) });
             }
-            if !self.is_acted_on(own).await? {
+            if !is_acted_on(self.journal, own).await? {
                 match self.recover(own, cancel).await {
                     Ok(Some(report)) => return Ok(Aborted::Recovered(Box::new(report))),
                     // Its end was written between the two looks, or somebody else takes care of it.
@@ -77,11 +78,5 @@ impl Delivery<'_> {
                 () = following.pause() => {}
             }
         }
-    }
-
-    /// Whether a process that may live has the lease of a service.
-    pub async fn is_acted_on(&self, place: &Place) -> Result<bool, Error> {
-        let held = self.journal.lease_of(&place.subject()).await?;
-        Ok(held.is_some_and(|held| !held.expired && !held.holder.is_gone()))
     }
 }

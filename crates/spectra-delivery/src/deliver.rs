@@ -1,5 +1,6 @@
 //! A rollout from its request to its outcome.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub struct Delivery<'a> {
     pub listener: Listener<'a>,
     /// How patient it is.
     pub waiting: Waiting<'a>,
+    /// The folder for the post-mortems of rollouts that fail; none are written without it.
+    pub postmortems: Option<PathBuf>,
 }
 
 /// What a delivery did.
@@ -157,6 +160,7 @@ impl Delivery<'_> {
         let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
         let rig = self.rig(probes, &rollout, &request);
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
+        self.look_back(&report).await;
         Ok(Delivered { recovered, report, taken_back: Vec::new() })
     }
 
@@ -207,7 +211,11 @@ impl Delivery<'_> {
         let probes = Probes::lenient(self.client, request);
         let diary = JournalDiary::new(self.journal, leases, lease, rollout, self.listener).await?;
         let rig = self.rig(probes, rollout, request);
-        Ok(recover(rollout, ledger, rig.ports(&diary), cancel).await)
+        let report = recover(rollout, ledger, rig.ports(&diary), cancel).await;
+        if let Some(report) = &report {
+            self.look_back(report).await;
+        }
+        Ok(report)
     }
 
     /// Brings the last rollout of a service to an end, if a process left it open. `None` when there was nothing to do.

@@ -50,6 +50,14 @@ pub enum Error {
     /// There is no such rollout.
     #[error("the journal knows no rollout `{0}`")]
     NoSuchRollout(String),
+    /// No version before the one that runs is known.
+    #[error("no version of `{subject}` is known from before {running}, which runs")]
+    NothingBefore {
+        /// The service.
+        subject: String,
+        /// What runs.
+        running: String,
+    },
     /// A deployment policy forbids it.
     #[error("the deployment policy forbids it: {}", join(.violations))]
     Policy {
@@ -115,6 +123,7 @@ impl Error {
             Self::Record { .. } => ErrorCode::new("SPX-433"),
             Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
             Self::Probe(_) => ErrorCode::new("SPX-435"),
+            Self::NothingBefore { .. } => ErrorCode::new("SPX-445"),
             Self::Signature { .. } => ErrorCode::new("SPX-436"),
             Self::Encode { .. } => ErrorCode::new("SPX-437"),
             Self::Policy { .. } => ErrorCode::new("SPX-438"),
@@ -139,6 +148,7 @@ impl Error {
                 "look at the service on Railway; when it is in order, run `railway-deployer rollout unlock`, and try again",
             ),
             Self::Record { .. } => Some("use the version of Spectra that wrote it, or a later one"),
+            Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::SettingRecord { .. } | Self::TimeZone(_) => {
                 Some("use the version of Spectra that wrote it, or a later one")
             }

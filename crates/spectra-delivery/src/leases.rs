@@ -72,6 +72,12 @@ impl Leases {
     }
 }
 
+/// Whether a process that may live has the lease of a service.
+pub async fn is_acted_on(journal: &Journal, place: &Place) -> Result<bool, Error> {
+    let held = journal.lease_of(&place.subject()).await?;
+    Ok(held.is_some_and(|held| !held.expired && !held.holder.is_gone()))
+}
+
 async fn give_back(leases: &[Lease]) {
     for lease in leases {
         if let Err(error) = lease.release().await {

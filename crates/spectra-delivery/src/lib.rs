@@ -6,6 +6,7 @@
 //! after (diagnostics, an exit code).
 
 mod abort;
+mod account;
 pub mod approval;
 mod deliver;
 mod diary;
@@ -17,22 +18,29 @@ mod id;
 mod leases;
 mod metrics;
 mod news;
+mod postmortem;
 mod probes;
 mod programs;
+mod promote;
+mod rollback;
 pub mod settings;
 mod standing;
 mod unlock;
 mod wish;
 
 pub use crate::abort::Aborted;
+pub use crate::account::{ACCOUNT_VERSION, Account, Applied, Before, Measured, MigrationState, Moment};
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::follow::Following;
 pub use crate::gates::{freezes, governed};
 pub use crate::id::rollout_id;
-pub use crate::leases::DEFAULT_TTL;
+pub use crate::leases::{DEFAULT_TTL, is_acted_on};
+pub use crate::postmortem::Written;
 pub use crate::probes::http_probe;
-pub use crate::standing::{Standing, entries, history, request_of, standing, standing_of};
+pub use crate::promote::{Promoted, promote};
+pub use crate::rollback::RolledBackTo;
+pub use crate::standing::{Standing, entries, history, line_of, request_of, standing, standing_of};
 pub use crate::unlock::{Unlocked, unlock};
 pub use crate::wish::ask;
 
@@ -44,6 +52,8 @@ pub mod kinds {
     pub const ABORT: &str = "wish.abort";
     /// Somebody asks a running rollout to end its wait.
     pub const PROMOTE: &str = "wish.promote";
+    /// Somebody asks for the version before; the rollout that brings it follows.
+    pub const ROLLBACK: &str = "wish.rollback";
     /// A rollout whose way back failed was looked at, and others may begin again.
     pub const CLEARED: &str = "rollout.cleared";
     /// A setting is what it says from now on.

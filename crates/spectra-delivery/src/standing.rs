@@ -117,6 +117,16 @@ pub async fn history(journal: &Journal, subject: Option<&str>, limit: u64) -> Re
     Ok(journal.records(&query).await?)
 }
 
+/// What a record says, in one line for people.
+#[must_use]
+pub fn line_of(record: &Record) -> String {
+    match parse_one(record.rollout.as_deref().unwrap_or_default(), record) {
+        Ok(Some(entry)) => entry.line(),
+        // Of another kind, or written by a later version.
+        Ok(None) | Err(_) => record.body.to_string(),
+    }
+}
+
 fn parse(rollout: &str, records: &[Record]) -> Result<Vec<Entry>, Error> {
     let entries = records.iter().map(|record| parse_one(rollout, record));
     entries.filter_map(Result::transpose).collect()

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod image;
@@ -19,6 +20,7 @@ pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure
     match cli.command {
         Command::Image(command) => image::run(command, *printer).await,
         Command::Rollout(command) => rollout::run(command, &cli.global.journal, *printer).await,
+        Command::Audit(command) => audit::run(command, &cli.global.journal, *printer).await,
         Command::Sandbox(command) => sandbox::run(command, *printer).await,
         Command::Doctor(arguments) => doctor::run(&arguments, *printer).await,
         Command::Completions(arguments) => completions::run(&arguments),

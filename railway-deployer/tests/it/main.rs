@@ -1,10 +1,12 @@
 //! The real binary, from arguments to exit code, standard output and standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod audit;
 mod general;
 mod image;
 mod rollout;
 mod rollout_start;
+mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
 mod support;

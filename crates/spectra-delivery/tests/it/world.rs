@@ -179,6 +179,7 @@ impl World {
             registry: None,
             listener,
             waiting: Waiting::NO,
+            postmortems: None,
         }
     }
 

@@ -2,15 +2,14 @@
 
 use clap::Args;
 use serde_json::json;
-use spectra_delivery::{Aborted, Delivery, Waiting};
-use spectra_journal::Holder;
+use spectra_delivery::{Aborted, Delivery};
 use spectra_railway::{Client, ClientConfig};
 use spectra_types::ExitCode;
-use tokio_util::sync::CancellationToken;
 
-use super::live::Screen;
+use super::crew::{Crew, Patience};
 use super::place::Which;
-use super::signals::{Handover, unwinding};
+use super::postmortem::Folder;
+use super::signals::Handover;
 use super::{open_existing, outcome};
 use crate::{failure::Failure, printer::Printer};
 
@@ -23,6 +22,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_REASON", default_value = "")]
     reason: String,
     #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -31,25 +32,19 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let journal = open_existing(journal).await?;
     let place = arguments.which.place(&journal).await?;
     let client = Client::new(ClientConfig::from_env()?)?;
-    let holder = Holder::of_this_process(env!("CARGO_PKG_NAME"));
-    let by = holder.to_string();
-    let screen = Screen::new(printer);
-    let view = screen.view(&place, None);
-    let cancel = CancellationToken::new();
-    let delivery = Delivery {
+    let crew = Crew {
         client: &client,
         journal: &journal,
-        holder,
-        channels: &[],
-        registry: None,
-        listener: &|heard| view.hear(heard),
-        waiting: Waiting::NO,
+        printer,
+        patience: &Patience::default(),
+        folder: &arguments.folder,
     };
-    let told = || view.say("stopping: a way back that was begun here is gone to its end first");
-    let left = || screen.left(journal.location());
-    let work = Box::pin(delivery.abort(&place, arguments.which.id(), &by, &arguments.reason, &cancel));
-    let aborted = unwinding(&arguments.handover, &cancel, told, left, work).await??;
-    drop(view);
+    let aborted = crew
+        .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
+            let by = delivery.holder.to_string();
+            delivery.abort(&place, arguments.which.id(), &by, &arguments.reason, cancel).await
+        })
+        .await?;
     match aborted {
         Aborted::NothingOpen => {
             let value =
@@ -72,8 +67,8 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
             Ok(outcome.exit_code())
         }
         Aborted::Recovered(report) => {
-            let text = outcome::text(None, &report, &[]);
-            printer.data("rollout.result", &outcome::value(None, &report, &[]), &text)?;
+            let text = outcome::text(None, &report, &[], &arguments.folder);
+            printer.data("rollout.result", &outcome::value(None, &report, &[], &arguments.folder), &text)?;
             Ok(report.outcome.exit_code())
         }
         Aborted::Asked { rollout } => {

@@ -3,7 +3,7 @@
 use clap::{Args, builder::BoolishValueParser};
 use spectra_rollout::spec::{ApprovalRule, Approver};
 use spectra_rollout::{Adopt, HealthPolicy, RolloutRequest};
-use spectra_types::{HumanDuration, PinnedImage};
+use spectra_types::{HumanDuration, ImageRef, ImageRefError, PinnedImage};
 
 use super::place::PlaceFlags;
 use crate::failure::Failure;
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 #[command(next_help_heading = "Rollout")]
 pub(super) struct RequestFlags {
     /// Image to run, pinned: `REPOSITORY@sha256:…`; with `--spec`, for the rollouts there that name none
-    #[arg(long, value_name = "PINNED", env = "SPECTRA_IMAGE")]
+    #[arg(long, value_name = "PINNED", env = "SPECTRA_IMAGE", value_parser = pinned)]
     pub(super) image: Option<PinnedImage>,
     /// Deploy anew even if the image runs already: changed variables take effect with a new deployment only
     #[arg(long, env = "SPECTRA_REDEPLOY", conflicts_with = "spec", value_parser = BoolishValueParser::new())]
@@ -66,6 +66,19 @@ pub(super) struct RequestFlags {
     /// GitHub environment whose reviewers of this run count as approvers
     #[arg(long, value_name = "NAME", env = "SPECTRA_GITHUB_ENVIRONMENT", conflicts_with = "spec")]
     github_environment: Option<String>,
+}
+
+/// An image by its digest, or what to do about one without.
+pub(super) fn pinned(text: &str) -> Result<PinnedImage, String> {
+    let image: ImageRef = text.parse().map_err(|error: ImageRefError| error.to_string())?;
+    let Some(digest) = image.digest().cloned() else {
+        let (registry, repository) = (image.registry(), image.repository());
+        return Err(format!(
+            "`{image}` can mean another image at any time: give the digest, `{registry}/{repository}@sha256:…`, which \
+             `railway-deployer image inspect {image}` and `image push` print"
+        ));
+    };
+    Ok(image.pin(digest))
 }
 
 fn approver(text: &str) -> Result<Approver, String> {

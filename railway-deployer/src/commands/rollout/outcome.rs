@@ -8,10 +8,16 @@ use spectra_rollout::{Outcome, Report};
 use spectra_types::{ExitCode, PinnedImage, error_chain};
 
 use super::place::flags;
+use super::postmortem::Folder;
 use crate::failure::Failure;
 
 /// The result as a document; its kind is `rollout.result`.
-pub(super) fn value(image: Option<&PinnedImage>, report: &Report, recovered: &[Report]) -> Value {
+pub(super) fn value(
+    image: Option<&PinnedImage>,
+    report: &Report,
+    recovered: &[Report],
+    folder: &Folder,
+) -> Value {
     let failure = report.outcome.failure();
     let timeline: Vec<_> = report
         .timeline
@@ -38,6 +44,7 @@ pub(super) fn value(image: Option<&PinnedImage>, report: &Report, recovered: &[R
         "timeline": timeline,
         "measurements": report.measurements,
         "leftovers": report.leftovers,
+        "postmortem": folder.of(&report.rollout),
         "recovered": recovered
             .iter()
             .map(|report| json!({ "rollout": report.rollout, "outcome": report.phase, "message": report.outcome.to_string() }))
@@ -63,7 +70,12 @@ pub(super) fn not_begun(image: &PinnedImage, place: &spectra_rollout::Place, fai
 }
 
 /// What is printed for people.
-pub(super) fn text(image: Option<&PinnedImage>, report: &Report, recovered: &[Report]) -> String {
+pub(super) fn text(
+    image: Option<&PinnedImage>,
+    report: &Report,
+    recovered: &[Report],
+    folder: &Folder,
+) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
     for before in recovered {
@@ -92,6 +104,9 @@ pub(super) fn text(image: Option<&PinnedImage>, report: &Report, recovered: &[Re
     }
     for leftover in &report.leftovers {
         let _ = writeln!(text, "left over   {leftover}");
+    }
+    if let Some(path) = folder.of(&report.rollout) {
+        let _ = writeln!(text, "post-mortem {}", path.display());
     }
     if let Some(advice) = advice(report) {
         let _ = writeln!(text, "{advice}");

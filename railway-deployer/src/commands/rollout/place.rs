@@ -1,7 +1,7 @@
 //! Which service, or which rollout, a command is about.
 
 use clap::Args;
-use spectra_delivery::request_of;
+use spectra_delivery::{history, request_of};
 use spectra_journal::Journal;
 use spectra_rollout::Place;
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
@@ -61,6 +61,19 @@ impl Which {
     /// The rollout that was named.
     pub(super) fn id(&self) -> Option<&str> {
         self.rollout.as_deref()
+    }
+
+    /// The rollout: the one that was named, else the last one of the service.
+    pub(super) async fn rollout(&self, journal: &Journal) -> Result<String, Failure> {
+        if let Some(rollout) = &self.rollout {
+            return Ok(rollout.clone());
+        }
+        let place = self.service.place()?;
+        let last = history(journal, Some(&place.subject()), 1).await?.pop();
+        last.and_then(|record| record.rollout).ok_or_else(|| Failure::State {
+            message: format!("the journal knows no rollout of {place}"),
+            hint: "check the journal's URL and the ids",
+        })
     }
 
     /// The service: of the rollout that was named, as the journal has it, else as the flags say.

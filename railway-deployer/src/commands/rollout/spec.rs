@@ -104,3 +104,80 @@ fn request(
         Some(key) => Err(format!("`{path}{key}` is not known")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        bake = "10m"
+        on_inconclusive = { hold = "1h" }
+        candidate = "ghcr.io/team/web@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+        [place]
+        project = "p"
+        environment = "e"
+        service = "s"
+
+        [health]
+        path = "/healthz"
+        interval = "1s"
+
+        [approval]
+        required = 2
+        github_environment = "production"
+
+        [[steps]]
+        step = "migrate"
+        name = "add-column"
+        part = "expand"
+        up = { command = ["migrate", "up"] }
+        down = { command = ["migrate", "down"] }
+
+        [[steps]]
+        step = "canary"
+        duration = "5m"
+
+        [[steps.metrics]]
+        name = "errors"
+        source = { kind = "http_log_status", ratio = "server_error" }
+        max = 0.01
+        compare = { max_ratio = 1.5 }
+
+        [[steps]]
+        step = "pause"
+        approval = "1h"
+
+        [[steps]]
+        step = "wave"
+        services = ["s", "t"]
+        pause = "30s"
+    "#;
+
+    #[test]
+    fn a_file_is_written_as_it_is_read() {
+        let read = parse(TEXT, false, &PlaceFlags::default(), None).unwrap();
+        assert_eq!(read[0].steps.len(), 4);
+        let toml = toml::to_string(&read[0]).unwrap();
+        assert_eq!(parse(&toml, false, &PlaceFlags::default(), None).unwrap(), read, "{toml}");
+        let json = serde_json::to_string(&serde_json::json!({ "rollout": read })).unwrap();
+        assert_eq!(parse(&json, true, &PlaceFlags::default(), None).unwrap(), read, "{json}");
+    }
+
+    #[test]
+    fn flags_fill_in_what_a_file_leaves_open() {
+        let flags = PlaceFlags {
+            project: Some("p-1".parse().unwrap()),
+            environment: Some("e-1".parse().unwrap()),
+            service: Some("s-1".parse().unwrap()),
+        };
+        let image: PinnedImage = format!("team/web@sha256:{}", "b".repeat(64)).parse().unwrap();
+        let text = "[[rollout]]\n[[rollout]]\nplace = { service = \"s-2\" }";
+        let read = parse(text, false, &flags, Some(&image)).unwrap();
+        let services: Vec<_> = read.iter().map(|request| request.place.service.as_str()).collect();
+        assert_eq!(services, ["s-1", "s-2"]);
+        assert!(
+            read.iter().all(|request| request.candidate == image && request.place.project.as_str() == "p-1")
+        );
+    }
+}

@@ -14,6 +14,9 @@ use super::model::HealthModel;
 use crate::errors::{UNCHANGED, known, railway, sentence};
 use crate::provider::Cx;
 
+/// Where the post-mortems of rollouts that fail are written, below the working directory.
+const POSTMORTEMS: &str = ".spectra/postmortems";
+
 /// Brings an image out, or what ran before back. Each step is told to `listener` as it is taken.
 pub(crate) async fn roll_out(
     cx: &Cx,
@@ -39,6 +42,7 @@ pub(crate) async fn roll_out(
         registry: None,
         listener: &|heard| say(heard.line),
         waiting: Waiting { at_most: wait, told: &told, ..Waiting::NO },
+        postmortems: Some(POSTMORTEMS.into()),
     };
     delivery.deliver(request, &cx.cancel).await.map_err(|error| refused(&error))
 }

@@ -1,0 +1,59 @@
+//! `rollout rollback`.
+
+use clap::Args;
+use spectra_delivery::{Delivered, Delivery, RolledBackTo};
+use spectra_railway::{Client, ClientConfig};
+use spectra_types::{ExitCode, PinnedImage};
+
+use super::crew::{Crew, Patience};
+use super::flags::pinned;
+use super::place::PlaceFlags;
+use super::postmortem::Folder;
+use super::signals::Handover;
+use super::{open, outcome};
+use crate::{failure::Failure, printer::Printer};
+
+/// Arguments of `rollout rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    place: PlaceFlags,
+    /// The image to go back to, pinned; without it, the one that was stable before the one that runs
+    #[arg(long, value_name = "PINNED", env = "SPECTRA_TO", value_parser = pinned)]
+    to: Option<PinnedImage>,
+    /// Why; recorded
+    #[arg(long, env = "SPECTRA_REASON", default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    patience: Patience,
+    #[command(flatten)]
+    folder: Folder,
+    #[command(flatten)]
+    handover: Handover,
+}
+
+/// It is a rollout of its own: 0 when the version before serves, observed healthy.
+pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
+    let place = arguments.place.place()?;
+    let client = Client::new(ClientConfig::from_env()?)?;
+    let journal = open(journal).await?;
+    let crew = Crew {
+        client: &client,
+        journal: &journal,
+        printer,
+        patience: &arguments.patience,
+        folder: &arguments.folder,
+    };
+    let RolledBackTo { image, delivered: Delivered { recovered, report, .. } } = crew
+        .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
+            Box::pin(delivery.rollback(&place, arguments.to.clone(), &arguments.reason, cancel)).await
+        })
+        .await?;
+    let text = outcome::text(Some(&image), &report, &recovered, &arguments.folder);
+    printer.data(
+        "rollout.result",
+        &outcome::value(Some(&image), &report, &recovered, &arguments.folder),
+        &text,
+    )?;
+    Ok(report.outcome.exit_code())
+}
