@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OnceCell};
 use url::Url;
 
 use crate::cache::SingleFlight;
+use crate::company::{Seat, Table};
 use crate::config::{Budget, ClientConfig};
 use crate::environment::Environment;
 use crate::error::{ConfigError, Error, ErrorKind, Result};
@@ -56,6 +57,8 @@ struct Inner {
     services: SingleFlight<ProjectId, Vec<Service>>,
     projects: SingleFlight<(), Vec<Project>>,
     hub: Hub,
+    /// Rollouts that run at the moment.
+    table: Table,
 }
 
 /// What a write makes stale.
@@ -101,6 +104,7 @@ impl Client {
             services: SingleFlight::default(),
             projects: SingleFlight::default(),
             hub: Hub::new(is_proxied(&config.endpoint)),
+            table: Table::default(),
             config,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -135,6 +139,27 @@ impl Client {
 
     pub(crate) fn hub(&self) -> &Hub {
         &self.inner.hub
+    }
+
+    /// For as long as the seat is kept, a rollout of this client runs.
+    pub(crate) fn sit_down(&self) -> Seat {
+        self.inner.table.sit_down()
+    }
+
+    /// The least time between the beginnings of two reads of an environment: none for a rollout alone, and a poll's at most.
+    /// In a large company one request in ten is such a read.
+    pub(crate) fn spacing(&self) -> Duration {
+        let seats = self.inner.table.seats();
+        if seats < 2 {
+            return Duration::ZERO;
+        }
+        let part = u32::try_from(seats).unwrap_or(u32::MAX);
+        (self.inner.pacer.interval().saturating_mul(part) / 10).min(self.watch_interval())
+    }
+
+    /// Whether several rollouts of this client run.
+    pub(crate) fn has_company(&self) -> bool {
+        self.inner.table.seats() > 1
     }
 
     pub(crate) fn snapshots(&self) -> &SingleFlight<EnvironmentId, EnvironmentSnapshot> {

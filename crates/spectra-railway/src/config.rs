@@ -18,6 +18,9 @@ pub const API_TOKEN_VARIABLE: &str = "RAILWAY_API_TOKEN";
 /// The variable of project tokens; account tokens are found in it too.
 pub const TOKEN_VARIABLE: &str = "RAILWAY_TOKEN";
 
+/// The variable that has a loopback endpoint treated as Railway's: requests and looks come as slowly as there.
+pub const BUDGET_VARIABLE: &str = "SPECTRA_RAILWAY_BUDGET";
+
 /// What is known beforehand about a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenKindHint {
@@ -121,7 +124,7 @@ impl ClientConfig {
     }
 
     /// Token and endpoint from the process's environment: [`API_TOKEN_VARIABLE`], [`TOKEN_VARIABLE`],
-    /// [`ENDPOINT_VARIABLE`].
+    /// [`ENDPOINT_VARIABLE`], [`BUDGET_VARIABLE`].
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(|name| std::env::var(name).ok())
     }
@@ -140,7 +143,16 @@ impl ClientConfig {
         let mut config = Self::new(first.0);
         config.token_origin = first.1;
         config.other_token = second;
-        config.endpoint = endpoint_from_lookup(lookup)?;
+        config.endpoint = endpoint_from_lookup(&lookup)?;
+        // It can only be made slower: what Railway bears is no matter of opinion.
+        match lookup(BUDGET_VARIABLE).as_deref().map(str::trim) {
+            None => {}
+            Some("remote") => {
+                config.budget = Some(Budget::REMOTE);
+                config.polling = Some(Polling::REMOTE);
+            }
+            Some(_) => return Err(ConfigError::Budget { variable: BUDGET_VARIABLE }),
+        }
         Ok(config)
     }
 
@@ -209,6 +221,16 @@ mod tests {
         let config = lookup(&[("RAILWAY_API_TOKEN", "bbbb"), ("RAILWAY_TOKEN", "cccc")]).unwrap();
         assert_eq!(config.other_token.unwrap().1, TokenOrigin::TokenVariable);
         assert!(matches!(lookup(&[]), Err(ConfigError::MissingToken)));
+    }
+
+    #[test]
+    fn a_sandbox_can_be_spared_as_railway_is() {
+        let config = lookup(&[("RAILWAY_TOKEN", "t0ken"), (BUDGET_VARIABLE, "remote")]).unwrap();
+        assert_eq!(config.budget.unwrap().per_second.to_bits(), Budget::REMOTE.per_second.to_bits());
+        assert_eq!(config.polling.unwrap().watch, Polling::REMOTE.watch);
+        assert!(lookup(&[("RAILWAY_TOKEN", "t0ken")]).unwrap().budget.is_none());
+        let fast = lookup(&[("RAILWAY_TOKEN", "t0ken"), (BUDGET_VARIABLE, "100")]);
+        assert!(matches!(fast, Err(ConfigError::Budget { .. })));
     }
 
     #[test]

@@ -219,6 +219,10 @@ pub struct InstanceRef {
     pub service: ServiceId,
 }
 
+fn deploying(instance: &InstanceRef) -> String {
+    format!("deploy service `{}` in environment `{}`", instance.service, instance.environment)
+}
+
 /// What a deployment's metadata says about its image.
 pub(crate) fn image_of(meta: Option<&Value>) -> (Option<String>, Option<Digest>) {
     let text = |key: &str| meta?.get(key)?.as_str().filter(|text| !text.is_empty());
@@ -314,15 +318,23 @@ impl Client {
     /// If the answer is lost, the deployments that were not there before are looked through, and one that runs
     /// `image` (any, if `None`) is taken for ours.
     pub async fn deploy(&self, instance: &InstanceRef, image: Option<&str>) -> Result<DeploymentId> {
-        let attempt =
-            || format!("deploy service `{}` in environment `{}`", instance.service, instance.environment);
         let before: Vec<DeploymentId> = self
             .recent_deployments(instance, 20)
             .await
-            .map_err(|error| error.attempting(attempt))?
+            .map_err(|error| error.attempting(|| deploying(instance)))?
             .into_iter()
             .map(|deployment| deployment.id)
             .collect();
+        self.deploy_after(instance, &before, image).await
+    }
+
+    /// The same for somebody who knows what was there before.
+    pub(crate) async fn deploy_after(
+        &self,
+        instance: &InstanceRef,
+        before: &[DeploymentId],
+        image: Option<&str>,
+    ) -> Result<DeploymentId> {
         let started = self
             .out_wait_cooldown(|| {
                 self.mutate::<ServiceInstanceDeploy>(
@@ -339,13 +351,13 @@ impl Client {
             Err(error) if error.is_ambiguous() => {
                 let found = self
                     .look(self.polling().settled_within, || async {
-                        Ok(self.find_new_deployment(instance, &before, image).await?.map(|found| found.id))
+                        Ok(self.find_new_deployment(instance, before, image).await?.map(|found| found.id))
                     })
                     .await
                     .unwrap_or_default();
-                found.ok_or_else(|| error.attempting(attempt))
+                found.ok_or_else(|| error.attempting(|| deploying(instance)))
             }
-            Err(error) => Err(error.attempting(attempt)),
+            Err(error) => Err(error.attempting(|| deploying(instance))),
         }
     }
 

@@ -310,6 +310,12 @@ pub enum ConfigError {
         #[source]
         source: url::ParseError,
     },
+    /// There is no such budget.
+    #[error("`{variable}` can only be `remote`, which spares a sandbox as Railway is spared; leave it out otherwise")]
+    Budget {
+        /// The environment variable.
+        variable: &'static str,
+    },
     /// The endpoint cannot be used.
     #[error("the Railway endpoint has to be an http or https URL; plain http is for loopback addresses only")]
     InsecureEndpoint,

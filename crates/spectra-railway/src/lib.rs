@@ -16,6 +16,7 @@ mod cache;
 mod canary;
 mod classify;
 mod client;
+mod company;
 mod config;
 mod deployment;
 mod domain;
@@ -53,8 +54,8 @@ mod wire_enum;
 pub use crate::canary::{CANARY_OF_VARIABLE, ClonedService, FoundCanary, NewCanary, ROLLOUT_VARIABLE};
 pub use crate::client::Client;
 pub use crate::config::{
-    API_TOKEN_VARIABLE, Budget, ClientConfig, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE, TOKEN_VARIABLE,
-    TokenKindHint, TokenOrigin, endpoint_from_env,
+    API_TOKEN_VARIABLE, BUDGET_VARIABLE, Budget, ClientConfig, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE,
+    TOKEN_VARIABLE, TokenKindHint, TokenOrigin, endpoint_from_env,
 };
 pub use crate::deployment::{
     Deployment, DeploymentEvent, DeploymentStatus, InstanceRef, LogLine, Replica, ReplicaStatus, StatusClass,

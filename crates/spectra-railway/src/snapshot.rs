@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -169,13 +170,17 @@ impl Client {
         environment: &EnvironmentId,
     ) -> Result<Arc<EnvironmentSnapshot>> {
         let ttl = self.config().snapshot_ttl;
+        // The more rollouts share a read, the more of them it is worth waiting for.
+        let pause = |last: Duration| self.sleep((last + self.spacing()).saturating_sub(self.now()));
+        let fetch = || self.fetch_snapshot(project, environment);
         self.snapshots()
-            .get(environment, ttl, || self.now(), || self.fetch_snapshot(project, environment))
+            .get_after(environment, ttl, || self.now(), pause, fetch)
             .await
             .map_err(|error| error.attempting(|| format!("read environment `{environment}`")))
     }
 
-    /// Everything about an environment, read now.
+    /// Everything about an environment, read now: by a request that is sent after this is called. Those who ask at about
+    /// the same time share it.
     pub async fn fresh_environment_snapshot(
         &self,
         project: &ProjectId,

@@ -12,6 +12,7 @@ use spectra_types::{DeploymentId, ImageRef};
 
 use crate::canary::NewCanary;
 use crate::client::Client;
+use crate::company::{Seat, shared_state, shows_all};
 use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{DeploymentFeed, FeedChange};
@@ -32,6 +33,9 @@ pub struct RailwayTarget {
     credentials: Option<RegistryCredentials>,
     /// The deployment that is waited for, between two waits.
     feed: Arc<Mutex<Option<DeploymentFeed>>>,
+    /// The deployment that was read last.
+    read: Arc<Mutex<Option<DeploymentId>>>,
+    _seat: Arc<Seat>,
 }
 
 impl From<&Place> for InstanceRef {
@@ -54,7 +58,8 @@ impl RailwayTarget {
     /// Services that this client reaches.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, credentials: None, feed: Arc::default() }
+        let seat = Arc::new(client.sit_down());
+        Self { client, credentials: None, feed: Arc::default(), read: Arc::default(), _seat: seat }
     }
 
     /// Sends these credentials of the registry along with the image.
@@ -80,8 +85,24 @@ impl RailwayTarget {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn last_read(&self) -> std::sync::MutexGuard<'_, Option<DeploymentId>> {
+        // Every write is one assignment, so a poisoned slot is still whole.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn look(&self, at: &InstanceRef) -> Result<(Instance, Vec<Deployment>)> {
         let instance = self.client.fresh_instance(at).await?;
+        let recent = self.client.recent_deployments(at, LOOK_BACK).await?;
+        Ok((instance, recent))
+    }
+
+    /// Like [`look`](Self::look), without the list where that has nothing to add.
+    async fn see(&self, at: &InstanceRef) -> Result<(Instance, Vec<Deployment>)> {
+        let instance = self.client.fresh_instance(at).await?;
+        let followed = self.last_read().clone();
+        if shows_all(&self.client, &instance, followed.as_ref()) {
+            return Ok((instance, Vec::new()));
+        }
         let recent = self.client.recent_deployments(at, LOOK_BACK).await?;
         Ok((instance, recent))
     }
@@ -121,7 +142,7 @@ impl RailwayTarget {
             self.client.find_new_deployment(at, &known, Some(image)).await.map_err(Error::after_change)?;
         match started {
             Some(deployment) => Ok(deployment.id),
-            None => self.client.deploy(at, Some(image)).await.map_err(Error::after_change),
+            None => self.client.deploy_after(at, &known, Some(image)).await.map_err(Error::after_change),
         }
     }
 
@@ -162,6 +183,10 @@ impl RailwayTarget {
     }
 
     async fn state_of(&self, at: &InstanceRef, id: &DeploymentId) -> Result<DeploymentState> {
+        *self.last_read() = Some(id.clone());
+        if let Some(state) = shared_state(&self.client, at, id).await? {
+            return Ok(state);
+        }
         let deployment = self.client.deployment(id).await?;
         Ok(match deployment.status.class() {
             StatusClass::Transient => DeploymentState::Pending(deployment.status.to_string()),
@@ -377,7 +402,7 @@ impl Target for RailwayTarget {
     fn observe<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Observation, TargetError>> {
         Box::pin(async move {
             let (instance, recent) = self
-                .look(&place.into())
+                .see(&place.into())
                 .await
                 .map_err(|error| failed(error, "the service could not be observed"))?;
             let running = serving(&instance, &recent).map(|deployment| Running {

@@ -139,7 +139,7 @@ fn millis(duration: Option<Duration>) -> String {
 }
 
 /// The lower median; nothing for an empty list.
-fn median<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
+pub(crate) fn median<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     values.sort_unstable();
     values.get(values.len().saturating_sub(1) / 2).copied()
 }

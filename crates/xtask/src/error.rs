@@ -21,8 +21,8 @@ pub(crate) enum Error {
     #[error("cannot {action} `{path}`: {source}")]
     File { action: &'static str, path: PathBuf, source: std::io::Error },
     /// A request to the sandbox or to a service on it failed.
-    #[error("`GET {url}` failed: {reason}")]
-    Http { url: String, reason: String },
+    #[error("`{method} {url}` failed: {reason}")]
+    Http { method: &'static str, url: String, reason: String },
     /// The workspace could not be read.
     #[error("cannot read the workspace: {0}")]
     Metadata(#[from] cargo_metadata::Error),

@@ -11,11 +11,16 @@ mod error;
 mod fuzz;
 mod handshake;
 mod http;
+mod image;
 mod peer;
+mod place;
 mod postgres;
 mod process;
 mod quickstart;
+mod record;
 mod report;
+mod rollback;
+mod rollouts;
 mod sandbox;
 mod suite;
 mod terraform;
@@ -138,6 +143,24 @@ enum BenchTask {
         #[arg(long, value_enum, default_value_t = Choice::Auto)]
         terraform: Choice,
     },
+    /// From the measurement that fails a rollout to the old digest serving, seen from outside; also for a canary
+    Rollback {
+        /// How many rollouts of each kind to fail; each takes about a minute and a half
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+        /// Take the built programs from this directory and build nothing
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
+    },
+    /// Many services rolled out at once by one process: time, memory, and requests against Railway's budget
+    Rollouts {
+        /// How many services
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        count: u32,
+        /// Take the built programs from this directory and build nothing
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -212,6 +235,12 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
         }
         Task::Bench { what: BenchTask::Plan1000 { resources, provider, terraform } } => {
             thousand::run(&context, resources, provider.as_deref(), terraform).await
+        }
+        Task::Bench { what: BenchTask::Rollback { runs, bin_dir } } => {
+            rollback::run(&context, runs, bin_dir.as_deref()).await
+        }
+        Task::Bench { what: BenchTask::Rollouts { count, bin_dir } } => {
+            rollouts::run(&context, count, bin_dir.as_deref()).await
         }
     }
 }

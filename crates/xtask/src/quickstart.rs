@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::http;
+use crate::image::{self, Image};
 use crate::process::{Finished, Job};
 use crate::sandbox::Sandbox;
 use crate::terraform::{self, Binary, Terraform};
@@ -17,12 +18,8 @@ use crate::{Context, Tools};
 const SESSION_KEY: &str = "quickstart-canary-5b1f7c0e93";
 /// What the good and the bad image answer.
 const GOOD_BODY: &str = "hello from the quickstart";
-
-/// An image in the sandbox's registry, named by digest.
-struct Image {
-    pinned: String,
-    digest: String,
-}
+/// Where the provider keeps its journal by itself, in the folder of the configuration.
+const JOURNAL: &str = ".spectra/journal.db";
 
 /// Runs the whole story; every temporary file is gone afterwards.
 pub(crate) async fn run(context: &Context, tools: &Tools) -> Result<(), Error> {
@@ -110,7 +107,26 @@ pub(crate) async fn story(
     report.ok("the plan shows the rollout of the bad image");
 
     report.step("railway-deployer rollout history: what was rolled out, and how it ended");
-    report.quote(&history(context, programs, &sandbox, &terraform).await?);
+    report.quote(&history(context, programs, &sandbox, &terraform, &directory).await?);
+
+    report.step("railway-deployer audit log: the journal that both applies were written down in");
+    let journal = directory.join(JOURNAL);
+    promise(journal.is_file(), "the journal is in the folder of the configuration", || {
+        format!("there is no `{}`", journal.display())
+    })?;
+    let trail = audit(context, programs, &directory, &["log", "--limit", "1000"]).await?;
+    report.quote(&trail);
+    for (what, needle) in [
+        ("the image that failed", bad.digest.as_str()),
+        ("that it went back", "rollout.going_back"),
+        ("how it ended", "rollout.finished"),
+    ] {
+        promise(trail.contains(needle), "the audit trail tells what happened", || {
+            format!("{what} (`{needle}`) is missing")
+        })?;
+    }
+    let verified = audit(context, programs, &directory, &["verify"]).await?;
+    report.ok(verified.trim());
 
     report.step("terraform destroy");
     terraform.run(&["destroy", "-auto-approve", "-no-color"]).await?.success()?;
@@ -120,7 +136,7 @@ pub(crate) async fn story(
 
     report.step("search every byte that this run wrote for the secret it was given");
     let hits = search(root, SESSION_KEY.as_bytes())?;
-    promise(hits.is_empty(), "a write-only secret is in no file", || format!("{hits:?}"))?;
+    promise(hits.is_empty(), "a write-only secret is in no file, the journal included", || format!("{hits:?}"))?;
     report.ok("not found");
 
     report.step("stop the sandbox and remove the temporary files");
@@ -134,8 +150,8 @@ fn promise(holds: bool, promise: &'static str, found: impl FnOnce() -> String) -
     if holds { Ok(()) } else { Err(Error::Promise { promise, found: found() }) }
 }
 
-/// Builds an image whose only file is the example service and pushes it. The labels tell the simulated
-/// runtime what the process would do; a container engine runs the process itself.
+/// The example service as an image. The labels tell the simulated runtime what the process would do; a container engine
+/// runs the process itself.
 async fn image(
     context: &Context,
     programs: &Programs,
@@ -144,37 +160,14 @@ async fn image(
     root: &Path,
     kind: &str,
 ) -> Result<Image, Error> {
-    let files = root.join(format!("image-{kind}"));
-    let layout = root.join(format!("layout-{kind}"));
-    std::fs::create_dir_all(&files).map_err(Error::file("create", &files))?;
-    let program = files.join("quickstart-app");
-    std::fs::copy(service, &program).map_err(Error::file("copy", service))?;
     let health = if kind == "good" { "200" } else { "503" };
-    let build = Job::new(&programs.deployer)
-        .args(["image", "build"])
-        .arg(&files)
-        .arg("--output")
-        .arg(&layout)
-        .args(["--entrypoint", "/quickstart-app"])
-        .args(["--env", &format!("QUICKSTART_HEALTH_STATUS={health}")])
-        .args(["--label", &format!("dev.spectra.sandbox.health-status={health}")])
-        .args(["--label", "dev.spectra.sandbox.health-path=/healthz"])
-        .args(["--label", &format!("dev.spectra.sandbox.body={GOOD_BODY}")])
-        .arg("--json");
-    context.processes.run(&build).await?.success()?;
-    let repository = format!("{}/quickstart/{kind}", sandbox.registry);
-    let push = Job::new(&programs.deployer)
-        .args(["image", "push"])
-        .arg(&layout)
-        .args([&format!("{repository}:1"), "--json"]);
-    let pushed = context.processes.run(&push).await?.success()?;
-    let answer: Value = serde_json::from_str(&pushed.stdout)
-        .map_err(|error| Error::unexpected(pushed.command.clone(), error.to_string()))?;
-    let digest = answer
-        .get("digest")
-        .and_then(Value::as_str)
-        .ok_or_else(|| Error::unexpected(pushed.command.clone(), format!("no `digest` in {answer}")))?;
-    Ok(Image { pinned: format!("{repository}@{digest}"), digest: digest.to_owned() })
+    let plan = image::Plan {
+        name: &format!("quickstart/{kind}"),
+        service,
+        environment: &[("QUICKSTART_HEALTH_STATUS", health)],
+        labels: &[("health-status", health), ("health-path", "/healthz"), ("body", GOOD_BODY)],
+    };
+    image::push(context, programs, sandbox, root, &plan).await
 }
 
 /// A healthy image for callers that need one and do not care what it runs; returns its pinned reference.
@@ -184,9 +177,8 @@ pub(crate) async fn labelled_image(
     sandbox: &Sandbox,
     root: &Path,
 ) -> Result<String, Error> {
-    let service = root.join("placeholder-service");
-    std::fs::write(&service, "served by the simulated runtime\n").map_err(Error::file("write", &service))?;
-    Ok(image(context, programs, sandbox, &service, root, "good").await?.pinned)
+    let labels = [("health-path", "/healthz"), ("body", GOOD_BODY)];
+    Ok(image::simulated(context, programs, sandbox, root, "quickstart/good", &labels).await?.pinned)
 }
 
 /// The example's own files, without what an earlier run by hand left beside them.
@@ -281,9 +273,10 @@ async fn history(
     programs: &Programs,
     sandbox: &Sandbox,
     terraform: &Terraform<'_>,
+    directory: &Path,
 ) -> Result<String, Error> {
     let state = terraform.show().await?;
-    let mut job = Job::new(&programs.deployer).args(["rollout", "history", "--platform"]);
+    let mut job = Job::new(&programs.deployer).args(["rollout", "history"]).dir(directory);
     for (flag, name) in
         [("--project", "project_id"), ("--environment", "environment_id"), ("--service", "service_id")]
     {
@@ -292,6 +285,17 @@ async fn history(
     for (name, value) in sandbox.environment() {
         job = job.env(name, value);
     }
+    Ok(context.processes.run(&job).await?.success()?.stdout)
+}
+
+/// A command of `railway-deployer audit` on the journal of the configuration's folder; it has to succeed.
+async fn audit(
+    context: &Context,
+    programs: &Programs,
+    directory: &Path,
+    arguments: &[&str],
+) -> Result<String, Error> {
+    let job = Job::new(&programs.deployer).arg("audit").args(arguments).dir(directory);
     Ok(context.processes.run(&job).await?.success()?.stdout)
 }
 

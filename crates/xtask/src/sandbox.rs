@@ -20,7 +20,9 @@ const READY: Duration = Duration::from_secs(30);
 pub(crate) struct Sandbox {
     running: Running,
     /// Base URL of the admin surface.
-    admin: String,
+    pub(crate) admin: String,
+    /// The workspace that holds everything.
+    pub(crate) workspace: String,
     /// GraphQL URL.
     pub(crate) endpoint: String,
     /// `127.0.0.1:PORT` of the image registry.
@@ -37,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) kind: String,
     /// Name of the operation, or method and path.
     pub(crate) operation: String,
+    /// How it was answered: `ok`, or what went wrong.
+    pub(crate) outcome: String,
 }
 
 impl Entry {
@@ -88,6 +92,7 @@ impl Sandbox {
             endpoint: text("/endpoint")?,
             registry: text("/registry")?,
             token: text("/tokens/account")?,
+            workspace: text("/workspace_id")?,
             running,
         })
     }
@@ -125,11 +130,14 @@ impl Sandbox {
             .iter()
             .map(|entry| {
                 let text = |name: &str| entry.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
-                match (entry.get("seq").and_then(Value::as_u64), text("kind"), text("operation")) {
-                    (Some(sequence), Some(kind), Some(operation)) => Ok(Entry { sequence, kind, operation }),
+                let sequence = entry.get("seq").and_then(Value::as_u64);
+                match (sequence, text("kind"), text("operation"), text("outcome")) {
+                    (Some(sequence), Some(kind), Some(operation), Some(outcome)) => {
+                        Ok(Entry { sequence, kind, operation, outcome })
+                    }
                     _ => Err(Error::unexpected(
                         &url,
-                        format!("an entry lacks seq, kind or operation: {entry}"),
+                        format!("an entry lacks seq, kind, operation or outcome: {entry}"),
                     )),
                 }
             })
@@ -150,6 +158,34 @@ impl Sandbox {
             .and_then(Value::as_object)
             .ok_or_else(|| Error::unexpected(&url, "there is no `objects`"))?;
         Ok(objects.iter().map(|(kind, count)| (kind.clone(), count.as_u64().unwrap_or(0))).collect())
+    }
+
+    /// Changes settings of the sandbox.
+    pub(crate) async fn set(&self, settings: &Value) -> Result<(), Error> {
+        let url = format!("{}/settings", self.admin);
+        http::send_json(reqwest::Method::PUT, &url, None, settings).await.map(drop)
+    }
+
+    /// Calls the API as the account; an answer with errors is an error.
+    pub(crate) async fn call(&self, query: &str, variables: &Value) -> Result<Value, Error> {
+        let body = serde_json::json!({ "query": query, "variables": variables });
+        // Without a query string the API's edge has another limit.
+        let url = format!("{}?source=xtask", self.endpoint);
+        let answer = http::send_json(reqwest::Method::POST, &url, Some(&self.token), &body).await?;
+        match (answer.get("errors"), answer.get("data")) {
+            (None | Some(Value::Null), Some(data)) => Ok(data.clone()),
+            _ => Err(Error::unexpected(url, answer.to_string())),
+        }
+    }
+
+    /// What the platform says of each service in each environment.
+    pub(crate) async fn services(&self) -> Result<Vec<Value>, Error> {
+        let url = format!("{}/status", self.admin);
+        let mut value = http::get_json(&url).await?;
+        match value.get_mut("services").map(Value::take) {
+            Some(Value::Array(rows)) => Ok(rows),
+            _ => Err(Error::unexpected(&url, "there is no list of services")),
+        }
     }
 
     /// Ends the sandbox and waits for it.

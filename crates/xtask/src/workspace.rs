@@ -55,9 +55,18 @@ pub(crate) fn cargo() -> Job {
 
 /// Builds both programs for tests, or takes them from `bin_dir`.
 pub(crate) async fn programs(context: &Context, bin_dir: Option<&Path>) -> Result<Programs, Error> {
+    both(context, bin_dir, Profile::Debug).await
+}
+
+/// Builds both programs as they are shipped, or takes them from `bin_dir`.
+pub(crate) async fn released_programs(context: &Context, bin_dir: Option<&Path>) -> Result<Programs, Error> {
+    both(context, bin_dir, Profile::Release).await
+}
+
+async fn both(context: &Context, bin_dir: Option<&Path>, profile: Profile) -> Result<Programs, Error> {
     let directory = match bin_dir {
         Some(directory) => std::path::absolute(directory).map_err(Error::file("resolve", directory))?,
-        None => build(context, &["terraform-provider-spectra", "railway-deployer"], Profile::Debug).await?,
+        None => build(context, &["terraform-provider-spectra", "railway-deployer"], profile).await?,
     };
     Ok(Programs {
         provider: program(&directory, "terraform-provider-spectra")?,

@@ -6,6 +6,7 @@
 mod analysis;
 mod bake;
 mod crash;
+mod crowd;
 mod leases;
 mod migrations;
 mod pre_deploy;

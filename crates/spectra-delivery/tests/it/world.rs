@@ -180,6 +180,7 @@ impl World {
             registry: None,
             listener,
             waiting: Waiting::NO,
+            postmortems: None,
         }
     }
 
