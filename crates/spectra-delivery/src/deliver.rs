@@ -111,7 +111,8 @@ impl Delivery<'_> {
         }
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
-        let result = self.under_leases(request.clone(), &places, &leases, cancel).await;
+        // The state of a whole rollout: on the heap, where there are hundreds of them.
+        let result = Box::pin(self.under_leases(request.clone(), &places, &leases, cancel)).await;
         leases.release().await;
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {

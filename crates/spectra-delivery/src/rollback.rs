@@ -77,7 +77,7 @@ impl Delivery<'_> {
             }),
         };
         self.journal.append(draft).await?;
-        let delivered = Box::pin(self.deliver(request, cancel)).await?;
+        let delivered = self.deliver(request, cancel).await?;
         Ok(RolledBackTo { image, delivered })
     }
 

@@ -176,7 +176,6 @@ impl World {
             journal: &self.journal,
             holder: Holder::of_this_process("test"),
             channels: &[],
-            postmortems: None,
             registry: None,
             listener,
             waiting: Waiting::NO,

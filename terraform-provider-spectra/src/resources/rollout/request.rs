@@ -138,10 +138,8 @@ fn list(json: Json, each: impl Fn(Json) -> Json) -> Json {
 fn step(json: Json) -> Json {
     let Some((kind, mut body)) = only(json) else { return Json::Null };
     if let Json::Object(fields) = &mut body {
-        if kind == "canary" || kind == "analysis" {
-            if let Some(metrics) = fields.remove("metrics") {
-                fields.insert("metrics".to_owned(), list(metrics, metric));
-            }
+        if let Some(metrics) = fields.remove("metrics") {
+            fields.insert("metrics".to_owned(), list(metrics, metric));
         }
         fields.insert("step".to_owned(), Json::String(kind));
         return body;
