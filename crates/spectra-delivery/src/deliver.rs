@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use spectra_journal::{Draft, Held, Holder, Journal, Lease};
+use spectra_journal::{Draft, Held, Holder, Journal};
 use spectra_notify::Channel;
 use spectra_probe::{ProgramMetrics, Programs, Prometheus, ServiceVariables};
 use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryCredentials};
@@ -19,7 +19,7 @@ use crate::approval;
 use crate::diary::JournalDiary;
 use crate::error::Error;
 use crate::gates::{JournalGates, governed};
-use crate::leases::{DEFAULT_TTL, Leases};
+use crate::leases::{DEFAULT_TTL, LeaseGuard, Leases};
 use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
@@ -161,7 +161,7 @@ impl Delivery<'_> {
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
         let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
-        let rig = self.rig(probes, &rollout, &request);
+        let rig = self.rig(probes, &rollout, &request, LeaseGuard::of([leases]));
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
         self.look_back(&report).await;
         Ok(Delivered { recovered, report, taken_back: Vec::new() })
@@ -188,14 +188,7 @@ impl Delivery<'_> {
                 // Everything that it acted on is acted on again.
                 let more =
                     Leases::acquire(self.journal, &missing, &self.holder, &self.waiting, cancel).await?;
-                let own = request.place.subject();
-                let lease = leases.of(&own).or_else(|| more.of(&own));
-                let report = match lease {
-                    Some(lease) => {
-                        self.recover_under(&rollout, &request, *ledger, leases, lease, cancel).await?
-                    }
-                    None => None,
-                };
+                let report = self.recover_under(&rollout, &request, *ledger, [leases, &more], cancel).await?;
                 more.release().await;
                 Ok(report)
             }
@@ -207,13 +200,14 @@ impl Delivery<'_> {
         rollout: &str,
         request: &RolloutRequest,
         ledger: Ledger,
-        leases: &Leases,
-        lease: &Lease,
+        [leases, more]: [&Leases; 2],
         cancel: &CancellationToken,
     ) -> Result<Option<Report>, Error> {
+        let own = request.place.subject();
+        let Some(lease) = leases.of(&own).or_else(|| more.of(&own)) else { return Ok(None) };
         let probes = Probes::lenient(self.client, request);
         let diary = JournalDiary::new(self.journal, leases, lease, rollout, self.listener).await?;
-        let rig = self.rig(probes, rollout, request);
+        let rig = self.rig(probes, rollout, request, LeaseGuard::of([leases, more]));
         let report = recover(rollout, ledger, rig.ports(&diary), cancel).await;
         if let Some(report) = &report {
             self.look_back(report).await;
@@ -230,8 +224,14 @@ impl Delivery<'_> {
         result
     }
 
-    pub(crate) fn rig(&self, probes: Probes, rollout: &str, request: &RolloutRequest) -> Rig<'_> {
-        let target = RailwayTarget::new(self.client.clone());
+    pub(crate) fn rig(
+        &self,
+        probes: Probes,
+        rollout: &str,
+        request: &RolloutRequest,
+        guard: Arc<LeaseGuard>,
+    ) -> Rig<'_> {
+        let target = RailwayTarget::new(self.client.guarded(guard));
         let target = match self.registry.clone() {
             Some(registry) => target.with_registry_credentials(registry),
             None => target,

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::Delivery;
 use crate::diary::JournalDiary;
 use crate::error::Error;
-use crate::leases::Leases;
+use crate::leases::{LeaseGuard, Leases};
 use crate::probes::Probes;
 use crate::standing::entries;
 
@@ -39,7 +39,7 @@ impl Delivery<'_> {
             let Some(lease) = leases.of(&other.place.subject()) else { continue };
             let probes = Probes::lenient(self.client, &other);
             let diary = JournalDiary::new(self.journal, &leases, lease, rollout, self.listener).await?;
-            let rig = self.rig(probes, rollout, &other);
+            let rig = self.rig(probes, rollout, &other, LeaseGuard::of([&leases]));
             let reason = FailureReason::Group { rollout: failed.to_owned() };
             reports.extend(take_back(rollout, ledger, reason, rig.ports(&diary), cancel).await);
             leases.release().await;

@@ -1,8 +1,11 @@
 //! The leases of every service that a rollout acts on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use spectra_journal::{Acquisition, Held, Holder, Journal, Lease};
+use spectra_railway::Guard;
 use spectra_rollout::Place;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,9 @@ use crate::error::Error;
 pub const DEFAULT_TTL: Duration = Duration::from_mins(1);
 /// How often a lease that somebody else has is asked for again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the journal is waited for before a change. The time that a lease has left is looked at as well.
+const ASK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Leases that are kept alive until they are released or dropped.
 pub(crate) struct Leases {
@@ -76,6 +82,37 @@ impl Leases {
 pub async fn is_acted_on(journal: &Journal, place: &Place) -> Result<bool, Error> {
     let held = journal.lease_of(&place.subject()).await?;
     Ok(held.is_some_and(|held| !held.expired && !held.holder.is_gone()))
+}
+
+/// Allows changes while every lease is held, by the journal's word where it gives it in time.
+pub(crate) struct LeaseGuard(Vec<Lease>);
+
+impl LeaseGuard {
+    pub(crate) fn of<'a>(leases: impl IntoIterator<Item = &'a Leases>) -> Arc<Self> {
+        Arc::new(Self(leases.into_iter().flat_map(Leases::all).cloned().collect()))
+    }
+}
+
+impl Guard for LeaseGuard {
+    fn may_change(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            for lease in &self.0 {
+                // A lease that was taken away while this process slept still looks held from here, so it is asked for. A
+                // journal that cannot be asked does not stop the way back: then the time alone decides.
+                match tokio::time::timeout(ASK_WITHIN, lease.renew()).await {
+                    Ok(Err(error @ spectra_journal::Error::Fenced { .. })) => return Err(error.to_string()),
+                    Ok(Ok(()) | Err(_)) | Err(_) => {}
+                }
+                if !lease.surely_held() {
+                    return Err(format!(
+                        "the lease of `{}` ran out before it could be renewed",
+                        lease.subject()
+                    ));
+                }
+            }
+            Ok(())
+        })
+    }
 }
 
 async fn give_back(leases: &[Lease]) {

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
 use rand::Rng as _;
 use serde::Serialize;
@@ -38,6 +39,13 @@ const WRITE_ATTEMPTS: u32 = 4;
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    guard: Option<Arc<dyn Guard>>,
+}
+
+/// Has a say in every change that a client asks for.
+pub trait Guard: Send + Sync {
+    /// Asked right before each request that may change something; an `Err` says why it must not be sent.
+    fn may_change(&self) -> BoxFuture<'_, std::result::Result<(), String>>;
 }
 
 struct Inner {
@@ -80,7 +88,7 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("endpoint", &SafeUrl::from(self.inner.config.endpoint.clone()))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,7 +115,14 @@ impl Client {
             table: Table::default(),
             config,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), guard: None })
+    }
+
+    /// The same client, which sends nothing that may change something unless `guard` allows it. One action is often several
+    /// requests, and much can happen between two of them.
+    #[must_use]
+    pub fn guarded(&self, guard: Arc<dyn Guard>) -> Self {
+        Self { inner: Arc::clone(&self.inner), guard: Some(guard) }
     }
 
     /// What Railway says about the token; asked once.
@@ -301,6 +316,9 @@ impl Client {
                 Error::new(ErrorKind::RateLimited, O::NAME, "the request budget is used up").after(Some(wait))
             })?;
             self.sleep(wait).await;
+            if let (Effect::Write, Some(guard)) = (O::EFFECT, &self.guard) {
+                guard.may_change().await.map_err(|why| Error::new(ErrorKind::Fenced, O::NAME, why))?;
+            }
             let error = match self.exchange::<O>(header, body.clone()).await {
                 Ok(data) => return Ok(data),
                 Err(error) => error,

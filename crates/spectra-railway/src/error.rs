@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Diverged,
     /// Any other refusal, in Railway's words.
     Business,
+    /// The [`Guard`](crate::Guard) of the client did not allow the change, which was not asked for.
+    Fenced,
 }
 
 impl ErrorKind {
@@ -68,6 +70,7 @@ impl ErrorKind {
             Self::Transport => code("SPX-213"),
             Self::Diverged => code("SPX-214"),
             Self::Business => code("SPX-215"),
+            Self::Fenced => code("SPX-216"),
         }
     }
 
@@ -93,6 +96,7 @@ impl ErrorKind {
             Self::SchemaMismatch => "Railway's API has changed: upgrade Spectra",
             Self::Transport => "try again; see status.railway.com if it persists",
             Self::Diverged => "compare the settings on Railway with the wanted ones before deploying",
+            Self::Fenced => "another process acts in its place: see what that one does before anything else",
             Self::BadInput | Self::Business => return None,
         })
     }

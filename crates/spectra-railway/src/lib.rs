@@ -52,7 +52,7 @@ mod window;
 mod wire_enum;
 
 pub use crate::canary::{CANARY_OF_VARIABLE, ClonedService, FoundCanary, NewCanary, ROLLOUT_VARIABLE};
-pub use crate::client::Client;
+pub use crate::client::{Client, Guard};
 pub use crate::config::{
     API_TOKEN_VARIABLE, BUDGET_VARIABLE, Budget, ClientConfig, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE,
     TOKEN_VARIABLE, TokenKindHint, TokenOrigin, endpoint_from_env,

@@ -256,7 +256,11 @@ impl JournalFile {
     }
 
     /// Whether somebody is in the middle of writing.
-    fn is_locked(&self) -> bool {
+    ///
+    /// # Panics
+    /// When that cannot be told.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
         let connection = self.open();
         connection.busy_timeout(Duration::ZERO).unwrap();
         match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK;") {

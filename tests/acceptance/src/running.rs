@@ -68,6 +68,19 @@ impl Running {
         self.group.signal(signal);
     }
 
+    /// Stops it where it is until it is told to go on.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        eventually("it is stopped", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+            let (_, rest) = stat.rsplit_once(')')?;
+            rest.trim_start().starts_with('T').then_some(())
+        });
+    }
+
     /// Kills it with everything that it has started, and collects it.
     ///
     /// # Panics

@@ -66,17 +66,29 @@ fn of_several_that_start_at_once_one_acts_and_the_others_name_it() {
     shop.assert_at_rest("after the one that waited");
 }
 
-/// Stops a process where `reached` says, has its lease taken away and another rollout done, and wakes it.
-fn paused(sandbox: &Sandbox, name: &str, reached: impl Fn(&JournalRecord) -> bool) {
+/// Stops a process in its bake, or while the answer to a change is on its way to it; has its lease taken away and another rollout done, and wakes it.
+fn paused(sandbox: &Sandbox, name: &str, change: Option<&str>) {
     let shop = Shop::open(sandbox, name);
     let [old, new, other] =
         ["old", "new", "other"].map(|version| Version::push(&format!("{name}-{version}"), sandbox));
     shop.stock(&old);
     let journal = shop.journal();
     let since = journal.last();
+    if let Some(operation) = change {
+        let action = json!({ "type": "slow_body", "duration": "2s" });
+        sandbox.fault(&json!({ "operation": operation, "count": 1, "action": action }));
+    }
     let mut sleeper = hold(&shop, "sleeps", &old, &new);
-    sleeper.until("it comes far enough", || journal.records(since).iter().any(&reached));
-    sleeper.signal(Signal::STOP);
+    sleeper.until("it comes far enough", || match change {
+        Some(_) => sandbox.faults_applied() > 0,
+        None => journal.records(since).iter().any(bakes),
+    });
+    // Not in the middle of a write to the journal, which would keep everybody out.
+    sleeper.pause();
+    while journal.is_locked() {
+        sleeper.signal(Signal::CONT);
+        sleeper.pause();
+    }
     let leases = journal.leases();
     let fences: Vec<_> = leases.iter().map(|(_, holder)| holder.fence).collect();
     assert!(leases.iter().all(|(_, holder)| holder.pid == sleeper.pid()), "{leases:?}");
@@ -105,7 +117,9 @@ fn paused(sandbox: &Sandbox, name: &str, reached: impl Fn(&JournalRecord) -> boo
 #[test]
 fn a_process_that_wakes_after_its_lease_was_taken_changes_nothing() {
     let sandbox = Sandbox::start_with(&["--time-scale", "2000"]);
-    paused(&sandbox, "bake", bakes);
+    paused(&sandbox, "bake", None);
+    // In the middle of one action, which is several changes: they were all allowed at once, when it began.
+    paused(&sandbox, "update", Some("ServiceInstanceUpdate"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod clock;
 mod creation;
 mod fake;
+mod guard;
 mod http_logs;
 mod identity;
 mod instances;
