@@ -311,7 +311,9 @@ pub enum ConfigError {
         source: url::ParseError,
     },
     /// There is no such budget.
-    #[error("`{variable}` can only be `remote`, which spares a sandbox as Railway is spared; leave it out otherwise")]
+    #[error(
+        "`{variable}` can only be `remote`, which spares a sandbox as Railway is spared; leave it out otherwise"
+    )]
     Budget {
         /// The environment variable.
         variable: &'static str,

@@ -92,6 +92,9 @@ pub(crate) async fn get_json(url: &str) -> Result<serde_json::Value, Error> {
             reason: format!("status {}: {}", answer.status, answer.body),
         });
     }
-    serde_json::from_str(&answer.body)
-        .map_err(|error| Error::Http { method: "GET", url: url.to_owned(), reason: format!("not JSON: {error}") })
+    serde_json::from_str(&answer.body).map_err(|error| Error::Http {
+        method: "GET",
+        url: url.to_owned(),
+        reason: format!("not JSON: {error}"),
+    })
 }

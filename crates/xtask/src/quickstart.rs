@@ -136,7 +136,9 @@ pub(crate) async fn story(
 
     report.step("search every byte that this run wrote for the secret it was given");
     let hits = search(root, SESSION_KEY.as_bytes())?;
-    promise(hits.is_empty(), "a write-only secret is in no file, the journal included", || format!("{hits:?}"))?;
+    promise(hits.is_empty(), "a write-only secret is in no file, the journal included", || {
+        format!("{hits:?}")
+    })?;
     report.ok("not found");
 
     report.step("stop the sandbox and remove the temporary files");

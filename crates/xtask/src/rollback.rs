@@ -89,9 +89,13 @@ pub(crate) async fn run(context: &Context, runs: u32, bin_dir: Option<&Path>) ->
     both("bake: failing probe to end of rollout", bakes.iter().map(|run| run.ended).collect());
     both("canary: failing metric to going back", canaries.iter().map(|run| run.turned).collect());
     both("canary: failing metric to canary removed", canaries.iter().map(|run| run.removed).collect());
-    let ended = both("canary: failing metric to end of rollout", canaries.iter().map(|run| run.ended).collect());
+    let ended =
+        both("canary: failing metric to end of rollout", canaries.iter().map(|run| run.ended).collect());
     let answers: u64 = canaries.iter().map(|run| run.answers).sum();
-    report.plain(&format!("rollback: {:<56}{answers:>8} and no other", "canary: answers of the old digest meanwhile"));
+    report.plain(&format!(
+        "rollback: {:<56}{answers:>8} and no other",
+        "canary: answers of the old digest meanwhile"
+    ));
     line("bound: one poll interval and one deployment", bound, "s");
     line("allowed on top for scheduling", ALLOWANCE, "s");
     for (promise, worst) in [
@@ -139,8 +143,7 @@ impl Bench<'_> {
     async fn plain(&self, old: &Image) -> Result<Duration, Error> {
         let over = AtomicBool::new(false);
         let nothing = json!({});
-        let (rollout, seen) =
-            tokio::join!(self.roll_out(old, &nothing, 0, &over), self.first("old", &over));
+        let (rollout, seen) = tokio::join!(self.roll_out(old, &nothing, 0, &over), self.first("old", &over));
         let record = self.record(&rollout?).await?;
         let decided = record.first("intent", |entry| entry["action"]["action"] == "deploy")?;
         Ok(between(decided, seen?))
@@ -191,7 +194,13 @@ impl Bench<'_> {
     }
 
     /// Runs one rollout to its end, which has this exit code, and says so by `over`; returns its id.
-    async fn roll_out(&self, image: &Image, more: &Value, code: i32, over: &AtomicBool) -> Result<String, Error> {
+    async fn roll_out(
+        &self,
+        image: &Image,
+        more: &Value,
+        code: i32,
+        over: &AtomicBool,
+    ) -> Result<String, Error> {
         let result = self.roll_out_inner(image, more, code).await;
         over.store(true, Ordering::Relaxed);
         result

@@ -186,10 +186,7 @@ mod tests {
     fn outcomes_are_counted_and_what_was_not_begun_too() {
         let text = r#"{"results":[{"outcome":"complete"},{"outcome":"not_begun"},{"outcome":"complete"}]}"#;
         let expected = [("complete", 2), ("not_begun", 1)];
-        assert_eq!(
-            outcomes(text).unwrap(),
-            expected.map(|(name, number)| (name.to_owned(), number)).into()
-        );
+        assert_eq!(outcomes(text).unwrap(), expected.map(|(name, number)| (name.to_owned(), number)).into());
         assert!(outcomes("").is_err());
     }
 }
