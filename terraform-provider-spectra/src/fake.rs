@@ -74,7 +74,8 @@ impl Fake {
         self.script.lock().unwrap().seen.clone()
     }
 
-    fn journal(&self) -> String {
+    /// Where its journal is.
+    pub(crate) fn journal(&self) -> String {
         format!("sqlite://{}", self.folder.path().join("journal.db").display())
     }
 

@@ -20,6 +20,9 @@ use crate::{actions, data_sources, ephemerals, functions, lists, resources};
 /// The provider.
 pub(crate) struct Spectra;
 
+/// How this program names itself in the journal.
+pub(crate) const PROGRAM: &str = "terraform-provider-spectra";
+
 /// Projects, environments, services and rollouts on Railway.
 ///
 /// The token is taken from the configuration, else from `RAILWAY_API_TOKEN` (account and workspace tokens) or
@@ -147,27 +150,31 @@ impl Clients {
         &self.run_id
     }
 
-    /// That what is written down here will not be there for the next run, where that is so.
-    pub(crate) fn journal_warning(&self) -> Option<Diagnostic> {
-        let run = std::env::var("TFC_RUN_ID").ok().filter(|run| !run.is_empty())?;
-        self.location.is_file().then(|| {
-            Diagnostic::warning(
-                "The journal does not outlive this run",
-                format!(
-                    "Run `{run}` is on a worker of HCP Terraform, whose files are gone afterwards, and the journal is `{}`. A \
-                     rollout that is interrupted still leaves the environment whole, but the next run knows nothing of it: \
-                     there is no audit trail, no lease against other runs, and approvals and freeze windows are not found. \
-                     Set `SPECTRA_JOURNAL` or the provider's `journal.url` to `postgres://…`.",
-                    self.location
-                ),
-            )
-        })
+    /// A warning, when the journal is a file of a machine that is thrown away after the run: HCP Terraform's workers are. For
+    /// every plan that changes a rollout or a setting.
+    pub(crate) fn journal_of_this_machine_alone(&self) -> Option<Diagnostic> {
+        journal_of_this_machine_alone(&self.location, std::env::var("TFC_RUN_ID").ok().as_deref())
     }
 
     /// Registries.
     pub(crate) const fn registry(&self) -> &spectra_oci::Client {
         &self.registry
     }
+}
+
+fn journal_of_this_machine_alone(location: &Location, run: Option<&str>) -> Option<Diagnostic> {
+    let run = run.filter(|run| !run.is_empty())?;
+    location.is_file().then(|| {
+        Diagnostic::warning(
+            "The journal does not outlive this run",
+            format!(
+                "`{run}` is a run of HCP Terraform, and the journal is a file: `{location}`. The worker is thrown away after the \
+                 run, and with it leases, freeze windows, policies, approvals, and the record that a broken rollout is \
+                 brought back from.\n\nKeep the journal in a database: set `SPECTRA_JOURNAL=postgres://…` in the workspace, or \
+                 `journal.url` of the provider."
+            ),
+        )
+    })
 }
 
 fn railway_attribute(name: &str) -> AttributePath {
@@ -342,6 +349,17 @@ fn registry_client(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_journal_that_does_not_outlive_a_run_of_hcp_terraform_is_warned_of() {
+        let file: Location = "sqlite://.spectra/journal.db".parse().unwrap();
+        let server: Location = "postgres://db.example/journal".parse().unwrap();
+        let warning = journal_of_this_machine_alone(&file, Some("run-1")).unwrap();
+        assert!(warning.detail.contains("SPECTRA_JOURNAL=postgres://…"), "{}", warning.detail);
+        assert!(journal_of_this_machine_alone(&file, None).is_none());
+        assert!(journal_of_this_machine_alone(&file, Some("")).is_none());
+        assert!(journal_of_this_machine_alone(&server, Some("run-1")).is_none());
+    }
 
     #[test]
     fn schema_is_legal() {

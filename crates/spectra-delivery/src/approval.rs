@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use spectra_journal::{Draft, Journal, Query, Record};
-use spectra_rollout::spec::ApprovalRule;
+use spectra_rollout::spec::{ApprovalRule, Problem};
 use spectra_rollout::{Approval, Place, RolloutRequest};
 use spectra_types::{Digest, Secret};
 
@@ -113,6 +113,16 @@ pub fn public_key(text: &str) -> Result<[u8; 32], KeyError> {
     let bytes = BASE64.decode(text.trim()).map_err(|_| KeyError::Public)?;
     let bytes = bytes.strip_prefix(&SPKI).unwrap_or(&bytes);
     bytes.try_into().map_err(|_| KeyError::Public)
+}
+
+/// The approvers of a rule whose keys are none; `at` is the path of the rule.
+pub(crate) fn problems(rule: &ApprovalRule, at: &str) -> Vec<Problem> {
+    let wrong = rule.approvers.iter().enumerate().filter_map(|(index, approver)| {
+        let error = public_key(&approver.public_key).err()?;
+        let path = format!("{at}.approvers[{index}].public_key");
+        Some(Problem { path, message: error.to_string() })
+    });
+    wrong.collect()
 }
 
 /// Yes or no.

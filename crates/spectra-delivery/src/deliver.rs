@@ -15,6 +15,7 @@ use spectra_rollout::{
 use spectra_types::Secret;
 use tokio_util::sync::CancellationToken;
 
+use crate::approval;
 use crate::diary::JournalDiary;
 use crate::error::Error;
 use crate::gates::{JournalGates, governed};
@@ -103,13 +104,15 @@ impl Delivery<'_> {
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
         let request = governed(self.journal, request).await?;
-        let problems = check(&request, &ABILITIES);
+        let mut problems = check(&request, &ABILITIES);
+        problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
         if !problems.is_empty() {
             return Err(Error::Invalid { problems });
         }
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
-        let result = self.under_leases(request.clone(), &places, &leases, cancel).await;
+        // The state of a whole rollout: on the heap, where there are hundreds of them.
+        let result = Box::pin(self.under_leases(request.clone(), &places, &leases, cancel)).await;
         leases.release().await;
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {

@@ -50,14 +50,6 @@ pub enum Error {
     /// There is no such rollout.
     #[error("the journal knows no rollout `{0}`")]
     NoSuchRollout(String),
-    /// No version before the one that runs is known.
-    #[error("no version of `{subject}` is known from before {running}, which runs")]
-    NothingBefore {
-        /// The service.
-        subject: String,
-        /// What runs.
-        running: String,
-    },
     /// A deployment policy forbids it.
     #[error("the deployment policy forbids it: {}", join(.violations))]
     Policy {
@@ -90,6 +82,14 @@ pub enum Error {
     /// GitHub's reviewers could not be asked.
     #[error(transparent)]
     GitHub(#[from] spectra_github::Error),
+    /// No version before the one that runs is known.
+    #[error("no version of `{subject}` is known from before {running}, which runs")]
+    NothingBefore {
+        /// The service.
+        subject: String,
+        /// What runs.
+        running: String,
+    },
     /// An approval is not signed by the key that it names.
     #[error("the approval of {approver} is not signed by the key that it names, so it was not written down")]
     Signature {
@@ -148,7 +148,6 @@ impl Error {
                 "look at the service on Railway; when it is in order, run `railway-deployer rollout unlock`, and try again",
             ),
             Self::Record { .. } => Some("use the version of Spectra that wrote it, or a later one"),
-            Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::SettingRecord { .. } | Self::TimeZone(_) => {
                 Some("use the version of Spectra that wrote it, or a later one")
             }
@@ -156,6 +155,7 @@ impl Error {
                 "change the rollout, or the `spectra_deployment_policy` that asks for it; there is no way around a policy",
             ),
             Self::GitHub(error) => error.hint(),
+            Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Invalid { .. }

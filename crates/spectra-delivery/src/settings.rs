@@ -77,13 +77,7 @@ impl Setting for DeploymentPolicy {
 
     fn problems(&self) -> Vec<Problem> {
         let mut found = self.problems();
-        let approvers = self.approval.iter().flat_map(|rule| &rule.approvers).enumerate();
-        for (index, approver) in approvers {
-            if let Err(error) = approval::public_key(&approver.public_key) {
-                let path = format!("approval.approvers[{index}].public_key");
-                found.push(Problem { path, message: error.to_string() });
-            }
-        }
+        found.extend(self.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
         found
     }
 

@@ -143,7 +143,7 @@ impl ClientConfig {
         let mut config = Self::new(first.0);
         config.token_origin = first.1;
         config.other_token = second;
-        config.endpoint = endpoint_from_lookup(&lookup)?;
+        config.endpoint = endpoint_from_lookup(lookup)?;
         // It can only be made slower: what Railway bears is no matter of opinion.
         match lookup(BUDGET_VARIABLE).as_deref().map(str::trim) {
             None => {}

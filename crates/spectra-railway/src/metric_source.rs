@@ -49,10 +49,10 @@ const SHARED_AT_MOST: Duration = Duration::from_secs(5);
 /// at the same window of the same object at about the same time.
 pub struct RailwayMetrics {
     client: Client,
-    counts: Shared<(Place, Duration), (Window, Arc<HttpStatusCounts>)>,
-    durations: Shared<(Place, Duration), (Window, Arc<Vec<DurationSample>>)>,
-    logs: Shared<(DeploymentId, Duration), (Window, Arc<HttpRequests>)>,
-    usage: Shared<(Place, Duration), (Window, Arc<Usage>)>,
+    counts: Shared<Place, HttpStatusCounts>,
+    durations: Shared<Place, Vec<DurationSample>>,
+    logs: Shared<DeploymentId, HttpRequests>,
+    usage: Shared<Place, Usage>,
 }
 
 type Usage = std::collections::BTreeMap<DeploymentId, DeploymentUsage>;
@@ -122,22 +122,10 @@ impl RailwayMetrics {
             return (format!("httpLogs: {what}; the candidate has no deployment yet"), Ok(Sample::default()));
         };
         let stable = scope.stable.as_ref().filter(|_| compared);
-        let words = |log: Option<&(Window, Arc<HttpRequests>)>| {
-            let mut words = format!("httpLogs of deployment `{candidate}`");
-            match log {
-                Some((window, log)) => {
-                    words.push_str(&format!(" {window}"));
-                    if let Some(cut) = log.cut {
-                        words.push_str(&format!(" (only the newest {}, after {cut})", log.requests.len()));
-                    }
-                }
-                None => words.push_str(&format!(" {}", Window::up_to(self.client.wall(), scope.window))),
-            }
-            words.push_str(&format!(": {what}"));
-            if let Some(stable) = stable {
-                words.push_str(&format!(", compared with deployment `{stable}`"));
-            }
-            words
+        let compared =
+            stable.map_or_else(String::new, |stable| format!(", compared with deployment `{stable}`"));
+        let words = |window: &Window, cut: &str| {
+            format!("httpLogs of deployment `{candidate}` {window}{cut}: {what}{compared}")
         };
         let read = async {
             let log = self.read_log(candidate, scope.window).await?;
@@ -154,9 +142,12 @@ impl RailwayMetrics {
                     samples: Some(count(&log.1.requests)),
                     stable: stable.and_then(|stable| number(&stable.1.requests)),
                 };
-                (words(Some(&log)), Ok(sample))
+                let cut = log.1.cut.map_or_else(String::new, |cut| {
+                    format!(" (only the newest {}, after {cut})", log.1.requests.len())
+                });
+                (words(&log.0, &cut), Ok(sample))
             }
-            Err(error) => (words(None), Err(error)),
+            Err(error) => (words(&Window::up_to(self.client.wall(), scope.window), ""), Err(error)),
         }
     }
 
@@ -196,47 +187,43 @@ impl RailwayMetrics {
         }
     }
 
-    async fn read_counts(&self, place: &Place, window: Duration) -> Result<(Window, Arc<HttpStatusCounts>)> {
+    async fn read_counts(&self, place: &Place, window: Duration) -> Result<Answer<HttpStatusCounts>> {
         let read = async {
             let asked = Window::of_steps(self.client.wall(), window);
             let at = InstanceRef::from(place);
             let counts = self.client.http_status_counts(&at, asked.from, asked.to, asked.step).await?;
             Ok((asked, Arc::new(counts)))
         };
-        self.counts.get((place.clone(), window), &self.client, window, read).await
+        self.counts.get(place.clone(), window, &self.client, read).await
     }
 
-    async fn read_durations(
-        &self,
-        place: &Place,
-        window: Duration,
-    ) -> Result<(Window, Arc<Vec<DurationSample>>)> {
+    async fn read_durations(&self, place: &Place, window: Duration) -> Result<Answer<Vec<DurationSample>>> {
         let read = async {
             let asked = Window::of_steps(self.client.wall(), window);
             let at = InstanceRef::from(place);
             let durations = self.client.http_durations(&at, asked.from, asked.to, asked.step).await?;
             Ok((asked, Arc::new(durations)))
         };
-        self.durations.get((place.clone(), window), &self.client, window, read).await
+        self.durations.get(place.clone(), window, &self.client, read).await
     }
 
-    async fn read_log(&self, id: &DeploymentId, window: Duration) -> Result<(Window, Arc<HttpRequests>)> {
+    async fn read_log(&self, id: &DeploymentId, window: Duration) -> Result<Answer<HttpRequests>> {
         let read = async {
             let asked = Window::up_to(self.client.wall(), window);
             let log = self.client.http_logs(id, asked.from, asked.to, MOST_REQUESTS).await?;
             Ok((asked, Arc::new(log)))
         };
-        self.logs.get((id.clone(), window), &self.client, window, read).await
+        self.logs.get(id.clone(), window, &self.client, read).await
     }
 
-    async fn read_usage(&self, place: &Place, window: Duration) -> Result<(Window, Arc<Usage>)> {
+    async fn read_usage(&self, place: &Place, window: Duration) -> Result<Answer<Usage>> {
         let read = async {
             let asked = Window::of_steps(self.client.wall(), window);
             let at = InstanceRef::from(place);
             let usage = self.client.resource_usage(&at, asked.from, asked.to, asked.step).await?;
             Ok((asked, Arc::new(usage)))
         };
-        self.usage.get((place.clone(), window), &self.client, window, read).await
+        self.usage.get(place.clone(), window, &self.client, read).await
     }
 }
 
@@ -469,13 +456,17 @@ const fn number(count: u64) -> f64 {
 }
 
 /// Reads that several metrics share: one is on its way at a time for each key, and its answer serves for a moment.
-/// An error serves nobody but who asked.
+/// An error serves nobody but who asked. Keys stay; one rollout has a handful of them.
 struct Shared<K, V> {
-    slots: Mutex<HashMap<K, Slot<V>>>,
+    /// By object and length of the window.
+    slots: Mutex<HashMap<(K, Duration), Slot<V>>>,
 }
 
 /// When it was asked for, and the answer.
-type Slot<V> = Arc<AsyncMutex<Option<(Duration, V)>>>;
+type Slot<V> = Arc<AsyncMutex<Option<(Duration, Answer<V>)>>>;
+
+/// What was read, and of which window.
+type Answer<V> = (Window, Arc<V>);
 
 impl<K, V> Default for Shared<K, V> {
     fn default() -> Self {
@@ -483,31 +474,31 @@ impl<K, V> Default for Shared<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V: Clone> Shared<K, V> {
+impl<K: Eq + Hash, V> Shared<K, V> {
     async fn get(
         &self,
-        key: K,
-        client: &Client,
+        object: K,
         window: Duration,
-        read: impl Future<Output = Result<V>>,
-    ) -> Result<V> {
+        client: &Client,
+        read: impl Future<Output = Result<Answer<V>>>,
+    ) -> Result<Answer<V>> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(key).or_default())
+            Arc::clone(slots.entry((object, window)).or_default())
         };
         let mut slot = slot.lock().await;
         let fresh = (window / SHARED_PART).min(SHARED_AT_MOST);
         let asked = client.now();
-        if let Some((at, value)) = slot.as_ref()
+        if let Some((at, (window, value))) = slot.as_ref()
             && asked.saturating_sub(*at) <= fresh
         {
-            return Ok(value.clone());
+            return Ok((*window, Arc::clone(value)));
         }
         // What is out of date must not outlive a failure.
         *slot = None;
-        let value = read.await?;
-        *slot = Some((asked, value.clone()));
-        Ok(value)
+        let (window, value) = read.await?;
+        *slot = Some((asked, (window, Arc::clone(&value))));
+        Ok((window, value))
     }
 }
 

@@ -189,7 +189,7 @@ fn both(one: &ApprovalRule, other: &ApprovalRule) -> ApprovalRule {
 }
 
 /// How many different people these are: neither a second key nor a second name makes another one.
-fn people(approvers: &[Approver]) -> u32 {
+pub(crate) fn people(approvers: &[Approver]) -> u32 {
     let different = |index: usize, approver: &Approver| {
         approvers[..index].iter().all(|before| {
             before.public_key != approver.public_key && !before.name.eq_ignore_ascii_case(&approver.name)

@@ -116,7 +116,7 @@ impl Secrets {
         }
         let (count, needles) = {
             let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-            (given.len(), Needles::new(given.values().map(|value| value.expose())))
+            (given.len(), Needles::new(given.values().map(Hidden::expose)))
         };
         let mut places = Vec::new();
         store.each_text(|place, id, text| {

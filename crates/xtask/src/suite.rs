@@ -21,6 +21,7 @@ enum Step {
     Examples,
     Docs,
     Framework,
+    Kills,
     Fuzz,
     FuzzTargets,
 }
@@ -34,7 +35,7 @@ pub(crate) enum Depth {
     Slow,
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step::Format,
     Step::TerraformFormat,
     Step::Lints,
@@ -44,6 +45,7 @@ const STEPS: [Step; 11] = [
     Step::Examples,
     Step::Docs,
     Step::Framework,
+    Step::Kills,
     Step::Fuzz,
     Step::FuzzTargets,
 ];
@@ -58,6 +60,9 @@ impl Step {
             Self::TerraformFormat => "terraform fmt: modules and examples are formatted",
             Self::Modules => "modules: validate, and terraform test against the sandbox",
             Self::Examples => "examples: the quickstart is planned, applied, refused, destroyed",
+            Self::Kills => {
+                "kills: at every place of a rollout's record, with every command that may come next"
+            }
             Self::Fuzz => "fuzz: damaged bytes on the codecs, for a minute",
             Self::FuzzTargets => "fuzz targets: they compile, which needs a C++ compiler for libFuzzer",
             Self::Docs => "docs: the registry pages are what the schema says",
@@ -69,7 +74,7 @@ impl Step {
 
     const fn depth(self) -> Depth {
         match self {
-            Self::Fuzz | Self::FuzzTargets => Depth::Slow,
+            Self::Kills | Self::Fuzz | Self::FuzzTargets => Depth::Slow,
             _ => Depth::Default,
         }
     }
@@ -118,6 +123,7 @@ pub(crate) async fn run(
             Step::TerraformFormat => terraform_format(context, &binary).await,
             Step::Modules => modules(context, &programs, &binary).await,
             Step::Examples => examples(context, &programs, &binary).await,
+            Step::Kills => kills(context, &programs, &binary).await,
             Step::Fuzz => fuzz::run(context, fuzz::SECONDS, None).await,
             Step::FuzzTargets => fuzz_targets(context).await,
             Step::Docs => docs::check(context, &programs, &binary).await,
@@ -214,6 +220,25 @@ async fn tests(
         Err(Error::Failed { command: end.command, status: end.status.to_string(), output: String::new() })
     };
     Ok((counts, result))
+}
+
+/// Kills real programs at every place; the tests of the default suite take one place of each sort.
+async fn kills(context: &Context, programs: &Programs, binary: &Binary) -> Result<(), Error> {
+    let job = cargo()
+        .args(["test", "--package", "spectra-acceptance", "--test", "kill_cli", "--test", "kill_provider"])
+        .args(["--", "--ignored", "--nocapture"])
+        .dir(&context.workspace.root)
+        .env("REQUIRE_TERRAFORM", "1")
+        .env("TERRAFORM", &binary.path)
+        .env("SPECTRA_BIN_DIR", &programs.directory)
+        .output(Output::Tee);
+    let end = context.processes.run(&job).await?;
+    if end.status.success() {
+        Ok(())
+    } else {
+        // The output was shown as it came.
+        Err(Error::Failed { command: end.command, status: end.status.to_string(), output: String::new() })
+    }
 }
 
 /// Adds up the closing lines of cargo's test runners.

@@ -74,6 +74,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// What tests may import beyond that: adapters are tried against the sandbox in one process.
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("spectra-delivery", &["spectra-sandbox", "spectra-test-postgres"]),
+    // Approvals are signed and written down beside Terraform.
+    ("spectra-acceptance", &["spectra-delivery", "spectra-journal", "spectra-rollout"]),
     ("spectra-journal", &["spectra-test-postgres"]),
     ("spectra-oci", &["spectra-sandbox"]),
     ("spectra-railway", &["spectra-sandbox"]),

@@ -182,3 +182,23 @@ fn a_killed_rollout_is_not_watched_for_ever() {
     assert_eq!(run.code, 1, "{}", run.shown());
     assert!(run.stderr.contains("nobody goes on with it"), "{}", run.stderr);
 }
+
+#[test]
+fn a_freeze_window_holds_a_start_up_and_no_rollback() {
+    let world = World::new();
+    let [first, second, third] = ["first", "second", "third"].map(|name| world.image(name, &[]));
+    for image in [&first, &second] {
+        world.start(image, &[]).done();
+    }
+    world.freeze("christmas");
+    let refused = world.start(&third, &[]);
+    assert_eq!(refused.code, 5, "{}", refused.shown());
+    assert!(refused.stdout.contains("christmas"), "{}", refused.stdout);
+    world.place.run(&["rollout", "rollback", "--reason", "errors rise"]).done();
+    assert_eq!(world.serving(), digest(&first));
+    world.start(&third, &["--freeze-override", "the fix"]).done();
+    let log = world.place.run(&["audit", "log", "--kind", "rollout.freeze_overridden"]).done();
+    for reason in ["overridden: it is a rollback: errors rise", "overridden: the fix"] {
+        assert!(log.stdout.contains(reason), "{}", log.stdout);
+    }
+}

@@ -8,7 +8,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use spectra_delivery::settings::Settings;
+use spectra_journal::{Holder, Journal, Location};
 use spectra_railway::{Client, ClientConfig, FanOut, InstanceRef, NewProject, NewService};
+use spectra_rollout::{FreezeSchedule, FreezeWindow, Reach};
 use spectra_types::Secret;
 
 use crate::support::{Place, Run};
@@ -80,6 +83,25 @@ impl World {
         let pushed = self.place.run(&["image", "push", "layout", &tag, "--json"]).done().json();
         std::fs::remove_dir_all(self.place.path("layout")).unwrap();
         format!("{}/team/{name}@{}", self.registry, pushed["digest"].as_str().unwrap())
+    }
+
+    /// A freeze window that holds for everything, always.
+    pub(crate) fn freeze(&self, name: &str) {
+        let window = FreezeWindow {
+            name: name.to_owned(),
+            reason: "nobody is there".to_owned(),
+            schedule: FreezeSchedule::Once {
+                from: "2000-01-01T00:00:00Z".parse().unwrap(),
+                to: "2200-01-01T00:00:00Z".parse().unwrap(),
+            },
+            reach: Reach::Everything,
+        };
+        self.runtime.block_on(async {
+            let location = Location::file(self.place.path(".spectra/journal.db"));
+            let journal = Journal::open_existing(&location).await.unwrap();
+            let by = Holder::of_this_process("a test");
+            Settings::of(&journal).put(name, &window, &by).await.unwrap();
+        });
     }
 
     /// The digest that serves now.

@@ -93,6 +93,8 @@ impl Action for Rollback {
             progress_deadline: duration(&config.progress_deadline, "progress_deadline")?,
             timeout: duration(&config.timeout, "timeout")?,
             abort_timeout: duration(&config.abort_timeout, "abort_timeout")?,
+            // No window holds up what goes back. An image that somebody names may be anything.
+            freeze_override: config.image.is_null().then(|| "it goes back to what ran before".to_owned()),
             ..RolloutRequest::new(at.clone().into(), image.clone())
         };
         let report = delivery::roll_out(cx, request, Duration::ZERO, Some(progress)).await?.report;

@@ -1,5 +1,6 @@
 //! Data sources, one a file.
 
+mod audit_events;
 mod deployments;
 mod image;
 
@@ -8,5 +9,8 @@ use tfplugin::Registry;
 use crate::provider::Spectra;
 
 pub(crate) fn register(registry: &mut Registry<Spectra>) {
-    registry.data_source(deployments::Deployments).data_source(image::Image);
+    registry
+        .data_source(audit_events::AuditEvents)
+        .data_source(deployments::Deployments)
+        .data_source(image::Image);
 }

@@ -6,13 +6,19 @@ mod project;
 mod rollout;
 mod search;
 mod service;
+mod setting;
 #[cfg(test)]
 mod tests;
 mod variables;
 
+#[cfg(test)]
+pub(crate) use self::setting::{SettingQuery, SettingsOf};
 use tfplugin::Registry;
 
 use crate::provider::Spectra;
+use crate::resources::setting::deployment_policy::DeploymentPolicyModel;
+use crate::resources::setting::freeze_window::FreezeWindowModel;
+use crate::resources::setting::notification_channel::NotificationChannelModel;
 
 pub(crate) fn register(registry: &mut Registry<Spectra>) {
     registry
@@ -21,5 +27,8 @@ pub(crate) fn register(registry: &mut Registry<Spectra>) {
         .list(project::Projects)
         .list(rollout::Rollouts)
         .list(service::Services)
+        .list(setting::SettingsOf::<DeploymentPolicyModel>::new())
+        .list(setting::SettingsOf::<FreezeWindowModel>::new())
+        .list(setting::SettingsOf::<NotificationChannelModel>::new())
         .list(variables::VariableSets);
 }

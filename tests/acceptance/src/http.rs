@@ -23,6 +23,15 @@ pub fn get(url: &str) -> Answer {
     send(url, reqwest::Client::get)
 }
 
+/// Sends a `DELETE`.
+///
+/// # Panics
+/// When no HTTP answer comes.
+#[must_use]
+pub(crate) fn delete(url: &str) -> Answer {
+    send(url, reqwest::Client::delete)
+}
+
 /// Posts JSON and reads JSON back; `token` becomes a bearer token.
 ///
 /// # Panics

@@ -14,18 +14,24 @@ mod canary;
 mod configuration;
 mod http;
 mod image;
+mod journal;
 mod process;
 mod programs;
+mod running;
 mod sandbox;
+mod shop;
 mod terraform;
 
 pub use canary::assert_absent;
 pub use configuration::{SHOP, shop_with_rollout, shop_with_rollout_that};
 pub use http::{Answer, get, post_json};
 pub use image::{Image, ImageBuilder};
+pub use journal::{JournalFile, JournalRecord, LeaseHolder, Names, Point, Watch, points};
 pub use process::{Run, run};
 pub use programs::{deployer, latest_terraform, provider, terraform_binary};
+pub use running::{Running, signal};
 pub use sandbox::{Entry, Sandbox};
+pub use shop::{Shop, Version, serving};
 pub use terraform::{State, Terraform};
 
 use std::time::{Duration, Instant};

@@ -92,6 +92,12 @@ impl Sandbox {
         self.text("/tokens/account")
     }
 
+    /// The workspace that the account token is of.
+    #[must_use]
+    pub fn workspace_id(&self) -> &str {
+        self.text("/workspace_id")
+    }
+
     /// The directory that holds the sandbox's state and log.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -210,6 +216,48 @@ impl Sandbox {
         let objects = value.get("objects").and_then(Value::as_object).expect("the status counts objects");
         let counted = objects.iter().map(|(kind, count)| (kind.clone(), count.as_u64().expect("a count")));
         counted.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What the platform says of each service in each environment: one row of `GET status` each.
+    ///
+    /// # Panics
+    /// When the status is not what the contract says.
+    #[must_use]
+    pub fn services(&self) -> Vec<Value> {
+        let answer = http::get(&self.admin("status"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let value: Value = serde_json::from_str(&answer.body).expect("the status is JSON");
+        value.get("services").and_then(Value::as_array).cloned().expect("the status lists services")
+    }
+
+    /// Sets a rule for requests to Railway's API; a rule with the `id` of another replaces it.
+    ///
+    /// # Panics
+    /// When the rule is refused.
+    pub fn fault(&self, rule: &Value) {
+        let answer = http::post_json(&self.admin("faults"), None, rule);
+        assert!(answer.get("id").is_some(), "{answer}");
+    }
+
+    /// How often the rules were applied, all together.
+    ///
+    /// # Panics
+    /// When the answer is not what the contract says.
+    #[must_use]
+    pub fn faults_applied(&self) -> u64 {
+        let answer = http::get(&self.admin("faults"));
+        let value: Value = serde_json::from_str(&answer.body).expect("the rules are JSON");
+        let rules = value.get("faults").and_then(Value::as_array).expect("there is a list of rules");
+        rules.iter().map(|rule| rule.get("applied").and_then(Value::as_u64).expect("it is counted")).sum()
+    }
+
+    /// Takes all rules back.
+    ///
+    /// # Panics
+    /// When the sandbox does not answer.
+    pub fn clear_faults(&self) {
+        let answer = http::delete(&self.admin("faults"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
     /// Asks Railway's API directly, as somebody outside Terraform would.

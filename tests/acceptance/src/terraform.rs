@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::Group;
-use crate::{Run, Sandbox, programs, run};
+use crate::{JournalFile, Run, Running, Sandbox, programs, run};
 
 /// A working directory and everything that its commands need.
 pub struct Terraform {
@@ -172,6 +172,32 @@ impl Terraform {
     #[must_use]
     pub fn output(&self, name: &str) -> String {
         self.run(&["output", "-raw", name]).success().stdout
+    }
+
+    /// Starts one command, with its output in a file.
+    #[must_use]
+    pub fn begin(&self, arguments: &[&str]) -> Running {
+        Running::start(&mut self.command(arguments), &self.root().join("begun.log"))
+    }
+
+    /// The command-line program in the same folder, and so with the provider's journal.
+    #[must_use]
+    pub fn deployer(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs::deployer());
+        for (name, _) in std::env::vars() {
+            if ["RAILWAY_", "SPECTRA_", "GITHUB_"].iter().any(|prefix| name.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.args(arguments).current_dir(self.work()).envs(environment);
+        command
+    }
+
+    /// The journal that the provider keeps in the working directory.
+    #[must_use]
+    pub fn journal(&self) -> JournalFile {
+        JournalFile::at(&self.work().join(".spectra/journal.db"))
     }
 
     /// Starts one command, waits until `reached` says so, interrupts Terraform alone, and waits for its end.

@@ -16,6 +16,15 @@ fn a_failed_rollout_is_red_and_the_previous_digest_serves() {
     let refused = refused.says("503").says(&bad.digest).says(&good.digest).says("phase");
     assert!(refused.text().contains("spectra_rollout.web"), "{}", refused.stderr);
 
+    // What happened is kept for those who have to explain it.
+    let folder = terraform.work().join(".spectra/postmortems");
+    let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let (documents, data): (Vec<_>, Vec<_>) =
+        names.partition(|path| path.extension().is_some_and(|extension| extension == "md"));
+    assert_eq!((documents.len(), data.len()), (1, 1));
+    let document = std::fs::read_to_string(&documents[0]).unwrap();
+    assert!(document.contains(&bad.digest) && document.contains(&good.digest), "{document}");
+
     let answer = get(&url);
     assert_eq!((answer.status, answer.body.trim()), (200, "good"));
     let state = terraform.state();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
+use spectra_railway::InstanceUpdate;
 use spectra_rollout::spec::HealthPolicy;
 use spectra_rollout::{Outcome, RolloutRequest};
 use spectra_types::PinnedImage;
@@ -24,7 +25,7 @@ async fn rollouts_side_by_side_share_what_they_read() {
     let old = world.push("v1", &[]).await;
     let mut places = Vec::new();
     for number in 0..SERVICES {
-        places.push(world.serving(&format!("s{number}"), &old, Default::default()).await);
+        places.push(world.serving(&format!("s{number}"), &old, InstanceUpdate::default()).await);
     }
     // Four seconds of the test's own time.
     world.admin("PUT", "settings", json!({ "image_deploy_duration": "8000s" })).await;

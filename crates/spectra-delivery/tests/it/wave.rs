@@ -16,7 +16,7 @@ async fn when_the_second_service_of_a_wave_is_bad_all_go_back_in_reverse() {
     let candidate = world.push("v2", &[("health-path", "/health")]).await;
     let asked_for = |path: &str| InstanceUpdate {
         healthcheck_path: Change::Set(path.to_owned()),
-        healthcheck_timeout: Change::Set(Duration::from_secs(60)),
+        healthcheck_timeout: Change::Set(Duration::from_mins(1)),
         ..InstanceUpdate::default()
     };
     let web = world.serving("web", &stable, asked_for("/health")).await;

@@ -112,8 +112,8 @@ async fn a_gap_of_counts_does_not_hide_durations() {
     let step =
         |ago: i64, p95: f64| json!({ "ts": WALL - ago, "p50": 1.0, "p90": 2.0, "p95": p95, "p99": 9.0 });
     // Of the second step nobody told how many; the third is not over.
-    let samples = [step(40, 100.0), step(20, 200.0), step(0, 9_000.0)];
-    fake.once("HttpDurations", data(json!({ "httpDurationMetrics": { "samples": samples } })));
+    let steps = [step(40, 100.0), step(20, 200.0), step(0, 9_000.0)];
+    fake.once("HttpDurations", data(json!({ "httpDurationMetrics": { "samples": steps } })));
     let duration = MetricKind::HttpDuration { percentile: Percentile::P95 };
     let sampled = metrics.sample(&metric(duration), &scope()).await;
     let Sample { value: Some(value), samples: Some(9), stable: None } = sample(&sampled) else {
@@ -193,7 +193,10 @@ async fn a_failed_read_is_an_error_of_the_source_and_serves_nobody_else() {
     assert_eq!(sample(&metrics.sample(&metric(SERVER_ERROR), &scope()).await).samples, Some(4));
 }
 
-fn usage(of: &[(&str, &str, &[(i64, f64)])]) -> crate::fake::Reply {
+/// A deployment, what was measured of it, and its values by age.
+type Series<'a> = (&'a str, &'a str, &'a [(i64, f64)]);
+
+fn usage(of: &[Series<'_>]) -> crate::fake::Reply {
     let series: Vec<Value> = of
         .iter()
         .map(|(deployment, measurement, values)| {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::policy::people;
+
 use super::command::CommandSpec;
 use super::health::HealthPolicy;
 use super::metric::{Metric, MetricKind, OnNoData};
@@ -48,8 +50,7 @@ pub fn check(request: &RolloutRequest, abilities: &[Ability]) -> Vec<Problem> {
         problems.health(health);
     }
     if let Some(rule) = &request.approval {
-        let possible = rule.approvers.len();
-        let required = usize::try_from(rule.required).unwrap_or(usize::MAX);
+        let (possible, required) = (people(&rule.approvers), rule.required);
         if rule.required == 0 {
             problems.add("approval.required", "an approval by nobody is none; leave `approval` out");
         } else if rule.github_environment.is_none() && possible < required {

@@ -157,6 +157,7 @@ mod tests {
             ("start-delay", "5s"),
             ("body", "hello"),
             ("exit", "3"),
+            ("pre-deploy-exit", "3"),
             ("sleep-after", "10m"),
             ("cpu", "0.5"),
             ("cpu-per-request", "20ms"),
@@ -175,6 +176,7 @@ mod tests {
                 start_delay: Duration::from_secs(5),
                 body: Some("hello".into()),
                 exit: Some(3),
+                pre_deploy_exit: 3,
                 sleep_after: Some(Duration::from_mins(10)),
                 usage: Usage {
                     cpu: 0.5,

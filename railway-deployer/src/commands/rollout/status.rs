@@ -159,7 +159,10 @@ fn text(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) -
             let _ = writeln!(
                 text,
                 "lease    {} by {} since {}, until {} unless renewed{note}",
-                held.fence, held.holder, held.since, held.expires_at
+                held.fence,
+                held.holder,
+                second(held.since),
+                second(held.expires_at)
             );
         }
     }
@@ -181,7 +184,7 @@ fn text(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) -
         _ => {}
     }
     if let Some((at, line)) = &last.line {
-        let _ = writeln!(text, "last     {at} {line}");
+        let _ = writeln!(text, "last     {} {line}", second(*at));
     }
     for action in open_actions(standing) {
         let _ = writeln!(text, "open     {action}");
@@ -205,4 +208,9 @@ fn text(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) -
         _ => {}
     }
     text
+}
+
+/// A time to the second.
+fn second(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

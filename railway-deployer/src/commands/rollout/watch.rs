@@ -138,6 +138,8 @@ async fn on_screen(journal: &Journal, place: &Place, watched: &mut Watched) -> R
     let mut following = Following::after(journal, watched.rollout().to_owned(), 0);
     let _guard = Guard::enter().map_err(failed)?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stderr())).map_err(failed)?;
+    // What was there before is not ours to draw around, where a terminal has no second screen.
+    terminal.clear().map_err(failed)?;
     loop {
         let read = following.read().await?;
         for (record, entry) in &read {

@@ -8,7 +8,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Sparkline, Wrap};
+use ratatui::widgets::{Block, Paragraph, Sparkline};
 use spectra_rollout::{Entry, Phase, RolloutRequest, Verdict};
 
 /// So many lines and measurements are kept.
@@ -215,7 +215,8 @@ impl Watched {
             .map(|(at, line)| Line::from(format!("{} {line}", at.strftime("%H:%M:%S"))))
             .collect();
         let block = Block::bordered().title("record");
-        frame.render_widget(Paragraph::new(lines).block(block).wrap(Wrap { trim: false }), area);
+        // Cut rather than wrapped: the newest line is always in sight.
+        frame.render_widget(Paragraph::new(lines).block(block), area);
     }
 }
 

@@ -12,7 +12,7 @@ use tfplugin::{Attr, Diagnostic, Diagnostics, Progress};
 
 use super::model::HealthModel;
 use crate::errors::{UNCHANGED, known, railway, sentence};
-use crate::provider::Cx;
+use crate::provider::{Cx, PROGRAM};
 
 /// Where the post-mortems of rollouts that fail are written, below the working directory.
 const POSTMORTEMS: &str = ".spectra/postmortems";
@@ -37,7 +37,7 @@ pub(crate) async fn roll_out(
     let delivery = Delivery {
         client: cx.client.railway()?,
         journal: cx.client.journal().await?,
-        holder: Holder::of_this_process("terraform-provider-spectra"),
+        holder: Holder::of_this_process(PROGRAM),
         channels: &[],
         registry: None,
         listener: &|heard| say(heard.line),

@@ -113,7 +113,7 @@ impl Resource for Rollout {
             plan.set_unknown(name);
         }
         match planned.request(Adopt::IfRunning) {
-            Ok(Some(request)) => {
+            Ok(Some(request)) if planned.image.as_known().is_some() => {
                 plan.set("schedule", request::schedule(&request));
                 if let Some(cx) = cx {
                     for warning in request::warnings(cx, &request) {
@@ -122,7 +122,7 @@ impl Resource for Rollout {
                 }
             }
             // Not all of it is known yet, or it was refused before.
-            Ok(None) | Err(_) => plan.set_unknown("schedule"),
+            Ok(_) | Err(_) => plan.set_unknown("schedule"),
         }
         // What success means is known beforehand; anything else is an error, and state then says what really holds.
         if let Some(image) = planned.image.as_known() {
@@ -142,13 +142,15 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let id = format!("{}/{}", instance.environment, instance.service);
         let planned = RolloutModel { id: id.into(), ..planned };
-        let report = roll_out(cx, &planned, Adopt::IfRunning).await?.report;
+        let delivered = roll_out(cx, &planned, Adopt::IfRunning).await?;
+        let mut diagnostics = report::others(&delivered);
         // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
-        if let Some(diagnostic) = failure(&planned, &report, Operation::Create) {
-            return Err(diagnostic.into());
+        if let Some(diagnostic) = failure(&planned, &delivered.report, Operation::Create) {
+            diagnostics.push(diagnostic);
+            return Err(diagnostics);
         }
-        state.save(complete(planned, &report));
-        Ok(Diagnostics::new())
+        state.save(complete(planned, &delivered.report));
+        Ok(diagnostics)
     }
 
     async fn read(&self, cx: &Cx, state: RolloutModel) -> Result<Option<RolloutModel>, Diagnostics> {
@@ -181,13 +183,15 @@ impl Resource for Rollout {
             return Ok(Diagnostics::new());
         }
         let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
-        let report = roll_out(cx, &planned, adopt).await?.report;
-        if let Some(diagnostic) = failure(&planned, &report, Operation::Update) {
-            state.save(failed(prior, &report));
-            return Err(diagnostic.into());
+        let delivered = roll_out(cx, &planned, adopt).await?;
+        let mut diagnostics = report::others(&delivered);
+        if let Some(diagnostic) = failure(&planned, &delivered.report, Operation::Update) {
+            state.save(failed(prior, &delivered.report));
+            diagnostics.push(diagnostic);
+            return Err(diagnostics);
         }
-        state.save(complete(planned, &report));
-        Ok(Diagnostics::new())
+        state.save(complete(planned, &delivered.report));
+        Ok(diagnostics)
     }
 
     async fn delete(

@@ -47,9 +47,6 @@ pub(crate) struct RolloutModel {
     /// Who has to approve this digest and these steps; a new digest needs a new approval.
     #[tf(optional)]
     pub(crate) approval: Attr<ApprovalModel>,
-    /// Goes on in spite of a freeze window, for this reason, which is recorded.
-    #[tf(optional)]
-    pub(crate) freeze_override: Attr<String>,
     /// `rollout_id`s of rollouts that go back with this one when it fails, if they were part of the same apply.
     #[tf(optional)]
     pub(crate) depends_on_rollouts: Attr<Vec<String>>,
@@ -74,6 +71,10 @@ pub(crate) struct RolloutModel {
     /// What destroying does: `retain` leaves the service running, `remove` takes its deployment down.
     #[tf(optional, default = "retain")]
     pub(crate) on_destroy: Attr<OnDestroy>,
+    /// Goes on in spite of a freeze window, for this reason, which is recorded. Take it out again afterwards: it counts for
+    /// every rollout that it is configured for.
+    #[tf(optional, validate(length(1..=1024)))]
+    pub(crate) freeze_override: Attr<String>,
     /// Any values; a change deploys the image anew, for instance because variables changed.
     #[tf(optional)]
     pub(crate) triggers: Attr<BTreeMap<String, Attr<String>>>,

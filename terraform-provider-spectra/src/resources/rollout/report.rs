@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use spectra_delivery::Delivered;
 use spectra_rollout::{Failure, FailureReason, Outcome, Report};
 use spectra_types::{PinnedImage, Redactor};
-use tfplugin::Diagnostic;
+use tfplugin::{Diagnostic, Diagnostics};
 
 use crate::errors::sentence;
 
@@ -59,6 +60,49 @@ pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> D
     let _ = write!(detail, "\n{end}\n\n{}", advice(failure, again));
     // The platform's reasons quote the service's own log, and a probe's answer its body.
     Diagnostic::error(summary, Redactor::global().redact(&detail).into_owned()).at("image")
+}
+
+/// What happened to other rollouts on the way: those that a dead process had left open, those that went back with this one,
+/// and what stays that should not.
+pub(crate) fn others(delivered: &Delivered) -> Diagnostics {
+    let mut diagnostics = Diagnostics::new();
+    let mut add = |bad: bool, summary: &str, detail: String| {
+        let detail = Redactor::global().redact(&detail).into_owned();
+        diagnostics.push(if bad {
+            Diagnostic::error(summary, detail)
+        } else {
+            Diagnostic::warning(summary, detail)
+        });
+    };
+    for report in &delivered.recovered {
+        add(
+            false,
+            "An interrupted rollout was brought to an end first",
+            format!(
+                "Rollout `{}` of {} had been left open by a process that is gone. It is {} now.",
+                report.rollout, report.place, report.outcome
+            ),
+        );
+    }
+    for report in &delivered.taken_back {
+        let running = report.observed.as_ref().and_then(|observed| observed.running_digest());
+        add(
+            !matches!(report.outcome, Outcome::RolledBack { .. }),
+            "A rollout that this one depends on went back with it",
+            format!(
+                "Rollout `{}` of {} is {} now, and runs {}. Its resource still says what it had brought out; the next plan reads \
+                 what runs, and shows the change again.",
+                report.rollout,
+                report.place,
+                report.outcome,
+                running.map_or_else(|| "nothing that is known".to_owned(), ToString::to_string),
+            ),
+        );
+    }
+    for leftover in &delivered.report.leftovers {
+        add(false, "Something is left over", format!("{}.", sentence(leftover)));
+    }
+    diagnostics
 }
 
 fn restored(report: &Report, deployment: Option<String>) -> String {

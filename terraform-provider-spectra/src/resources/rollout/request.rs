@@ -138,10 +138,8 @@ fn list(json: Json, each: impl Fn(Json) -> Json) -> Json {
 fn step(json: Json) -> Json {
     let Some((kind, mut body)) = only(json) else { return Json::Null };
     if let Json::Object(fields) = &mut body {
-        if kind == "canary" || kind == "analysis" {
-            if let Some(metrics) = fields.remove("metrics") {
-                fields.insert("metrics".to_owned(), list(metrics, metric));
-            }
+        if let Some(metrics) = fields.remove("metrics") {
+            fields.insert("metrics".to_owned(), list(metrics, metric));
         }
         fields.insert("step".to_owned(), Json::String(kind));
         return body;
@@ -202,10 +200,12 @@ pub(crate) fn schedule(request: &RolloutRequest) -> Vec<String> {
         human(schedule.at_least),
         human(schedule.at_most)
     ));
-    lines
+    // Terraform shows only the lines that differ, so each says which image it is about.
+    let image = request.candidate.digest().short();
+    lines.into_iter().enumerate().map(|(at, line)| format!("{image} {}: {line}", at + 1)).collect()
 }
 
 /// What whoever applies this should know.
 pub(crate) fn warnings(cx: &Cx, _: &RolloutRequest) -> Vec<Diagnostic> {
-    cx.client.journal_warning().into_iter().collect()
+    cx.client.journal_of_this_machine_alone().into_iter().collect()
 }

@@ -1,0 +1,5 @@
+provider "spectra" {}
+
+list "spectra_deployment_policy" "all" {
+  provider = spectra
+}

@@ -1,0 +1,5 @@
+provider "spectra" {}
+
+list "spectra_freeze_window" "all" {
+  provider = spectra
+}

@@ -1,0 +1,5 @@
+provider "spectra" {}
+
+list "spectra_notification_channel" "all" {
+  provider = spectra
+}

@@ -1,0 +1,23 @@
+variable "environment_id" {
+  type = string
+}
+
+resource "spectra_deployment_policy" "production" {
+  name                 = "production"
+  environment_id       = var.environment_id
+  minimum_bake         = "5m"
+  health_required      = true
+  allowed_repositories = ["ghcr.io/acme/*"]
+
+  approval = {
+    required = 1
+
+    # The public half of `openssl genpkey -algorithm ed25519`.
+    approvers = [
+      { name = "anna", public_key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" },
+    ]
+
+    # Who approved the deployment to this environment of GitHub, in the same workflow run, counts too.
+    github_environment = "production"
+  }
+}
