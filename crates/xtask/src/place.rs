@@ -24,12 +24,12 @@ pub(crate) struct Place {
 /// machine's, and its budget is that of `plan`, unused.
 pub(crate) async fn make(sandbox: &Sandbox, image: &Image, count: u32, plan: &str) -> Result<Place, Error> {
     sandbox.set(&json!({ "time_scale": 2000.0, "plan": "enterprise" })).await?;
-    let create = "mutation($input: ProjectCreateInput!) { projectCreate(input: $input) { id primaryEnvironmentId \
-                  environments { edges { node { id } } } } }";
+    let create =
+        "mutation($input: ProjectCreateInput!) { projectCreate(input: $input) { id primaryEnvironmentId } }";
     let input = json!({ "input": { "name": "bench", "workspaceId": sandbox.workspace } });
     let made = sandbox.call(create, &input).await?;
     let project = text(&made, "/projectCreate/id")?;
-    let environment = text(&made, "/projectCreate/environments/edges/0/node/id")?;
+    let environment = text(&made, "/projectCreate/primaryEnvironmentId")?;
     for number in 0..count {
         let query = "mutation($input: ServiceCreateInput!) { serviceCreate(input: $input) { id } }";
         let input = json!({ "input": { "projectId": project, "name": format!("service-{number}") } });
