@@ -99,9 +99,10 @@ impl Guard for LeaseGuard {
             for lease in &self.0 {
                 // A lease that was taken away while this process slept still looks held from here, so it is asked for. A
                 // journal that cannot be asked does not stop the way back: then the time alone decides.
-                match tokio::time::timeout(ASK_WITHIN, lease.renew()).await {
-                    Ok(Err(error @ spectra_journal::Error::Fenced { .. })) => return Err(error.to_string()),
-                    Ok(Ok(()) | Err(_)) | Err(_) => {}
+                if let Ok(Err(error @ spectra_journal::Error::Fenced { .. })) =
+                    tokio::time::timeout(ASK_WITHIN, lease.renew()).await
+                {
+                    return Err(error.to_string());
                 }
                 if !lease.surely_held() {
                     return Err(format!(
