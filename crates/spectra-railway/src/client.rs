@@ -161,7 +161,8 @@ impl Client {
         self.inner.table.sit_down()
     }
 
-    /// The least time between the beginnings of two reads of an environment: none for a rollout alone, and a poll's at most.
+    /// The least time between the beginnings of two reads of an environment: none for a rollout alone, and a third of a poll's
+    /// at most, so that a look of two reads is over before the next one is due.
     /// In a large company one request in ten is such a read.
     pub(crate) fn spacing(&self) -> Duration {
         let seats = self.inner.table.seats();
@@ -169,7 +170,7 @@ impl Client {
             return Duration::ZERO;
         }
         let part = u32::try_from(seats).unwrap_or(u32::MAX);
-        (self.inner.pacer.interval().saturating_mul(part) / 10).min(self.watch_interval())
+        (self.inner.pacer.interval().saturating_mul(part) / 10).min(self.watch_interval() / 3)
     }
 
     /// Whether several rollouts of this client run.

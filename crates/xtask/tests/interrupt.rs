@@ -33,7 +33,7 @@ case "$1 $2" in
     mkdir -p "$state"
     touch "$STAGE/sandbox"
     if [ -n "${NEVER_READY:-}" ]; then trap - TERM; sleep 600; fi
-    printf '{"admin":"%s","endpoint":"%s","registry":"127.0.0.1:1","tokens":{"account":"t"}}' "$ADMIN" "$ADMIN" \
+    printf '{"admin":"%s","endpoint":"%s","registry":"127.0.0.1:1","tokens":{"account":"t"},"workspace_id":"w"}' "$ADMIN" "$ADMIN" \
       > "$state/sandbox.json"
     while :; do sleep 1; done ;;
   "image build") exit 0 ;;

@@ -240,8 +240,10 @@ impl Machine {
     /// Asks what is due, ends the wait when it is over, or waits for what is due next.
     fn pump(&mut self, now: Duration) -> Command {
         let mut next = self.left(now);
+        // Where a look takes longer than the pause between two, one is always due: it must not keep the end from coming.
+        let seen = self.is_over_and_seen(now);
         for release in 0..self.releases.len() {
-            if !self.releases[release].is_up() {
+            if seen || !self.releases[release].is_up() {
                 continue;
             }
             match self.releases[release].due(now) {
@@ -306,6 +308,15 @@ impl Machine {
             }
         }
         Command::Wait { at_most: next, following: None }
+    }
+
+    /// Whether its time is up, and what is up was looked at since.
+    fn is_over_and_seen(&self, now: Duration) -> bool {
+        let until = self.wait.as_ref().and_then(|wait| match wait.until {
+            Until::Time(until) if until <= now => Some(until),
+            _ => None,
+        });
+        until.is_some_and(|until| !self.measuring() && self.is_confirmed(until))
     }
 
     /// Whether metrics of this wait have more to say.
