@@ -1,5 +1,6 @@
 //! Ends a rollout that is open, wherever its process is.
 
+use spectra_journal::Acquisition;
 use spectra_rollout::{Outcome, Place, Report, Wish};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +44,10 @@ impl Delivery<'_> {
         cancel: &CancellationToken,
     ) -> Result<Aborted, Error> {
         let (rollout, request) = match standing(self.journal, &place.subject()).await? {
-            Standing::None | Standing::Ended { .. } => return Ok(Aborted::NothingOpen),
+            Standing::None | Standing::Ended { .. } => {
+                self.free_what_the_dead_have().await?;
+                return Ok(Aborted::NothingOpen);
+            }
             Standing::Unresolved { rollout, outcome } => {
                 return Err(Error::Unresolved {
                     subject: place.subject(),
@@ -78,5 +82,22 @@ impl Delivery<'_> {
                 () = following.pause() => {}
             }
         }
+    }
+
+    /// Frees leases of processes that are gone and left nothing open: they died before they began, or after they had ended. A
+    /// lease with an open rollout is left to whoever brings that to an end.
+    async fn free_what_the_dead_have(&self) -> Result<(), Error> {
+        for held in self.journal.leases().await? {
+            if !held.holder.is_gone()
+                || matches!(standing(self.journal, &held.subject).await?, Standing::Open { .. })
+            {
+                continue;
+            }
+            let taken = self.journal.acquire(&held.subject, self.holder.clone(), self.waiting.ttl).await?;
+            if let Acquisition::Acquired(lease) = taken {
+                lease.release().await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -241,6 +241,17 @@ async fn waits_do_not_outlast_the_timeout() {
     assert!(begun.elapsed() < Duration::from_mins(16), "timeout and abort timeout: {:?}", begun.elapsed());
 }
 
+/// Two hundred rollouts of one process shared their looks, each look took as long as the pause between two, and no bake ended.
+#[tokio::test(start_paused = true)]
+async fn a_bake_ends_also_where_a_look_takes_longer_than_the_pause_between_two() {
+    let platform =
+        Platform::running(Some('a'), Fate::Serves).with(|inner| inner.slowness = Duration::from_secs(3));
+    let begun = tokio::time::Instant::now();
+    let report = roll(&platform, request(60), &[], 0).await;
+    assert!(matches!(report.outcome, Outcome::Complete { .. }), "{report:?}");
+    assert!(begun.elapsed() < Duration::from_mins(3), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_a_read_that_hangs() {
     let mut platform = Platform::running(Some('a'), Fate::Serves).with(|inner| inner.slow_read = Some(6));

@@ -167,12 +167,12 @@ fn a_file_with_a_mistake_is_refused_by_its_path() {
         refused("candidate"),
     ];
     insta::assert_snapshot!(shown.join("\n"), @"
-    error: `spec.toml`: `bakee` is not known
+    error: `spec.toml`: `bakee`: unknown field `bakee`, expected one of `place`, `candidate`, `adopt`, `health`, `steps`, `metrics`, `on_inconclusive`, `approval`, `bake`, `progress_deadline`, `timeout`, `abort_timeout`, `freeze_override`, `group`, `depends_on`
     error: `spec.toml`: `bake`: invalid type: number, expected a string
     error: `spec.toml`: `candidate`: `ghcr.io/team/web:1` names a tag, which can move to another image at any time; pin it to a digest (`repository@sha256:…`) with provider::spectra::pin or data.spectra_image
     error: `spec.toml`: missing field `candidate`
     error: `spec.toml`: `health.intervall`: unknown field `intervall`, expected one of `path`, `url`, `expected_status`, `interval`, `timeout`, `success_threshold`, `failure_threshold`
-    error: `spec.toml`: `place.region` is not known
+    error: `spec.toml`: `place.region`: unknown field `region`, expected one of `project`, `environment`, `service`
     error: `spec.toml`: `steps[0]`: unknown field `length`, expected one of `name`, `replicas`, `duration`, `metrics`
     error: `spec.toml`: `candidate` stands beside `rollout`, which holds all there is
     error: `spec.toml`: `rollout[1]` and `rollout[0]` act on the same service; they run at once, so one would keep the other out

@@ -203,7 +203,7 @@ impl<'a> Lane<'a> {
             (true, true) => &[1, 3],
             (false, _) => &[0],
         };
-        let (code, expected) = match case.next {
+        let expected = match case.next {
             Next::Abort => {
                 let run = shop.run(&["rollout", "abort", "--reason", "killed"]);
                 assert!(
@@ -212,7 +212,7 @@ impl<'a> Lane<'a> {
                     run.code,
                     run.text()
                 );
-                (run.code, usize::from(completed))
+                usize::from(completed)
             }
             Next::Same | Next::Another => {
                 let ahead = if case.next == Next::Same { 1 } else { 2 };
@@ -221,38 +221,14 @@ impl<'a> Lane<'a> {
                 let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
                 let run = shop.run(&arguments);
                 assert_eq!(run.code, 0, "{context}: {}", run.text());
-                (run.code, ahead)
+                ahead
             }
         };
         let all: Vec<_> = self.versions.iter().collect();
         let serves = shop.serving(&all, &context);
         assert_eq!(serves.name, self.version(expected).name, "{context}: the wrong version serves");
-        if code == 0 && case.next == Next::Abort {
-            // Nothing was open, so nothing was done: a lease that its dead holder still has is as good as free.
-            self.let_go(&context);
-        }
         shop.assert_at_rest(&context);
         self.current = (self.current + expected) % self.versions.len();
-    }
-
-    /// The dead holder of a lease is known to be gone, and the next rollout takes the lease over.
-    fn let_go(&self, context: &str) {
-        for (_, name) in self.shop.names() {
-            let status = self.shop.status(name);
-            if status["lease"].is_null() {
-                continue;
-            }
-            assert_eq!(status["lease"]["holder_gone"], true, "{context}: {status:#}");
-            let arguments = [
-                "rollout",
-                "unlock",
-                "--service",
-                self.shop.service(name),
-                "--reason",
-                "its process is gone",
-            ];
-            let _ = self.shop.run(&arguments).success();
-        }
     }
 }
 

@@ -383,6 +383,10 @@ impl Release {
         if !settled && now.saturating_sub(self.progressed) >= self.progress_deadline {
             return Next::Failed(self.no_progress());
         }
+        // What is up is looked at in turn with what else its wait has to do.
+        if settled && !self.observe_next {
+            return Next::Do(self.wait(Duration::ZERO));
+        }
         Next::Do(match self.due(now) {
             Due::Now(command) => command,
             Due::In(pause) => self.wait(pause),
@@ -398,13 +402,16 @@ impl Release {
         let next_read = self.last_read + self.poll;
         let next_probe =
             self.health.as_ref().map(|health| self.last_probe.map_or(now, |last| last + health.interval));
-        if let Some(at) = next_probe
-            && at <= now
-        {
+        // Whatever has been due for longer, so that neither keeps the other from its turn.
+        let probe_first = next_probe.is_some_and(|at| at <= next_read);
+        if probe_first && next_probe.is_some_and(|at| at <= now) {
             return Due::Now(self.probe(now));
         }
         if next_read <= now {
             return Due::Now(self.read(now));
+        }
+        if next_probe.is_some_and(|at| at <= now) {
+            return Due::Now(self.probe(now));
         }
         let next = next_probe.map_or(next_read, |at| at.min(next_read));
         Due::In(next.saturating_sub(now))

@@ -84,6 +84,8 @@ pub(super) struct Wait {
     failed_calls: u32,
     /// What is up was told to be looked at once more.
     hurried: bool,
+    /// The last turn was a look at a service.
+    looked: bool,
     undecided: Undecided,
     /// What comes after it.
     then: Then,
@@ -120,6 +122,7 @@ impl Wait {
             asked: Asked::Nothing,
             failed_calls: 0,
             hurried: false,
+            looked: false,
             undecided: Undecided::Rule,
             then,
         }
@@ -240,16 +243,11 @@ impl Machine {
     /// Asks what is due, ends the wait when it is over, or waits for what is due next.
     fn pump(&mut self, now: Duration) -> Command {
         let mut next = self.left(now);
-        // Where a look takes longer than the pause between two, one is always due: it must not keep the end from coming.
-        let seen = self.is_over_and_seen(now);
-        for release in 0..self.releases.len() {
-            if seen || !self.releases[release].is_up() {
-                continue;
-            }
-            match self.releases[release].due(now) {
-                Due::Now(command) => return self.ask(Asked::Release(release), command),
-                Due::In(pause) => next = next.min(pause),
-            }
+        // Where a look takes longer than the pause between two, one is always due: it must keep neither the measurements nor
+        // the end of the wait from having their turn.
+        let had_turn = self.wait.as_mut().is_some_and(|wait| std::mem::take(&mut wait.looked));
+        if !had_turn && let Some(command) = self.due_look(now, &mut next) {
+            return command;
         }
         loop {
             match self.due_metric(now) {
@@ -307,16 +305,29 @@ impl Machine {
                 }
             }
         }
+        if had_turn && let Some(command) = self.due_look(now, &mut next) {
+            return command;
+        }
         Command::Wait { at_most: next, following: None }
     }
 
-    /// Whether its time is up, and what is up was looked at since.
-    fn is_over_and_seen(&self, now: Duration) -> bool {
-        let until = self.wait.as_ref().and_then(|wait| match wait.until {
-            Until::Time(until) if until <= now => Some(until),
-            _ => None,
-        });
-        until.is_some_and(|until| !self.measuring() && self.is_confirmed(until))
+    /// The look at a service that is due; else `next` says when the first one is.
+    fn due_look(&mut self, now: Duration, next: &mut Duration) -> Option<Command> {
+        for release in 0..self.releases.len() {
+            if !self.releases[release].is_up() {
+                continue;
+            }
+            match self.releases[release].due(now) {
+                Due::Now(command) => {
+                    if let Some(wait) = &mut self.wait {
+                        wait.looked = true;
+                    }
+                    return Some(self.ask(Asked::Release(release), command));
+                }
+                Due::In(pause) => *next = (*next).min(pause),
+            }
+        }
+        None
     }
 
     /// Whether metrics of this wait have more to say.

@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) lazy_restores: usize,
     /// This read takes an hour.
     pub(crate) slow_read: Option<usize>,
+    /// Every read takes this long.
+    pub(crate) slowness: Duration,
 }
 
 impl Platform {
@@ -102,6 +104,7 @@ impl Platform {
                 outage: None,
                 lame_after: None,
                 slow_read: None,
+                slowness: Duration::ZERO,
                 lazy_restores: 0,
             }),
             mutations: AtomicUsize::new(0),
@@ -141,10 +144,11 @@ impl Platform {
 
     async fn read(&self) -> Result<(), TargetError> {
         let reads = self.called();
-        let (unreadable, outage, slow) = {
+        let (unreadable, outage, slow, slowness) = {
             let inner = self.inner.lock().unwrap();
-            (inner.unreadable, inner.outage, inner.slow_read)
+            (inner.unreadable, inner.outage, inner.slow_read, inner.slowness)
         };
+        tokio::time::sleep(slowness).await;
         if slow == Some(reads) {
             tokio::time::sleep(Duration::from_hours(1)).await;
         }
