@@ -33,8 +33,8 @@ pub enum Aborted {
 }
 
 impl Delivery<'_> {
-    /// Ends the open rollout of a service; only `id`, if that is given. If its process lives, it is asked, and the end is waited for until `cancel` trips.
-    /// If it is gone or let its lease run out, the environment is brought back from here.
+    /// Ends the open rollout of a service; only `id`, if that is given. If its process lives, it is asked, and the end is waited
+    /// for until `cancel` trips. If it is gone or let its lease run out, the environment is brought back from here.
     pub async fn abort(
         &self,
         place: &Place,

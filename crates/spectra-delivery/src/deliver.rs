@@ -12,7 +12,7 @@ use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
     Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run,
 };
-use spectra_types::Secret;
+use spectra_types::{Secret, error_chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::approval;
@@ -117,7 +117,17 @@ impl Delivery<'_> {
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
             let failed = delivered.report.rollout.clone();
-            delivered.taken_back = self.take_back_with(&failed, &request, cancel).await?;
+            let mut taken_back = Vec::new();
+            let going_back = self.take_back_with(&failed, &request, &mut taken_back, cancel);
+            if let Err(error) = Box::pin(going_back).await {
+                // The rollout itself has ended, and how must not get lost for this.
+                delivered.report.leftovers.push(format!(
+                    "what it depends on could not be taken back: {}; look at these rollouts: `{}`",
+                    error_chain(&error),
+                    request.depends_on.join("`, `")
+                ));
+            }
+            delivered.taken_back = taken_back;
         }
         Ok(delivered)
     }
@@ -132,13 +142,7 @@ impl Delivery<'_> {
         let mut recovered = Vec::new();
         for place in places {
             if let Some(report) = self.settle(&place.subject(), leases, cancel).await? {
-                if !matches!(
-                    report.outcome,
-                    Outcome::RolledBack { .. }
-                        | Outcome::Refused { .. }
-                        | Outcome::Complete { .. }
-                        | Outcome::Superseded { .. }
-                ) {
+                if matches!(report.outcome, Outcome::RollbackFailed { .. } | Outcome::Fenced { .. }) {
                     return Ok(Delivered { recovered, report, taken_back: Vec::new() });
                 }
                 recovered.push(report);
@@ -160,8 +164,10 @@ impl Delivery<'_> {
                 .await?;
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
-        let diary = JournalDiary::new(self.journal, leases, lease, &rollout, self.listener).await?;
-        let rig = self.rig(probes, &rollout, &request, LeaseGuard::of([leases]));
+        let guard = LeaseGuard::of([leases]);
+        let diary =
+            JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;
+        let rig = self.rig(probes, &rollout, &request, guard);
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
         self.look_back(&report).await;
         Ok(Delivered { recovered, report, taken_back: Vec::new() })
@@ -188,9 +194,9 @@ impl Delivery<'_> {
                 // Everything that it acted on is acted on again.
                 let more =
                     Leases::acquire(self.journal, &missing, &self.holder, &self.waiting, cancel).await?;
-                let report = self.recover_under(&rollout, &request, *ledger, [leases, &more], cancel).await?;
+                let report = self.recover_under(&rollout, &request, *ledger, [leases, &more], cancel).await;
                 more.release().await;
-                Ok(report)
+                report
             }
         }
     }
@@ -206,8 +212,10 @@ impl Delivery<'_> {
         let own = request.place.subject();
         let Some(lease) = leases.of(&own).or_else(|| more.of(&own)) else { return Ok(None) };
         let probes = Probes::lenient(self.client, request);
-        let diary = JournalDiary::new(self.journal, leases, lease, rollout, self.listener).await?;
-        let rig = self.rig(probes, rollout, request, LeaseGuard::of([leases, more]));
+        let guard = LeaseGuard::of([leases, more]);
+        let diary =
+            JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
+        let rig = self.rig(probes, rollout, request, guard);
         let report = recover(rollout, ledger, rig.ports(&diary), cancel).await;
         if let Some(report) = &report {
             self.look_back(report).await;

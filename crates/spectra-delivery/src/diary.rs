@@ -1,7 +1,6 @@
 //! The record of a rollout, in the journal.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use spectra_journal::{Draft, Error, Journal, Lease, Query};
@@ -10,12 +9,13 @@ use spectra_types::{Redactor, error_chain};
 
 use crate::deliver::{Heard, Listener};
 use crate::kinds;
-use crate::leases::Leases;
+use crate::leases::LeaseGuard;
 
 /// Writes under the lease of the rollout's own service.
 pub(crate) struct JournalDiary<'a> {
     pub(crate) journal: &'a Journal,
-    pub(crate) leases: &'a Leases,
+    /// The leases of everything that the rollout acts on.
+    pub(crate) guard: Arc<LeaseGuard>,
     pub(crate) lease: &'a Lease,
     pub(crate) rollout: &'a str,
     pub(crate) listener: Listener<'a>,
@@ -27,13 +27,13 @@ impl<'a> JournalDiary<'a> {
     /// Hears the wishes that are written from now on.
     pub(crate) async fn new(
         journal: &'a Journal,
-        leases: &'a Leases,
+        guard: Arc<LeaseGuard>,
         lease: &'a Lease,
         rollout: &'a str,
         listener: Listener<'a>,
     ) -> Result<Self, Error> {
         let (head, _) = journal.head().await?;
-        Ok(Self { journal, leases, lease, rollout, listener, heard: Mutex::new(head) })
+        Ok(Self { journal, guard, lease, rollout, listener, heard: Mutex::new(head) })
     }
 }
 
@@ -64,7 +64,7 @@ impl Diary for JournalDiary<'_> {
     }
 
     fn may_act(&self) -> bool {
-        self.leases.all().iter().all(Lease::surely_held)
+        self.guard.surely_held()
     }
 
     fn requests(&self) -> BoxFuture<'_, Vec<Wish>> {

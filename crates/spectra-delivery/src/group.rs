@@ -1,5 +1,7 @@
 //! Rollouts that go back together.
 
+use std::sync::Arc;
+
 use spectra_rollout::{FailureReason, Ledger, Outcome, Report, RolloutRequest, take_back};
 use tokio_util::sync::CancellationToken;
 
@@ -12,15 +14,15 @@ use crate::standing::entries;
 
 impl Delivery<'_> {
     /// Takes back what a failed rollout depends on, the last first: those of its rollouts that were part of the same run and
-    /// were completed. One that had been brought out by an earlier run has stood its test, and stays.
+    /// were completed; each is a report, also where an error ends it early. One that had been brought out by an earlier run has stood its test, and stays.
     pub(crate) async fn take_back_with(
         &self,
         failed: &str,
         request: &RolloutRequest,
+        reports: &mut Vec<Report>,
         cancel: &CancellationToken,
-    ) -> Result<Vec<Report>, Error> {
-        let mut reports = Vec::new();
-        let Some(group) = &request.group else { return Ok(reports) };
+    ) -> Result<(), Error> {
+        let Some(group) = &request.group else { return Ok(()) };
         for rollout in request.depends_on.iter().rev() {
             let found = match entries(self.journal, rollout).await {
                 Ok(found) => found,
@@ -36,16 +38,31 @@ impl Delivery<'_> {
             }
             let places = other.places();
             let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
-            let Some(lease) = leases.of(&other.place.subject()) else { continue };
-            let probes = Probes::lenient(self.client, &other);
-            let diary = JournalDiary::new(self.journal, &leases, lease, rollout, self.listener).await?;
-            let rig = self.rig(probes, rollout, &other, LeaseGuard::of([&leases]));
             let reason = FailureReason::Group { rollout: failed.to_owned() };
-            reports.extend(take_back(rollout, ledger, reason, rig.ports(&diary), cancel).await);
+            let report = self.take_back_under(rollout, &other, ledger, reason, &leases, cancel).await;
             leases.release().await;
+            reports.extend(report?);
             // What that one depends on goes with it.
-            reports.extend(Box::pin(self.take_back_with(rollout, &other, cancel)).await?);
+            Box::pin(self.take_back_with(rollout, &other, reports, cancel)).await?;
         }
-        Ok(reports)
+        Ok(())
+    }
+
+    async fn take_back_under(
+        &self,
+        rollout: &str,
+        request: &RolloutRequest,
+        ledger: Ledger,
+        reason: FailureReason,
+        leases: &Leases,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Report>, Error> {
+        let Some(lease) = leases.of(&request.place.subject()) else { return Ok(None) };
+        let probes = Probes::lenient(self.client, request);
+        let guard = LeaseGuard::of([leases]);
+        let diary =
+            JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
+        let rig = self.rig(probes, rollout, request, guard);
+        Ok(take_back(rollout, ledger, reason, rig.ports(&diary), cancel).await)
     }
 }

@@ -93,6 +93,13 @@ impl LeaseGuard {
     }
 }
 
+impl LeaseGuard {
+    /// Whether all of them are surely held, without asking anybody.
+    pub(crate) fn surely_held(&self) -> bool {
+        self.0.iter().all(Lease::surely_held)
+    }
+}
+
 impl Guard for LeaseGuard {
     fn may_change(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::Stream;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spectra_types::DeploymentId;
 use tokio::sync::mpsc::{self, Receiver};
@@ -64,6 +65,20 @@ impl Seen {
     }
 }
 
+/// Hands the lines of each answer on; an answer of another shape has none.
+fn listener<D: DeserializeOwned>(
+    deliver: impl Fn(Vec<LogLine>) -> Told + Send + Sync + 'static,
+    lines: impl Fn(D) -> Vec<LogLine> + Send + Sync + 'static,
+) -> Listener {
+    Box::new(move |data: Value| {
+        serde_json::from_value::<D>(data).map_or(Told::Fine, |data| deliver(lines(data)))
+    })
+}
+
+const fn log_line(timestamp: String, severity: Option<String>, message: String) -> LogLine {
+    LogLine { timestamp, severity, message }
+}
+
 impl Client {
     /// The log of a deployment: its last 500 lines, then every line as it is written, none twice. Costs no request
     /// beyond the one that opens the client's WebSocket.
@@ -84,43 +99,17 @@ impl Client {
         let (id, limit) = (deployment.to_string(), Some(i64::from(LOOK_BACK)));
         let subscription = match kind {
             LogKind::Deploy => {
-                let listener: Listener = Box::new(move |data: Value| {
-                    serde_json::from_value::<follow_deployment_logs::ResponseData>(data).map_or(
-                        Told::Fine,
-                        |data| {
-                            let lines = data.deployment_logs.into_iter();
-                            deliver(
-                                lines
-                                    .map(|line| LogLine {
-                                        timestamp: line.timestamp,
-                                        severity: line.severity,
-                                        message: line.message,
-                                    })
-                                    .collect(),
-                            )
-                        },
-                    )
+                let listener = listener(deliver, |data: follow_deployment_logs::ResponseData| {
+                    let lines = data.deployment_logs.into_iter();
+                    lines.map(|line| log_line(line.timestamp, line.severity, line.message)).collect()
                 });
                 let variables = follow_deployment_logs::Variables { id, limit };
                 self.subscribe::<FollowDeploymentLogs>(variables, listener)
             }
             LogKind::Build => {
-                let listener: Listener = Box::new(move |data: Value| {
-                    serde_json::from_value::<follow_build_logs::ResponseData>(data).map_or(
-                        Told::Fine,
-                        |data| {
-                            let lines = data.build_logs.into_iter();
-                            deliver(
-                                lines
-                                    .map(|line| LogLine {
-                                        timestamp: line.timestamp,
-                                        severity: line.severity,
-                                        message: line.message,
-                                    })
-                                    .collect(),
-                            )
-                        },
-                    )
+                let listener = listener(deliver, |data: follow_build_logs::ResponseData| {
+                    let lines = data.build_logs.into_iter();
+                    lines.map(|line| log_line(line.timestamp, line.severity, line.message)).collect()
                 });
                 let variables = follow_build_logs::Variables { id, limit };
                 self.subscribe::<FollowBuildLogs>(variables, listener)
