@@ -145,6 +145,14 @@ impl Clients {
         })
     }
 
+    /// The journal, unless it would have to be made first: a plan makes nothing.
+    pub(crate) async fn journal_if_there(&self) -> Result<Option<&Journal>, spectra_journal::Error> {
+        if self.location.path().is_some_and(|file| !file.exists()) {
+            return Ok(None);
+        }
+        self.journal.get_or_try_init(|| Journal::open(&self.location)).await.map(Some)
+    }
+
     /// What all rollouts of one apply have in common: Terraform starts a process of its own for each.
     pub(crate) fn run_id(&self) -> &str {
         &self.run_id

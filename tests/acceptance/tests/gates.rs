@@ -66,7 +66,9 @@ fn a_freeze_window_refuses_a_rollout_until_it_is_destroyed() {
     terraform.assert_empty_plan();
 
     let before = sandbox.now();
-    let refused = terraform.var("image", &second.pinned).apply().code(1).says("freeze window `audit`");
+    let plan = terraform.var("image", &second.pinned).plan().code(2);
+    let _ = plan.says("freeze window holds this rollout up").says("until 2320-01-01T00:00:00Z");
+    let refused = terraform.apply().code(1).says("freeze window `audit`");
     let _ = refused
         .says("the books are being closed")
         .says("until 2320-01-01T00:00:00Z")
@@ -210,7 +212,9 @@ fn a_policy_refuses_a_rollout_that_breaks_it_and_names_the_rule() {
     terraform.configure(&format!("{}{strict}", shop_with_rollout()));
     let _ = terraform.apply().success();
     let before = sandbox.now();
-    let refused = terraform.var("image", &second.pinned).apply().code(1);
+    let plan = terraform.var("image", &second.pinned).plan().code(2);
+    let _ = plan.says("deployment policy refuses this rollout").says("policy `careful`, `minimum_bake`");
+    let refused = terraform.apply().code(1);
     let _ = refused
         .says("policy `careful`, `minimum_bake`")
         .says("policy `careful`, `allowed_repositories`")

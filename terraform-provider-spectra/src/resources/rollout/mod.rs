@@ -116,7 +116,7 @@ impl Resource for Rollout {
             Ok(Some(request)) if planned.image.as_known().is_some() => {
                 plan.set("schedule", request::schedule(&request));
                 if let Some(cx) = cx {
-                    for warning in request::warnings(cx, &request) {
+                    for warning in request::warnings(cx, &request).await {
                         plan.diagnostics.push(warning);
                     }
                 }

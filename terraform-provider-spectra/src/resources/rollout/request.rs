@@ -3,13 +3,16 @@
 //! The steps and metrics have the same names in both, so they are handed on as data: what has no value is left out, and
 //! `{ canary = { … } }` becomes `{ step = "canary", … }`.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
-use spectra_delivery::ABILITIES;
+use spectra_delivery::{ABILITIES, Error, freezes, governed};
 use spectra_rollout::Adopt;
 use spectra_rollout::spec::{Problem, RolloutRequest, check};
+use spectra_types::error_chain;
 use tfplugin::{AttributePath, Diagnostic, ToValue, Value};
 
 use super::model::RolloutModel;
+use crate::errors::sentence;
 use crate::provider::Cx;
 
 /// Ids and an image that stand for what is not known yet, so that the rest can be checked.
@@ -205,7 +208,58 @@ pub(crate) fn schedule(request: &RolloutRequest) -> Vec<String> {
     lines.into_iter().enumerate().map(|(at, line)| format!("{image} {}: {line}", at + 1)).collect()
 }
 
-/// What whoever applies this should know.
-pub(crate) fn warnings(cx: &Cx, _: &RolloutRequest) -> Vec<Diagnostic> {
-    cx.client.journal_of_this_machine_alone().into_iter().collect()
+/// What whoever applies this should know: what would hold it up or refuse it, as things are now. The apply asks again, so none
+/// of it is an error here: a window or a policy may go with the same apply.
+pub(crate) async fn warnings(cx: &Cx, request: &RolloutRequest) -> Vec<Diagnostic> {
+    let mut found: Vec<_> = cx.client.journal_of_this_machine_alone().into_iter().collect();
+    if request.place.environment.as_str() == NOT_YET {
+        return found;
+    }
+    match gates(cx, request).await {
+        Ok(gates) => found.extend(gates),
+        // The apply needs the journal, and says what is wrong with it.
+        Err(message) => found.push(Diagnostic::warning(
+            "Freeze windows and policies could not be read",
+            format!(
+                "{}. The apply asks again, and begins nothing before it has an answer.",
+                sentence(&message)
+            ),
+        )),
+    }
+    found
+}
+
+async fn gates(cx: &Cx, request: &RolloutRequest) -> Result<Vec<Diagnostic>, String> {
+    let Some(journal) = cx.client.journal_if_there().await.map_err(|error| error_chain(&error))? else {
+        return Ok(Vec::new());
+    };
+    let now = Timestamp::now();
+    let end = now.checked_add(spectra_rollout::spec::schedule(request).at_most).unwrap_or(Timestamp::MAX);
+    let mut found = Vec::new();
+    for (window, hit) in
+        freezes(journal, &request.place, now, end).await.map_err(|error| error_chain(&error))?
+    {
+        let over = match &request.freeze_override {
+            Some(reason) => format!("`freeze_override` lets it through: {reason}."),
+            None => {
+                "Apply when it is over, or give `freeze_override` a reason, which is recorded.".to_owned()
+            }
+        };
+        found.push(
+            Diagnostic::warning(
+                "A freeze window holds this rollout up",
+                format!("The {window} holds from {} until {}. {over}", hit.from, hit.to),
+            )
+            .at("freeze_override"),
+        );
+    }
+    match governed(journal, request.clone()).await {
+        Ok(_) => {}
+        Err(error @ Error::Policy { .. }) => found.push(Diagnostic::warning(
+            "A deployment policy refuses this rollout",
+            format!("{} [{}].", sentence(&error_chain(&error)), error.code()),
+        )),
+        Err(error) => return Err(error_chain(&error)),
+    }
+    Ok(found)
 }
