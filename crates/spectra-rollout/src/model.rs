@@ -82,20 +82,6 @@ impl Phase {
             Self::Fenced => "fenced",
         }
     }
-
-    /// Whether it is an ending.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Complete
-                | Self::RolledBack
-                | Self::RollbackFailed
-                | Self::Refused
-                | Self::Superseded
-                | Self::Fenced
-        )
-    }
 }
 
 impl fmt::Display for Phase {
