@@ -28,6 +28,7 @@ const fn word(outcome: BlobOutcome) -> &'static str {
         BlobOutcome::Present => "present",
         BlobOutcome::Mounted => "mounted",
         BlobOutcome::Uploaded => "uploaded",
+        BlobOutcome::Downloaded => "downloaded",
     }
 }
 

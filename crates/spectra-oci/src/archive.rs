@@ -19,7 +19,7 @@ use crate::{
     layout::check_marker,
     media_type,
     model::null_as_default,
-    source::{BlobStore, LayerSource, LocalArtifact, LocalImage, MAX_DOCUMENT, list},
+    source::{Artifact, BlobStore, Image, LayerSource, MAX_DOCUMENT, list},
 };
 
 /// How many links an entry may lead through.
@@ -70,7 +70,7 @@ impl Archive {
         self.entries.contains_key("manifest.json")
     }
 
-    pub(crate) fn load_docker(&self, name: Option<&str>) -> Result<LocalArtifact, Error> {
+    pub(crate) fn load_docker(&self, name: Option<&str>) -> Result<Artifact, Error> {
         let images: Vec<Saved> = self.json("manifest.json")?;
         let wanted = |image: &&Saved| name.is_none_or(|name| image.repo_tags.iter().any(|tag| tag == name));
         let chosen: Vec<&Saved> = images.iter().filter(wanted).collect();
@@ -97,7 +97,7 @@ impl Archive {
         }
         let layers =
             image.layers.iter().zip(config.rootfs.diff_ids).map(|(name, diff_id)| self.layer(name, diff_id));
-        Ok(LocalArtifact::Image(LocalImage {
+        Ok(Artifact::Image(Image {
             origin: self.origin.clone(),
             config: Blob::memory(media_type::CONFIG, bytes),
             layers: layers.collect::<Result<_, _>>()?,

@@ -382,7 +382,7 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
 pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
     match &blob.content {
         Content::Memory(bytes) => persist(bytes, destination),
-        Content::File { .. } | Content::Temporary { .. } | Content::Part { .. } => {
+        Content::File { .. } | Content::Temporary { .. } | Content::Part { .. } | Content::Remote(_) => {
             let directory = destination.parent().unwrap_or_else(|| Path::new("."));
             let mut file =
                 tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;

@@ -15,7 +15,7 @@ use tempfile::TempPath;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use crate::{Descriptor, Error};
+use crate::{Descriptor, Error, remote::RemoteBlob};
 
 /// Bytes that can be read again from the start as often as an upload needs.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub(crate) enum Content {
     Temporary { path: Arc<TempPath>, length: u64 },
     /// A part of a temporary file, deleted with the last clone.
     Part { path: Arc<TempPath>, offset: u64, length: u64 },
+    /// In a registry, read again from there for each attempt.
+    Remote(Arc<RemoteBlob>),
 }
 
 impl Content {
@@ -35,12 +37,13 @@ impl Content {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File { length, .. } | Self::Temporary { length, .. } | Self::Part { length, .. } => *length,
+            Self::Remote(remote) => remote.len(),
         }
     }
 
     fn location(&self) -> Option<(&Path, u64, u64)> {
         match self {
-            Self::Memory(_) => None,
+            Self::Memory(_) | Self::Remote(_) => None,
             Self::File { path, offset, length } => Some((path, *offset, *length)),
             Self::Temporary { path, length } => Some((path, 0, *length)),
             Self::Part { path, offset, length } => Some((path, *offset, *length)),
@@ -56,7 +59,15 @@ impl Content {
     ) -> Result<reqwest::Body, Error> {
         match self.location() {
             None => {
-                let Self::Memory(bytes) = self else { return Ok(reqwest::Body::default()) };
+                let bytes = match self {
+                    Self::Memory(bytes) => bytes,
+                    Self::Remote(remote) => {
+                        let stream = remote.stream(start, length).await?;
+                        let stream = stream.inspect_ok(move |piece| report(piece.len() as u64));
+                        return Ok(reqwest::Body::wrap_stream(stream));
+                    }
+                    _ => return Ok(reqwest::Body::default()),
+                };
                 let at = |position: u64| usize::try_from(position).unwrap_or(bytes.len()).min(bytes.len());
                 let part = bytes.slice(at(start)..at(start + length));
                 let stream = futures::stream::iter([Ok::<_, io::Error>(part)]);
@@ -74,10 +85,17 @@ impl Content {
     /// Opens the content for reading with blocking calls.
     pub(crate) fn reader(&self) -> Result<Box<dyn Read + Send>, Error> {
         match self.location() {
-            None => {
-                let Self::Memory(bytes) = self else { return Ok(Box::new(io::empty())) };
-                Ok(Box::new(io::Cursor::new(bytes.clone())))
-            }
+            None => match self {
+                Self::Remote(remote) => {
+                    let source = io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "it is in a registry and was not downloaded",
+                    );
+                    Err(Error::io("read", remote.to_string())(source))
+                }
+                Self::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+                _ => Ok(Box::new(io::empty())),
+            },
             Some((path, offset, length)) => {
                 let mut file = File::open(path).map_err(Error::io("open", path))?;
                 file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
@@ -90,22 +108,16 @@ impl Content {
     pub(crate) fn digest(&self, like: &Digest) -> Result<Digest, Error> {
         let path = self.location().map(|(path, ..)| path.to_owned()).unwrap_or_default();
         let mut reader = self.reader()?;
-        let mut hasher: (sha2::Sha256, sha2::Sha512) = Default::default();
+        let mut hasher = Hasher::new(like.algorithm());
         let mut buffer = vec![0; 256 * 1024];
         loop {
             let count = reader.read(&mut buffer).map_err(Error::io("read", &path))?;
             if count == 0 {
                 break;
             }
-            match like.algorithm() {
-                Algorithm::Sha256 => hasher.0.update(&buffer[..count]),
-                Algorithm::Sha512 => hasher.1.update(&buffer[..count]),
-            }
+            hasher.update(&buffer[..count]);
         }
-        Ok(match like.algorithm() {
-            Algorithm::Sha256 => finish(Algorithm::Sha256, &hasher.0.finalize()),
-            Algorithm::Sha512 => finish(Algorithm::Sha512, &hasher.1.finalize()),
-        })
+        Ok(hasher.finish())
     }
 
     /// Reads everything; for documents, whose size the caller has checked.
@@ -119,7 +131,10 @@ impl Content {
 impl std::fmt::Display for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.location() {
-            None => f.write_str("memory"),
+            None => match self {
+                Self::Remote(remote) => remote.fmt(f),
+                _ => f.write_str("memory"),
+            },
             Some((path, 0, _)) => write!(f, "`{}`", path.display()),
             Some((path, offset, _)) => write!(f, "`{}` at byte {offset}", path.display()),
         }
@@ -160,6 +175,35 @@ pub(crate) fn digest_like(like: &Digest, bytes: &[u8]) -> Digest {
 #[expect(clippy::expect_used, reason = "the hash function returns as many bytes as its algorithm says")]
 fn finish(algorithm: Algorithm, hash: &[u8]) -> Digest {
     Digest::from_bytes(algorithm, hash).expect("a hash has its algorithm's length")
+}
+
+/// Computes a digest piece by piece, by either algorithm.
+pub(crate) enum Hasher {
+    Sha256(sha2::Sha256),
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(sha2::Sha512::new()),
+        }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        match self {
+            Self::Sha256(hasher) => finish(Algorithm::Sha256, &hasher.finalize()),
+            Self::Sha512(hasher) => finish(Algorithm::Sha512, &hasher.finalize()),
+        }
+    }
 }
 
 /// Passes bytes on and computes their SHA-256 digest and number.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
 use crate::{
-    Client, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, LocalArtifact, Platform, media_type,
+    Artifact, Client, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Platform, media_type,
     source::LayerSource,
 };
 
@@ -69,16 +69,9 @@ impl Client {
         let (manifest, bytes, platforms) = if media_type::is_index(&root.media_type) {
             let index: ImageIndex = parse(&bytes).map_err(|reason| session.protocol(&attempt, reason))?;
             let wanted = platform.cloned().unwrap_or_default();
-            let platforms: Vec<Platform> = index
-                .manifests
-                .iter()
-                .filter_map(|entry| entry.platform.clone())
-                .filter(|platform| platform.os != "unknown")
-                .collect();
+            let platforms = index.platforms();
             let chosen = index
-                .manifests
-                .iter()
-                .find(|entry| entry.platform.as_ref().is_some_and(|platform| platform.satisfies(&wanted)))
+                .for_platform(&wanted)
                 .ok_or_else(|| session.protocol(&attempt, no_platform(&wanted, &platforms)))?;
             let (manifest, bytes) = session.manifest(&image.pin(chosen.digest.clone()).image_ref()).await?;
             (manifest, bytes, platforms)
@@ -109,7 +102,7 @@ impl Client {
     }
 }
 
-impl LocalArtifact {
+impl Artifact {
     /// Looks into a local image. Of an index, the image for `platform` is taken, `linux/amd64` by default. Blocking.
     pub fn inspect(&self, platform: Option<&Platform>) -> Result<Inspection, Error> {
         let images = self.images();

@@ -2,7 +2,7 @@
 //! inspecting them in registries.
 //!
 //! Data goes one way. An input — a directory ([`ImageBuilder`]), an OCI layout or an archive ([`open`]) — becomes a
-//! [`LocalArtifact`], whose blobs are files with offset and length, so that every upload can be repeated from
+//! [`Artifact`], whose blobs are files with offset and length, so that every upload can be repeated from
 //! the start. A [`Client`] takes it to a registry and answers with a `PinnedImage`. Nothing holds a layer in memory.
 
 mod access_token;
@@ -20,6 +20,7 @@ mod layout;
 mod model;
 mod progress;
 mod push;
+mod remote;
 mod retry;
 mod session;
 mod source;
@@ -38,4 +39,4 @@ pub use model::{
 pub use progress::{BlobOutcome, NoProgress, Progress};
 pub use push::{PushOptions, Pushed};
 pub use retry::RetryPolicy;
-pub use source::{LocalArtifact, LocalImage, open};
+pub use source::{Artifact, Image, Index, open};

@@ -184,6 +184,21 @@ pub struct ImageIndex {
 }
 
 impl ImageIndex {
+    /// The first image for what `wanted` means.
+    #[must_use]
+    pub fn for_platform(&self, wanted: &Platform) -> Option<&Descriptor> {
+        self.manifests
+            .iter()
+            .find(|entry| entry.platform.as_ref().is_some_and(|platform| platform.satisfies(wanted)))
+    }
+
+    /// What the images run on. Entries that are no images, such as `BuildKit`'s attestations, say `unknown`.
+    #[must_use]
+    pub fn platforms(&self) -> Vec<Platform> {
+        let stated = self.manifests.iter().filter_map(|entry| entry.platform.clone());
+        stated.filter(|platform| platform.os != "unknown").collect()
+    }
+
     /// An index of these manifests.
     #[must_use]
     pub fn new(manifests: Vec<Descriptor>) -> Self {

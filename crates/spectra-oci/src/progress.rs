@@ -1,4 +1,4 @@
-//! Telling someone how far a push is.
+//! Telling someone how far a push or a download is.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub enum BlobOutcome {
     Mounted,
     /// It was sent.
     Uploaded,
+    /// It was fetched from a registry.
+    Downloaded,
 }
 
 /// Receives what happens during a push. Calls come from several tasks at once and must return quickly.
@@ -32,17 +34,17 @@ pub trait Progress: Send + Sync {
         let _ = (digest, bytes);
     }
 
-    /// More bytes of a blob were handed to the connection.
+    /// More bytes of a blob were handed to the connection, or came from it.
     fn sent(&self, digest: &Digest, bytes: u64) {
         let _ = (digest, bytes);
     }
 
-    /// Sending a blob begins anew at this offset, because an attempt failed.
+    /// Moving a blob begins anew at this offset, because an attempt failed.
     fn restarted(&self, digest: &Digest, offset: u64) {
         let _ = (digest, offset);
     }
 
-    /// A blob is in the registry.
+    /// A blob has arrived.
     fn finished(&self, digest: &Digest, outcome: BlobOutcome) {
         let _ = (digest, outcome);
     }

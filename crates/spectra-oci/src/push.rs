@@ -15,7 +15,7 @@ use spectra_types::{Digest, ImageRef, PinnedImage};
 use tokio::sync::Semaphore;
 
 use crate::{
-    BlobOutcome, Client, Descriptor, Error, LocalArtifact, LocalImage, Progress,
+    Artifact, BlobOutcome, Client, Descriptor, Error, Image, Progress,
     auth::Scopes,
     builder::oci_manifest,
     content::{Blob, Content},
@@ -90,13 +90,14 @@ impl Client {
     pub async fn push(
         &self,
         target: &ImageRef,
-        artifact: &LocalArtifact,
+        artifact: &Artifact,
         options: &PushOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Pushed, Error> {
         let registry = self.registry(target.registry())?;
         let mut scopes = Scopes::none().repository(target.repository(), "pull,push");
-        for source in &options.mount_from {
+        let mount_from = mount_sources(target, artifact, options);
+        for source in &mount_from {
             scopes = scopes.repository(source, "pull");
         }
         let session = self.session(&registry, target.repository(), scopes, progress);
@@ -112,7 +113,7 @@ impl Client {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let compressors = Semaphore::new(cores);
         let done: Vec<Done> = stream::iter(items)
-            .map(|item| session.push_item(item, &options.mount_from, &compressors))
+            .map(|item| session.push_item(item, &mount_from, &compressors))
             .buffer_unordered(jobs)
             .try_collect()
             .await?;
@@ -195,11 +196,11 @@ impl Session {
     /// Writes the manifests below an index, each before whatever names it.
     async fn push_children(
         &self,
-        artifact: &LocalArtifact,
+        artifact: &Artifact,
         compressed: &HashMap<&Digest, &Descriptor>,
         written: &mut HashSet<Digest>,
     ) -> Result<(), Error> {
-        let LocalArtifact::Index(index) = artifact else { return Ok(()) };
+        let Artifact::Index(index) = artifact else { return Ok(()) };
         for child in &index.children {
             Box::pin(self.push_children(child, compressed, written)).await?;
             let document = assemble(child, compressed)?;
@@ -271,8 +272,23 @@ async fn verify(blob: Blob) -> Result<(), Error> {
         .map_err(|source| Error::Worker { attempt: "check a blob".to_owned(), source })?
 }
 
+/// The repositories to link blobs from: those asked for, and those of the same registry that the image comes from.
+fn mount_sources(target: &ImageRef, artifact: &Artifact, options: &PushOptions) -> Vec<String> {
+    let mut sources = options.mount_from.clone();
+    for blob in artifact.images().iter().flat_map(|image| image.ready_layers()) {
+        if let Content::Remote(remote) = &blob.content
+            && let Some(repository) = remote.repository_in(target.registry())
+            && repository != target.repository()
+            && !sources.iter().any(|source| source == repository)
+        {
+            sources.push(repository.to_owned());
+        }
+    }
+    sources
+}
+
 /// Every blob once.
-fn collect(artifact: &LocalArtifact) -> Vec<Item> {
+fn collect(artifact: &Artifact) -> Vec<Item> {
     let mut seen = HashSet::new();
     let mut items = Vec::new();
     for image in artifact.images() {
@@ -300,12 +316,12 @@ fn collect(artifact: &LocalArtifact) -> Vec<Item> {
 }
 
 /// The artifact's own document; made now if its layers were compressed on the way.
-fn assemble(artifact: &LocalArtifact, compressed: &HashMap<&Digest, &Descriptor>) -> Result<Blob, Error> {
+fn assemble(artifact: &Artifact, compressed: &HashMap<&Digest, &Descriptor>) -> Result<Blob, Error> {
     if let Some(document) = artifact.document() {
         return Ok(document.clone());
     }
     let images = artifact.images();
-    let [LocalImage { config, layers, origin, .. }] = images.as_slice() else {
+    let [Image { config, layers, origin, .. }] = images.as_slice() else {
         return Err(Error::Build { reason: "an index has its own document".to_owned() });
     };
     let layers = layers.iter().map(|layer| match layer {

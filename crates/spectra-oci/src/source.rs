@@ -1,4 +1,4 @@
-//! Images on the local disk, ready to be pushed.
+//! Images as sources: on the local disk, or still in a registry.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use spectra_types::Digest;
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout,
     archive::Archive,
+    builder::oci_manifest,
     content::{Blob, Content, digest_like},
+    gzip,
     layout::REF_NAME,
     media_type,
 };
@@ -15,21 +17,21 @@ use crate::{
 /// Manifests and configurations are small; a larger one is an attack or a mistake.
 pub(crate) const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
 /// How deep an index may hold indices.
-const MAX_DEPTH: usize = 3;
+pub(crate) const MAX_DEPTH: usize = 3;
 
-/// One image or an index of several, with all blobs on disk.
+/// One image or an index of several, with the places that their blobs can be read from.
 #[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
 #[derive(Debug, Clone)]
-pub enum LocalArtifact {
+pub enum Artifact {
     /// One image.
-    Image(LocalImage),
+    Image(Image),
     /// Images for several platforms.
-    Index(LocalIndex),
+    Index(Index),
 }
 
-/// One image whose blobs are files, or parts of files.
+/// One image whose blobs are files, parts of files, or blobs of a registry.
 #[derive(Debug, Clone)]
-pub struct LocalImage {
+pub struct Image {
     pub(crate) origin: PathBuf,
     pub(crate) config: Blob,
     pub(crate) layers: Vec<LayerSource>,
@@ -39,9 +41,9 @@ pub struct LocalImage {
 
 /// An index and its images.
 #[derive(Debug, Clone)]
-pub struct LocalIndex {
+pub struct Index {
     pub(crate) document: Blob,
-    pub(crate) children: Vec<LocalArtifact>,
+    pub(crate) children: Vec<Artifact>,
 }
 
 /// A layer as it is on disk.
@@ -54,7 +56,7 @@ pub(crate) enum LayerSource {
     Raw { content: Content, diff_id: Digest },
 }
 
-impl LocalArtifact {
+impl Artifact {
     /// The digest by which the artifact will be known, unless layers have to be compressed first.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
@@ -66,7 +68,7 @@ impl LocalArtifact {
 
     /// The images inside, in order.
     #[must_use]
-    pub fn images(&self) -> Vec<&LocalImage> {
+    pub fn images(&self) -> Vec<&Image> {
         match self {
             Self::Image(image) => vec![image],
             Self::Index(index) => index.children.iter().flat_map(Self::images).collect(),
@@ -81,7 +83,38 @@ impl LocalArtifact {
     }
 }
 
-impl LocalImage {
+impl Image {
+    /// The layers that need no compressing.
+    pub(crate) fn ready_layers(&self) -> impl Iterator<Item = &Blob> {
+        self.layers.iter().filter_map(|layer| match layer {
+            LayerSource::Ready(blob) => Some(blob),
+            LayerSource::Raw { .. } => None,
+        })
+    }
+
+    /// The image with its raw layers compressed and thus a manifest. Blocking.
+    pub(crate) fn with_manifest(&self) -> Result<Self, Error> {
+        let mut image = self.clone();
+        if image.manifest.is_some() {
+            return Ok(image);
+        }
+        for (number, layer) in image.layers.iter_mut().enumerate() {
+            let LayerSource::Raw { content, diff_id } = layer else { continue };
+            let (blob, found) = gzip::compress(content, &self.origin)?;
+            if found != *diff_id {
+                return Err(Error::DigestMismatch {
+                    what: format!("layer {} of `{}`", number + 1, self.origin.display()),
+                    expected: diff_id.clone(),
+                    found,
+                });
+            }
+            *layer = LayerSource::Ready(blob);
+        }
+        let layers = image.ready_layers().map(|blob| blob.descriptor.clone()).collect();
+        image.manifest = Some(oci_manifest(image.config.descriptor.clone(), layers)?);
+        Ok(image)
+    }
+
     /// The configuration.
     pub fn configuration(&self) -> Result<ImageConfig, Error> {
         let bytes = self.config.content.read_all(&self.origin)?;
@@ -93,7 +126,7 @@ impl LocalImage {
 /// Opens an OCI layout directory, an OCI archive, or an archive of `docker save` (each also gzip-compressed).
 ///
 /// If there are several images, `name` chooses: a reference name in layouts, a repository tag in docker archives. Blocking.
-pub fn open(path: &Path, name: Option<&str>) -> Result<LocalArtifact, Error> {
+pub fn open(path: &Path, name: Option<&str>) -> Result<Artifact, Error> {
     let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if metadata.is_dir() {
         return load(&Layout::open(path)?, name);
@@ -145,7 +178,7 @@ pub(crate) trait BlobStore {
     }
 }
 
-fn load(store: &dyn BlobStore, name: Option<&str>) -> Result<LocalArtifact, Error> {
+fn load(store: &dyn BlobStore, name: Option<&str>) -> Result<Artifact, Error> {
     let index = store.index()?;
     let name_of = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
     let mut candidates: Vec<&Descriptor> = index
@@ -184,11 +217,7 @@ pub(crate) fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn load_descriptor(
-    store: &dyn BlobStore,
-    descriptor: &Descriptor,
-    depth: usize,
-) -> Result<LocalArtifact, Error> {
+fn load_descriptor(store: &dyn BlobStore, descriptor: &Descriptor, depth: usize) -> Result<Artifact, Error> {
     let document = store.document(descriptor)?;
     let bytes = document.content.read_all(store.path())?;
     let malformed = |error: serde_json::Error| {
@@ -204,7 +233,7 @@ fn load_descriptor(
             .iter()
             .map(|child| load_descriptor(store, child, depth + 1))
             .collect::<Result<_, _>>()?;
-        return Ok(LocalArtifact::Index(LocalIndex { document, children }));
+        return Ok(Artifact::Index(Index { document, children }));
     }
     if !media_type::is_manifest(&descriptor.media_type) {
         let reason = format!(
@@ -214,7 +243,7 @@ fn load_descriptor(
         return Err(Error::input(store.path(), reason));
     }
     let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(malformed)?;
-    Ok(LocalArtifact::Image(LocalImage {
+    Ok(Artifact::Image(Image {
         origin: store.path().to_owned(),
         config: store.document(&manifest.config)?,
         layers: manifest

@@ -17,9 +17,7 @@ use axum::{
 };
 use futures::StreamExt as _;
 use sha2::Digest as _;
-use spectra_oci::{
-    Client, ClientOptions, ImageBuilder, Keychain, LayerInput, Layout, LocalArtifact, RetryPolicy,
-};
+use spectra_oci::{Artifact, Client, ClientOptions, ImageBuilder, Keychain, LayerInput, Layout, RetryPolicy};
 use spectra_types::ImageRef;
 
 /// What happens to the next request that fits.
@@ -54,6 +52,12 @@ pub(crate) struct Registry {
     /// Where uploads and blobs are redirected to.
     pub(crate) elsewhere: Option<SocketAddr>,
     pub(crate) mounts: bool,
+    /// Whether blobs are sent from where `Range` says; many caches in front of registries ignore it.
+    pub(crate) ranges: bool,
+    /// The next blobs that are read: how many bytes of the body arrive before the connection breaks.
+    pub(crate) cuts: Vec<usize>,
+    /// `Range` of every blob that was read.
+    pub(crate) ranges_asked: Vec<String>,
     /// `user:password` that the token service or Basic wants.
     pub(crate) login: Option<&'static str>,
     pub(crate) scheme: Option<&'static str>,
@@ -108,7 +112,7 @@ pub(crate) fn client_with(keychain: Keychain) -> Client {
 }
 
 /// A small image of one layer; `size` bytes of it do not compress.
-pub(crate) fn image(directory: &Path, size: usize) -> LocalArtifact {
+pub(crate) fn image(directory: &Path, size: usize) -> Artifact {
     let content = directory.join("content");
     std::fs::create_dir_all(&content).unwrap();
     let mut noise = Vec::with_capacity(size);
@@ -260,10 +264,13 @@ fn route(
                 .header("location", format!("http://{elsewhere}{path}"))
                 .body(Body::empty())
                 .unwrap(),
-            (Some(blob), ..) => answer(200)
-                .header("content-length", blob.len())
-                .body(if method == Method::HEAD { Body::empty() } else { blob.clone().into() })
-                .unwrap(),
+            (Some(blob), _, "HEAD") => {
+                answer(200).header("content-length", blob.len()).body(Body::empty()).unwrap()
+            }
+            (Some(blob), ..) => {
+                let blob = blob.clone();
+                read(state, headers, &blob)
+            }
         };
     }
     if rest.ends_with("/tags/list") {
@@ -276,6 +283,35 @@ fn route(
         return builder.body(body.into()).unwrap();
     }
     error(404, "NAME_UNKNOWN", "unknown route")
+}
+
+fn read(state: &mut Registry, headers: &HeaderMap, blob: &[u8]) -> Response {
+    let asked = headers.get("range").map_or("", |value| value.to_str().unwrap());
+    state.ranges_asked.push(asked.to_owned());
+    let start: usize = match asked {
+        "" => 0,
+        text => text.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap(),
+    };
+    let (status, from) = if state.ranges && start > 0 { (206, start) } else { (200, 0) };
+    let mut builder = answer(status).header("content-length", blob.len() - from);
+    if status == 206 {
+        builder = builder.header("content-range", format!("bytes {from}-{}/{}", blob.len() - 1, blob.len()));
+    }
+    let body = match state.cuts.pop() {
+        None => Body::from(blob[from..].to_vec()),
+        Some(cut) => {
+            let whole = blob[from..].chunks(100).map(|piece| Ok(piece.to_vec())).take(cut / 100);
+            let broken = [Err(std::io::Error::other("reset"))];
+            Body::from_stream(futures::stream::iter(whole.chain(broken).collect::<Vec<_>>()).then(
+                async |piece| {
+                    // The connection would break before the first pieces are out.
+                    tokio::task::yield_now().await;
+                    piece
+                },
+            ))
+        }
+    };
+    builder.body(body).unwrap()
 }
 
 fn manifest(

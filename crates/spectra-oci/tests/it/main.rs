@@ -7,3 +7,4 @@ mod fake;
 mod layout;
 mod push;
 mod read;
+mod remote;

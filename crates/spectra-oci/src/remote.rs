@@ -1,0 +1,388 @@
+//! Images in a registry as sources: their documents are read at once, their layers when somebody wants them.
+
+use std::{
+    io::{self, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{
+    Method, Response, StatusCode,
+    header::{CONTENT_RANGE, HeaderValue, RANGE},
+};
+use spectra_types::{Digest, ImageRef};
+use std::io::Seek as _;
+
+use crate::{
+    Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
+    Platform, Progress,
+    content::{Blob, Content, Hasher},
+    gzip::spool,
+    media_type,
+    session::{Call, Failed, Session},
+    source::{LayerSource, MAX_DEPTH, MAX_DOCUMENT, list},
+};
+
+/// A blob in a registry, with the session that may read it.
+#[derive(Clone)]
+pub(crate) struct RemoteBlob {
+    session: Session,
+    descriptor: Descriptor,
+}
+
+impl std::fmt::Debug for RemoteBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RemoteBlob").field(&self.to_string()).finish()
+    }
+}
+
+impl std::fmt::Display for RemoteBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (host, repository) = (&self.session.registry.host, &self.session.repository);
+        write!(f, "`{host}/{repository}@{}`", self.descriptor.digest)
+    }
+}
+
+impl RemoteBlob {
+    pub(crate) const fn len(&self) -> u64 {
+        self.descriptor.size
+    }
+
+    /// Repository of the blob if it is in the registry `host`, to link it from there.
+    pub(crate) fn repository_in(&self, host: &str) -> Option<&str> {
+        (self.session.registry.host == host).then_some(self.session.repository.as_str())
+    }
+
+    fn attempt(&self) -> String {
+        format!("get blob {self}")
+    }
+
+    /// The bytes from `start`, `length` of them at most.
+    pub(crate) async fn stream(
+        &self,
+        start: u64,
+        length: u64,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, Error> {
+        let attempt = self.attempt();
+        let response = self.get(&attempt, start).await.map_err(|failed| failed.error)?;
+        Ok(window(response, self.descriptor.size, start, length))
+    }
+
+    /// Asks for the bytes from `start`. A registry that ignores the range sends all of them, which [`window`] sees by the
+    /// status.
+    async fn get(&self, attempt: &str, start: u64) -> Result<Response, Failed> {
+        let url = self.session.url(&format!("blobs/{}", self.descriptor.digest))?;
+        let mut call = Call::new(attempt, Method::GET, url);
+        if start > 0 {
+            call.headers
+                .extend(HeaderValue::from_str(&format!("bytes={start}-")).ok().map(|value| (RANGE, value)));
+        }
+        // Boxed, because sending a body may lead back to here.
+        let response = Box::pin(self.session.send(&call)).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::PARTIAL_CONTENT if starts_at(&response, start) => Ok(response),
+            StatusCode::PARTIAL_CONTENT => Err(self
+                .session
+                .protocol(attempt, format!("it sent another range than from byte {start}"))
+                .into()),
+            _ => Err(self.session.failed(attempt, response).await),
+        }
+    }
+
+    /// Brings the blob into a temporary file. A cut connection is resumed where it broke; the digest is checked.
+    async fn download(&self) -> Result<Blob, Error> {
+        let (mut file, path) = spool()?;
+        let attempt = self.attempt();
+        let (digest, size) = (&self.descriptor.digest, self.descriptor.size);
+        let progress = &self.session.progress;
+        progress.started(digest, size);
+        let mut hasher = Hasher::new(digest.algorithm());
+        let mut at = 0;
+        let mut failures = 0;
+        while at < size || failures == 0 && size == 0 {
+            let before = at;
+            let result = self.fetch(&attempt, &mut file, &path, &mut hasher, &mut at).await;
+            let Err(mut failed) = result else { break };
+            failures = if at > before { 1 } else { failures + 1 };
+            let wait = failed
+                .error
+                .retryable()
+                .then(|| self.session.client.retry_policy().wait(failures, failed.retry_after));
+            let Some(wait) = wait.flatten() else {
+                if let Error::Registry { attempts, .. } | Error::Transport { attempts, .. } =
+                    &mut failed.error
+                {
+                    *attempts = failures;
+                }
+                return Err(failed.error);
+            };
+            progress.retrying(&attempt, &failed.error.to_string(), wait);
+            tokio::time::sleep(wait).await;
+            progress.restarted(digest, at);
+        }
+        let found = hasher.finish();
+        if found != *digest {
+            return Err(Error::DigestMismatch {
+                what: format!("the blob {self} as received"),
+                expected: digest.clone(),
+                found,
+            });
+        }
+        progress.finished(digest, BlobOutcome::Downloaded);
+        let content = Content::Temporary { path: Arc::new(path), length: size };
+        Ok(Blob { descriptor: self.descriptor.clone(), content })
+    }
+
+    /// One request; what arrives is written, hashed and counted at once, so that the next request goes on after it.
+    async fn fetch(
+        &self,
+        attempt: &str,
+        file: &mut std::fs::File,
+        path: &Path,
+        hasher: &mut Hasher,
+        at: &mut u64,
+    ) -> Result<(), Failed> {
+        let response = self.get(attempt, *at).await?;
+        let stall = self.session.client.stall_timeout();
+        let broken = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
+            attempt: attempt.to_owned(),
+            host: self.session.registry.host.clone(),
+            attempts: 1,
+            source,
+        };
+        let mut stream = Box::pin(window(response, self.descriptor.size, *at, self.descriptor.size - *at));
+        file.seek(SeekFrom::Start(*at)).map_err(Error::io("write", path))?;
+        loop {
+            let next = tokio::time::timeout(stall, stream.next())
+                .await
+                .map_err(|_| broken(format!("nothing was received for {} s", stall.as_secs()).into()))?;
+            let Some(piece) = next else { break };
+            let piece = piece.map_err(|error| broken(Box::new(error)))?;
+            // A write to the page cache; a thread for each of them costs more than it saves.
+            file.write_all(&piece).map_err(Error::io("write", path))?;
+            hasher.update(&piece);
+            *at += piece.len() as u64;
+            self.session.progress.sent(&self.descriptor.digest, piece.len() as u64);
+        }
+        if *at < self.descriptor.size {
+            let reason = format!("it ended after {} of {} bytes", *at, self.descriptor.size);
+            return Err(broken(reason.into()).into());
+        }
+        Ok(())
+    }
+}
+
+fn starts_at(response: &Response, start: u64) -> bool {
+    let stated = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    stated.and_then(|text| text.trim().strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()) == Some(start)
+}
+
+/// The part of a body that was asked for, whether the server honoured the range or not. One that sends more than the
+/// descriptor promises is cut off with an error, so that nothing fills the disk.
+fn window(
+    response: Response,
+    size: u64,
+    start: u64,
+    length: u64,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    let mut skip = if partial { 0 } else { start };
+    let mut left = length;
+    let mut room = if partial { size - start } else { size };
+    response
+        .bytes_stream()
+        .map_err(|error| io::Error::other(error.without_url()))
+        .map(move |piece| {
+            let mut piece = piece?;
+            let count = piece.len() as u64;
+            room = room
+                .checked_sub(count)
+                .ok_or_else(|| io::Error::other(format!("it has more than {size} bytes")))?;
+            let dropped = skip.min(count);
+            skip -= dropped;
+            let dropped = usize::try_from(dropped).unwrap_or(piece.len());
+            let mut rest = piece.split_off(dropped);
+            rest.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= rest.len() as u64;
+            Ok(rest)
+        })
+        .try_filter(|piece| std::future::ready(!piece.is_empty()))
+}
+
+impl Client {
+    /// Opens an image of a registry as a source for a push, a layout or a look inside. Manifests and configurations are read
+    /// and checked now, layers when they are needed.
+    ///
+    /// Of an index all images are taken, or with `platform` the one that satisfies it.
+    pub async fn open(
+        &self,
+        image: &ImageRef,
+        platform: Option<&Platform>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Artifact, Error> {
+        let session = Session { progress, ..self.pull_session(image)? };
+        let (root, bytes) = session.manifest(image).await?;
+        let attempt = format!("open `{image}`");
+        if let Some(wanted) = platform.filter(|_| media_type::is_index(&root.media_type)) {
+            let index: ImageIndex = parse(&session, &attempt, &root, &bytes)?;
+            let chosen = index.for_platform(wanted).ok_or_else(|| {
+                let names: Vec<String> = index.platforms().iter().map(ToString::to_string).collect();
+                session
+                    .protocol(&attempt, format!("there is no image for `{wanted}`, but for {}", list(&names)))
+            })?;
+            let pinned = image.pin(chosen.digest.clone()).image_ref();
+            let (child, bytes) = session.manifest(&pinned).await?;
+            return read(&session, image, child, bytes, 0).await;
+        }
+        let artifact = read(&session, image, root, bytes, 0).await?;
+        if let (Some(wanted), Artifact::Image(image)) = (platform, &artifact) {
+            let found = image.configuration()?.platform();
+            if !found.satisfies(wanted) {
+                return Err(session.protocol(&attempt, format!("it is for `{found}`, not for `{wanted}`")));
+            }
+        }
+        Ok(artifact)
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(
+    session: &Session,
+    attempt: &str,
+    descriptor: &Descriptor,
+    bytes: &Bytes,
+) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        session.protocol(attempt, format!("document `{}` is malformed: {error}", descriptor.digest))
+    })
+}
+
+async fn read(
+    session: &Session,
+    image: &ImageRef,
+    descriptor: Descriptor,
+    bytes: Bytes,
+    depth: usize,
+) -> Result<Artifact, Error> {
+    let attempt = format!("open `{image}`");
+    let document = |descriptor, bytes| Blob { descriptor, content: Content::Memory(bytes) };
+    if media_type::is_index(&descriptor.media_type) {
+        if depth >= MAX_DEPTH {
+            return Err(session.protocol(&attempt, format!("indices are nested more than {MAX_DEPTH} deep")));
+        }
+        let index: ImageIndex = parse(session, &attempt, &descriptor, &bytes)?;
+        let mut children = Vec::new();
+        for child in &index.manifests {
+            let (found, bytes) = session.manifest(&image.pin(child.digest.clone()).image_ref()).await?;
+            children.push(Box::pin(read(session, image, found, bytes, depth + 1)).await?);
+        }
+        return Ok(Artifact::Index(Index { document: document(descriptor, bytes), children }));
+    }
+    if !media_type::is_manifest(&descriptor.media_type) {
+        let reason = format!(
+            "`{}` has the type `{}`, expected an image or index",
+            descriptor.digest, descriptor.media_type
+        );
+        return Err(session.protocol(&attempt, reason));
+    }
+    let manifest: ImageManifest = parse(session, &attempt, &descriptor, &bytes)?;
+    if manifest.config.size > MAX_DOCUMENT {
+        return Err(
+            session.protocol(&attempt, format!("its configuration has {} bytes", manifest.config.size))
+        );
+    }
+    let config = session.small_blob(&attempt, &manifest.config).await?;
+    let layers = manifest.layers.iter().map(|layer| {
+        let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };
+        LayerSource::Ready(Blob { descriptor: layer.clone(), content: Content::Remote(Arc::new(remote)) })
+    });
+    Ok(Artifact::Image(Image {
+        origin: PathBuf::from(image.to_string()),
+        config: document(manifest.config.clone(), config),
+        layers: layers.collect(),
+        manifest: Some(document(descriptor, bytes)),
+    }))
+}
+
+impl Artifact {
+    /// Brings layers that are still in a registry to temporary files, `jobs` at a time, each once. What is local already
+    /// stays where it is. The files go with the last clone of what is returned.
+    pub async fn download(&self, jobs: usize) -> Result<Self, Error> {
+        let mut wanted: Vec<Arc<RemoteBlob>> = Vec::new();
+        for blob in self.images().iter().flat_map(|image| image.ready_layers()) {
+            if let Content::Remote(remote) = &blob.content
+                && !wanted.iter().any(|other| other.descriptor.digest == remote.descriptor.digest)
+            {
+                wanted.push(Arc::clone(remote));
+            }
+        }
+        let here: Mutex<Vec<(Digest, Content)>> = Mutex::default();
+        stream::iter(wanted.into_iter().map(Ok::<_, Error>))
+            .try_for_each_concurrent(jobs.max(1), |remote| {
+                let here = &here;
+                async move {
+                    let blob = remote.download().await?;
+                    let entry = (blob.descriptor.digest, blob.content);
+                    here.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+                    Ok(())
+                }
+            })
+            .await?;
+        let here = here.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut local = self.clone();
+        local.replace(&here);
+        Ok(local)
+    }
+
+    fn replace(&mut self, here: &[(Digest, Content)]) {
+        match self {
+            Self::Index(index) => index.children.iter_mut().for_each(|child| child.replace(here)),
+            Self::Image(image) => {
+                for layer in &mut image.layers {
+                    let LayerSource::Ready(blob) = layer else { continue };
+                    let found = here.iter().find(|(digest, _)| *digest == blob.descriptor.digest);
+                    if let (Content::Remote(_), Some((_, content))) = (&blob.content, found) {
+                        blob.content = content.clone();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores a local artifact (see [`Artifact::download`]) in a layout and lists it there, under `name` if given. Raw layers
+    /// are compressed on the way. Blocking.
+    pub fn store(&self, layout: &Layout, name: Option<&str>) -> Result<Descriptor, Error> {
+        let descriptor = self.store_blobs(layout)?;
+        layout.tag(descriptor.clone(), name)?;
+        Ok(descriptor)
+    }
+
+    fn store_blobs(&self, layout: &Layout) -> Result<Descriptor, Error> {
+        match self {
+            Self::Index(index) => {
+                for child in &index.children {
+                    child.store_blobs(layout)?;
+                }
+                layout.add(&index.document)?;
+                Ok(index.document.descriptor.clone())
+            }
+            Self::Image(image) => {
+                let image = image.with_manifest()?;
+                layout.add(&image.config)?;
+                for blob in image.ready_layers() {
+                    layout.add(blob)?;
+                }
+                let Some(manifest) = &image.manifest else {
+                    return Err(Error::Build { reason: "an image has no manifest".to_owned() });
+                };
+                layout.add(manifest)?;
+                let mut descriptor = manifest.descriptor.clone();
+                descriptor.platform =
+                    image.configuration().ok().map(|config| config.platform()).filter(|p| !p.os.is_empty());
+                Ok(descriptor)
+            }
+        }
+    }
+}
