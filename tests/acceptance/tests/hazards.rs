@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use spectra_acceptance::{
     ImageBuilder, JournalRecord, Run, Running, Sandbox, Shop, Terraform, Version, eventually, foreign, get,
@@ -121,11 +122,12 @@ fn q02_a_budget_that_is_gone_before_it_begins_refuses_the_rollout_and_changes_no
 }
 
 #[test]
-fn q02_a_budget_that_is_gone_in_the_bake_leaves_the_way_back_to_people_and_says_so() {
+fn q02_a_budget_that_is_gone_when_it_has_to_go_back_leaves_that_to_people_and_says_so() {
     let sandbox = Sandbox::start_with(&SCALE);
     let (shop, old, new) = stocked(&sandbox);
-    let running = baking(&shop, &new, &["--bake", "1s", "--timeout", "6s", "--abort-timeout", "1s"]);
+    let running = baking(&shop, &new, &["--bake", "20m", "--abort-timeout", "1s"]);
     without_a_budget(&sandbox);
+    running.signal(Signal::INT);
     let (code, said) = running.end();
     assert_eq!(code, 4, "{said}");
     for words in ["the request budget is used up", "rollout unlock --project", "could not be read"] {
@@ -292,6 +294,35 @@ fn a_foreign_deployment_in_the_bake_stays_and_ours_is_superseded() {
     let (query, variables) = shop.foreign(&other.image);
     let foreign = sandbox.graphql(&query, &variables)["foreign"].as_str().unwrap().to_owned();
     assert_superseded(&shop, &other, &foreign, running.end());
+}
+
+#[test]
+fn a_person_who_brings_the_old_deployment_back_in_the_bake_is_told_what_is_still_set() {
+    let sandbox = Sandbox::start_with(&SCALE);
+    let (shop, old, new) = stocked(&sandbox);
+    let before = newest(&shop);
+    let running = baking(&shop, &new, &["--bake", "20m"]);
+    // The button of the dashboard: the deployment is the old one, the setting stays.
+    let back = "mutation back($id: String!) { deploymentRollback(id: $id) }";
+    let _ = sandbox.graphql(back, &json!({ "id": before }));
+    let (code, said) = running.end();
+    assert_eq!(code, 1, "{said}");
+    let still =
+        format!("left over   service `{}` is still set to `{}`", shop.service("web"), new.image.pinned);
+    for words in ["superseded: deployment `", &still, "whatever deploys it next brings that out"] {
+        assert!(said.contains(words), "`{words}` is not in: {said}");
+    }
+    let row = shop.row("web");
+    assert_eq!(
+        (&row["running_digest"], &row["deployments"]),
+        (&json!(old.image.digest), &json!(3)),
+        "{row:#}"
+    );
+    assert_eq!(row["source_image"], json!(new.image.pinned), "{row:#}");
+    shop.assert_at_rest(&said);
+    // What it says is to be done, does it.
+    let done = start(&shop, &old, &[]).success();
+    assert_serves(&shop, &old, 4, &done.stderr);
 }
 
 // Versions that do not stay up.
