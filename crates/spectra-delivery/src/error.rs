@@ -105,7 +105,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The platform could not be asked.
-    #[error(transparent)]
+    #[error("nothing was begun and nothing was changed: {0}")]
     Railway(#[from] spectra_railway::Error),
     /// The service cannot be probed.
     #[error("the service cannot be probed: {0}")]

@@ -16,6 +16,9 @@ use crate::gql::{
 };
 use crate::wire_enum::wire_enum;
 
+/// How often a deployment is asked for whose start was not answered and that never showed.
+const DEPLOY_TRIES: u32 = 2;
+
 wire_enum! {
     /// Where a deployment stands. There is no "cancelled": cancelled ones become [`Removed`](Self::Removed).
     pub enum DeploymentStatus {
@@ -316,7 +319,8 @@ impl Client {
     /// Starts a deployment of what the service is set to now, and returns its id.
     ///
     /// If the answer is lost, the deployments that were not there before are looked through, and one that runs
-    /// `image` (any, if `None`) is taken for ours.
+    /// `image` (any, if `None`) is taken for ours. Where none shows for longer than news of it may take, it was not started,
+    /// and is asked for once more.
     pub async fn deploy(&self, instance: &InstanceRef, image: Option<&str>) -> Result<DeploymentId> {
         let before: Vec<DeploymentId> = self
             .recent_deployments(instance, 20)
@@ -335,29 +339,36 @@ impl Client {
         before: &[DeploymentId],
         image: Option<&str>,
     ) -> Result<DeploymentId> {
-        let started = self
-            .out_wait_cooldown(|| {
-                self.mutate::<ServiceInstanceDeploy>(
-                    Touches::Environment(&instance.environment),
-                    service_instance_deploy::Variables {
-                        service: instance.service.to_string(),
-                        environment: instance.environment.to_string(),
-                    },
-                )
-            })
-            .await;
-        match started {
-            Ok(data) => id::<ServiceInstanceDeploy, _>(data.service_instance_deploy_v2),
-            Err(error) if error.is_ambiguous() => {
-                let found = self
-                    .look(self.polling().settled_within, || async {
-                        Ok(self.find_new_deployment(instance, before, image).await?.map(|found| found.id))
-                    })
-                    .await
-                    .unwrap_or_default();
-                found.ok_or_else(|| error.attempting(|| deploying(instance)))
+        let mut tries = DEPLOY_TRIES;
+        loop {
+            let started = self
+                .out_wait_cooldown(|| {
+                    self.mutate::<ServiceInstanceDeploy>(
+                        Touches::Environment(&instance.environment),
+                        service_instance_deploy::Variables {
+                            service: instance.service.to_string(),
+                            environment: instance.environment.to_string(),
+                        },
+                    )
+                })
+                .await;
+            let error = match started {
+                Ok(data) => return id::<ServiceInstanceDeploy, _>(data.service_instance_deploy_v2),
+                Err(error) if error.is_ambiguous() => error,
+                Err(error) => return Err(error.attempting(|| deploying(instance))),
+            };
+            tries -= 1;
+            let found = self
+                .look(self.polling().settled_within, || async {
+                    Ok(self.find_new_deployment(instance, before, image).await?.map(|found| found.id))
+                })
+                .await;
+            match found {
+                Ok(Some(id)) => return Ok(id),
+                Ok(None) if tries > 0 => {}
+                // Whether there is one is not known where the list cannot be read: a second one might be one too many.
+                _ => return Err(error.attempting(|| deploying(instance))),
             }
-            Err(error) => Err(error.attempting(|| deploying(instance))),
         }
     }
 

@@ -54,7 +54,8 @@ pub struct Polling {
     pub longest: Duration,
     /// When a new object that still cannot be seen is given up. Tails of more than 28 s were seen.
     pub visible_within: Duration,
-    /// When a setting that still reads differently is given up.
+    /// When a setting that still reads differently, or an object whose making was not answered, is given up. Longer than the
+    /// tails that were seen: what shows later than this would take over from whatever was done instead.
     pub settled_within: Duration,
     /// How long a cooldown is waited out.
     pub cooldown_within: Duration,
@@ -67,7 +68,7 @@ impl Polling {
         watch: Duration::from_secs(3),
         longest: Duration::from_secs(1),
         visible_within: Duration::from_secs(90),
-        settled_within: Duration::from_secs(15),
+        settled_within: Duration::from_secs(45),
         cooldown_within: Duration::from_secs(90),
     };
 

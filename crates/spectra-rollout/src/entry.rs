@@ -70,6 +70,9 @@ pub enum Entry {
         /// The deployment that serves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deployment: Option<DeploymentId>,
+        /// Somebody else's deployment, because of which nothing was brought back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_to: Option<DeploymentId>,
     },
     /// A probe answered.
     Measured {
@@ -273,10 +276,16 @@ impl Entry {
                 },
             },
             Self::Failed { action, message, .. } => format!("failed to {}: {message}", action.words()),
-            Self::Returned { place, deployment: Some(id) } => {
+            Self::Returned { place, left_to: Some(by), .. } => {
+                format!(
+                    "service `{}` is left to deployment `{by}`, which somebody else started",
+                    place.service
+                )
+            }
+            Self::Returned { place, deployment: Some(id), .. } => {
                 format!("service `{}` is back, deployment `{id}` serves", place.service)
             }
-            Self::Returned { place, deployment: None } => format!("service `{}` is back", place.service),
+            Self::Returned { place, .. } => format!("service `{}` is back", place.service),
             Self::Measured { measurement, .. } => {
                 format!("{}: {} → {}", measurement.verdict, measurement.subject, measurement.answer)
             }

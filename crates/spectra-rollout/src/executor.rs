@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use spectra_types::error_chain;
+use spectra_types::{PinnedImage, error_chain};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -131,7 +131,12 @@ impl<'a> Journey<'a> {
         let outcome = loop {
             let turn = self.machine.step(self.ports.clock.now(), event);
             if let Command::Finish(outcome) = turn.command {
-                break self.finish(turn.entries, *outcome).await;
+                let mut entries = turn.entries;
+                if matches!(*outcome, Outcome::Superseded { .. }) {
+                    let end = entries.len().saturating_sub(1);
+                    entries.splice(end..end, self.still_set().await);
+                }
+                break self.finish(entries, *outcome).await;
             }
             event = self.turn(turn, cancel).await;
         };
@@ -151,6 +156,28 @@ impl<'a> Journey<'a> {
             leftovers: self.leftovers,
             timeline: self.timeline,
         }
+    }
+
+    /// Who takes a service over may leave it set to the candidate: to bring an older deployment back on the platform does. It
+    /// is not for this rollout to change what somebody else has in hand, but whatever deploys the service next brings the
+    /// candidate out.
+    async fn still_set(&self) -> Vec<Entry> {
+        let mut found = Vec::new();
+        for place in self.request.places() {
+            let Ok(seen) = self.ports.target.observe(&place).await else { continue };
+            let set = seen.setting.as_deref().and_then(|text| text.parse::<PinnedImage>().ok());
+            if set.as_ref() == Some(&self.request.candidate)
+                && seen.running_digest() != Some(self.request.candidate.digest())
+            {
+                let message = format!(
+                    "service `{}` is still set to `{}`, which does not run there: whatever deploys it next brings that out; \
+                     set the image that is to run, or roll one out",
+                    place.service, self.request.candidate
+                );
+                found.push(Entry::Leftover { message });
+            }
+        }
+        found
     }
 
     /// Waits for what became of the news, for a while: people who cannot be told are no reason not to end.

@@ -51,6 +51,21 @@ pub fn post_json(url: &str, token: Option<&str>, body: &Value) -> Value {
     })
 }
 
+/// Puts JSON and reads JSON back.
+///
+/// # Panics
+/// When no HTTP answer comes or the answer is not JSON.
+#[must_use]
+pub(crate) fn put_json(url: &str, body: &Value) -> Value {
+    let text = body.to_string();
+    let answer = send(url, |client, url| {
+        client.put(url).header("content-type", "application/json").body(text.clone())
+    });
+    serde_json::from_str(&answer.body).unwrap_or_else(|error| {
+        panic!("`PUT {url}` answered {} and no JSON ({error}): {}", answer.status, answer.body)
+    })
+}
+
 fn send(
     url: &str,
     request: impl FnOnce(&reqwest::Client, reqwest::Url) -> reqwest::RequestBuilder,

@@ -21,6 +21,8 @@ const SPUN: u64 = 5;
 pub struct JournalRecord {
     /// Its place, from 1.
     pub seq: u64,
+    /// When it was written, by the journal's clock.
+    pub at: jiff::Timestamp,
     /// What it is about.
     pub subject: String,
     /// The rollout it belongs to.
@@ -160,16 +162,17 @@ impl JournalFile {
     pub fn records(&self, after: u64) -> Vec<JournalRecord> {
         let connection = self.open();
         let query =
-            "SELECT seq, subject, rollout, kind, fence, body FROM records WHERE seq > ?1 ORDER BY seq";
+            "SELECT seq, at, subject, rollout, kind, fence, body FROM records WHERE seq > ?1 ORDER BY seq";
         let mut statement = connection.prepare(query).unwrap();
         let rows = statement.query_map([i64::try_from(after).unwrap()], |row| {
             Ok(JournalRecord {
                 seq: row.get::<_, i64>(0)?.unsigned_abs(),
-                subject: row.get(1)?,
-                rollout: row.get(2)?,
-                kind: row.get(3)?,
-                fence: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
-                body: serde_json::from_str(&row.get::<_, String>(5)?).expect("a body is JSON"),
+                at: row.get::<_, String>(1)?.parse().expect("a record has a time"),
+                subject: row.get(2)?,
+                rollout: row.get(3)?,
+                kind: row.get(4)?,
+                fence: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
+                body: serde_json::from_str(&row.get::<_, String>(6)?).expect("a body is JSON"),
             })
         });
         rows.unwrap().map(Result::unwrap).collect()

@@ -31,7 +31,7 @@ pub use process::{Run, run};
 pub use programs::{deployer, latest_terraform, provider, terraform_binary};
 pub use running::{Running, signal};
 pub use sandbox::{Entry, Sandbox};
-pub use shop::{Shop, Version, serving};
+pub use shop::{Shop, Version, foreign, serving};
 pub use terraform::{State, Terraform};
 
 use std::time::{Duration, Instant};

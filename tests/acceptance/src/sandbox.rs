@@ -18,6 +18,8 @@ pub struct Entry {
     pub kind: String,
     /// Operation name of the request.
     pub operation: String,
+    /// What became of it: `ok`, `error`, `rate_limited`, `fault:…`.
+    pub outcome: String,
 }
 
 /// A running sandbox with its state in a temporary directory; both are gone when it is dropped.
@@ -162,6 +164,7 @@ impl Sandbox {
                 sequence: entry.get("seq").and_then(Value::as_u64).expect("seq"),
                 kind: entry.get("kind").and_then(Value::as_str).expect("kind").to_owned(),
                 operation: entry.get("operation").and_then(Value::as_str).expect("operation").to_owned(),
+                outcome: entry.get("outcome").and_then(Value::as_str).expect("outcome").to_owned(),
             })
             .collect()
     }
@@ -228,6 +231,24 @@ impl Sandbox {
         assert_eq!(answer.status, 200, "{}", answer.body);
         let value: Value = serde_json::from_str(&answer.body).expect("the status is JSON");
         value.get("services").and_then(Value::as_array).cloned().expect("the status lists services")
+    }
+
+    /// Changes settings of the platform, for what begins from now on.
+    ///
+    /// # Panics
+    /// When they are refused.
+    pub fn set(&self, settings: &Value) {
+        let answer = http::put_json(&self.admin("settings"), settings);
+        assert!(answer.get("time_scale").is_some(), "{answer}");
+    }
+
+    /// Moves the platform's time on.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn advance(&self, duration: &str) {
+        let answer = http::post_json(&self.admin("clock"), None, &json!({ "advance": duration }));
+        assert!(answer.get("advanced").is_some(), "{answer}");
     }
 
     /// Sets a rule for requests to Railway's API; a rule with the `id` of another replaces it.

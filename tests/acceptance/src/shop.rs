@@ -87,6 +87,33 @@ impl<'a> Shop<'a> {
         &self.services.iter().find(|(_, known)| known == name).expect("a service of the shop").0
     }
 
+    /// What the platform says of one of its services: its row of `GET status`.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn row(&self, service: &str) -> Value {
+        let rows = self.sandbox.services();
+        let mut found = rows.into_iter().filter(|row| {
+            row["environment_id"] == json!(self.environment)
+                && row["service_id"] == json!(self.service(service))
+        });
+        found.next().expect("the platform has the service")
+    }
+
+    /// How many services its environment has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let of = |row: &Value| row["environment_id"] == json!(self.environment);
+        self.sandbox.services().iter().filter(|row| of(row)).count()
+    }
+
+    /// What [`foreign`] does, to `web`.
+    #[must_use]
+    pub fn foreign(&self, image: &Image) -> (String, Value) {
+        foreign(self.service("web"), &self.environment, image)
+    }
+
     /// A file of its own.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
@@ -233,6 +260,18 @@ impl<'a> Shop<'a> {
         self.journal.assert_chain();
         let _ = self.run(&["audit", "verify"]).success();
     }
+}
+
+/// What somebody else sends to bring this image out on a service: a mutation and its variables. Its answer has the id of the
+/// deployment as `foreign`.
+#[must_use]
+pub fn foreign(service: &str, environment: &str, image: &Image) -> (String, Value) {
+    let mutation = "mutation foreign($service: String!, $environment: String!, $image: String!) {
+        set: serviceInstanceUpdate(serviceId: $service, environmentId: $environment, input: { source: { image: $image } })
+        foreign: serviceInstanceDeployV2(serviceId: $service, environmentId: $environment)
+    }";
+    let variables = json!({ "service": service, "environment": environment, "image": image.pinned });
+    (mutation.to_owned(), variables)
 }
 
 /// The version that serves on every service of an environment.

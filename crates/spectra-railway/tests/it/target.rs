@@ -94,6 +94,60 @@ async fn q18_a_deployment_that_the_update_started_is_taken_over() {
     assert_eq!(fake.count("ServiceInstanceDeploy"), 0);
 }
 
+/// The candidate `b` is set, nothing of it shows in the list, and the answer to its start is lost.
+async fn lost_start() -> (Fake, RailwayTarget, DeployOrder) {
+    let (fake, target) = target().await;
+    let before = baseline(&fake, &target).await;
+    fake.once("EnvironmentSnapshot", set_to(&pinned("a"), &[]));
+    fake.always("EnvironmentSnapshot", set_to(&pinned("b"), &[]));
+    fake.once("ServiceInstanceDeploy", raw(504, "timeout"));
+    (fake, target, order(&pinned("b").parse().unwrap(), &before))
+}
+
+#[tokio::test]
+async fn q07_a_start_whose_answer_is_lost_is_looked_for_through_a_tail_of_28_seconds() {
+    let (fake, target, order) = lost_start().await;
+    let d1 = deployment("d1", "SUCCESS", &pinned("a"), 1);
+    // Before the change, after it, and a look a second.
+    for _ in 0..2 + 28 {
+        fake.once("DeploymentList", deployments(std::slice::from_ref(&d1)));
+    }
+    fake.always("DeploymentList", deployments(&[deployment("d2", "DEPLOYING", &pinned("b"), 2), d1]));
+    let asked = fake.now();
+    assert_eq!(target.deploy(&place(), &order).await.unwrap().as_str(), "d2");
+    assert!(fake.now().saturating_sub(asked) >= std::time::Duration::from_secs(28));
+    assert_eq!(fake.count("ServiceInstanceDeploy"), 1, "a second one would replace the first");
+}
+
+#[tokio::test]
+async fn q12_a_start_that_never_showed_is_asked_for_once_more() {
+    let (fake, target, order) = lost_start().await;
+    let d1 = deployment("d1", "SUCCESS", &pinned("a"), 1);
+    fake.always("DeploymentList", deployments(std::slice::from_ref(&d1)));
+    fake.once("ServiceInstanceDeploy", data(json!({ "serviceInstanceDeployV2": "d2" })));
+    assert_eq!(target.deploy(&place(), &order).await.unwrap().as_str(), "d2");
+    let asked = fake.seen("ServiceInstanceDeploy");
+    assert!(asked[1].at - asked[0].at > std::time::Duration::from_secs(28), "{asked:?}");
+
+    let (fake, target, order) = lost_start().await;
+    fake.always("DeploymentList", deployments(&[d1]));
+    fake.always("ServiceInstanceDeploy", raw(504, "timeout"));
+    let error = target.deploy(&place(), &order).await.unwrap_err();
+    assert_eq!((error.effect, fake.count("ServiceInstanceDeploy")), (Effect::Possible, 2), "{error}");
+}
+
+#[tokio::test]
+async fn a_start_is_not_asked_for_again_where_the_list_cannot_be_read() {
+    let (fake, target, order) = lost_start().await;
+    let d1 = deployment("d1", "SUCCESS", &pinned("a"), 1);
+    for _ in 0..2 {
+        fake.once("DeploymentList", deployments(std::slice::from_ref(&d1)));
+    }
+    fake.always("DeploymentList", crate::fake::refusal_with("FORBIDDEN", "Not Authorized"));
+    let error = target.deploy(&place(), &order).await.unwrap_err();
+    assert_eq!((error.effect, fake.count("ServiceInstanceDeploy")), (Effect::Possible, 1), "{error}");
+}
+
 #[tokio::test]
 async fn says_whether_a_failed_deploy_changed_something() {
     let (fake, target) = target().await;

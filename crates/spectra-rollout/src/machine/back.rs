@@ -20,15 +20,15 @@ impl Machine {
             let rollback = FailureReason::Irreversible { name: migration.to_owned() };
             return Command::Finish(Box::new(Outcome::RollbackFailed { failure, rollback }));
         }
-        let superseded = matches!(failure.reason, FailureReason::Superseded { .. });
-        if superseded {
+        if let FailureReason::Superseded { by } = &failure.reason {
             // What runs there now is somebody else's.
             let place = match &self.at {
                 At::Releasing { release, .. } => self.releases[*release].place.clone(),
                 At::Waiting => self.asked_place(),
                 _ => self.request.place.clone(),
             };
-            self.record(Entry::Returned { place, deployment: None });
+            let left_to = Some(by.clone());
+            self.record(Entry::Returned { place, deployment: None, left_to });
         }
         self.go_back(now, failure)
     }
@@ -233,23 +233,33 @@ impl Machine {
                 }
             }
         }
-        self.record(Entry::Returned { place, deployment });
+        self.record(Entry::Returned { place, deployment, left_to: None });
         self.undo_next(now)
     }
 
     fn is_not_back(&mut self, now: Duration, release: usize, reason: FailureReason) -> Command {
         let place = self.releases[release].place.clone();
-        if let FailureReason::Superseded { .. } = &reason
+        if let FailureReason::Superseded { by } = &reason
             && self.recovering
         {
             // Found so when it was taken up again: somebody has put it in order in the meantime.
-            self.record(Entry::Returned { place, deployment: None });
+            let left_to = Some(by.clone());
+            self.record(Entry::Returned { place, deployment: None, left_to });
             if let Some(failure) = &mut self.failure {
                 failure.reason = reason;
                 let failure = failure.clone();
                 self.record(Entry::GoingBack { failure });
             }
             return self.undo_next(now);
+        }
+        let no_verdict = matches!(reason, FailureReason::Timeout { .. } | FailureReason::Target { .. });
+        if let Some(id) = self.releases[release].restorer.clone().filter(|_| no_verdict) {
+            let message = format!(
+                "deployment `{id}`, which brings back what service `{}` ran, had no verdict when the time for that was over: \
+                 it may still take over",
+                place.service
+            );
+            self.record(Entry::Leftover { message });
         }
         self.could_not_undo(now, reason)
     }

@@ -251,6 +251,9 @@ async fn a_stop_at_every_mutation_goes_back_within_the_abort_timeout() {
         let report = roll(&world, &Diary::default(), request.clone()).await.unwrap();
         is_rolled_back(&report);
         assert_eq!(reason(&report), &FailureReason::Cancelled, "{at}: {:?}", world.log());
+        let stopped = report.timeline.iter().find(|(_, line)| line == "stop requested").unwrap().0;
+        let took = report.timeline.last().unwrap().0.saturating_sub(stopped);
+        assert!(took <= request.abort_timeout, "{at}: it took {took:?}: {:#?}", report.timeline);
         is_old(&world, &reached(&request));
         schema_is_back(&world, &request);
     }

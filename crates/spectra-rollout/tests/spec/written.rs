@@ -332,7 +332,8 @@ fn entries() -> impl Strategy<Value = Entry> {
             message,
             effect: Effect::None
         }),
-        Just(Entry::Returned { place: place("web"), deployment: None }),
+        Just(Entry::Returned { place: place("web"), deployment: None, left_to: None }),
+        Just(Entry::Returned { place: place("web"), deployment: None, left_to: "d2".parse().ok() }),
         (words(), samples()).prop_map(|(metric, sampled)| Entry::Sampled {
             metric,
             place: place("web"),

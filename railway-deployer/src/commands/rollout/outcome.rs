@@ -121,6 +121,11 @@ fn advice(report: &Report) -> Option<String> {
              until then, no other rollout of it begins",
             flags(&report.place)
         )),
+        Outcome::Superseded { .. } => Some(format!(
+            "nothing was brought back, since that would undo the other deployment: see `railway-deployer rollout history \
+             --platform {}`; to bring the image out over it, run the same command again",
+            flags(&report.place)
+        )),
         Outcome::Fenced { .. } => Some(format!(
             "another process has the lease and brings the environment in order: see `railway-deployer rollout status {}`",
             flags(&report.place)

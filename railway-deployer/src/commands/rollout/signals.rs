@@ -34,12 +34,12 @@ impl Handover {
     }
 }
 
-/// Runs `work`. At the first signal, `cancel` is tripped and `told` is called; `left` makes the failure of a process that ends
+/// Runs `work`. At the first signal, `cancel` is tripped and `told` is called with the time that is left, where it is limited; `left` makes the failure of a process that ends
 /// before its work has.
 pub(super) async fn unwinding<T>(
     handover: &Handover,
     cancel: &CancellationToken,
-    told: impl Fn(),
+    told: impl Fn(Option<Duration>),
     left: impl Fn() -> Failure,
     work: impl Future<Output = T>,
 ) -> Result<T, Failure> {
@@ -53,9 +53,10 @@ pub(super) async fn unwinding<T>(
         ended = &mut work => return Ok(ended),
     }
     cancel.cancel();
-    told();
+    let after = handover.after();
+    told(after);
     let late = async {
-        match handover.after() {
+        match after {
             Some(after) => tokio::time::sleep(after).await,
             None => std::future::pending().await,
         }
