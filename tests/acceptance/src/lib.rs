@@ -21,6 +21,7 @@ mod running;
 mod sandbox;
 mod shop;
 mod terraform;
+mod watcher;
 
 pub use canary::assert_absent;
 pub use configuration::{SHOP, shop_with_rollout, shop_with_rollout_that};
