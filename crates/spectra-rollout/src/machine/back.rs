@@ -22,6 +22,11 @@ impl Machine {
         }
         let superseded = matches!(failure.reason, FailureReason::Superseded { .. });
         if superseded {
+            // Why it goes back is written first. Without that, whoever takes it up would find a service that is back as it
+            // was, and take what somebody else's version runs on from under it.
+            if self.ledger.open().next().is_some() {
+                self.record(Entry::GoingBack { failure: failure.clone() });
+            }
             // What runs there now is somebody else's.
             let place = match &self.at {
                 At::Releasing { release, .. } => self.releases[*release].place.clone(),
@@ -243,12 +248,13 @@ impl Machine {
             && self.recovering
         {
             // Found so when it was taken up again: somebody has put it in order in the meantime.
-            self.record(Entry::Returned { place, deployment: None });
+            // In this order, as when it is noticed on the way there.
             if let Some(failure) = &mut self.failure {
                 failure.reason = reason;
                 let failure = failure.clone();
                 self.record(Entry::GoingBack { failure });
             }
+            self.record(Entry::Returned { place, deployment: None });
             return self.undo_next(now);
         }
         self.could_not_undo(now, reason)

@@ -61,10 +61,9 @@ impl Way {
     pub(crate) fn turns_at(self, record: &JournalRecord) -> bool {
         let kinds: &[&str] = match self {
             Self::Forward | Self::Gated | Self::Again => return true,
-            Self::Back | Self::Stuck => &["rollout.going_back"],
+            Self::Back | Self::Stuck | Self::Replaced => &["rollout.going_back"],
             Self::Asked => &["rollout.heard"],
             Self::Recovery => &["lease.taken_over"],
-            Self::Replaced => &["rollout.returned"],
         };
         kinds.contains(&record.kind.as_str())
     }
