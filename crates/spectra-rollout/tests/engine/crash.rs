@@ -306,8 +306,8 @@ async fn a_death_between_letting_go_and_saying_why_takes_nothing_from_under_some
     let entries = whole.entries();
     let turn = entries.iter().position(|entry| entry.kind() == "rollout.going_back").unwrap();
     let end = entries.iter().position(|entry| entry.kind() == "rollout.finished").unwrap();
-    for at in turn..=end {
-        let line = entries[at].line();
+    for (at, entry) in entries.iter().enumerate().take(end + 1).skip(turn) {
+        let line = entry.line();
         let world = world();
         let diary = Diary::with(at + 1, Blow::CrashBefore);
         assert!(roll(&world, &diary, request.clone()).await.is_none(), "{line}");
