@@ -8,6 +8,7 @@
 mod abort;
 mod account;
 pub mod approval;
+mod dead;
 mod deliver;
 mod diary;
 mod error;
@@ -30,6 +31,7 @@ mod wish;
 
 pub use crate::abort::Aborted;
 pub use crate::account::{ACCOUNT_VERSION, Account, Applied, Before, Measured, MigrationState, Moment};
+pub use crate::dead::{free_what_the_dead_have, tidy_leases};
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::follow::Following;

@@ -7,6 +7,7 @@ mod analysis;
 mod bake;
 mod crash;
 mod crowd;
+mod dead;
 mod group;
 mod leases;
 mod migrations;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spectra_delivery::{Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{Delivered, Delivery, Error, Waiting, tidy_leases};
 use spectra_journal::{Held, Holder};
 use spectra_probe::HttpProbe;
 use spectra_railway::{Client, InstanceRef};
@@ -45,6 +45,16 @@ pub(crate) async fn roll_out(
         postmortems: Some(POSTMORTEMS.into()),
     };
     delivery.deliver(request, &cx.cancel).await.map_err(|error| refused(&error))
+}
+
+/// Frees leases of processes that are gone and left nothing open, such as a provider that was killed after its rollout had
+/// ended: with nothing more to do, nobody else would. A read does not fail for it.
+pub(crate) async fn tidy(cx: &Cx) {
+    match cx.client.journal_if_there().await {
+        Ok(Some(journal)) => tidy_leases(journal, &Holder::of_this_process(PROGRAM)).await,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = error_chain(&error), "the journal could not be looked at"),
+    }
 }
 
 /// A rollout that was not begun.

@@ -155,6 +155,7 @@ impl Resource for Rollout {
 
     async fn read(&self, cx: &Cx, state: RolloutModel) -> Result<Option<RolloutModel>, Diagnostics> {
         let instance = state.instance()?;
+        delivery::tidy(cx).await;
         match cx.client.railway()?.instance(&instance).await {
             Ok(found) => Ok(Some(read(state, &found))),
             Err(error) if error.is_not_found() => Ok(None),
