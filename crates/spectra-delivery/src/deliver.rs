@@ -7,10 +7,10 @@ use std::time::Duration;
 use spectra_journal::{Draft, Held, Holder, Journal};
 use spectra_notify::Channel;
 use spectra_probe::{ProgramMetrics, Programs, Prometheus, ServiceVariables};
-use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryCredentials};
+use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryLogin};
 use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
-    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run,
+    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, Violation, recover, run,
 };
 use spectra_types::{Secret, error_chain};
 use tokio_util::sync::CancellationToken;
@@ -72,8 +72,9 @@ pub struct Delivery<'a> {
     pub holder: Holder,
     /// Whom to tell, besides the channels that the journal's settings name for the place.
     pub channels: &'a [Channel],
-    /// Access of the platform to a private registry.
-    pub registry: Option<RegistryCredentials>,
+    /// What the platform is to pull the images of one registry with. It is kept by the platform and sent again on the way
+    /// back, and written down nowhere. Without it, the platform keeps what it has.
+    pub registry: Option<RegistryLogin>,
     /// Hears what happens.
     pub listener: Listener<'a>,
     /// How patient it is.
@@ -87,8 +88,12 @@ pub struct Delivery<'a> {
 pub struct Delivered {
     /// What had to be brought to an end first: a rollout that another process left open.
     pub recovered: Vec<Report>,
-    /// The rollout.
+    /// The rollout; the earlier one that could not be brought to an end if this one was not begun.
     pub report: Report,
+    /// Whether it was begun.
+    pub begun: bool,
+    /// What policies would have refused, were it not for a way back.
+    pub warnings: Vec<Violation>,
     /// What went back with it: completed rollouts of the same run that it depends on.
     pub taken_back: Vec<Report>,
 }
@@ -104,6 +109,15 @@ impl Delivery<'_> {
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
         let request = governed(self.journal, request).await?;
+        self.deliver_as_it_is(request, cancel).await
+    }
+
+    /// [`deliver`](Self::deliver) without asking the policies.
+    pub(crate) async fn deliver_as_it_is(
+        &self,
+        request: RolloutRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Delivered, Error> {
         let mut problems = check(&request, &ABILITIES);
         problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
         if !problems.is_empty() {
@@ -143,7 +157,13 @@ impl Delivery<'_> {
         for place in places {
             if let Some(report) = self.settle(&place.subject(), leases, cancel).await? {
                 if matches!(report.outcome, Outcome::RollbackFailed { .. } | Outcome::Fenced { .. }) {
-                    return Ok(Delivered { recovered, report, taken_back: Vec::new() });
+                    return Ok(Delivered {
+                        recovered,
+                        report,
+                        begun: false,
+                        warnings: Vec::new(),
+                        taken_back: Vec::new(),
+                    });
                 }
                 recovered.push(report);
             }
@@ -167,10 +187,10 @@ impl Delivery<'_> {
         let guard = LeaseGuard::of([leases]);
         let diary =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;
-        let rig = self.rig(probes, &rollout, &request, guard);
+        let rig = self.rig(probes, &rollout, &request, guard, self.registry.clone());
         let report = run(&rollout, request, rig.ports(&diary), cancel).await;
         self.look_back(&report).await;
-        Ok(Delivered { recovered, report, taken_back: Vec::new() })
+        Ok(Delivered { recovered, report, begun: true, warnings: Vec::new(), taken_back: Vec::new() })
     }
 
     /// Brings what another process left open to an end. The lease shows that the other process acts no more.
@@ -215,7 +235,7 @@ impl Delivery<'_> {
         let guard = LeaseGuard::of([leases, more]);
         let diary =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
-        let rig = self.rig(probes, rollout, request, guard);
+        let rig = self.rig(probes, rollout, request, guard, self.registry.clone());
         let report = recover(rollout, ledger, rig.ports(&diary), cancel).await;
         if let Some(report) = &report {
             self.look_back(report).await;
@@ -238,10 +258,11 @@ impl Delivery<'_> {
         rollout: &str,
         request: &RolloutRequest,
         guard: Arc<LeaseGuard>,
+        registry: Option<RegistryLogin>,
     ) -> Rig<'_> {
         let target = RailwayTarget::new(self.client.guarded(guard));
-        let target = match self.registry.clone() {
-            Some(registry) => target.with_registry_credentials(registry),
+        let target = match registry {
+            Some(login) => target.with_registry_login(login),
             None => target,
         };
         let variables = RailwayVariables::new(self.client, request);

@@ -62,7 +62,8 @@ impl Delivery<'_> {
         let guard = LeaseGuard::of([leases]);
         let diary =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
-        let rig = self.rig(probes, rollout, request, guard);
+        // The login of the one that failed is for its own services. The platform has the one that these came with.
+        let rig = self.rig(probes, rollout, request, guard, None);
         Ok(take_back(rollout, ledger, reason, rig.ports(&diary), cancel).await)
     }
 }

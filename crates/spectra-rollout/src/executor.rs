@@ -146,6 +146,7 @@ impl<'a> Journey<'a> {
         self.hear_out().await;
         Report {
             rollout: self.id.to_owned(),
+            candidate: self.request.candidate,
             phase: outcome.phase(),
             outcome,
             snapshot: self.machine.snapshot(),
@@ -214,8 +215,8 @@ impl<'a> Journey<'a> {
         }
         if !self.owed.is_empty() {
             self.leftovers.push(
-                "the end could not be written to the journal; the next command takes the rollout for interrupted and goes \
-                 back to what ran before"
+                "the end could not be written to the journal; whoever has the lease after this process takes the rollout for \
+                 interrupted and goes back to what ran before"
                     .to_owned(),
             );
         }

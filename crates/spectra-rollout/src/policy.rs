@@ -11,6 +11,9 @@ use crate::spec::{ApprovalRule, Approver, Problem, RolloutRequest};
 /// The words for steps that a policy can require.
 const STEPS: [&str; 7] = ["migrate", "hook", "canary", "pause", "analysis", "swap", "wave"];
 
+/// The rule about where images come from.
+const REPOSITORIES: &str = "allowed_repositories";
+
 /// What every rollout within reach has to keep to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +56,14 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "policy `{}`, `{}`: {}", self.policy, self.rule, self.message)
+    }
+}
+
+impl Violation {
+    /// Whether the image itself is what the rule is about, and not the way that it is brought out.
+    #[must_use]
+    pub fn is_about_the_image(&self) -> bool {
+        self.rule == REPOSITORIES
     }
 }
 
@@ -134,7 +145,7 @@ impl DeploymentPolicy {
         if !allowed.is_empty() && !allowed.iter().any(|pattern| allows(pattern, &request.candidate)) {
             let message =
                 format!("the image is `{}`; images may come from {}", request.candidate, allowed.join(", "));
-            add("allowed_repositories", message);
+            add(REPOSITORIES, message);
         }
         found
     }
@@ -171,6 +182,23 @@ pub fn govern(
         }
     }
     if violations.is_empty() { Ok(request) } else { Err(violations) }
+}
+
+/// What the policies ask for that a way back does not wait for: every rule that it breaks, and every approval.
+#[must_use]
+pub fn passed_over(policies: &[DeploymentPolicy], request: &RolloutRequest) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for policy in policies.iter().filter(|policy| policy.reach.covers(&request.place)) {
+        found.extend(policy.violations(request));
+        if let Some(rule) = &policy.approval {
+            found.push(Violation {
+                policy: policy.name.clone(),
+                rule: "approval",
+                message: format!("{} have to approve a rollout", rule.required),
+            });
+        }
+    }
+    found
 }
 
 /// A rule that is fulfilled only if both are: by as many as the stricter one asks for, of people who count for both.

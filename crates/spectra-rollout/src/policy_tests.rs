@@ -154,3 +154,30 @@ fn a_policy_is_read_as_it_is_written() {
     let json = serde_json::to_value(&written).unwrap();
     assert_eq!(serde_json::from_value::<DeploymentPolicy>(json).unwrap(), written);
 }
+
+#[test]
+fn a_way_back_passes_every_rule_over_and_says_which() {
+    let strict = DeploymentPolicy {
+        approval: Some(rule(2, &["ada", "bob"], None)),
+        minimum_bake: Some("5m".parse().unwrap()),
+        required_steps: vec!["canary".to_owned()],
+        allowed_repositories: vec!["ghcr.io/other/*".to_owned()],
+        ..policy()
+    };
+    let elsewhere = DeploymentPolicy {
+        reach: Reach::Environment { environment: "staging".parse().unwrap() },
+        health_required: true,
+        ..policy()
+    };
+    let found = passed_over(&[strict, elsewhere], &request());
+    let rules: Vec<_> = found.iter().map(|one| (one.rule, one.is_about_the_image())).collect();
+    assert_eq!(
+        rules,
+        [
+            ("minimum_bake", false),
+            ("required_steps", false),
+            ("allowed_repositories", true),
+            ("approval", false)
+        ]
+    );
+}

@@ -90,9 +90,12 @@ impl Sandbox {
         });
         let traffic = Arc::new(Traffic::restored(store.load_telemetry()?));
         let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
-        let registry = Registry::open(RegistryConfig::new(config.state_dir.join("registry")))
-            .await
-            .map_err(|error| failed("registry")(error.to_string()))?;
+        let registry = RegistryConfig {
+            auth: config.registry_auth,
+            ..RegistryConfig::new(config.state_dir.join("registry"))
+        };
+        let registry =
+            Registry::open(registry).await.map_err(|error| failed("registry")(error.to_string()))?;
         let reach = if settings.allow_remote_registries { Reach::Everywhere } else { Reach::Loopback };
         let puller: Arc<dyn ImagePuller> = Arc::new(RegistryPuller::new(reach, PULL_TIMEOUT));
         let runtime = runtime(config.runtime, &clock, &meta.workspace_id).await.map_err(failed("runtime"))?;

@@ -240,6 +240,27 @@ fn a_failed_way_back_is_cleared_by_unlock_alone() {
 }
 
 #[test]
+fn what_was_not_begun_for_an_earlier_failure_is_not_mixed_up_with_it() {
+    let world = World::new();
+    let [old, new, next] = ["old", "new", "next"].map(|name| world.image(name, &[]));
+    world.start(&old, &[]).done();
+    let mut running = world.begin(&new, &["--bake", "20m", "--abort-timeout", "1s"]);
+    running.until("phase baking");
+    running.kill();
+    let status = world.place.run(&["rollout", "status", "--json"]).done().json();
+    let rule = r#"{"operation":"serviceInstanceUpdate","action":{"type":"fail_before_commit","message":"not today"}}"#;
+    world.place.run(&["sandbox", "faults", "set", rule]).done();
+    let run = world.start(&next, &[]);
+    assert_eq!(run.code, 4, "{}", run.shown());
+    let id = status["rollout"].as_str().unwrap();
+    let first =
+        format!("not begun: {next}, since rollout {id} of {new}, which another process had left open, ");
+    assert!(run.stdout.starts_with(&first), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("\nimage       {new}\n")), "{}", run.stdout);
+    assert_eq!(run.stdout.matches(&next).count(), 1, "the failure is not that image's: {}", run.stdout);
+}
+
+#[test]
 fn several_rollouts_of_one_file_run_at_once_and_the_worst_counts() {
     let world = World::new();
     let other = world.another_service("worker");

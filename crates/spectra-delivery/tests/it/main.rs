@@ -12,5 +12,6 @@ mod group;
 mod leases;
 mod migrations;
 mod pre_deploy;
+mod rollback;
 mod wave;
 mod world;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Waiting};
 use spectra_journal::{Held, Holder, Journal};
-use spectra_railway::Client;
+use spectra_railway::{Client, RegistryLogin};
 use spectra_rollout::{Place, RolloutRequest};
 use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub(super) struct Crew<'a> {
     pub(super) printer: Printer,
     pub(super) patience: &'a Patience,
     pub(super) folder: &'a Folder,
+    /// What Railway is to pull images with.
+    pub(super) registry: Option<RegistryLogin>,
 }
 
 impl Crew<'_> {
@@ -108,7 +110,7 @@ impl Crew<'_> {
             journal: self.journal,
             holder: Holder::of_this_process(env!("CARGO_PKG_NAME")),
             channels: &[],
-            registry: None,
+            registry: self.registry.clone(),
             listener: &|heard| view.hear(heard),
             waiting: Waiting { at_most, told: &told, ttl: DEFAULT_TTL },
             postmortems: Some(self.folder.postmortems.clone()),

@@ -2,6 +2,7 @@
 
 mod abort;
 mod approve;
+mod credentials;
 mod crew;
 mod flags;
 mod history;

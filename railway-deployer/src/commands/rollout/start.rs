@@ -9,6 +9,7 @@ use spectra_railway::{Client, ClientConfig};
 use spectra_rollout::RolloutRequest;
 use spectra_types::{ExitCode, error_chain};
 
+use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
 use super::flags::RequestFlags;
 use super::place::PlaceFlags;
@@ -30,6 +31,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
+    credentials: Credentials,
+    #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
     handover: Handover,
@@ -40,6 +43,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         Some(path) => spec::read(path, &arguments.service, arguments.request.image.as_ref())?,
         None => vec![arguments.request.request(&arguments.service)?],
     };
+    let registry = arguments.credentials.login(requests.iter().map(|request| &request.candidate))?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -48,20 +52,17 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        registry,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()
         && let Some(result) = results.pop()
     {
-        let Delivered { recovered, report, .. } = result?;
-        let image = Some(&request.candidate);
-        let text = outcome::text(image, &report, &recovered, &arguments.folder);
-        printer.data(
-            "rollout.result",
-            &outcome::value(image, &report, &recovered, &arguments.folder),
-            &text,
-        )?;
-        return Ok(report.outcome.exit_code());
+        let delivered = result?;
+        let text = outcome::delivered_text(&request.candidate, &delivered, &arguments.folder);
+        let value = outcome::delivered_value(&request.candidate, &delivered, &arguments.folder);
+        printer.data("rollout.result", &value, &text)?;
+        return Ok(delivered.report.outcome.exit_code());
     }
     several(&requests, &results, &arguments.folder, printer)
 }
@@ -77,17 +78,13 @@ fn several(
     let both = || requests.iter().zip(results);
     let values: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report, .. }) => {
-                outcome::value(Some(&request.candidate), report, recovered, folder)
-            }
+            Ok(delivered) => outcome::delivered_value(&request.candidate, delivered, folder),
             Err(failure) => outcome::not_begun(&request.candidate, &request.place, failure),
         })
         .collect();
     let texts: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report, .. }) => {
-                outcome::text(Some(&request.candidate), report, recovered, folder)
-            }
+            Ok(delivered) => outcome::delivered_text(&request.candidate, delivered, folder),
             Err(failure) => {
                 let hint = failure.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
                 format!("not begun: {}\nservice     {}\n{hint}", error_chain(failure), request.place.service)
