@@ -7,6 +7,7 @@ use spectra_railway::{Client, ClientConfig};
 use spectra_types::ExitCode;
 
 use super::crew::{Crew, Patience};
+use super::logs::Logs;
 use super::place::Which;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -24,6 +25,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -38,6 +41,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &Patience::default(),
         folder: &arguments.folder,
+        logs: arguments.logs,
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

@@ -1,7 +1,7 @@
 //! What the verbs that change a service act through.
 
 use clap::Args;
-use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Logged, Waiting};
 use spectra_journal::{Held, Holder, Journal};
 use spectra_railway::Client;
 use spectra_rollout::{Place, RolloutRequest};
@@ -9,6 +9,7 @@ use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
 
 use super::live::{Screen, View};
+use super::logs::Logs;
 use super::postmortem::Folder;
 use super::signals::{Handover, unwinding};
 use crate::{failure::Failure, printer::Printer};
@@ -32,6 +33,7 @@ pub(super) struct Crew<'a> {
     pub(super) printer: Printer,
     pub(super) patience: &'a Patience,
     pub(super) folder: &'a Folder,
+    pub(super) logs: Logs,
 }
 
 impl Crew<'_> {
@@ -94,6 +96,7 @@ impl Crew<'_> {
                 HumanDuration::new(at_most)
             ));
         };
+        let hear_log = |logged: &Logged<'_>| view.hear_log(logged);
         let delivery = Delivery {
             client: self.client,
             journal: self.journal,
@@ -101,6 +104,7 @@ impl Crew<'_> {
             channels: &[],
             registry: None,
             listener: &|heard| view.hear(heard),
+            logs: self.logs.shown(self.printer).then_some(&hear_log),
             waiting: Waiting { at_most, told: &told, ttl: DEFAULT_TTL },
             postmortems: Some(self.folder.postmortems.clone()),
         };

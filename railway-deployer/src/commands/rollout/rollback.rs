@@ -7,6 +7,7 @@ use spectra_types::{ExitCode, PinnedImage};
 
 use super::crew::{Crew, Patience};
 use super::flags::pinned;
+use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -43,6 +46,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        logs: arguments.logs,
     };
     let RolledBackTo { image, delivered: Delivered { recovered, report, .. } } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

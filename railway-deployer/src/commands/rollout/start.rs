@@ -11,6 +11,7 @@ use spectra_types::{ExitCode, error_chain};
 
 use super::crew::{Crew, Patience};
 use super::flags::RequestFlags;
+use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -48,6 +51,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        logs: arguments.logs,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()
