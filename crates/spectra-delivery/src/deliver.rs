@@ -246,9 +246,7 @@ impl Delivery<'_> {
         work: impl Future<Output = T>,
     ) -> T {
         match self.logs {
-            Some(listener) => {
-                DeploymentLogs::new(self.client, rollout).beside(entries, listener, work).await
-            }
+            Some(listener) => DeploymentLogs::new(self.client, rollout).beside(entries, listener, work).await,
             None => work.await,
         }
     }

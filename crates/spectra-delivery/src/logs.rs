@@ -144,7 +144,8 @@ impl<'a> DeploymentLogs<'a> {
             let build = followed.build.iter_mut().map(move |log| (number, LogKind::Build, log));
             build.chain([(number, LogKind::Deploy, &mut followed.deploy)])
         });
-        let mut all = select_all(numbered.map(|(number, kind, log)| log.map(move |news| (number, kind, news))));
+        let mut all =
+            select_all(numbered.map(|(number, kind, log)| log.map(move |news| (number, kind, news))));
         let Some((number, kind, news)) = all.next().await else {
             // Nothing is followed yet.
             return std::future::pending().await;
@@ -209,9 +210,17 @@ impl<'a> DeploymentLogs<'a> {
                 break;
             }
         }
-        if self.left_out > 0 && let Some(Followed { place, deployment, .. }) = self.followed.back() {
+        if self.left_out > 0
+            && let Some(Followed { place, deployment, .. }) = self.followed.back()
+        {
             let line = format!("({} lines are left out: too many came at once)", self.left_out);
-            listener(&Logged { rollout: &self.rollout, place, deployment, kind: LogKind::Deploy, line: &line });
+            listener(&Logged {
+                rollout: &self.rollout,
+                place,
+                deployment,
+                kind: LogKind::Deploy,
+                line: &line,
+            });
         }
     }
 

@@ -31,11 +31,7 @@ fn line(message: &str) -> LogNews {
 }
 
 fn place() -> Place {
-    Place {
-        project: "p".parse().unwrap(),
-        environment: "e".parse().unwrap(),
-        service: "s".parse().unwrap(),
-    }
+    Place { project: "p".parse().unwrap(), environment: "e".parse().unwrap(), service: "s".parse().unwrap() }
 }
 
 fn deployed(id: &str) -> Entry {
@@ -83,8 +79,7 @@ async fn the_build_is_told_then_what_the_deployment_prints() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_log_is_noted_once_and_holds_nothing_up() {
     let trouble = || LogNews::Trouble("no route".to_owned());
-    let source =
-        Fake { build: vec![trouble()], deploy: vec![trouble(), trouble()], ..Fake::default() };
+    let source = Fake { build: vec![trouble()], deploy: vec![trouble(), trouble()], ..Fake::default() };
     let begun = Instant::now();
     let heard = told(&source, vec![deployed("d1"), deployed("d2")]).await;
     assert_eq!(heard.len(), 1, "{heard:?}");

@@ -9,6 +9,7 @@ mod crash;
 mod crowd;
 mod group;
 mod leases;
+mod logs;
 mod migrations;
 mod pre_deploy;
 mod wave;

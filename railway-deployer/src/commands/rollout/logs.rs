@@ -10,16 +10,11 @@ use crate::printer::Printer;
 /// Whether logs are shown.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(super) struct Logs {
-    /// Show what the deployments print, also where other progress is not shown
-    #[arg(long, overrides_with = "no_logs")]
+    /// Show what the deployments print, also where other progress is not shown; wins over `--no-logs`
+    #[arg(long, env = "SPECTRA_LOGS", value_parser = BoolishValueParser::new())]
     logs: bool,
     /// Show nothing of what the deployments print [default: shown like other progress]
-    #[arg(
-        long,
-        env = "SPECTRA_NO_LOGS",
-        value_parser = BoolishValueParser::new(),
-        overrides_with = "logs"
-    )]
+    #[arg(long, env = "SPECTRA_NO_LOGS", value_parser = BoolishValueParser::new())]
     no_logs: bool,
 }
 
