@@ -172,7 +172,7 @@ impl Delivery<'_> {
         let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;
         let rig = self.rig(probes, &rollout, &request, guard);
-        let running = run(&rollout, request, rig.ports(&diary), cancel);
+        let running = Box::pin(run(&rollout, request, rig.ports(&diary), cancel));
         let report = self.with_logs(&rollout, entries, running).await;
         self.look_back(&report).await;
         Ok(Delivered { recovered, report, taken_back: Vec::new() })
@@ -221,7 +221,7 @@ impl Delivery<'_> {
         let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
         let rig = self.rig(probes, rollout, request, guard);
-        let recovering = recover(rollout, ledger, rig.ports(&diary), cancel);
+        let recovering = Box::pin(recover(rollout, ledger, rig.ports(&diary), cancel));
         let report = self.with_logs(rollout, entries, recovering).await;
         if let Some(report) = &report {
             self.look_back(report).await;
@@ -243,7 +243,7 @@ impl Delivery<'_> {
         &self,
         rollout: &str,
         entries: UnboundedReceiver<Entry>,
-        work: impl Future<Output = T>,
+        work: impl Future<Output = T> + Unpin,
     ) -> T {
         match self.logs {
             Some(listener) => DeploymentLogs::new(self.client, rollout).beside(entries, listener, work).await,

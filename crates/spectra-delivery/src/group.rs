@@ -63,7 +63,7 @@ impl Delivery<'_> {
         let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
         let rig = self.rig(probes, rollout, request, guard);
-        let going_back = take_back(rollout, ledger, reason, rig.ports(&diary), cancel);
+        let going_back = Box::pin(take_back(rollout, ledger, reason, rig.ports(&diary), cancel));
         Ok(self.with_logs(rollout, entries, going_back).await)
     }
 }
