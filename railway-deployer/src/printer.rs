@@ -57,6 +57,11 @@ impl Printer {
         self.progress
     }
 
+    /// Whether nothing but the result is wanted.
+    pub(crate) const fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Whether progress may be drawn and redrawn.
     pub(crate) fn is_interactive(self) -> bool {
         self.progress && io::stderr().is_terminal()

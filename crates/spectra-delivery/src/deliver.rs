@@ -13,6 +13,7 @@ use spectra_rollout::{
     Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, Violation, recover, run,
 };
 use spectra_types::{Secret, error_chain};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::approval;
@@ -20,6 +21,7 @@ use crate::diary::JournalDiary;
 use crate::error::Error;
 use crate::gates::{JournalGates, governed};
 use crate::leases::{DEFAULT_TTL, LeaseGuard, Leases};
+use crate::logs::{DeploymentLogs, LogListener};
 use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
@@ -77,6 +79,8 @@ pub struct Delivery<'a> {
     pub registry: Option<RegistryLogin>,
     /// Hears what happens.
     pub listener: Listener<'a>,
+    /// Hears what the deployments print; nobody asks for their logs without it.
+    pub logs: Option<LogListener<'a>>,
     /// How patient it is.
     pub waiting: Waiting<'a>,
     /// The folder for the post-mortems of rollouts that fail; none are written without it.
@@ -185,10 +189,11 @@ impl Delivery<'_> {
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
         let guard = LeaseGuard::of([leases]);
-        let diary =
+        let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;
         let rig = self.rig(probes, &rollout, &request, guard, self.registry.clone());
-        let report = run(&rollout, request, rig.ports(&diary), cancel).await;
+        let running = Box::pin(run(&rollout, request, rig.ports(&diary), cancel));
+        let report = self.with_logs(&rollout, entries, running).await;
         self.look_back(&report).await;
         Ok(Delivered { recovered, report, begun: true, warnings: Vec::new(), taken_back: Vec::new() })
     }
@@ -233,10 +238,11 @@ impl Delivery<'_> {
         let Some(lease) = leases.of(&own).or_else(|| more.of(&own)) else { return Ok(None) };
         let probes = Probes::lenient(self.client, request);
         let guard = LeaseGuard::of([leases, more]);
-        let diary =
+        let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
         let rig = self.rig(probes, rollout, request, guard, self.registry.clone());
-        let report = recover(rollout, ledger, rig.ports(&diary), cancel).await;
+        let recovering = Box::pin(recover(rollout, ledger, rig.ports(&diary), cancel));
+        let report = self.with_logs(rollout, entries, recovering).await;
         if let Some(report) = &report {
             self.look_back(report).await;
         }
@@ -250,6 +256,19 @@ impl Delivery<'_> {
         let result = self.settle(&place.subject(), &leases, cancel).await;
         leases.release().await;
         result
+    }
+
+    /// Does `work`, and tells what the deployments print that it starts, where that is wanted.
+    pub(crate) async fn with_logs<T>(
+        &self,
+        rollout: &str,
+        entries: UnboundedReceiver<Entry>,
+        work: impl Future<Output = T> + Unpin,
+    ) -> T {
+        match self.logs {
+            Some(listener) => DeploymentLogs::new(self.client, rollout).beside(entries, listener, work).await,
+            None => work.await,
+        }
     }
 
     pub(crate) fn rig(

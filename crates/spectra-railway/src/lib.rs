@@ -84,7 +84,7 @@ pub use crate::rollback::{has_served, rollback_candidate};
 pub use crate::run_token::{RunToken, Swept};
 pub use crate::service::{FanOut, NewService, Service};
 pub use crate::snapshot::EnvironmentSnapshot;
-pub use crate::stream_logs::{LogKind, LogStream};
+pub use crate::stream_logs::{LogKind, LogNews, LogStream};
 pub use crate::target::RailwayTarget;
 pub use crate::time::{Clock, Polling, SystemClock};
 pub use crate::variables::{Variable, VariableChanges, VariableScope, VariableValue};

@@ -44,6 +44,52 @@ fn a_good_image_serves_and_a_bad_one_is_rolled_back() {
 }
 
 #[test]
+fn what_the_deployments_print_is_shown_unless_it_is_not_wanted() {
+    let mut world = World::new();
+    let (good, bad) = (world.image("good", &[]), world.image("bad", &[("exit", "3")]));
+    world.start(&good, &[]).done();
+    let shown = world.start(&bad, &[]);
+    assert_eq!(shown.code, 3, "{}", shown.shown());
+    let id = world.place.run(&["rollout", "status", "--json"]).done().json()["rollout"].clone();
+    let line = |run: &crate::support::Run| {
+        run.stderr.lines().find(|line| line.ends_with(" | exited with code 3")).map(str::to_owned)
+    };
+    let printed = line(&shown).unwrap_or_else(|| panic!("{}", shown.shown()));
+    let (time, rest) = printed.split_once(' ').unwrap();
+    assert!(time.ends_with('Z') && rest.starts_with("deploy "), "{printed}");
+    assert!(!shown.stdout.contains(" | "), "{}", shown.stdout);
+    // The end of it is in the post-mortem too.
+    let path = world.place.path(&format!(".spectra/postmortems/{}.json", id.as_str().unwrap()));
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(json["log_tail"].to_string().contains("exited with code 3"), "{json}");
+
+    for unwanted in [&["--no-logs"][..], &["--quiet"], &["--quiet", "--logs"], &["--no-progress"]] {
+        let run = world.start(&bad, unwanted);
+        assert_eq!((run.code, line(&run)), (3, None), "{unwanted:?}: {}", run.shown());
+    }
+    assert!(line(&world.start(&bad, &["--no-progress", "--logs"])).is_some());
+    world.place.set("SPECTRA_NO_LOGS", "true");
+    assert_eq!(line(&world.start(&bad, &[])), None);
+    assert!(line(&world.start(&bad, &["--logs"])).is_some());
+}
+
+#[test]
+fn watch_shows_what_the_deployments_print() {
+    let world = World::new();
+    let image = world.image("new", &[("traffic", "0.02")]);
+    let mut running = world.begin(&image, &["--bake", "20m", "--no-logs"]);
+    running.until("phase baking");
+    let mut command = world.place.command();
+    command.args(["rollout", "watch"]);
+    let mut watching = Running::of(command);
+    watching.until(" | GET / 200 ");
+    running.signal(Signal::INT);
+    assert_eq!(running.end().0, 3);
+    let (code, stdout, stderr) = watching.end();
+    assert_eq!(code, 3, "{stdout}{stderr}");
+}
+
+#[test]
 fn the_first_signal_goes_back() {
     for signal in [Signal::INT, Signal::TERM] {
         let world = World::new();

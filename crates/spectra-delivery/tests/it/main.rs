@@ -10,6 +10,7 @@ mod crowd;
 mod dead;
 mod group;
 mod leases;
+mod logs;
 mod migrations;
 mod pre_deploy;
 mod rollback;

@@ -178,6 +178,7 @@ impl World {
             channels: &[],
             registry: None,
             listener,
+            logs: None,
             waiting: Waiting::NO,
             postmortems: None,
         }

@@ -8,6 +8,7 @@ use spectra_types::ExitCode;
 
 use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
+use super::logs::Logs;
 use super::place::Which;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -27,6 +28,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -43,6 +46,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         patience: &Patience::default(),
         folder: &arguments.folder,
         registry,
+        logs: arguments.logs,
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Logged, Waiting};
 use spectra_journal::{Held, Holder, Journal};
 use spectra_railway::{Client, RegistryLogin};
 use spectra_rollout::{Place, RolloutRequest};
@@ -11,6 +11,7 @@ use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
 
 use super::live::{Screen, View};
+use super::logs::Logs;
 use super::postmortem::Folder;
 use super::signals::{Handover, unwinding};
 use crate::{failure::Failure, printer::Printer};
@@ -43,6 +44,7 @@ pub(super) struct Crew<'a> {
     pub(super) folder: &'a Folder,
     /// What Railway is to pull images with.
     pub(super) registry: Option<RegistryLogin>,
+    pub(super) logs: Logs,
 }
 
 impl Crew<'_> {
@@ -105,6 +107,7 @@ impl Crew<'_> {
                 HumanDuration::new(at_most)
             ));
         };
+        let hear_log = |logged: &Logged<'_>| view.hear_log(logged);
         let delivery = Delivery {
             client: self.client,
             journal: self.journal,
@@ -112,6 +115,7 @@ impl Crew<'_> {
             channels: &[],
             registry: self.registry.clone(),
             listener: &|heard| view.hear(heard),
+            logs: self.logs.shown(self.printer).then_some(&hear_log),
             waiting: Waiting { at_most, told: &told, ttl: DEFAULT_TTL },
             postmortems: Some(self.folder.postmortems.clone()),
         };

@@ -7,6 +7,7 @@ mod crew;
 mod flags;
 mod history;
 mod live;
+mod logs;
 mod outcome;
 mod page;
 mod place;

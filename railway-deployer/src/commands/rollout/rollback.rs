@@ -8,6 +8,7 @@ use spectra_types::{ExitCode, PinnedImage};
 use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
 use super::flags::pinned;
+use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -48,6 +51,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         patience: &arguments.patience,
         folder: &arguments.folder,
         registry,
+        logs: arguments.logs,
     };
     let RolledBackTo { image, delivered } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

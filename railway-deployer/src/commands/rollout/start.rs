@@ -12,6 +12,7 @@ use spectra_types::{ExitCode, error_chain};
 use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
 use super::flags::RequestFlags;
+use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
     handover: Handover,
 }
 
@@ -53,6 +56,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         patience: &arguments.patience,
         folder: &arguments.folder,
         registry,
+        logs: arguments.logs,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spectra_delivery::{Delivered, Delivery, Error, Waiting, tidy_leases};
+use spectra_delivery::{Delivered, Delivery, Error, Logged, Waiting, tidy_leases};
 use spectra_journal::{Held, Holder};
 use spectra_probe::HttpProbe;
 use spectra_railway::{Client, InstanceRef, RegistryCredentials, RegistryLogin};
@@ -16,6 +16,18 @@ use crate::provider::{Cx, PROGRAM};
 
 /// Where the post-mortems of rollouts that fail are written, below the working directory.
 const POSTMORTEMS: &str = ".spectra/postmortems";
+
+/// A line of a deployment's log, in Terraform's own.
+fn log(logged: &Logged<'_>) {
+    tracing::debug!(
+        rollout = logged.rollout,
+        service = %logged.place.service,
+        deployment = %logged.deployment,
+        log = ?logged.kind,
+        line = logged.line,
+        "a deployment printed"
+    );
+}
 
 /// What one delivery is told beside the request.
 #[derive(Default)]
@@ -62,6 +74,8 @@ pub(crate) async fn with_delivery<T>(
         channels: &[],
         registry,
         listener: &|heard| say(heard.line),
+        // Followed where somebody reads it alone: `TF_LOG=debug`.
+        logs: tracing::enabled!(tracing::Level::DEBUG).then_some(&log),
         waiting: Waiting { at_most: wait, told: &told, ..Waiting::NO },
         postmortems: Some(POSTMORTEMS.into()),
     };
