@@ -65,7 +65,7 @@ fn build_push_inspect() {
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target]).shown(), @"
     exit 0
     --- stdout
-    [REGISTRY]/team/app@sha256:[HEX]
+    sha256:[HEX]
     --- stderr
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] uploaded
@@ -75,7 +75,7 @@ fn build_push_inspect() {
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target, "--no-progress"]).shown(), @"
     exit 0
     --- stdout
-    [REGISTRY]/team/app@sha256:[HEX]
+    sha256:[HEX]
     --- stderr
     pushed `[REGISTRY]/team/app:v1`: 0 blobs sent (0 B), 2 already there
     ");
@@ -105,8 +105,19 @@ fn build_push_inspect() {
     assert_eq!(local["digest"], json["digest"]);
     let pushed = place.run(&["image", "push", "layout", &target, "--tag", "stable", "--json"]).done().json();
     assert_eq!(pushed["tags"], serde_json::json!(["v1", "stable"]));
-    assert_eq!(pushed["image"], format!("{}/team/app@{digest}", running.address).as_str());
+    let pinned = format!("{}/team/app@{digest}", running.address);
+    assert_eq!(pushed["image"], pinned.as_str());
+    let image = place.run(&["image", "push", "layout", &target, "--print", "image"]).done().stdout;
+    assert_eq!(image.trim_end(), pinned);
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn a_level_that_a_codec_does_not_have_is_wrong_usage() {
+    let place = Place::new();
+    let push = ["image", "push", "x", "127.0.0.1:1/x", "--compression", "zstd", "--compression-level", "40"];
+    insta::assert_snapshot!(place.run(&push).shown(), @"");
+    insta::assert_snapshot!(place.run(&["image", "push", "x", "127.0.0.1:1/x", "--compression", "xz"]).shown(), @"");
 }
 
 #[test]
