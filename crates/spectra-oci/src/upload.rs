@@ -81,16 +81,15 @@ impl Session {
         let attempt = format!("push blob `{digest}` to `{}/{}`", self.registry.host, self.repository);
         self.progress.started(digest, blob.descriptor.size);
         let mut way = Way::default();
-        let mut number = 1;
+        let (mut number, mut furthest) = (1, 0);
         let outcome = loop {
-            let before = way.offset();
             let failed = match self.try_blob(&attempt, blob, mount_from, &mut way).await {
                 Ok(outcome) => break outcome,
                 Err(failed) => failed,
             };
             // A line that breaks again and again still brings the blob there, piece by piece.
-            if way.offset() > before {
-                number = 1;
+            if way.offset() > furthest {
+                (number, furthest) = (1, way.offset());
             }
             self.wait_or_give_up(&attempt, number, failed).await?;
             way.failed = true;

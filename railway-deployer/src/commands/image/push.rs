@@ -45,8 +45,8 @@ pub(crate) struct Arguments {
     /// Where earlier pushes noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`
     #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// Neither use nor write notes
-    #[arg(long, env = "SPECTRA_NO_CACHE", conflicts_with_all = ["cache_dir", "trust_cache"], value_parser = BoolishValueParser::new())]
+    /// Neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
     no_cache: bool,
     /// Take a raw layer for what it was when its file had the same inode, size and times, and read it not again
     #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
