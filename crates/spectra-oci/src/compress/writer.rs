@@ -36,7 +36,8 @@ impl<W: Write> Writer<W> {
             pending: VecDeque::new(),
             spare: Vec::new(),
             begun: false,
-            window: (Pool::global().workers + 2).min(MOST_BLOCKS),
+            // One for each thread, and one that is being filled while they work.
+            window: (Pool::global().workers + 1).min(MOST_BLOCKS),
         }
     }
 
