@@ -122,7 +122,8 @@ fn a_level_that_a_codec_does_not_have_is_wrong_usage() {
     --- stderr
     error[SPX-320]: zstd has no level 40; it has 1 to 19
     ");
-    let shown = place.run(&["image", "push", "x", "127.0.0.1:1/x", "--compression", "xz"]).shown();
+    let run = place.run(&["image", "push", "x", "127.0.0.1:1/x", "--compression", "xz"]);
+    let shown = run.shown();
     assert!(shown.contains("exit 2") && shown.contains("write `gzip` or `zstd`"), "{shown}");
 }
 
