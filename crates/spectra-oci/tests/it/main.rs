@@ -7,4 +7,5 @@ mod fake;
 mod layout;
 mod push;
 mod read;
+mod referrers;
 mod remote;
