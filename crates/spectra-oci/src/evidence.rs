@@ -13,8 +13,8 @@ const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
 const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
-/// An attestation can hold a whole bill of material; more than this is an attack, or a mistake.
-const MAX_EVIDENCE: u64 = 32 * 1024 * 1024;
+/// The longest signature or attestation that is read, in bytes: an attestation can hold a whole bill of material.
+pub const MAX_EVIDENCE: u64 = 32 * 1024 * 1024;
 /// Layers of one tag.
 const MAX_LAYERS: usize = 200;
 const JOBS: usize = 4;

@@ -33,6 +33,7 @@ pub use builder::{BuiltImage, ImageBuilder, LayerInput};
 pub use client::{Client, ClientOptions, Ping, Resolved};
 pub use credentials::{Credential, Environment, Keychain};
 pub use error::Error;
+pub use evidence::MAX_EVIDENCE;
 pub use inspect::{Inspection, LayerSummary};
 pub use layout::Layout;
 pub use model::{

@@ -4,6 +4,11 @@ use spectra_types::ErrorCode;
 
 use crate::{KeyError, Problem};
 
+/// The code that says that an image is not signed as it has to be.
+pub const UNSIGNED: ErrorCode = ErrorCode::new("SPX-335");
+/// The code that says that nobody could be asked for an image's signatures.
+pub const UNAVAILABLE: ErrorCode = ErrorCode::new("SPX-336");
+
 /// Something could not be signed, or a policy is none. That an image is not signed as it should be is no error of this
 /// kind: it is a `Refusal`.
 #[derive(Debug, thiserror::Error)]

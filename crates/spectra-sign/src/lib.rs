@@ -25,7 +25,7 @@ mod simple;
 mod statement;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, BUNDLE_MEDIA_TYPES, sign_statement};
-pub use error::Error;
+pub use error::{Error, UNAVAILABLE, UNSIGNED};
 pub use evidence::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
 pub use examine::{Accepted, Examination, Form, Rejected, Rejection, Subject, examine};
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
