@@ -12,6 +12,7 @@ use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
     Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run,
 };
+use spectra_sign::Verdict;
 use spectra_types::{Secret, error_chain};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
 use crate::programs::{RailwayVariables, ServicePrograms};
+use crate::signatures::{Signatures, signed};
 use crate::standing::{Standing, standing};
 use crate::{id::rollout_id, kinds};
 
@@ -72,6 +74,8 @@ pub struct Delivery<'a> {
     pub holder: Holder,
     /// Whom to tell, besides the channels that the journal's settings name for the place.
     pub channels: &'a [Channel],
+    /// Where the signatures of images are, and what is asked of them besides the policies of the journal.
+    pub signatures: Signatures<'a>,
     /// Access of the platform to a private registry.
     pub registry: Option<RegistryCredentials>,
     /// Hears what happens.
@@ -97,7 +101,8 @@ impl Delivery<'_> {
     /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
-    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to.
+    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to, and
+    /// the signatures that they want are looked for before anything else: by digest, so that nothing can come between.
     pub async fn deliver(
         &self,
         request: RolloutRequest,
@@ -109,10 +114,11 @@ impl Delivery<'_> {
         if !problems.is_empty() {
             return Err(Error::Invalid { problems });
         }
+        let verdict = signed(self.journal, &self.signatures, &request.place, &request.candidate).await?;
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
         // The state of a whole rollout: on the heap, where there are hundreds of them.
-        let result = Box::pin(self.under_leases(request.clone(), &places, &leases, cancel)).await;
+        let result = Box::pin(self.under_leases(request.clone(), verdict, &places, &leases, cancel)).await;
         leases.release().await;
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
@@ -135,6 +141,7 @@ impl Delivery<'_> {
     async fn under_leases(
         &self,
         request: RolloutRequest,
+        verdict: Option<Verdict>,
         places: &[Place],
         leases: &Leases,
         cancel: &CancellationToken,
@@ -164,6 +171,11 @@ impl Delivery<'_> {
                 .await?;
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
+        if let Some(verdict) = verdict {
+            let body = serde_json::json!({ "image": request.candidate, "accepted": verdict.accepted });
+            let kind = kinds::SIGNATURES.to_owned();
+            lease.append(Draft { subject: own.clone(), rollout: Some(rollout.clone()), kind, body }).await?;
+        }
         let guard = LeaseGuard::of([leases]);
         let diary =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;

@@ -11,5 +11,6 @@ mod group;
 mod leases;
 mod migrations;
 mod pre_deploy;
+mod signatures;
 mod wave;
 mod world;

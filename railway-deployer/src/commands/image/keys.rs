@@ -65,12 +65,9 @@ impl KeySource {
 
     /// The public key there, named after the place.
     pub(super) fn trusted(&self) -> Result<TrustedKey, Failure> {
-        // It may be a private key by mistake, so it is a secret until it is known not to be.
-        let text = match self {
-            Self::File(path) => std::fs::read_to_string(path).map_err(Failure::file("read the key", path))?,
-            Self::Variable(_) => self.read()?.expose().clone(),
-        };
-        let public_key = PublicKey::parse(&text).map_err(self.failed())?;
+        // Read as a secret: it may be a private key by mistake.
+        let text = self.read()?;
+        let public_key = PublicKey::parse(text.expose()).map_err(self.failed())?;
         Ok(TrustedKey { name: self.to_string(), public_key })
     }
 }

@@ -38,6 +38,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &Patience::default(),
         folder: &arguments.folder,
+        signatures: &[],
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

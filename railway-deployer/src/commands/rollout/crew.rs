@@ -1,10 +1,12 @@
 //! What the verbs that change a service act through.
 
 use clap::Args;
-use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Signatures, Waiting};
 use spectra_journal::{Held, Holder, Journal};
+use spectra_oci::{ClientOptions, Environment, Keychain};
 use spectra_railway::Client;
 use spectra_rollout::{Place, RolloutRequest};
+use spectra_sign::SignaturePolicy;
 use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +34,8 @@ pub(super) struct Crew<'a> {
     pub(super) printer: Printer,
     pub(super) patience: &'a Patience,
     pub(super) folder: &'a Folder,
+    /// What is asked of signatures besides the policies of the journal, with names.
+    pub(super) signatures: &'a [(String, SignaturePolicy)],
 }
 
 impl Crew<'_> {
@@ -94,11 +98,15 @@ impl Crew<'_> {
                 HumanDuration::new(at_most)
             ));
         };
+        // Opens nothing until a policy asks for signatures.
+        let registry =
+            spectra_oci::Client::new(Keychain::new(Environment::from_process()), ClientOptions::default());
         let delivery = Delivery {
             client: self.client,
             journal: self.journal,
             holder: Holder::of_this_process(env!("CARGO_PKG_NAME")),
             channels: &[],
+            signatures: Signatures { source: Some(&registry), policies: self.signatures },
             registry: None,
             listener: &|heard| view.hear(heard),
             waiting: Waiting { at_most, told: &told, ttl: DEFAULT_TTL },

@@ -43,6 +43,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        signatures: &[],
     };
     let RolledBackTo { image, delivered: Delivered { recovered, report, .. } } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

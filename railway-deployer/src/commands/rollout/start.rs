@@ -15,7 +15,7 @@ use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome, spec};
-use crate::{failure::Failure, printer::Printer};
+use crate::{commands::image::policy_file, failure::Failure, printer::Printer};
 
 /// Arguments of `rollout start`.
 #[derive(Debug, Args)]
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     spec: Option<PathBuf>,
     #[command(flatten)]
     request: RequestFlags,
+    /// TOML file that says whose signatures the images need, besides the policies of the journal
+    #[arg(long, value_name = "FILE", env = "SPECTRA_SIGNATURE_POLICY")]
+    signature_policy: Option<PathBuf>,
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
@@ -40,6 +43,10 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         Some(path) => spec::read(path, &arguments.service, arguments.request.image.as_ref())?,
         None => vec![arguments.request.request(&arguments.service)?],
     };
+    let signatures = match &arguments.signature_policy {
+        Some(path) => policy_file(path)?.policies,
+        None => Vec::new(),
+    };
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -48,6 +55,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        signatures: &signatures,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spectra_delivery::{Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{Delivered, Delivery, Error, Signatures, Waiting};
 use spectra_journal::{Held, Holder};
 use spectra_probe::HttpProbe;
 use spectra_railway::{Client, InstanceRef};
@@ -39,6 +39,7 @@ pub(crate) async fn roll_out(
         journal: cx.client.journal().await?,
         holder: Holder::of_this_process(PROGRAM),
         channels: &[],
+        signatures: Signatures { source: Some(cx.client.registry()), policies: &[] },
         registry: None,
         listener: &|heard| say(heard.line),
         waiting: Waiting { at_most: wait, told: &told, ..Waiting::NO },
