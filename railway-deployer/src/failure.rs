@@ -79,10 +79,10 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. }
+            | Self::Signing(_)
             | Self::Image(spectra_oci::Error::Reference(_))
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
-            Self::Signing(_) => ExitCode::Usage,
             Self::SignaturesUnavailable(error)
                 if registry(error).is_some_and(spectra_oci::Error::is_not_authorised) =>
             {

@@ -92,11 +92,12 @@ fn a_plan_that_was_made_before_a_policy_is_refused_by_the_apply() {
     };
     let mut terraform = Terraform::new(&sandbox, &policy(""));
     let _ = terraform.var("image", &first.pinned).apply().success();
-    // The policy comes with the image: the plan knows nothing of it, and the apply asks when it holds.
-    terraform.configure(&policy(&format!("signatures = {}", keys.policy())).replace(
-        "resource \"spectra_rollout\" \"web\" {",
-        "resource \"spectra_rollout\" \"web\" {\n  depends_on = [spectra_deployment_policy.signed]\n",
-    ));
+    // The policy comes with the image: the plan knows nothing of it, and it is asked for again when the apply has put it in place.
+    let with_signatures = policy(&format!("signatures = {}", keys.policy()));
+    terraform.configure(
+        &with_signatures
+            .replace("[spectra_domain.web]", "[spectra_domain.web, spectra_deployment_policy.signed]"),
+    );
     let _ = terraform.var("image", &second.pinned).plan().code(2);
     let _ = terraform
         .apply()
