@@ -92,19 +92,16 @@ fn a_plan_that_was_made_before_a_policy_is_refused_by_the_apply() {
     };
     let mut terraform = Terraform::new(&sandbox, &policy(""));
     let _ = terraform.var("image", &first.pinned).apply().success();
-    // The policy comes with the image: the plan knows nothing of it, and it is asked for again when the apply has put it in place.
+    // The policy comes with the image: the plan knows nothing of it, and the image is judged again once it is in place.
     let with_signatures = policy(&format!("signatures = {}", keys.policy()));
     terraform.configure(
         &with_signatures
             .replace("[spectra_domain.web]", "[spectra_domain.web, spectra_deployment_policy.signed]"),
     );
     let _ = terraform.var("image", &second.pinned).plan().code(2);
-    let _ = terraform
-        .apply()
-        .code(1)
-        .says("The rollout was not begun")
-        .says("SPX-335")
-        .says("Nothing was changed");
+    let before = sandbox.now();
+    let _ = terraform.apply().code(1).says("policy `signed` wants the signatures").says("SPX-335");
+    assert_eq!(sandbox.mutations(before), Vec::<String>::new());
     assert_eq!(get(&terraform.output("url")).body.trim(), "first");
     assert_eq!(terraform.state().text("spectra_rollout.web", "running_digest"), first.digest);
 }
