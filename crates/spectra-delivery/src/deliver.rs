@@ -12,6 +12,7 @@ use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
     Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, Violation, recover, run,
 };
+use spectra_sign::Verdict;
 use spectra_types::{Secret, error_chain};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
 use crate::programs::{RailwayVariables, ServicePrograms};
+use crate::signatures::{Signatures, signed};
 use crate::standing::{Standing, standing};
 use crate::{id::rollout_id, kinds};
 
@@ -74,6 +76,8 @@ pub struct Delivery<'a> {
     pub holder: Holder,
     /// Whom to tell, besides the channels that the journal's settings name for the place.
     pub channels: &'a [Channel],
+    /// Where the signatures of images are, and what is asked of them besides the policies of the journal.
+    pub signatures: Signatures<'a>,
     /// What the platform is to pull the images of one registry with. It is kept by the platform and sent again on the way
     /// back, and written down nowhere. Without it, the platform keeps what it has.
     pub registry: Option<RegistryLogin>,
@@ -102,35 +106,42 @@ pub struct Delivered {
     pub taken_back: Vec<Report>,
 }
 
+/// A request that cannot be carried out is refused before anybody is asked about it.
+fn refuse_invalid(request: &RolloutRequest) -> Result<(), Error> {
+    let mut problems = check(request, &ABILITIES);
+    problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
+    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid { problems }) }
+}
+
 impl Delivery<'_> {
     /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
-    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to.
+    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to, and
+    /// the signatures that they want are looked for before anything else: by digest, so that nothing can come between.
     pub async fn deliver(
         &self,
         request: RolloutRequest,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
         let request = governed(self.journal, request).await?;
-        self.deliver_as_it_is(request, cancel).await
+        refuse_invalid(&request)?;
+        let verdict = signed(self.journal, &self.signatures, &request.place, &request.candidate).await?;
+        self.deliver_as_it_is(request, verdict, cancel).await
     }
 
-    /// [`deliver`](Self::deliver) without asking the policies.
+    /// [`deliver`](Self::deliver) without asking the policies. `verdict` is what was found of signatures, if they were asked for.
     pub(crate) async fn deliver_as_it_is(
         &self,
         request: RolloutRequest,
+        verdict: Option<Verdict>,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
-        let mut problems = check(&request, &ABILITIES);
-        problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
-        if !problems.is_empty() {
-            return Err(Error::Invalid { problems });
-        }
+        refuse_invalid(&request)?;
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
         // The state of a whole rollout: on the heap, where there are hundreds of them.
-        let result = Box::pin(self.under_leases(request.clone(), &places, &leases, cancel)).await;
+        let result = Box::pin(self.under_leases(request.clone(), verdict, &places, &leases, cancel)).await;
         leases.release().await;
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
@@ -153,6 +164,7 @@ impl Delivery<'_> {
     async fn under_leases(
         &self,
         request: RolloutRequest,
+        verdict: Option<Verdict>,
         places: &[Place],
         leases: &Leases,
         cancel: &CancellationToken,
@@ -188,6 +200,11 @@ impl Delivery<'_> {
                 .await?;
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
+        if let Some(verdict) = verdict {
+            let body = serde_json::json!({ "image": request.candidate, "accepted": verdict.accepted });
+            let kind = kinds::SIGNATURES.to_owned();
+            lease.append(Draft { subject: own.clone(), rollout: Some(rollout.clone()), kind, body }).await?;
+        }
         let guard = LeaseGuard::of([leases]);
         let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;

@@ -26,6 +26,7 @@ mod programs;
 mod promote;
 mod rollback;
 pub mod settings;
+mod signatures;
 mod standing;
 mod unlock;
 mod wish;
@@ -44,6 +45,7 @@ pub use crate::postmortem::Written;
 pub use crate::probes::http_probe;
 pub use crate::promote::{Promoted, promote};
 pub use crate::rollback::RolledBackTo;
+pub use crate::signatures::{Signatures, signed};
 pub use crate::standing::{Standing, entries, history, line_of, request_of, standing, standing_of};
 pub use crate::unlock::{Unlocked, unlock};
 pub use crate::wish::ask;
@@ -52,6 +54,8 @@ pub use crate::wish::ask;
 pub mod kinds {
     /// A service takes part in a rollout that is written down under another service's subject.
     pub const JOINED: &str = "rollout.joined";
+    /// Who signed the image of a rollout, as its policies want it.
+    pub const SIGNATURES: &str = "signature.accepted";
     /// Somebody asks a running rollout to go back.
     pub const ABORT: &str = "wish.abort";
     /// Somebody asks a running rollout to end its wait.

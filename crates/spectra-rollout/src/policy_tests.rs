@@ -23,6 +23,7 @@ fn policy() -> DeploymentPolicy {
         health_required: false,
         required_steps: Vec::new(),
         allowed_repositories: Vec::new(),
+        signatures: None,
     }
 }
 
@@ -180,4 +181,16 @@ fn a_way_back_passes_every_rule_over_and_says_which() {
             ("approval", false)
         ]
     );
+}
+
+#[test]
+fn a_signature_policy_that_cannot_hold_is_a_problem_of_the_whole() {
+    let signatures = SignaturePolicy {
+        repositories: Vec::new(),
+        keys: Vec::new(),
+        required: spectra_sign::Threshold::Any,
+        attestations: Vec::new(),
+    };
+    let found = DeploymentPolicy { signatures: Some(signatures), ..policy() }.problems();
+    assert_eq!(found.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), ["signatures.keys"]);
 }

@@ -9,5 +9,6 @@ mod rollout_start;
 mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
+mod signing;
 mod support;
 mod world;

@@ -344,3 +344,23 @@ fn several_rollouts_of_one_file_run_at_once_and_the_worst_counts() {
     assert_eq!(outcomes, expected);
     assert!(run.stderr.contains(&format!("{}: phase probing", other.service)), "{}", run.stderr);
 }
+
+#[test]
+fn an_image_that_is_not_signed_as_the_policy_file_wants_is_not_begun() {
+    let world = World::new();
+    let (old, new) = (world.image("old", &[]), world.image("new", &[]));
+    world.start(&old, &[]).done();
+    world.place.run(&["image", "keygen", "--output", "ci", "--no-password"]).done();
+    let policy = "version = 1\n[[policy]]\nname = \"ci\"\nkeys = [{ name = \"ci\", file = \"ci.pub\" }]\n";
+    world.place.write("signatures.toml", policy);
+    let wanted = ["--signature-policy", "signatures.toml", "--json"];
+    let refused = world.start(&new, &wanted);
+    let error: serde_json::Value = serde_json::from_str(refused.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!((refused.code, error["error"]["code"].as_str()), (5, Some("SPX-335")), "{}", refused.shown());
+    assert_eq!(world.serving(), digest(&old));
+    world.place.run(&["image", "sign", &new, "--key", "ci.key"]).done();
+    assert_eq!(world.start(&new, &wanted).done().json()["outcome"], "complete");
+    assert_eq!(world.serving(), digest(&new));
+    let records = world.place.run(&["audit", "log", "--kind", "signature.accepted", "--json"]).done().json();
+    assert!(records.to_string().contains("\"key\":\"ci\""), "{records}");
+}

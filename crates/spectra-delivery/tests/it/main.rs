@@ -14,5 +14,6 @@ mod logs;
 mod migrations;
 mod pre_deploy;
 mod rollback;
+mod signatures;
 mod wave;
 mod world;

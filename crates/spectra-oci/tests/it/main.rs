@@ -8,5 +8,6 @@ mod fake;
 mod layout;
 mod push;
 mod read;
+mod referrers;
 mod remote;
 mod resume;

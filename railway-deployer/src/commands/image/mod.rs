@@ -1,13 +1,19 @@
-//! `image`: build, push, inspect.
+//! `image`: build, push, inspect, sign, verify, attest.
 
+mod attest;
 mod build;
 mod inspect;
+mod keygen;
+mod keys;
 mod push;
+mod sign;
+mod verify;
 
 use clap::Subcommand;
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain};
 use spectra_types::{ExitCode, ImageRef, Secret};
 
+pub(crate) use self::keys::policy_file;
 use crate::{failure::Failure, printer::Printer};
 
 /// Commands of `image`.
@@ -19,6 +25,14 @@ pub(crate) enum Command {
     Push(push::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
+    /// Make a pair of keys to sign images with
+    Keygen(keygen::Arguments),
+    /// Sign an image in a registry
+    Sign(sign::Arguments),
+    /// Check who signed an image; exit code 5 if it is not signed as it has to be
+    Verify(verify::Arguments),
+    /// Sign a statement about an image: provenance, bill of material, scan
+    Attest(attest::Arguments),
 }
 
 /// How to log in, for commands that talk to a registry.
@@ -69,5 +83,9 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Build(arguments) => build::run(arguments, printer).await,
         Command::Push(arguments) => push::run(arguments, printer).await,
         Command::Inspect(arguments) => inspect::run(arguments, printer).await,
+        Command::Keygen(arguments) => keygen::run(&arguments, printer),
+        Command::Sign(arguments) => Box::pin(sign::run(arguments, printer)).await,
+        Command::Verify(arguments) => Box::pin(verify::run(arguments, printer)).await,
+        Command::Attest(arguments) => Box::pin(attest::run(arguments, printer)).await,
     }
 }

@@ -47,6 +47,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         folder: &arguments.folder,
         registry,
         logs: arguments.logs,
+        signatures: &[],
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Logged, Waiting};
+use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Logged, Signatures, Waiting};
 use spectra_journal::{Held, Holder, Journal};
+use spectra_oci::{ClientOptions, Environment, Keychain};
 use spectra_railway::{Client, RegistryLogin};
 use spectra_rollout::{Place, RolloutRequest};
+use spectra_sign::SignaturePolicy;
 use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +47,8 @@ pub(super) struct Crew<'a> {
     /// What Railway is to pull images with.
     pub(super) registry: Option<RegistryLogin>,
     pub(super) logs: Logs,
+    /// What is asked of signatures besides the policies of the journal, with names.
+    pub(super) signatures: &'a [(String, SignaturePolicy)],
 }
 
 impl Crew<'_> {
@@ -108,11 +112,15 @@ impl Crew<'_> {
             ));
         };
         let hear_log = |logged: &Logged<'_>| view.hear_log(logged);
+        // Opens nothing until a policy asks for signatures.
+        let registry =
+            spectra_oci::Client::new(Keychain::new(Environment::from_process()), ClientOptions::default());
         let delivery = Delivery {
             client: self.client,
             journal: self.journal,
             holder: Holder::of_this_process(env!("CARGO_PKG_NAME")),
             channels: &[],
+            signatures: Signatures { source: Some(&registry), policies: self.signatures },
             registry: self.registry.clone(),
             listener: &|heard| view.hear(heard),
             logs: self.logs.shown(self.printer).then_some(&hear_log),

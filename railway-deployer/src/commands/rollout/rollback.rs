@@ -52,6 +52,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         folder: &arguments.folder,
         registry,
         logs: arguments.logs,
+        signatures: &[],
     };
     let RolledBackTo { image, delivered } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

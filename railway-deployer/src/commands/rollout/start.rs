@@ -17,7 +17,7 @@ use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome, spec};
-use crate::{failure::Failure, printer::Printer};
+use crate::{commands::image::policy_file, failure::Failure, printer::Printer};
 
 /// Arguments of `rollout start`.
 #[derive(Debug, Args)]
@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     spec: Option<PathBuf>,
     #[command(flatten)]
     request: RequestFlags,
+    /// TOML file that says whose signatures the images need, besides the policies of the journal
+    #[arg(long, value_name = "FILE", env = "SPECTRA_SIGNATURE_POLICY")]
+    signature_policy: Option<PathBuf>,
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
@@ -47,6 +50,10 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         None => vec![arguments.request.request(&arguments.service)?],
     };
     let registry = arguments.credentials.login(requests.iter().map(|request| &request.candidate))?;
+    let signatures = match &arguments.signature_policy {
+        Some(path) => policy_file(path)?.policies,
+        None => Vec::new(),
+    };
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -57,6 +64,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         folder: &arguments.folder,
         registry,
         logs: arguments.logs,
+        signatures: &signatures,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spectra_delivery::{Delivered, Delivery, Error, Logged, Waiting, tidy_leases};
+use spectra_delivery::{Delivered, Delivery, Error, Logged, Signatures, Waiting, tidy_leases};
 use spectra_journal::{Held, Holder};
 use spectra_probe::HttpProbe;
 use spectra_railway::{Client, InstanceRef, RegistryCredentials, RegistryLogin};
@@ -72,6 +72,8 @@ pub(crate) async fn with_delivery<T>(
         journal: cx.client.journal().await?,
         holder: Holder::of_this_process(PROGRAM),
         channels: &[],
+        signatures: Signatures { source: Some(cx.client.registry()), policies: &[] },
+        registry: None,
         registry,
         listener: &|heard| say(heard.line),
         // Followed where somebody reads it alone: `TF_LOG=debug`.
