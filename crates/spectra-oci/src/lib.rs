@@ -16,6 +16,7 @@ mod credentials;
 mod error;
 mod gzip;
 mod inspect;
+mod layers;
 mod layout;
 mod model;
 mod progress;
@@ -32,6 +33,7 @@ pub use client::{Client, ClientOptions, Ping, Resolved};
 pub use credentials::{Credential, Environment, Keychain};
 pub use error::Error;
 pub use inspect::{Inspection, LayerSummary};
+pub use layers::Layer;
 pub use layout::Layout;
 pub use model::{
     Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,
