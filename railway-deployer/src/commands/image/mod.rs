@@ -1,8 +1,11 @@
-//! `image`: build, push, inspect.
+//! `image`: build, push, inspect, sbom, scan.
 
 mod build;
 mod inspect;
+mod local;
 mod push;
+mod sbom;
+mod scan;
 
 use clap::Subcommand;
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain};
@@ -19,10 +22,14 @@ pub(crate) enum Command {
     Push(push::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
+    /// List the packages in an image, as `CycloneDX` or SPDX
+    Sbom(sbom::Arguments),
+    /// Look for known vulnerabilities, and refuse what is too bad
+    Scan(scan::Arguments),
 }
 
 /// How to log in, for commands that talk to a registry.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Login {
     /// User name for the registry; without it, docker's and podman's stored credentials are used
     #[arg(long, env = "SPECTRA_REGISTRY_USERNAME", requires = "password_source")]
@@ -69,5 +76,7 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Build(arguments) => build::run(arguments, printer).await,
         Command::Push(arguments) => push::run(arguments, printer).await,
         Command::Inspect(arguments) => inspect::run(arguments, printer).await,
+        Command::Sbom(arguments) => sbom::run(arguments, printer).await,
+        Command::Scan(arguments) => scan::run(arguments, printer).await,
     }
 }
