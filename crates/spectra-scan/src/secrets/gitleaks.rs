@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path, time::Duration};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Outcome, detect::report, walk};
+use super::{Options, Outcome, detect::report, walk};
 use crate::{Error, Severity, Tool, tool::Setting};
 
 #[derive(Deserialize)]
@@ -24,16 +24,23 @@ struct Leak {
 }
 
 /// Has gitleaks search a directory, or the history of its repository. Its settings and allowed findings in the directory hold.
-pub(super) async fn scan(
-    gitleaks: &Tool,
-    root: &Path,
-    history: bool,
-    timeout: Duration,
-) -> Result<Outcome, Error> {
-    let root = std::fs::canonicalize(root).map_err(Error::io("scan", root))?;
-    let folder = if root.is_dir() { root.as_path() } else { root.parent().unwrap_or(&root) };
-    let mut arguments: Vec<OsString> = vec![if history { "git" } else { "dir" }.into()];
-    arguments.push(root.clone().into());
+pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> Result<Outcome, Error> {
+    let root = std::fs::canonicalize(&options.root).map_err(Error::io("scan", &options.root))?;
+    if history {
+        return run(gitleaks, "git", &root, options.timeout).await;
+    }
+    // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
+    let max_size = options.max_size;
+    let mirrored = tokio::task::spawn_blocking(move || mirror(&root, max_size)).await;
+    let lost = |error| Error::io("copy", &options.root)(std::io::Error::other(error));
+    let (place, mut found) = mirrored.map_err(lost)??;
+    found.add(run(gitleaks, "dir", place.path(), options.timeout).await?);
+    Ok(found)
+}
+
+async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> Result<Outcome, Error> {
+    let folder = std::fs::canonicalize(folder).map_err(Error::io("scan", folder))?;
+    let mut arguments: Vec<OsString> = vec![verb.into(), folder.clone().into()];
     // To standard output: a file with secrets would have to be guarded.
     arguments.extend(
         [
@@ -51,24 +58,37 @@ pub(super) async fn scan(
         .map(OsString::from),
     );
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    let setting = Setting { directory: folder, without: &["GITLEAKS_CONFIG_TOML"], with: &[], timeout };
+    let directory = if folder.is_dir() { folder.as_path() } else { folder.parent().unwrap_or(&folder) };
+    let setting = Setting { directory, without: &[], with: &[], timeout };
     let bytes = Zeroizing::new(gitleaks.run(&arguments, &setting).await?);
-    let mut outcome = parse(&bytes, folder)?;
-    // It reads files that git never will; those are nobody's leak.
-    if !history && root.is_dir() && !outcome.findings.is_empty() {
-        let walked = root.clone();
-        let known = tokio::task::spawn_blocking(move || walk::paths(&walked)).await;
-        let known = known.map_err(|error| Error::io("list", &root)(std::io::Error::other(error)))?;
-        let before = outcome.findings.len();
-        outcome.findings.retain(|finding| finding.location.as_ref().is_none_or(|path| known.contains(path)));
-        let left_out = before - outcome.findings.len();
-        if left_out > 0 {
-            outcome
-                .warnings
-                .push(format!("findings in files that `.gitignore` names, which do not count: {left_out}"));
+    parse(&bytes, &folder)
+}
+
+/// The files that [`walk::scan`] would read, in a directory that only this user can look into and that is gone when it is dropped.
+fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Error> {
+    let place = tempfile::Builder::new().prefix("spectra-").tempdir();
+    let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
+    let mut outcome = Outcome::default();
+    for name in walk::paths(root) {
+        let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
+        let target = place.path().join(&name);
+        let size = std::fs::metadata(&source).map(|metadata| metadata.len());
+        let copied = match size {
+            Ok(size) if size > max_size => {
+                Err(std::io::Error::other(format!("it has more than {max_size} bytes")))
+            }
+            Ok(_) => target.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+                // A link costs nothing, where both are on one file system.
+                std::fs::hard_link(&source, &target).or_else(|_| std::fs::copy(&source, &target).map(drop))
+            }),
+            Err(error) => Err(error),
+        };
+        match copied {
+            Ok(()) => outcome.files += 1,
+            Err(error) => outcome.unread.push(format!("`{name}`: {error}")),
         }
     }
-    Ok(outcome)
+    Ok((place, outcome))
 }
 
 fn parse(bytes: &[u8], folder: &Path) -> Result<Outcome, Error> {

@@ -11,10 +11,7 @@ mod ignores;
 mod rules;
 mod walk;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 pub use checks::Candidate;
 pub use ignores::{IGNORE_FILE, Ignores};
@@ -64,7 +61,7 @@ pub struct Options {
     pub root: PathBuf,
     /// Also everything that was ever committed.
     pub history: bool,
-    /// Larger files are not read; for the rules of this crate.
+    /// Larger files are not read.
     pub max_size: u64,
     /// How long gitleaks may take.
     pub timeout: Duration,
@@ -79,7 +76,7 @@ pub struct Outcome {
     pub allowed: usize,
     /// How many findings the ignore file lists.
     pub ignored: usize,
-    /// How many files, and versions of files in the history, were read. Unknown of gitleaks.
+    /// How many files, and versions of files in the history, were read; of gitleaks, files alone.
     pub files: u64,
     /// How many bytes were searched. Unknown of gitleaks.
     pub bytes: u64,
@@ -108,9 +105,9 @@ impl Outcome {
 pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) -> Result<Outcome, Error> {
     let mut outcome = match searcher {
         Searcher::Gitleaks(tool) => {
-            let mut outcome = gitleaks::scan(tool, &options.root, false, options.timeout).await?;
+            let mut outcome = gitleaks::scan(tool, options, false).await?;
             if options.history {
-                join(&mut outcome, gitleaks::scan(tool, &options.root, true, options.timeout).await?);
+                join(&mut outcome, gitleaks::scan(tool, options, true).await?);
             }
             outcome
         }
@@ -152,9 +149,3 @@ mod tests;
 
 #[cfg(test)]
 mod rules_tests;
-
-/// Whether a path is in a repository; without one there is no history.
-#[must_use]
-pub fn has_history(root: &Path) -> bool {
-    walk::in_repository(root)
-}

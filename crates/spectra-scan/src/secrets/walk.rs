@@ -152,6 +152,6 @@ fn tracked_though_ignored(root: &Path, add: &dyn Fn(Outcome)) -> Vec<PathBuf> {
 }
 
 /// Whether there is a repository around.
-pub(super) fn in_repository(root: &Path) -> bool {
+fn in_repository(root: &Path) -> bool {
     std::path::absolute(root).is_ok_and(|path| path.ancestors().any(|folder| folder.join(".git").exists()))
 }

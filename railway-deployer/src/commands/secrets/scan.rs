@@ -121,7 +121,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     report::deliver(printer, "secrets.scan", arguments.output.as_deref(), &document, &value, &summary)?;
     if outcome.files > 0 {
-        printer.note(&format!("searched {} files, {}", outcome.files, bytes(outcome.bytes)));
+        let size = if outcome.bytes > 0 { format!(", {}", bytes(outcome.bytes)) } else { String::new() };
+        printer.note(&format!("searched {} files{size}", outcome.files));
     }
     if outcome.findings.is_empty() {
         return Ok(ExitCode::Done);
