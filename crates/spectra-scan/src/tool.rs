@@ -135,13 +135,21 @@ async fn last_words(pipe: Option<impl AsyncRead + Unpin>) -> String {
         tail.drain(..surplus);
     }
     let text = String::from_utf8_lossy(&tail);
-    let words: Vec<String> = text
-        .lines()
-        .map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>())
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect();
+    let words: Vec<String> = text.lines().map(plain).filter(|line| !line.is_empty()).collect();
     words.join("; ")
+}
+
+/// A line without colours, its tabs and other control characters as spaces.
+fn plain(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    // What follows the mark is numbers, and one letter at the end.
+    for part in parts {
+        text.push_str(
+            part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').get(1..).unwrap_or_default(),
+        );
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -169,8 +177,8 @@ mod tests {
         let output = run(folder.path(), r#"printf '%s|%s|%s' "$1" "$QUIET" "$HOME""#, minute).unwrap();
         assert_eq!(output, b"a b|yes|");
         let error =
-            run(folder.path(), r"printf '\033[31mno\033[0m database\n' >&2; exit 3", minute).unwrap_err();
-        insta::assert_snapshot!(error, @"`scanner` failed: exit status: 3; [31mno[0m database");
+            run(folder.path(), r"printf '\033[1;31mno\033[0m\tdatabase\n' >&2; exit 3", minute).unwrap_err();
+        insta::assert_snapshot!(error, @"`scanner` failed: exit status: 3; no database");
         let error = run(folder.path(), "kill -9 $$", minute).unwrap_err();
         insta::assert_snapshot!(error, @"`scanner` failed: signal: 9 (SIGKILL); it said nothing");
     }
