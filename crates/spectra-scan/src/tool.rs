@@ -145,9 +145,9 @@ fn plain(line: &str) -> String {
     let mut text = parts.next().unwrap_or_default().to_owned();
     // What follows the mark is numbers, and one letter at the end.
     for part in parts {
-        text.push_str(
-            part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').get(1..).unwrap_or_default(),
-        );
+        let mut rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').chars();
+        rest.next();
+        text.push_str(rest.as_str());
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }

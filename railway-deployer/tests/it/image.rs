@@ -7,13 +7,13 @@ use spectra_sandbox::registry::{Registry, RegistryAuth, RegistryConfig};
 use crate::support::{Place, content};
 
 /// The sandbox's registry alone, on a thread of its own.
-struct Running {
+pub(crate) struct Running {
     registry: Registry,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
-fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
+pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = RegistryConfig { auth, ..RegistryConfig::new(place.path("registry")) };
     let (registry, address) = runtime.block_on(async {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::Place;
+use spectra_sandbox::registry::RegistryAuth;
+
+use crate::{image::registry, support::Place};
 
 const STATUS: &str = "Package: libfoo1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n";
 
@@ -95,6 +97,22 @@ fn a_bill_by_syft_gets_the_times_and_names_of_the_image() {
     hint: what it was to find out is not known: a failed scan is not a clean one
     ");
     assert_eq!(place.run(&["image", "sbom", "layout", "--generator", "builtin"]).code, 0);
+}
+
+#[test]
+fn an_image_of_a_registry_is_looked_into_as_one_on_disk_is() {
+    let mut place = Place::new();
+    let digest = image(&place);
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let repository = format!("{}/team/app", running.address);
+    place.run(&["image", "push", "layout", &format!("{repository}:v1")]).done();
+    let bill = place.run(&["image", "sbom", &format!("{repository}@{digest}")]).done().json();
+    let subject = &bill["metadata"]["component"];
+    assert_eq!((&subject["name"], &subject["version"]), (&json!(repository), &json!(digest)));
+    assert_eq!(bill["components"][1]["name"], "libfoo1");
+    place.program("trivy", &format!("[ -f \"$8/oci-layout\" ] || exit 9\ncat <<'END'\n{TRIVY}\nEND"));
+    let scan = place.run(&["image", "scan", &format!("{repository}:v1"), "--fail-on", "critical", "--json"]);
+    assert_eq!((scan.code, &scan.json()["digest"]), (5, &json!(digest)), "{}", scan.shown());
 }
 
 const TRIVY: &str = r#"{"SchemaVersion":2,"Results":[{"Target":"t","Class":"os-pkgs","Vulnerabilities":[
