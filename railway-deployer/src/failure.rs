@@ -26,6 +26,9 @@ pub(crate) enum Failure {
     /// An image is not signed as it has to be. What was found has been printed.
     #[error("`{image}` is not signed as it has to be: {}", unmet.join("; "))]
     Unsigned { image: PinnedImage, unmet: Vec<String> },
+    /// Scanners, and what they found.
+    #[error(transparent)]
+    Scan(#[from] spectra_scan::Error),
     /// The Railway API.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
@@ -82,6 +85,7 @@ impl Failure {
             | Self::Signing(_)
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
+            Self::Scan(error) if error.is_usage() => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
             Self::SignaturesUnavailable(error)
                 if registry(error).is_some_and(spectra_oci::Error::is_not_authorised) =>
@@ -108,6 +112,7 @@ impl Failure {
             Self::Signing(error) => Some(error.code()),
             Self::SignaturesUnavailable(_) => Some(spectra_sign::UNAVAILABLE),
             Self::Unsigned { .. } => Some(spectra_sign::UNSIGNED),
+            Self::Scan(error) => Some(error.code()),
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
             Self::Journal(error) => Some(error.code()),
@@ -124,6 +129,7 @@ impl Failure {
             Self::Unsigned { .. } => Some(
                 "sign it with `railway-deployer image sign`, or see above why a signature does not count",
             ),
+            Self::Scan(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Delivery(error) => error.hint(),
             Self::Journal(error) => error.hint(),

@@ -19,6 +19,7 @@ mod error;
 mod evidence;
 mod gzip;
 mod inspect;
+mod layers;
 mod layout;
 mod model;
 mod progress;
@@ -39,6 +40,7 @@ pub use credentials::{Credential, Environment, Keychain};
 pub use error::Error;
 pub use evidence::MAX_EVIDENCE;
 pub use inspect::{Inspection, LayerSummary};
+pub use layers::Layer;
 pub use layout::Layout;
 pub use model::{
     Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,

@@ -19,6 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-rollout", &["spectra-sign", "spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
     ("spectra-github", &["spectra-types"]),
+    // Is handed layers as readers: it knows no registry.
+    ("spectra-scan", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-sign", "spectra-types"]),
     ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
@@ -64,6 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spectra-railway",
             "spectra-rollout",
             "spectra-sandbox",
+            "spectra-scan",
             "spectra-sign",
             "spectra-types",
         ],

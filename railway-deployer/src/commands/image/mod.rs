@@ -1,11 +1,14 @@
-//! `image`: build, push, inspect, sign, verify, attest.
+//! `image`: build, push, inspect, sbom, scan, sign, verify, attest.
 
 mod attest;
 mod build;
 mod inspect;
 mod keygen;
 mod keys;
+mod local;
 mod push;
+mod sbom;
+mod scan;
 mod sign;
 mod verify;
 
@@ -33,10 +36,14 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     /// Sign a statement about an image: provenance, bill of material, scan
     Attest(attest::Arguments),
+    /// List the packages in an image, as `CycloneDX` or SPDX
+    Sbom(sbom::Arguments),
+    /// Look for known vulnerabilities, and refuse what is too bad
+    Scan(scan::Arguments),
 }
 
 /// How to log in, for commands that talk to a registry.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Login {
     /// User name for the registry; without it, docker's and podman's stored credentials are used
     #[arg(long, env = "SPECTRA_REGISTRY_USERNAME", requires = "password_source")]
@@ -87,5 +94,7 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Sign(arguments) => Box::pin(sign::run(arguments, printer)).await,
         Command::Verify(arguments) => Box::pin(verify::run(arguments, printer)).await,
         Command::Attest(arguments) => Box::pin(attest::run(arguments, printer)).await,
+        Command::Sbom(arguments) => sbom::run(arguments, printer).await,
+        Command::Scan(arguments) => scan::run(arguments, printer).await,
     }
 }
