@@ -211,7 +211,8 @@ pub fn passed_over(policies: &[DeploymentPolicy], request: &RolloutRequest) -> V
             found.push(Violation {
                 policy: policy.name.clone(),
                 rule: "signatures",
-                message: "a rollout's image has to be signed; it was not looked whether this one still is".to_owned(),
+                message: "a rollout's image has to be signed; it was not looked whether this one still is"
+                    .to_owned(),
             });
         }
     }

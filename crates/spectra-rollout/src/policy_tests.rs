@@ -163,6 +163,12 @@ fn a_way_back_passes_every_rule_over_and_says_which() {
         minimum_bake: Some("5m".parse().unwrap()),
         required_steps: vec!["canary".to_owned()],
         allowed_repositories: vec!["ghcr.io/other/*".to_owned()],
+        signatures: Some(SignaturePolicy {
+            repositories: Vec::new(),
+            keys: Vec::new(),
+            required: spectra_sign::Threshold::Any,
+            attestations: Vec::new(),
+        }),
         ..policy()
     };
     let elsewhere = DeploymentPolicy {
@@ -178,7 +184,8 @@ fn a_way_back_passes_every_rule_over_and_says_which() {
             ("minimum_bake", false),
             ("required_steps", false),
             ("allowed_repositories", true),
-            ("approval", false)
+            ("approval", false),
+            ("signatures", false)
         ]
     );
 }

@@ -32,6 +32,7 @@ async fn strict(world: &World) {
         health_required: false,
         required_steps: vec!["canary".to_owned()],
         allowed_repositories: vec!["ghcr.io/acme/*".to_owned()],
+        signatures: None,
     };
     let window = FreezeWindow {
         name: "christmas".to_owned(),

@@ -73,7 +73,6 @@ pub(crate) async fn with_delivery<T>(
         holder: Holder::of_this_process(PROGRAM),
         channels: &[],
         signatures: Signatures { source: Some(cx.client.registry()), policies: &[] },
-        registry: None,
         registry,
         listener: &|heard| say(heard.line),
         // Followed where somebody reads it alone: `TF_LOG=debug`.
