@@ -111,7 +111,7 @@ async fn everything_offered_exists_in_the_real_schema() {
     let subscriptions: Vec<_> = by_name(&offered["Subscription"]["fields"]).into_keys().collect();
     assert_eq!(
         subscriptions,
-        ["buildLogs", "deployment", "deploymentEvents", "deploymentLogs", "environmentLogs"]
+        ["buildLogs", "deployment", "deploymentEvents", "deploymentLogs", "environmentLogs", "httpLogs"]
     );
     let differences = differences(ours, &real["types"]);
     assert!(differences.is_empty(), "{}", differences.join("\n"));
