@@ -168,8 +168,9 @@ impl Ledger {
             Entry::Finished { outcome } if !matches!(outcome, Outcome::Fenced { .. }) => {
                 self.outcome = Some(outcome.clone());
             }
-            Entry::Resumed { .. }
-            | Entry::Adopted { .. }
+            // One that was complete is taken back: it is open again until that has ended.
+            Entry::Resumed { .. } => self.outcome = None,
+            Entry::Adopted { .. }
             | Entry::Stage { .. }
             | Entry::Failed { .. }
             | Entry::Measured { .. }
