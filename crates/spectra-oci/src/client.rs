@@ -198,6 +198,8 @@ impl Client {
             repository: repository.to_owned(),
             scopes,
             progress,
+            cache: None,
+            new_repository: false,
         }
     }
 

@@ -125,6 +125,18 @@ pub enum Error {
         /// What it wants instead.
         wants: &'static str,
     },
+    /// A way to compress has no such level.
+    #[error("{codec} has no level {level}; it has {lowest} to {highest}")]
+    Level {
+        /// The way to compress.
+        codec: &'static str,
+        /// What was asked for.
+        level: i32,
+        /// The first level.
+        lowest: i32,
+        /// The last level.
+        highest: i32,
+    },
     /// A worker task ended unexpectedly.
     #[error("{attempt}: the worker ended early")]
     Worker {
@@ -161,6 +173,7 @@ impl Error {
             Self::Credentials { .. } => "SPX-310",
             Self::Worker { .. } => "SPX-311",
             Self::NoTokens { .. } => "SPX-312",
+            Self::Level { .. } => "SPX-320",
         })
     }
 

@@ -10,7 +10,9 @@ mod archive;
 mod auth;
 mod authorize;
 mod builder;
+mod cache;
 mod client;
+mod compress;
 mod content;
 mod credentials;
 mod error;
@@ -28,7 +30,9 @@ mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};
 pub use builder::{BuiltImage, ImageBuilder, LayerInput};
+pub use cache::Cache;
 pub use client::{Client, ClientOptions, Ping, Resolved};
+pub use compress::{Codec, CodecError, Compression};
 pub use credentials::{Credential, Environment, Keychain};
 pub use error::Error;
 pub use inspect::{Inspection, LayerSummary};
@@ -37,6 +41,6 @@ pub use model::{
     Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,
 };
 pub use progress::{BlobOutcome, NoProgress, Progress};
-pub use push::{PushOptions, Pushed};
+pub use push::{PushOptions, Pushed, Trust};
 pub use retry::RetryPolicy;
 pub use source::{Artifact, Image, Index, open};

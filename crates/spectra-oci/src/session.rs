@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::{
-    Client, Credential, Descriptor, Error, Progress,
+    Cache, Client, Credential, Descriptor, Error, Progress,
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
     client::Registry,
     content::{Content, digest_like, sha256},
@@ -77,6 +77,10 @@ pub(crate) struct Session {
     pub(crate) repository: String,
     pub(crate) scopes: Scopes,
     pub(crate) progress: Arc<dyn Progress>,
+    /// Where uploads are noted, so that a later process can go on with them.
+    pub(crate) cache: Option<Cache>,
+    /// Whether the registry has said that it does not know the repository.
+    pub(crate) new_repository: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -187,34 +191,41 @@ impl Session {
     {
         let mut number = 1;
         loop {
-            let mut failed = match action().await {
+            match action().await {
                 Ok(value) => return Ok(value),
-                Err(failed) => failed,
-            };
-            let wait = failed
-                .error
-                .retryable()
-                .then(|| self.client.retry_policy().wait(number, failed.retry_after))
-                .flatten();
-            let Some(wait) = wait else {
-                if let Error::Registry { attempts, .. } | Error::Transport { attempts, .. } =
-                    &mut failed.error
-                {
-                    *attempts = number;
-                }
-                if let (Error::Registry { message, .. }, Some(asked)) =
-                    (&mut failed.error, failed.retry_after)
-                    && asked > self.client.retry_policy().longest_retry_after
-                {
-                    let separator = if message.is_empty() { "" } else { "; " };
-                    *message = format!("{message}{separator}it asks to wait {} s", asked.as_secs());
-                }
-                return Err(failed.error);
-            };
-            self.progress.retrying(attempt, &failed.error.to_string(), wait);
-            tokio::time::sleep(wait).await;
+                Err(failed) => self.wait_or_give_up(attempt, number, failed).await?,
+            }
             number += 1;
         }
+    }
+
+    /// Waits after failed attempt `number` (from 1), or ends with its error if it is of no use to repeat it.
+    pub(crate) async fn wait_or_give_up(
+        &self,
+        attempt: &str,
+        number: u32,
+        mut failed: Failed,
+    ) -> Result<(), Error> {
+        let wait = failed
+            .error
+            .retryable()
+            .then(|| self.client.retry_policy().wait(number, failed.retry_after))
+            .flatten();
+        if let Some(wait) = wait {
+            self.progress.retrying(attempt, &failed.error.to_string(), wait);
+            tokio::time::sleep(wait).await;
+            return Ok(());
+        }
+        if let Error::Registry { attempts, .. } | Error::Transport { attempts, .. } = &mut failed.error {
+            *attempts = number;
+        }
+        if let (Error::Registry { message, .. }, Some(asked)) = (&mut failed.error, failed.retry_after)
+            && asked > self.client.retry_policy().longest_retry_after
+        {
+            let separator = if message.is_empty() { "" } else { "; " };
+            *message = format!("{message}{separator}it asks to wait {} s", asked.as_secs());
+        }
+        Err(failed.error)
     }
 
     /// Makes the request once: with authorisation, one renewal of it, and redirects. Any other status is the caller's to judge.

@@ -8,8 +8,8 @@ use crate::{
     Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout,
     archive::Archive,
     builder::oci_manifest,
+    compress::{self, Compression},
     content::{Blob, Content, digest_like},
-    gzip,
     layout::REF_NAME,
     media_type,
 };
@@ -100,7 +100,7 @@ impl Image {
         }
         for (number, layer) in image.layers.iter_mut().enumerate() {
             let LayerSource::Raw { content, diff_id } = layer else { continue };
-            let (blob, found) = gzip::compress(content, &self.origin)?;
+            let (blob, found) = compress::layer(content, &self.origin, Compression::default())?;
             if found != *diff_id {
                 return Err(Error::DigestMismatch {
                     what: format!("layer {} of `{}`", number + 1, self.origin.display()),

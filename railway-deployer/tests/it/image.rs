@@ -65,17 +65,17 @@ fn build_push_inspect() {
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target]).shown(), @"
     exit 0
     --- stdout
-    [REGISTRY]/team/app@sha256:[HEX]
+    sha256:[HEX]
     --- stderr
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] manifest written
-    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (616 B), 0 already there
+    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (636 B), 0 already there
     ");
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target, "--no-progress"]).shown(), @"
     exit 0
     --- stdout
-    [REGISTRY]/team/app@sha256:[HEX]
+    sha256:[HEX]
     --- stderr
     pushed `[REGISTRY]/team/app:v1`: 0 blobs sent (0 B), 2 already there
     ");
@@ -86,7 +86,7 @@ fn build_push_inspect() {
     digest       sha256:[HEX]
     type         application/vnd.oci.image.manifest.v1+json
     platform     linux/amd64
-    size         616 B
+    size         636 B
     created      1970-01-01T00:00:00Z
     entrypoint   /bin/app --verbose
     user         1000:1000
@@ -94,7 +94,7 @@ fn build_push_inspect() {
     ports        8080/tcp
     env          MODE=a=b
     label        dev.spectra.sandbox.body=hello
-    layer        sha256:[HEX] 162 B
+    layer        sha256:[HEX] 182 B
     --- stderr
     ");
     let json = place.run(&["image", "inspect", &target, "--json"]).done().json();
@@ -105,8 +105,26 @@ fn build_push_inspect() {
     assert_eq!(local["digest"], json["digest"]);
     let pushed = place.run(&["image", "push", "layout", &target, "--tag", "stable", "--json"]).done().json();
     assert_eq!(pushed["tags"], serde_json::json!(["v1", "stable"]));
-    assert_eq!(pushed["image"], format!("{}/team/app@{digest}", running.address).as_str());
+    let pinned = format!("{}/team/app@{digest}", running.address);
+    assert_eq!(pushed["image"], pinned.as_str());
+    let image = place.run(&["image", "push", "layout", &target, "--print", "image"]).done().stdout;
+    assert_eq!(image.trim_end(), pinned);
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn a_level_that_a_codec_does_not_have_is_wrong_usage() {
+    let place = Place::new();
+    let push = ["image", "push", "x", "127.0.0.1:1/x", "--compression", "zstd", "--compression-level", "40"];
+    insta::assert_snapshot!(place.run(&push).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-320]: zstd has no level 40; it has 1 to 19
+    ");
+    let run = place.run(&["image", "push", "x", "127.0.0.1:1/x", "--compression", "xz"]);
+    let shown = run.shown();
+    assert!(shown.contains("exit 2") && shown.contains("write `gzip` or `zstd`"), "{shown}");
 }
 
 #[test]

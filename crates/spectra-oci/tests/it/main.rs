@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod auth;
+mod cache;
 mod credentials;
 mod fake;
 mod layout;
 mod push;
 mod read;
 mod remote;
+mod resume;
