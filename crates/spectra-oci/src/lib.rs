@@ -19,6 +19,7 @@ mod error;
 mod gzip;
 mod inspect;
 mod layout;
+mod limits;
 mod model;
 mod progress;
 mod push;
@@ -26,6 +27,7 @@ mod remote;
 mod retry;
 mod session;
 mod source;
+mod tar_index;
 mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};
@@ -37,10 +39,11 @@ pub use credentials::{Credential, Environment, Keychain};
 pub use error::Error;
 pub use inspect::{Inspection, LayerSummary};
 pub use layout::Layout;
+pub use limits::OpenLimits;
 pub use model::{
     Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,
 };
 pub use progress::{BlobOutcome, NoProgress, Progress};
 pub use push::{PushOptions, Pushed, Trust};
 pub use retry::RetryPolicy;
-pub use source::{Artifact, Image, Index, open};
+pub use source::{Artifact, Image, Index, open, open_within};

@@ -7,13 +7,13 @@ use spectra_sandbox::registry::{Registry, RegistryAuth, RegistryConfig};
 use crate::support::{Place, content};
 
 /// The sandbox's registry alone, on a thread of its own.
-struct Running {
+pub(crate) struct Running {
     registry: Registry,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
-fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
+pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = RegistryConfig { auth, ..RegistryConfig::new(place.path("registry")) };
     let (registry, address) = runtime.block_on(async {
@@ -28,7 +28,7 @@ fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     Running { registry, address, _runtime: runtime }
 }
 
-fn build(place: &Place) -> String {
+pub(crate) fn build(place: &Place) -> String {
     content(place, "in");
     let run = place.run(&[
         "image",
@@ -174,7 +174,7 @@ fn credentials_are_needed_and_never_shown() {
     exit 6
     --- stdout
     --- stderr
-    error[SPX-306]: push blob `sha256:[HEX]` to `[REGISTRY]/team/app`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
+    error[SPX-306]: push `[REGISTRY]/team/app:v1`: layer 1 `sha256:[HEX]`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
     hint: log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY
     ");
     let login = ["image", "push", "layout", &target, "--username", "bot", "--password-stdin"];

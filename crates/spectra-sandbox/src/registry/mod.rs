@@ -167,9 +167,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Removes all fault rules.
+    /// Removes all fault rules, and with them what clients were asked to wait for.
     pub fn clear_faults(&self) {
         self.0.faults.clear(None);
+        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// How often the fault rules have applied, all together.
@@ -263,9 +264,15 @@ impl Target<'_> {
     }
 }
 
-/// What counts as the same request when it is repeated.
-fn request_key(parts: &Parts) -> String {
-    format!("{} {}", parts.method, parts.uri.path())
+/// What counts as the same request when it is repeated. Nothing for those that several blobs share: another one may have been on
+/// its way already.
+fn request_key(parts: &Parts) -> Option<String> {
+    let path = decoded(parts);
+    let own = matches!(
+        Target::parse(&path),
+        Some(Target::Blob(..) | Target::Manifest(..) | Target::Upload(..) | Target::Tags(_))
+    );
+    own.then(|| format!("{} {path}", parts.method))
 }
 
 async fn answer(State(registry): State<Registry>, request: Request<Body>) -> Response {
@@ -355,15 +362,17 @@ impl Registry {
         let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         // A date is rounded up to the second, so that a client that keeps to it is never blamed.
         let Some(seconds) = asked.and_then(|text| text.parse().ok()) else { return };
+        let Some(key) = request_key(parts) else { return };
         let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         waits.retain(|_, until| *until > now);
-        waits.insert(request_key(parts), now + Duration::from_secs(seconds));
+        waits.insert(key, now + Duration::from_secs(seconds));
     }
 
     fn check_wait(&self, parts: &Parts) {
+        let Some(key) = request_key(parts) else { return };
         let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(until) = waits.remove(&request_key(parts)) else { return };
+        let Some(until) = waits.remove(&key) else { return };
         let early = until.saturating_duration_since(Instant::now());
         if !early.is_zero() {
             let detail = format!("`{}` came {early:?} early", parts.method);

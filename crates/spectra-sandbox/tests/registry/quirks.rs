@@ -133,14 +133,14 @@ async fn too_many_requests_are_told_when_to_come_back() {
     // Two in the same second at the latest with the third, however slow the machine: each answer is awaited.
     let mut refused = None;
     for _ in 0..50 {
-        let response = bed.get("/v2/").await;
+        let response = bed.get("/v2/app/manifests/v1").await;
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             refused = Some(response);
             break;
         }
     }
     assert_eq!(header_of(&refused.expect("50 requests take less than 50 s"), "retry-after"), "1");
-    bed.get("/v2/").await;
+    bed.get("/v2/app/manifests/v1").await;
     assert_eq!(bed.kinds(), [ViolationKind::TooSoon]);
 }
 
