@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, io, path::PathBuf};
 
 use spectra_railway::{ConfigError, ErrorKind};
-use spectra_types::{ErrorCode, ExitCode};
+use spectra_types::{ErrorCode, ExitCode, PinnedImage};
 
 /// A failed command.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,18 @@ pub(crate) enum Failure {
     /// Images and registries.
     #[error(transparent)]
     Image(#[from] spectra_oci::Error),
+    /// Keys, signatures and policies about them.
+    #[error(transparent)]
+    Signing(#[from] spectra_sign::Error),
+    /// Nobody could be asked for the signatures of an image.
+    #[error(transparent)]
+    SignaturesUnavailable(#[from] spectra_sign::Unavailable),
+    /// An image is not signed as it has to be. What was found has been printed.
+    #[error("`{image}` is not signed as it has to be: {}", unmet.join("; "))]
+    Unsigned { image: PinnedImage, unmet: Vec<String> },
+    /// Scanners, and what they found.
+    #[error(transparent)]
+    Scan(#[from] spectra_scan::Error),
     /// The Railway API.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
@@ -70,9 +82,17 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. }
+            | Self::Signing(_)
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
+            Self::Scan(error) if error.is_usage() => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
+            Self::SignaturesUnavailable(error)
+                if registry(error).is_some_and(spectra_oci::Error::is_not_authorised) =>
+            {
+                ExitCode::NotAuthorised
+            }
+            Self::Unsigned { .. } => ExitCode::GateRefused,
             Self::Railway(error) => match error.kind() {
                 ErrorKind::Unauthenticated | ErrorKind::Forbidden => ExitCode::NotAuthorised,
                 _ => ExitCode::Failed,
@@ -89,6 +109,10 @@ impl Failure {
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Image(error) => Some(error.code()),
+            Self::Signing(error) => Some(error.code()),
+            Self::SignaturesUnavailable(_) => Some(spectra_sign::UNAVAILABLE),
+            Self::Unsigned { .. } => Some(spectra_sign::UNSIGNED),
+            Self::Scan(error) => Some(error.code()),
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
             Self::Journal(error) => Some(error.code()),
@@ -100,6 +124,12 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Image(error) => error.hint(),
+            Self::Signing(error) => error.hint(),
+            Self::SignaturesUnavailable(error) => registry(error).and_then(spectra_oci::Error::hint),
+            Self::Unsigned { .. } => Some(
+                "sign it with `railway-deployer image sign`, or see above why a signature does not count",
+            ),
+            Self::Scan(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Delivery(error) => error.hint(),
             Self::Journal(error) => error.hint(),
@@ -122,4 +152,9 @@ impl Failure {
         }
         texts
     }
+}
+
+/// The registry's error below.
+fn registry(error: &spectra_sign::Unavailable) -> Option<&spectra_oci::Error> {
+    error.source.downcast_ref()
 }

@@ -10,6 +10,7 @@ mod functions;
 mod lists;
 mod provider;
 mod resources;
+mod signatures;
 mod validators;
 
 use std::process::ExitCode;

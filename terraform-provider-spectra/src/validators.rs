@@ -52,6 +52,27 @@ pub(crate) fn whole_seconds(value: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// A public key that signatures can be checked with.
+pub(crate) fn public_key(value: &Value) -> Result<(), String> {
+    let Some(key) = text(value) else { return Ok(()) };
+    spectra_sign::PublicKey::parse(key).map(drop).map_err(|error| error.to_string())
+}
+
+/// How many keys have to sign.
+pub(crate) fn threshold(value: &Value) -> Result<(), String> {
+    let Some(threshold) = text(value) else { return Ok(()) };
+    threshold.parse::<spectra_sign::Threshold>().map(drop).map_err(|error| error.to_string())
+}
+
+/// Predicate types of attestations.
+pub(crate) fn predicate_types(value: &Value) -> Result<(), String> {
+    let (Value::List(items) | Value::Set(items)) = value else { return Ok(()) };
+    for kind in items.iter().filter_map(text) {
+        kind.parse::<spectra_sign::PredicateType>().map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
 /// A duration above zero.
 pub(crate) fn positive_duration(value: &Value) -> Result<(), String> {
     match text(value).map(str::parse::<HumanDuration>) {

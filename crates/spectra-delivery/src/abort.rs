@@ -1,9 +1,9 @@
 //! Ends a rollout that is open, wherever its process is.
 
-use spectra_journal::Acquisition;
 use spectra_rollout::{Outcome, Place, Report, Wish};
 use tokio_util::sync::CancellationToken;
 
+use crate::dead::free_what_the_dead_have;
 use crate::deliver::Delivery;
 use crate::error::Error;
 use crate::follow::Following;
@@ -45,7 +45,7 @@ impl Delivery<'_> {
     ) -> Result<Aborted, Error> {
         let (rollout, request) = match standing(self.journal, &place.subject()).await? {
             Standing::None | Standing::Ended { .. } => {
-                self.free_what_the_dead_have().await?;
+                free_what_the_dead_have(self.journal, &self.holder).await?;
                 return Ok(Aborted::NothingOpen);
             }
             Standing::Unresolved { rollout, outcome } => {
@@ -82,22 +82,5 @@ impl Delivery<'_> {
                 () = following.pause() => {}
             }
         }
-    }
-
-    /// Frees leases of processes that are gone and left nothing open: they died before they began, or after they had ended. A
-    /// lease with an open rollout is left to whoever brings that to an end.
-    async fn free_what_the_dead_have(&self) -> Result<(), Error> {
-        for held in self.journal.leases().await? {
-            if !held.holder.is_gone()
-                || matches!(standing(self.journal, &held.subject).await?, Standing::Open { .. })
-            {
-                continue;
-            }
-            let taken = self.journal.acquire(&held.subject, self.holder.clone(), self.waiting.ttl).await?;
-            if let Acquisition::Acquired(lease) = taken {
-                lease.release().await?;
-            }
-        }
-        Ok(())
     }
 }

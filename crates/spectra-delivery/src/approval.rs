@@ -81,16 +81,6 @@ impl Key {
         from_der(decoded.expose())
     }
 
-    /// The private key as PKCS#8 in PEM, to be kept in a file.
-    pub fn to_pem(&self) -> Result<Secret<String>, KeyError> {
-        let der = self.0.to_pkcs8v1().map_err(|_| KeyError::Generate)?;
-        let body = Secret::new(BASE64.encode(der.as_ref()));
-        Ok(Secret::new(format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            body.expose()
-        )))
-    }
-
     /// The public key, base64, as an approval rule names it.
     #[must_use]
     pub fn public_key(&self) -> String {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use spectra_journal::{Draft, Held, Holder, Journal};
 use spectra_notify::Channel;
 use spectra_probe::{ProgramMetrics, Programs, Prometheus, ServiceVariables};
-use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryCredentials};
+use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryLogin};
 use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
-    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, recover, run,
+    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, Violation, recover, run,
 };
+use spectra_sign::Verdict;
 use spectra_types::{Secret, error_chain};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::approval;
@@ -20,10 +22,12 @@ use crate::diary::JournalDiary;
 use crate::error::Error;
 use crate::gates::{JournalGates, governed};
 use crate::leases::{DEFAULT_TTL, LeaseGuard, Leases};
+use crate::logs::{DeploymentLogs, LogListener};
 use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
 use crate::programs::{RailwayVariables, ServicePrograms};
+use crate::signatures::{Signatures, signed};
 use crate::standing::{Standing, standing};
 use crate::{id::rollout_id, kinds};
 
@@ -72,10 +76,15 @@ pub struct Delivery<'a> {
     pub holder: Holder,
     /// Whom to tell, besides the channels that the journal's settings name for the place.
     pub channels: &'a [Channel],
-    /// Access of the platform to a private registry.
-    pub registry: Option<RegistryCredentials>,
+    /// Where the signatures of images are, and what is asked of them besides the policies of the journal.
+    pub signatures: Signatures<'a>,
+    /// What the platform is to pull the images of one registry with. It is kept by the platform and sent again on the way
+    /// back, and written down nowhere. Without it, the platform keeps what it has.
+    pub registry: Option<RegistryLogin>,
     /// Hears what happens.
     pub listener: Listener<'a>,
+    /// Hears what the deployments print; nobody asks for their logs without it.
+    pub logs: Option<LogListener<'a>>,
     /// How patient it is.
     pub waiting: Waiting<'a>,
     /// The folder for the post-mortems of rollouts that fail; none are written without it.
@@ -87,32 +96,52 @@ pub struct Delivery<'a> {
 pub struct Delivered {
     /// What had to be brought to an end first: a rollout that another process left open.
     pub recovered: Vec<Report>,
-    /// The rollout.
+    /// The rollout; the earlier one that could not be brought to an end if this one was not begun.
     pub report: Report,
+    /// Whether it was begun.
+    pub begun: bool,
+    /// What policies would have refused, were it not for a way back.
+    pub warnings: Vec<Violation>,
     /// What went back with it: completed rollouts of the same run that it depends on.
     pub taken_back: Vec<Report>,
+}
+
+/// A request that cannot be carried out is refused before anybody is asked about it.
+fn refuse_invalid(request: &RolloutRequest) -> Result<(), Error> {
+    let mut problems = check(request, &ABILITIES);
+    problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
+    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid { problems }) }
 }
 
 impl Delivery<'_> {
     /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
-    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to.
+    /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to, and
+    /// the signatures that they want are looked for before anything else: by digest, so that nothing can come between.
     pub async fn deliver(
         &self,
         request: RolloutRequest,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
         let request = governed(self.journal, request).await?;
-        let mut problems = check(&request, &ABILITIES);
-        problems.extend(request.approval.iter().flat_map(|rule| approval::problems(rule, "approval")));
-        if !problems.is_empty() {
-            return Err(Error::Invalid { problems });
-        }
+        refuse_invalid(&request)?;
+        let verdict = signed(self.journal, &self.signatures, &request.place, &request.candidate).await?;
+        self.deliver_as_it_is(request, verdict, cancel).await
+    }
+
+    /// [`deliver`](Self::deliver) without asking the policies. `verdict` is what was found of signatures, if they were asked for.
+    pub(crate) async fn deliver_as_it_is(
+        &self,
+        request: RolloutRequest,
+        verdict: Option<Verdict>,
+        cancel: &CancellationToken,
+    ) -> Result<Delivered, Error> {
+        refuse_invalid(&request)?;
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
         // The state of a whole rollout: on the heap, where there are hundreds of them.
-        let result = Box::pin(self.under_leases(request.clone(), &places, &leases, cancel)).await;
+        let result = Box::pin(self.under_leases(request.clone(), verdict, &places, &leases, cancel)).await;
         leases.release().await;
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
@@ -135,6 +164,7 @@ impl Delivery<'_> {
     async fn under_leases(
         &self,
         request: RolloutRequest,
+        verdict: Option<Verdict>,
         places: &[Place],
         leases: &Leases,
         cancel: &CancellationToken,
@@ -143,7 +173,13 @@ impl Delivery<'_> {
         for place in places {
             if let Some(report) = self.settle(&place.subject(), leases, cancel).await? {
                 if matches!(report.outcome, Outcome::RollbackFailed { .. } | Outcome::Fenced { .. }) {
-                    return Ok(Delivered { recovered, report, taken_back: Vec::new() });
+                    return Ok(Delivered {
+                        recovered,
+                        report,
+                        begun: false,
+                        warnings: Vec::new(),
+                        taken_back: Vec::new(),
+                    });
                 }
                 recovered.push(report);
             }
@@ -164,13 +200,19 @@ impl Delivery<'_> {
                 .await?;
         }
         let Some(lease) = leases.of(&own) else { return Err(Error::NoSuchRollout(rollout)) };
+        if let Some(verdict) = verdict {
+            let body = serde_json::json!({ "image": request.candidate, "accepted": verdict.accepted });
+            let kind = kinds::SIGNATURES.to_owned();
+            lease.append(Draft { subject: own.clone(), rollout: Some(rollout.clone()), kind, body }).await?;
+        }
         let guard = LeaseGuard::of([leases]);
-        let diary =
+        let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, &rollout, self.listener).await?;
-        let rig = self.rig(probes, &rollout, &request, guard);
-        let report = run(&rollout, request, rig.ports(&diary), cancel).await;
+        let rig = self.rig(probes, &rollout, &request, guard, self.registry.clone());
+        let running = Box::pin(run(&rollout, request, rig.ports(&diary), cancel));
+        let report = self.with_logs(&rollout, entries, running).await;
         self.look_back(&report).await;
-        Ok(Delivered { recovered, report, taken_back: Vec::new() })
+        Ok(Delivered { recovered, report, begun: true, warnings: Vec::new(), taken_back: Vec::new() })
     }
 
     /// Brings what another process left open to an end. The lease shows that the other process acts no more.
@@ -213,10 +255,11 @@ impl Delivery<'_> {
         let Some(lease) = leases.of(&own).or_else(|| more.of(&own)) else { return Ok(None) };
         let probes = Probes::lenient(self.client, request);
         let guard = LeaseGuard::of([leases, more]);
-        let diary =
+        let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
-        let rig = self.rig(probes, rollout, request, guard);
-        let report = recover(rollout, ledger, rig.ports(&diary), cancel).await;
+        let rig = self.rig(probes, rollout, request, guard, self.registry.clone());
+        let recovering = Box::pin(recover(rollout, ledger, rig.ports(&diary), cancel));
+        let report = self.with_logs(rollout, entries, recovering).await;
         if let Some(report) = &report {
             self.look_back(report).await;
         }
@@ -232,16 +275,30 @@ impl Delivery<'_> {
         result
     }
 
+    /// Does `work`, and tells what the deployments print that it starts, where that is wanted.
+    pub(crate) async fn with_logs<T>(
+        &self,
+        rollout: &str,
+        entries: UnboundedReceiver<Entry>,
+        work: impl Future<Output = T> + Unpin,
+    ) -> T {
+        match self.logs {
+            Some(listener) => DeploymentLogs::new(self.client, rollout).beside(entries, listener, work).await,
+            None => work.await,
+        }
+    }
+
     pub(crate) fn rig(
         &self,
         probes: Probes,
         rollout: &str,
         request: &RolloutRequest,
         guard: Arc<LeaseGuard>,
+        registry: Option<RegistryLogin>,
     ) -> Rig<'_> {
         let target = RailwayTarget::new(self.client.guarded(guard));
-        let target = match self.registry.clone() {
-            Some(registry) => target.with_registry_credentials(registry),
+        let target = match registry {
+            Some(login) => target.with_registry_login(login),
             None => target,
         };
         let variables = RailwayVariables::new(self.client, request);

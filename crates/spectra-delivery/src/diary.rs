@@ -6,10 +6,12 @@ use futures::future::BoxFuture;
 use spectra_journal::{Draft, Error, Journal, Lease, Query};
 use spectra_rollout::{Diary, DiaryError, Entry, Wish};
 use spectra_types::{Redactor, error_chain};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::deliver::{Heard, Listener};
 use crate::kinds;
 use crate::leases::LeaseGuard;
+use crate::logs;
 
 /// Writes under the lease of the rollout's own service.
 pub(crate) struct JournalDiary<'a> {
@@ -19,21 +21,25 @@ pub(crate) struct JournalDiary<'a> {
     pub(crate) lease: &'a Lease,
     pub(crate) rollout: &'a str,
     pub(crate) listener: Listener<'a>,
+    /// Hears of deployments.
+    logs: UnboundedSender<Entry>,
     /// Wishes up to here were heard.
     heard: Mutex<u64>,
 }
 
 impl<'a> JournalDiary<'a> {
-    /// Hears the wishes that are written from now on.
+    /// Hears the wishes that are written from now on. What it writes of deployments comes out of the second half too.
     pub(crate) async fn new(
         journal: &'a Journal,
         guard: Arc<LeaseGuard>,
         lease: &'a Lease,
         rollout: &'a str,
         listener: Listener<'a>,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, UnboundedReceiver<Entry>), Error> {
         let (head, _) = journal.head().await?;
-        Ok(Self { journal, guard, lease, rollout, listener, heard: Mutex::new(head) })
+        let (logs, entries) = unbounded_channel();
+        let diary = Self { journal, guard, lease, rollout, listener, logs, heard: Mutex::new(head) };
+        Ok((diary, entries))
     }
 }
 
@@ -43,6 +49,10 @@ impl Diary for JournalDiary<'_> {
             let line = entry.line();
             let line = Redactor::global().redact(&line);
             (self.listener)(&Heard { rollout: self.rollout, entry, line: &line });
+            if logs::concerns(entry) {
+                // Nobody listens where logs are not wanted.
+                let _ = self.logs.send(entry.clone());
+            }
             let body = serde_json::to_value(entry).map_err(|error| {
                 DiaryError::Unavailable(format!("an entry cannot be written as JSON: {error}"))
             })?;

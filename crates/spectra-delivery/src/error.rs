@@ -3,6 +3,7 @@
 use spectra_journal::Held;
 use spectra_rollout::spec::Problem;
 use spectra_rollout::{UnknownTimeZone, Violation};
+use spectra_sign::{Refusal, UNAVAILABLE, UNSIGNED, Unavailable};
 use spectra_types::{ErrorCode, ExitCode};
 
 /// A rollout was not begun, and nothing was changed.
@@ -56,6 +57,12 @@ pub enum Error {
         /// The rules that the request breaks.
         violations: Vec<Violation>,
     },
+    /// The image is not signed as a policy wants it.
+    #[error(transparent)]
+    Unsigned(Box<Refusal>),
+    /// There is a policy about signatures, and nobody could be asked for them.
+    #[error(transparent)]
+    SignaturesUnavailable(#[from] Unavailable),
     /// A setting makes no sense.
     #[error("the {kind} `{id}` makes no sense: {}", list(.problems))]
     Setting {
@@ -127,6 +134,8 @@ impl Error {
             Self::Signature { .. } => ErrorCode::new("SPX-436"),
             Self::Encode { .. } => ErrorCode::new("SPX-437"),
             Self::Policy { .. } => ErrorCode::new("SPX-438"),
+            Self::Unsigned(_) => UNSIGNED,
+            Self::SignaturesUnavailable(_) => UNAVAILABLE,
             Self::Setting { .. } => ErrorCode::new("SPX-439"),
             Self::SettingRecord { .. } => ErrorCode::new("SPX-440"),
             Self::TimeZone(_) => ErrorCode::new("SPX-441"),
@@ -154,6 +163,13 @@ impl Error {
             Self::Policy { .. } => Some(
                 "change the rollout, or the `spectra_deployment_policy` that asks for it; there is no way around a policy",
             ),
+            Self::Unsigned(_) => Some(
+                "sign the image with `railway-deployer image sign`, or change the policy; `railway-deployer image verify` shows \
+                 what is there",
+            ),
+            Self::SignaturesUnavailable(_) => Some(
+                "nothing is rolled out while its signatures cannot be read: check the registry, and the credentials for it",
+            ),
             Self::GitHub(error) => error.hint(),
             Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::Journal(error) => error.hint(),
@@ -172,7 +188,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Setting { .. } => ExitCode::Usage,
-            Self::Policy { .. } => ExitCode::GateRefused,
+            Self::Policy { .. } | Self::Unsigned(_) => ExitCode::GateRefused,
             Self::LeaseHeld { .. } | Self::Unresolved { .. } => ExitCode::LeaseHeld,
             Self::Railway(error) => match error.kind() {
                 spectra_railway::ErrorKind::Unauthenticated | spectra_railway::ErrorKind::Forbidden => {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use spectra_github::{Run, Verdict};
 use spectra_journal::Journal;
 use spectra_rollout::spec::ApprovalRule;
-use spectra_rollout::{Approval, FreezeWindow, Frozen, Gates, Place, RolloutRequest, govern};
+use spectra_rollout::{Approval, FreezeWindow, Frozen, Gates, Place, RolloutRequest, Violation, govern};
 use spectra_types::error_chain;
 
 use crate::approval::{Ignored, Tally, tally};
@@ -94,6 +94,15 @@ fn with_hint(error: &Error) -> String {
 pub async fn governed(journal: &Journal, request: RolloutRequest) -> Result<RolloutRequest, Error> {
     let policies = Settings::of(journal).at(&request.place).await?;
     govern(&policies, request).map_err(|violations| Error::Policy { violations })
+}
+
+/// What the policies of its place ask for that the request, as a way back, does not wait for.
+pub(crate) async fn passed_over(
+    journal: &Journal,
+    request: &RolloutRequest,
+) -> Result<Vec<Violation>, Error> {
+    let policies = Settings::of(journal).at(&request.place).await?;
+    Ok(spectra_rollout::passed_over(&policies, request))
 }
 
 /// The times between two moments in which freeze windows hold for a place, with the windows, in order: for a plan.

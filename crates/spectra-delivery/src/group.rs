@@ -60,9 +60,11 @@ impl Delivery<'_> {
         let Some(lease) = leases.of(&request.place.subject()) else { return Ok(None) };
         let probes = Probes::lenient(self.client, request);
         let guard = LeaseGuard::of([leases]);
-        let diary =
+        let (diary, entries) =
             JournalDiary::new(self.journal, Arc::clone(&guard), lease, rollout, self.listener).await?;
-        let rig = self.rig(probes, rollout, request, guard);
-        Ok(take_back(rollout, ledger, reason, rig.ports(&diary), cancel).await)
+        // The login of the one that failed is for its own services. The platform has the one that these came with.
+        let rig = self.rig(probes, rollout, request, guard, None);
+        let going_back = Box::pin(take_back(rollout, ledger, reason, rig.ports(&diary), cancel));
+        Ok(self.with_logs(rollout, entries, going_back).await)
     }
 }

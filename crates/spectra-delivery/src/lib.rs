@@ -8,6 +8,7 @@
 mod abort;
 mod account;
 pub mod approval;
+mod dead;
 mod deliver;
 mod diary;
 mod error;
@@ -16,6 +17,7 @@ mod gates;
 mod group;
 mod id;
 mod leases;
+mod logs;
 mod metrics;
 mod news;
 mod postmortem;
@@ -24,22 +26,26 @@ mod programs;
 mod promote;
 mod rollback;
 pub mod settings;
+mod signatures;
 mod standing;
 mod unlock;
 mod wish;
 
 pub use crate::abort::Aborted;
 pub use crate::account::{ACCOUNT_VERSION, Account, Applied, Before, Measured, MigrationState, Moment};
+pub use crate::dead::{free_what_the_dead_have, tidy_leases};
 pub use crate::deliver::{ABILITIES, Delivered, Delivery, Heard, Listener, Waiting};
 pub use crate::error::Error;
 pub use crate::follow::Following;
 pub use crate::gates::{freezes, governed};
 pub use crate::id::rollout_id;
 pub use crate::leases::{DEFAULT_TTL, is_acted_on};
+pub use crate::logs::{DeploymentLogs, LogListener, Logged};
 pub use crate::postmortem::Written;
 pub use crate::probes::http_probe;
 pub use crate::promote::{Promoted, promote};
 pub use crate::rollback::RolledBackTo;
+pub use crate::signatures::{Signatures, signed};
 pub use crate::standing::{Standing, entries, history, line_of, request_of, standing, standing_of};
 pub use crate::unlock::{Unlocked, unlock};
 pub use crate::wish::ask;
@@ -48,6 +54,8 @@ pub use crate::wish::ask;
 pub mod kinds {
     /// A service takes part in a rollout that is written down under another service's subject.
     pub const JOINED: &str = "rollout.joined";
+    /// Who signed the image of a rollout, as its policies want it.
+    pub const SIGNATURES: &str = "signature.accepted";
     /// Somebody asks a running rollout to go back.
     pub const ABORT: &str = "wish.abort";
     /// Somebody asks a running rollout to end its wait.

@@ -40,7 +40,7 @@ pub enum Standing {
 pub async fn standing(journal: &Journal, subject: &str) -> Result<Standing, Error> {
     let query = Query {
         subject: Some(subject.to_owned()),
-        kinds: vec!["rollout.begun".to_owned(), kinds::JOINED.to_owned()],
+        kinds: vec![Entry::BEGUN.to_owned(), kinds::JOINED.to_owned()],
         limit: Some(1),
         newest_first: true,
         ..Query::default()
@@ -73,7 +73,7 @@ pub async fn standing_of(journal: &Journal, rollout: &str) -> Result<Standing, E
 pub async fn request_of(journal: &Journal, rollout: &str) -> Result<RolloutRequest, Error> {
     let query = Query {
         rollout: Some(rollout.to_owned()),
-        kinds: vec!["rollout.begun".to_owned()],
+        kinds: vec![Entry::BEGUN.to_owned()],
         limit: Some(1),
         ..Query::default()
     };
@@ -109,7 +109,7 @@ pub async fn entries(journal: &Journal, rollout: &str) -> Result<Vec<(Record, En
 pub async fn history(journal: &Journal, subject: Option<&str>, limit: u64) -> Result<Vec<Record>, Error> {
     let query = Query {
         subject: subject.map(str::to_owned),
-        kinds: vec!["rollout.begun".to_owned()],
+        kinds: vec![Entry::BEGUN.to_owned()],
         limit: Some(limit),
         newest_first: true,
         ..Query::default()

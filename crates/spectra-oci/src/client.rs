@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::{
-    Descriptor, Error, ImageIndex, Keychain, NoProgress, Progress, RetryPolicy,
+    Error, Keychain, NoProgress, Progress, RetryPolicy,
     auth::{Challenge, Scopes, Tokens},
     model::null_as_default,
     session::Session,
@@ -155,30 +155,6 @@ impl Client {
         Ok(tags)
     }
 
-    /// What refers to an image: signatures, attestations, bills of material. Falls back to the tag schema where the registry
-    /// has no referrers API.
-    pub async fn referrers(&self, image: &PinnedImage) -> Result<Vec<Descriptor>, Error> {
-        let session = self.pull_session(&image.image_ref())?;
-        let attempt = format!("list what refers to `{image}`");
-        let url = session.url(&format!("referrers/{}", image.digest()))?;
-        let bytes = match session.document(&attempt, url, HeaderMap::new()).await {
-            Ok((_, bytes)) => bytes,
-            Err(error) if error.is_not_found() => {
-                let digest = image.digest();
-                let tag = format!("{}-{}", digest.algorithm(), digest.hex());
-                match session.manifest(&image.image_ref().with_tag(&tag)?).await {
-                    Ok((_, bytes)) => bytes,
-                    Err(error) if error.is_not_found() => return Ok(Vec::new()),
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => return Err(error),
-        };
-        let index: ImageIndex = serde_json::from_slice(&bytes)
-            .map_err(|error| session.protocol(&attempt, format!("malformed index: {error}")))?;
-        Ok(index.manifests)
-    }
-
     pub(crate) fn pull_session(&self, image: &ImageRef) -> Result<Session, Error> {
         let registry = self.registry(image.registry())?;
         let scopes = Scopes::none().repository(image.repository(), "pull");
@@ -269,7 +245,7 @@ impl Client {
 }
 
 /// The next page of a list, on the same registry only.
-fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
+pub(crate) fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
     let link = headers.get(LINK)?.to_str().ok()?;
     let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;
     if !parameters.contains("rel=\"next\"") && !parameters.contains("rel=next") {

@@ -82,6 +82,14 @@ impl Environment {
             path: get("PATH"),
         }
     }
+
+    /// The login of `DOCKER_USERNAME` and `DOCKER_PASSWORD`, with the registry that it is for as references name it: the host
+    /// in `DOCKER_REGISTRY`, or Docker Hub if that is unset. `None` unless both are set.
+    #[must_use]
+    pub fn login(&self) -> Option<(&str, &str, &Secret<String>)> {
+        let registry = canonical_host(self.registry.as_deref().unwrap_or(DEFAULT_REGISTRY));
+        Some((registry, self.username.as_deref()?, self.password.as_ref()?))
+    }
 }
 
 /// Where credentials are looked for.
@@ -150,11 +158,10 @@ impl Keychain {
             let origin = format!("the credentials configured for `{registry}`");
             return Ok(FoundCredential { credential: credential.clone(), origin });
         }
-        let environment = &self.environment;
-        if let (Some(username), Some(password)) = (&environment.username, &environment.password)
-            && canonical_host(environment.registry.as_deref().unwrap_or(DEFAULT_REGISTRY)) == registry
+        if let Some((host, username, password)) = self.environment.login()
+            && host == registry
         {
-            let credential = Credential::Basic { username: username.clone(), password: password.clone() };
+            let credential = Credential::Basic { username: username.to_owned(), password: password.clone() };
             return Ok(FoundCredential {
                 credential,
                 origin: "DOCKER_USERNAME and DOCKER_PASSWORD".to_owned(),

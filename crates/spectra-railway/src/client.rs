@@ -67,6 +67,8 @@ struct Inner {
     hub: Hub,
     /// Rollouts that run at the moment.
     table: Table,
+    /// Logs that are followed at the moment.
+    logs: Table,
 }
 
 /// What a write makes stale.
@@ -113,6 +115,7 @@ impl Client {
             projects: SingleFlight::default(),
             hub: Hub::new(is_proxied(&config.endpoint)),
             table: Table::default(),
+            logs: Table::default(),
             config,
         };
         Ok(Self { inner: Arc::new(inner), guard: None })
@@ -159,6 +162,21 @@ impl Client {
     /// For as long as the seat is kept, a rollout of this client runs.
     pub(crate) fn sit_down(&self) -> Seat {
         self.inner.table.sit_down()
+    }
+
+    /// For as long as the seat is kept, a log is followed.
+    pub(crate) fn read_a_log(&self) -> Seat {
+        self.inner.logs.sit_down()
+    }
+
+    /// How many logs are followed.
+    pub(crate) fn logs_read(&self) -> usize {
+        self.inner.logs.seats()
+    }
+
+    /// Whether the budget has something left for what is no more than welcome.
+    pub(crate) fn may_spare(&self) -> bool {
+        self.inner.pacer.is_at_full_speed()
     }
 
     /// The least time between the beginnings of two reads of an environment: none for a rollout alone, and a third of a poll's

@@ -67,6 +67,11 @@ impl Pacer {
         Duration::from_secs_f64(1.0 / self.lock().per_second)
     }
 
+    /// Whether more than a quarter of the hourly budget is left, as far as the server has said.
+    pub(crate) fn is_at_full_speed(&self) -> bool {
+        self.lock().per_second >= self.budget.per_second.max(0.01)
+    }
+
     /// Nothing goes out for this long.
     pub(crate) fn block(&self, now: Duration, pause: Duration) {
         let mut state = self.lock();
@@ -151,11 +156,14 @@ mod tests {
             ("x-ratelimit-remaining", "10"),
             ("x-ratelimit-reset", "1020"),
         ]);
+        assert!(pacer.is_at_full_speed());
         pacer.observe(&low, Duration::ZERO, 1000 * SECOND);
+        assert!(!pacer.is_at_full_speed());
         let waits: Vec<_> = (0..4).map(|_| pacer.take_turn(Duration::ZERO).unwrap().as_secs()).collect();
         assert_eq!(waits, [0, 0, 2, 4], "10 requests spread over 20 s");
         let fine = headers(&[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "99")]);
         pacer.observe(&fine, 10 * SECOND, 1000 * SECOND);
+        assert!(pacer.is_at_full_speed());
         assert_eq!(pacer.take_turn(20 * SECOND), Ok(Duration::ZERO));
         assert_eq!(pacer.lock().per_second.to_bits(), 5.0_f64.to_bits());
     }

@@ -10,11 +10,21 @@ fn pinned(deployment: &Deployment) -> Option<PinnedImage> {
     Some(image.pin(deployment.digest.clone()?))
 }
 
-/// The newest deployment that served and runs another digest than `current`, with its image. `deployments` are newest
-/// first, as Railway lists them.
+/// Whether it served, as far as Railway still tells.
 ///
 /// A removed deployment counts only while Railway says that it could be rolled back to, which it says of none that
 /// never served; that word is not needed for anything else, since the image is deployed anew by its digest.
+#[must_use]
+pub fn has_served(deployment: &Deployment) -> bool {
+    match deployment.status {
+        DeploymentStatus::Success | DeploymentStatus::Sleeping => true,
+        DeploymentStatus::Removing | DeploymentStatus::Removed => deployment.can_roll_back,
+        _ => false,
+    }
+}
+
+/// The newest deployment that served and runs another digest than `current`, with its image. `deployments` are newest
+/// first, as Railway lists them.
 #[must_use]
 pub fn rollback_candidate<'d>(
     deployments: &'d [Deployment],
@@ -22,11 +32,7 @@ pub fn rollback_candidate<'d>(
 ) -> Option<(&'d Deployment, PinnedImage)> {
     deployments
         .iter()
-        .filter(|deployment| match deployment.status {
-            DeploymentStatus::Success | DeploymentStatus::Sleeping => true,
-            DeploymentStatus::Removing | DeploymentStatus::Removed => deployment.can_roll_back,
-            _ => false,
-        })
+        .filter(|deployment| has_served(deployment))
         .filter(|deployment| deployment.digest.as_ref().is_some_and(|digest| digest != current))
         .find_map(|deployment| Some((deployment, pinned(deployment)?)))
 }

@@ -1,26 +1,30 @@
 //! The log of a deployment, line by line as it is written.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::hash::{Hash as _, Hasher as _};
+use std::time::Duration;
 
-use futures::Stream;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spectra_types::DeploymentId;
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::client::Client;
+use crate::company::Seat;
 use crate::deployment::LogLine;
+use crate::error::Result;
 use crate::gql::{FollowBuildLogs, FollowDeploymentLogs, follow_build_logs, follow_deployment_logs};
 use crate::subscribe::{Listener, Subscription, Told};
 
 /// How many lines are told again at the begin, and after every interruption.
 const LOOK_BACK: u32 = 500;
 /// How many lines are remembered, so that none is told twice. More than are ever told again.
-const REMEMBERED: usize = 5_000;
+const REMEMBERED: usize = 1_000;
 /// How many batches may wait for a reader before the subscription has to begin anew.
-const WAITING: usize = 1_024;
+const WAITING: usize = 256;
+/// How many looks at a deployment one look at a log is worth, where there are no subscriptions.
+const LOOKS: u32 = 5;
 
 /// Which log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,28 +38,38 @@ pub enum LogKind {
 /// Lines of a log, see [`Client::stream_logs`].
 #[derive(Debug)]
 pub struct LogStream {
+    client: Client,
+    deployment: DeploymentId,
+    kind: LogKind,
     batches: Receiver<Vec<LogLine>>,
     waiting: VecDeque<LogLine>,
     seen: Seen,
+    /// Why the last look at the log failed, until one succeeds.
+    trouble: Option<String>,
     /// Kept: dropping it completes the subscription.
-    _subscription: Option<Subscription>,
+    subscription: Option<Subscription>,
+    _seat: Seat,
 }
 
 /// Lines that were told, by time. Two that agree in time and content are the same line.
 #[derive(Debug, Default)]
 struct Seen {
-    lines: BTreeMap<String, Vec<String>>,
+    /// What each line said, as a number: the lines themselves may be long.
+    lines: BTreeMap<String, Vec<u64>>,
     count: usize,
 }
 
 impl Seen {
     /// It is new, and from now on it is not.
     fn note(&mut self, line: &LogLine) -> bool {
+        let mut hasher = DefaultHasher::new();
+        line.message.hash(&mut hasher);
+        let said = hasher.finish();
         let same_time = self.lines.entry(line.timestamp.clone()).or_default();
-        if same_time.contains(&line.message) {
+        if same_time.contains(&said) {
             return false;
         }
-        same_time.push(line.message.clone());
+        same_time.push(said);
         self.count += 1;
         while self.count > REMEMBERED {
             let Some((_, oldest)) = self.lines.pop_first() else { break };
@@ -83,11 +97,13 @@ impl Client {
     /// The log of a deployment: its last 500 lines, then every line as it is written, none twice. Costs no request
     /// beyond the one that opens the client's WebSocket.
     ///
-    /// Best effort, like all logs: an interruption is made up for by the last 500 lines again, so that only what
-    /// was written beyond them meanwhile is missing. The end of the deployment does not end the stream; drop it. It
-    /// ends at once where there are no subscriptions, as behind a proxy: read [`deployment_log_tail`] there.
+    /// While there is no subscription (behind a proxy there never is one), the end of the log is read again and again, as
+    /// seldom as the budget asks for: all streams of a client together read one log in the time of five looks at a
+    /// deployment, and none once less than a quarter of the hourly budget is left.
     ///
-    /// [`deployment_log_tail`]: Self::deployment_log_tail
+    /// Best effort, like all logs: an interruption is made up for by the last 500 lines again, so that only what
+    /// was written beyond them meanwhile is missing. There is no end and no failure: the end of the deployment does not end
+    /// the stream; drop it.
     #[must_use]
     pub fn stream_logs(&self, deployment: &DeploymentId, kind: LogKind) -> LogStream {
         let (sender, batches) = mpsc::channel(WAITING);
@@ -115,25 +131,90 @@ impl Client {
                 self.subscribe::<FollowBuildLogs>(variables, listener)
             }
         };
-        LogStream { batches, waiting: VecDeque::new(), seen: Seen::default(), _subscription: subscription }
+        LogStream {
+            client: self.clone(),
+            deployment: deployment.clone(),
+            kind,
+            batches,
+            waiting: VecDeque::new(),
+            seen: Seen::default(),
+            trouble: None,
+            subscription,
+            _seat: self.read_a_log(),
+        }
     }
 }
 
-impl Stream for LogStream {
-    type Item = LogLine;
+/// What a stream has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogNews {
+    /// A line.
+    Line(LogLine),
+    /// The log cannot be read at the moment, for this reason; said once, until it could be read again.
+    Trouble(String),
+}
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<LogLine>> {
+impl LogStream {
+    /// Which log it is.
+    #[must_use]
+    pub const fn kind(&self) -> LogKind {
+        self.kind
+    }
+
+    /// The next line, as soon as there is one. May be abandoned; nothing is lost then, but the pause before the next look
+    /// begins anew where there are no subscriptions.
+    pub async fn next(&mut self) -> LogNews {
+        let client = self.client.clone();
         loop {
             while let Some(line) = self.waiting.pop_front() {
                 if self.seen.note(&line) {
-                    return Poll::Ready(Some(line));
+                    return LogNews::Line(line);
                 }
             }
-            match ready!(self.batches.poll_recv(context)) {
-                Some(lines) => self.waiting.extend(lines),
-                None => return Poll::Ready(None),
+            tokio::select! {
+                // What has been told wins over a look.
+                biased;
+                Some(lines) = self.batches.recv() => {
+                    self.trouble = None;
+                    self.waiting.extend(lines);
+                }
+                () = client.sleep(client.log_pause()) => {
+                    if !self.is_told() && client.may_spare() {
+                        match self.look().await {
+                            Ok(lines) => {
+                                self.trouble = None;
+                                self.waiting.extend(lines);
+                            }
+                            Err(error) => {
+                                if self.trouble.replace(error.to_string()).is_none() {
+                                    return LogNews::Trouble(error.to_string());
+                                }
+                            }
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /// Whether new lines come by themselves at the moment.
+    fn is_told(&self) -> bool {
+        self.subscription.as_ref().is_some_and(Subscription::is_live)
+    }
+
+    async fn look(&self) -> Result<Vec<LogLine>> {
+        match self.kind {
+            LogKind::Build => self.client.build_log_tail(&self.deployment, LOOK_BACK).await,
+            LogKind::Deploy => self.client.deployment_log_tail(&self.deployment, LOOK_BACK).await,
+        }
+    }
+}
+
+impl Client {
+    /// The pause between two looks at a log: all streams together make one in the time of some looks at a deployment.
+    fn log_pause(&self) -> Duration {
+        let streams = u32::try_from(self.logs_read()).unwrap_or(u32::MAX).max(1);
+        self.watch_interval().saturating_mul(LOOKS).saturating_mul(streams)
     }
 }
 

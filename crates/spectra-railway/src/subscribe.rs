@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{SplitSink, SplitStream};
@@ -53,7 +53,7 @@ pub(crate) enum Told {
 }
 
 enum Command {
-    Open { key: u64, request: Value, listener: Listener },
+    Open { key: u64, request: Value, listener: Listener, live: Arc<AtomicBool> },
     Close(u64),
 }
 
@@ -70,6 +70,14 @@ pub(crate) struct Hub {
 pub(crate) struct Subscription {
     key: u64,
     commands: UnboundedSender<Command>,
+    live: Arc<AtomicBool>,
+}
+
+impl Subscription {
+    /// Whether it is on the wire, as far as is known: it was sent, and neither refused nor cut since.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Subscription {
@@ -125,18 +133,19 @@ impl Client {
         }
         let request = payload(O::NAME, &O::build_query(variables))?;
         let key = hub.next.fetch_add(1, Ordering::Relaxed);
-        let mut command = Command::Open { key, request, listener };
+        let live = Arc::new(AtomicBool::new(false));
+        let mut command = Command::Open { key, request, listener, live: Arc::clone(&live) };
         let mut sender = hub.lock();
         if let Some(commands) = sender.as_ref() {
             match commands.send(command) {
-                Ok(()) => return Some(Subscription { key, commands: commands.clone() }),
+                Ok(()) => return Some(Subscription { key, commands: commands.clone(), live }),
                 // Its runtime is gone.
                 Err(unsent) => command = unsent.0,
             }
         }
         let (commands, receiver) = unbounded_channel();
         commands.send(command).ok()?;
-        let subscription = Subscription { key, commands: commands.clone() };
+        let subscription = Subscription { key, commands: commands.clone(), live };
         *sender = Some(commands);
         drop(sender);
         tokio::spawn(Holder::new(self.clone(), receiver).run());
@@ -154,11 +163,21 @@ struct Entry {
     listener: Listener,
     /// The id under which the server knows it; a new one each time, so that late words of an old one are nobody's.
     wire: Option<String>,
+    /// Whether it is on the wire, for its reader.
+    live: Arc<AtomicBool>,
     /// When it was put on the wire last.
     since: Duration,
     /// When it may be put there again.
     due: Duration,
     failures: u32,
+}
+
+impl Entry {
+    /// It is not on the wire any more.
+    fn take_off(&mut self) {
+        self.wire = None;
+        self.live.store(false, Ordering::Relaxed);
+    }
 }
 
 /// The task that holds the connection.
@@ -195,7 +214,7 @@ impl Holder {
                     let since = self.client.now();
                     let end = self.serve(socket).await;
                     for entry in self.entries.values_mut() {
-                        entry.wire = None;
+                        entry.take_off();
                     }
                     self.wires.clear();
                     if self.client.now().saturating_sub(since) >= HELD {
@@ -260,15 +279,13 @@ impl Holder {
         }
     }
 
-    fn insert(&mut self, key: u64, request: Value, listener: Listener) {
-        let now = self.client.now();
-        let entry = Entry { request, listener, wire: None, since: now, due: now, failures: 0 };
-        self.entries.insert(key, entry);
-    }
-
     fn take_offline(&mut self, command: Command) {
         match command {
-            Command::Open { key, request, listener } => self.insert(key, request, listener),
+            Command::Open { key, request, listener, live } => {
+                let now = self.client.now();
+                let entry = Entry { request, listener, wire: None, live, since: now, due: now, failures: 0 };
+                self.entries.insert(key, entry);
+            }
             Command::Close(key) => drop(self.entries.remove(&key)),
         }
     }
@@ -349,6 +366,7 @@ impl Holder {
             send(sink, &json!({ "type": "subscribe", "id": id, "payload": entry.request })).await?;
             self.wires.insert(id.clone(), *key);
             entry.wire = Some(id);
+            entry.live.store(true, Ordering::Relaxed);
             entry.since = now;
         }
         Ok(())
@@ -399,7 +417,7 @@ impl Holder {
         let now = self.client.now();
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let held = now.saturating_sub(entry.since) >= HELD;
-        entry.wire = None;
+        entry.take_off();
         entry.failures = if held { 1 } else { entry.failures.saturating_add(1) };
         let failures = entry.failures;
         let due = now + self.pause(failures, false);

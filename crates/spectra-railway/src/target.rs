@@ -16,7 +16,8 @@ use crate::company::{Seat, shared_state, shows_all};
 use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, ReplicaStatus, StatusClass, same_image};
 use crate::error::{Error, ErrorKind, Result};
 use crate::follow::{DeploymentFeed, FeedChange};
-use crate::instance::{Change, Instance, InstanceUpdate, Placement, RegistryCredentials};
+use crate::instance::{Change, Instance, InstanceUpdate, Placement};
+use crate::registry_login::RegistryLogin;
 
 /// How many deployments are looked back over.
 const LOOK_BACK: u32 = 20;
@@ -30,7 +31,7 @@ const REASON_LINES: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct RailwayTarget {
     client: Client,
-    credentials: Option<RegistryCredentials>,
+    login: Option<RegistryLogin>,
     /// The deployment that is waited for, between two waits.
     feed: Arc<Mutex<Option<DeploymentFeed>>>,
     /// The deployment that was read last.
@@ -59,13 +60,14 @@ impl RailwayTarget {
     #[must_use]
     pub fn new(client: Client) -> Self {
         let seat = Arc::new(client.sit_down());
-        Self { client, credentials: None, feed: Arc::default(), read: Arc::default(), _seat: seat }
+        Self { client, login: None, feed: Arc::default(), read: Arc::default(), _seat: seat }
     }
 
-    /// Sends these credentials of the registry along with the image.
+    /// Sends this login along with every image of its registry, on the way back too: the image from before is pulled anew
+    /// there. Without one, Railway keeps the login that it has.
     #[must_use]
-    pub fn with_registry_credentials(mut self, credentials: RegistryCredentials) -> Self {
-        self.credentials = Some(credentials);
+    pub fn with_registry_login(mut self, login: RegistryLogin) -> Self {
+        self.login = Some(login);
         self
     }
 
@@ -113,12 +115,12 @@ impl RailwayTarget {
         image: Change<String>,
         pre_deploy_command: Change<String>,
     ) -> Result<()> {
-        let update = InstanceUpdate {
-            image,
-            pre_deploy_command,
-            registry_credentials: self.credentials.clone(),
-            ..InstanceUpdate::default()
+        let registry_credentials = match (&self.login, &image) {
+            (Some(login), Change::Set(image)) => login.of(image),
+            _ => None,
         };
+        let update =
+            InstanceUpdate { image, registry_credentials, pre_deploy_command, ..InstanceUpdate::default() };
         self.client.update_instance(at, &update).await.map(drop)
     }
 
@@ -247,7 +249,8 @@ impl RailwayTarget {
             name,
             rollout: order.rollout.clone(),
             placement: order.replicas.map(Placement::Replicas),
-            registry_credentials: self.credentials.clone(),
+            // They come with the image, when that is deployed there.
+            registry_credentials: None,
         };
         let made = self.client.clone_service(&new).await?;
         let port = original.domains.first().and_then(|domain| domain.target_port);

@@ -221,11 +221,14 @@ pub enum Made {
 }
 
 impl Entry {
+    /// The kind of [`Entry::Begun`], by which rollouts are found.
+    pub const BEGUN: &'static str = "rollout.begun";
+
     /// The kind of the record, as the journal and its readers name it: `rollout.intent`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Begun { .. } => "rollout.begun",
+            Self::Begun { .. } => Self::BEGUN,
             Self::Resumed { .. } => "rollout.resumed",
             Self::Baseline { .. } => "rollout.baseline",
             Self::Adopted { .. } => "rollout.adopted",

@@ -134,7 +134,7 @@ impl<'a> Journey<'a> {
                 let mut entries = turn.entries;
                 if matches!(*outcome, Outcome::Superseded { .. }) {
                     let end = entries.len().saturating_sub(1);
-                    entries.splice(end..end, self.still_set().await);
+                    entries.splice(end..end, still_set(&self.request, self.ports.target).await);
                 }
                 break self.finish(entries, *outcome).await;
             }
@@ -146,6 +146,7 @@ impl<'a> Journey<'a> {
         self.hear_out().await;
         Report {
             rollout: self.id.to_owned(),
+            candidate: self.request.candidate,
             phase: outcome.phase(),
             outcome,
             snapshot: self.machine.snapshot(),
@@ -156,28 +157,6 @@ impl<'a> Journey<'a> {
             leftovers: self.leftovers,
             timeline: self.timeline,
         }
-    }
-
-    /// Who takes a service over may leave it set to the candidate: to bring an older deployment back on the platform does. It
-    /// is not for this rollout to change what somebody else has in hand, but whatever deploys the service next brings the
-    /// candidate out.
-    async fn still_set(&self) -> Vec<Entry> {
-        let mut found = Vec::new();
-        for place in self.request.places() {
-            let Ok(seen) = self.ports.target.observe(&place).await else { continue };
-            let set = seen.setting.as_deref().and_then(|text| text.parse::<PinnedImage>().ok());
-            if set.as_ref() == Some(&self.request.candidate)
-                && seen.running_digest() != Some(self.request.candidate.digest())
-            {
-                let message = format!(
-                    "service `{}` is still set to `{}`, which does not run there: whatever deploys it next brings that out; \
-                     set the image that is to run, or roll one out",
-                    place.service, self.request.candidate
-                );
-                found.push(Entry::Leftover { message });
-            }
-        }
-        found
     }
 
     /// Waits for what became of the news, for a while: people who cannot be told are no reason not to end.
@@ -214,8 +193,8 @@ impl<'a> Journey<'a> {
         }
         if !self.owed.is_empty() {
             self.leftovers.push(
-                "the end could not be written to the journal; the next command takes the rollout for interrupted and goes \
-                 back to what ran before"
+                "the end could not be written to the journal; whoever has the lease after this process takes the rollout for \
+                 interrupted and goes back to what ran before"
                     .to_owned(),
             );
         }
@@ -495,4 +474,26 @@ async fn unless_stopped(call: impl Future<Output = Event>, cancel: &Cancellation
         event = call => event,
         () = cancel.cancelled() => Event::Woken,
     }
+}
+
+/// Who takes a service over may leave it set to the candidate: to bring an older deployment back on the platform does. It
+/// is not for this rollout to change what somebody else has in hand, but whatever deploys the service next brings the
+/// candidate out.
+async fn still_set(request: &RolloutRequest, target: &dyn Target) -> Vec<Entry> {
+    let mut found = Vec::new();
+    for place in request.places() {
+        let Ok(seen) = target.observe(&place).await else { continue };
+        let set = seen.setting.as_deref().and_then(|text| text.parse::<PinnedImage>().ok());
+        if set.as_ref() == Some(&request.candidate)
+            && seen.running_digest() != Some(request.candidate.digest())
+        {
+            let message = format!(
+                "service `{}` is still set to `{}`, which does not run there: whatever deploys it next brings that out; \
+                 set the image that is to run, or roll one out",
+                place.service, request.candidate
+            );
+            found.push(Entry::Leftover { message });
+        }
+    }
+    found
 }

@@ -39,7 +39,7 @@ pub use crate::model::{
     DeploymentState, Failure, FailureReason, Measurement, Observation, Outcome, Phase, Report, Running,
     Snapshot, Verdict,
 };
-pub use crate::policy::{DeploymentPolicy, Violation, govern};
+pub use crate::policy::{DeploymentPolicy, Violation, govern, passed_over};
 pub use crate::ports::{
     Approval, DeployOrder, Diary, DiaryError, Effect, Gates, MetricSource, News, Notifier, Probe,
     RestoreOrder, RunContext, RunError, Runner, Sample, Sampled, Scope, SiblingOrder, Target, TargetError,

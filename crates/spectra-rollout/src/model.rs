@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spectra_types::{DeploymentId, Digest, ErrorCode, ExitCode};
+use spectra_types::{DeploymentId, Digest, ErrorCode, ExitCode, PinnedImage};
 
 use crate::ports::Effect;
 use crate::spec::Place;
@@ -478,7 +478,7 @@ pub enum Outcome {
         /// Why.
         failure: Failure,
     },
-    /// Another process took the lease over, and brings things in order; this one stopped where it was.
+    /// The lease was lost; this process stopped where it was. Whoever has the lease then brings things in order.
     Fenced {
         /// What was going on.
         failure: Failure,
@@ -550,6 +550,8 @@ impl fmt::Display for Outcome {
 pub struct Report {
     /// The rollout.
     pub rollout: String,
+    /// The image that it was to bring out.
+    pub candidate: PinnedImage,
     /// How it ended.
     pub outcome: Outcome,
     /// Where it ended.

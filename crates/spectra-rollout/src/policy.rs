@@ -3,13 +3,17 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use spectra_types::{HumanDuration, PinnedImage};
+use spectra_sign::{SignaturePolicy, is_repository_pattern, repository_matches};
+use spectra_types::HumanDuration;
 
 use crate::reach::Reach;
 use crate::spec::{ApprovalRule, Approver, Problem, RolloutRequest};
 
 /// The words for steps that a policy can require.
 const STEPS: [&str; 7] = ["migrate", "hook", "canary", "pause", "analysis", "swap", "wave"];
+
+/// The rule about where images come from.
+const REPOSITORIES: &str = "allowed_repositories";
 
 /// What every rollout within reach has to keep to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +41,9 @@ pub struct DeploymentPolicy {
     /// Where images may come from: `ghcr.io/acme/shop`, or `ghcr.io/acme/*` for all below. Empty allows all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_repositories: Vec<String>,
+    /// Whose signatures images need. Whoever delivers a rollout checks that before anything happens; [`govern`] does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<SignaturePolicy>,
 }
 
 /// A rule that a request breaks.
@@ -53,6 +60,14 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "policy `{}`, `{}`: {}", self.policy, self.rule, self.message)
+    }
+}
+
+impl Violation {
+    /// Whether the image itself is what the rule is about, and not the way that it is brought out.
+    #[must_use]
+    pub fn is_about_the_image(&self) -> bool {
+        self.rule == REPOSITORIES
     }
 }
 
@@ -89,7 +104,7 @@ impl DeploymentPolicy {
             }
         }
         for (index, pattern) in self.allowed_repositories.iter().enumerate() {
-            if pattern.strip_suffix("/*").unwrap_or(pattern).contains('*') || !pattern.contains('/') {
+            if !is_repository_pattern(pattern) {
                 add(
                     &format!("allowed_repositories[{index}]"),
                     format!(
@@ -98,6 +113,9 @@ impl DeploymentPolicy {
                     ),
                 );
             }
+        }
+        for problem in self.signatures.iter().flat_map(SignaturePolicy::problems) {
+            add(&format!("signatures.{}", problem.path), problem.message);
         }
         found
     }
@@ -131,10 +149,12 @@ impl DeploymentPolicy {
             }
         }
         let allowed = &self.allowed_repositories;
-        if !allowed.is_empty() && !allowed.iter().any(|pattern| allows(pattern, &request.candidate)) {
+        if !allowed.is_empty()
+            && !allowed.iter().any(|pattern| repository_matches(pattern, &request.candidate))
+        {
             let message =
                 format!("the image is `{}`; images may come from {}", request.candidate, allowed.join(", "));
-            add("allowed_repositories", message);
+            add(REPOSITORIES, message);
         }
         found
     }
@@ -173,6 +193,32 @@ pub fn govern(
     if violations.is_empty() { Ok(request) } else { Err(violations) }
 }
 
+/// What the policies ask for that a way back does not wait for: every rule that it breaks, and every approval.
+#[must_use]
+pub fn passed_over(policies: &[DeploymentPolicy], request: &RolloutRequest) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for policy in policies.iter().filter(|policy| policy.reach.covers(&request.place)) {
+        found.extend(policy.violations(request));
+        if let Some(rule) = &policy.approval {
+            found.push(Violation {
+                policy: policy.name.clone(),
+                rule: "approval",
+                message: format!("{} have to approve a rollout", rule.required),
+            });
+        }
+        // Looking for them would make the way back wait for the registry. It was let in when it became the stable version.
+        if policy.signatures.is_some() {
+            found.push(Violation {
+                policy: policy.name.clone(),
+                rule: "signatures",
+                message: "a rollout's image has to be signed; it was not looked whether this one still is"
+                    .to_owned(),
+            });
+        }
+    }
+    found
+}
+
 /// A rule that is fulfilled only if both are: by as many as the stricter one asks for, of people who count for both.
 fn both(one: &ApprovalRule, other: &ApprovalRule) -> ApprovalRule {
     let also =
@@ -197,14 +243,6 @@ pub(crate) fn people(approvers: &[Approver]) -> u32 {
     };
     let count = approvers.iter().enumerate().filter(|(index, approver)| different(*index, approver)).count();
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn allows(pattern: &str, image: &PinnedImage) -> bool {
-    let name = format!("{}/{}", image.registry(), image.repository());
-    match pattern.strip_suffix('*') {
-        Some(path) => name.starts_with(path),
-        None => name == pattern,
-    }
 }
 
 #[cfg(test)]

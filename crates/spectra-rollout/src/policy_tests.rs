@@ -23,6 +23,7 @@ fn policy() -> DeploymentPolicy {
         health_required: false,
         required_steps: Vec::new(),
         allowed_repositories: Vec::new(),
+        signatures: None,
     }
 }
 
@@ -153,4 +154,50 @@ fn a_policy_is_read_as_it_is_written() {
     };
     let json = serde_json::to_value(&written).unwrap();
     assert_eq!(serde_json::from_value::<DeploymentPolicy>(json).unwrap(), written);
+}
+
+#[test]
+fn a_way_back_passes_every_rule_over_and_says_which() {
+    let strict = DeploymentPolicy {
+        approval: Some(rule(2, &["ada", "bob"], None)),
+        minimum_bake: Some("5m".parse().unwrap()),
+        required_steps: vec!["canary".to_owned()],
+        allowed_repositories: vec!["ghcr.io/other/*".to_owned()],
+        signatures: Some(SignaturePolicy {
+            repositories: Vec::new(),
+            keys: Vec::new(),
+            required: spectra_sign::Threshold::Any,
+            attestations: Vec::new(),
+        }),
+        ..policy()
+    };
+    let elsewhere = DeploymentPolicy {
+        reach: Reach::Environment { environment: "staging".parse().unwrap() },
+        health_required: true,
+        ..policy()
+    };
+    let found = passed_over(&[strict, elsewhere], &request());
+    let rules: Vec<_> = found.iter().map(|one| (one.rule, one.is_about_the_image())).collect();
+    assert_eq!(
+        rules,
+        [
+            ("minimum_bake", false),
+            ("required_steps", false),
+            ("allowed_repositories", true),
+            ("approval", false),
+            ("signatures", false)
+        ]
+    );
+}
+
+#[test]
+fn a_signature_policy_that_cannot_hold_is_a_problem_of_the_whole() {
+    let signatures = SignaturePolicy {
+        repositories: Vec::new(),
+        keys: Vec::new(),
+        required: spectra_sign::Threshold::Any,
+        attestations: Vec::new(),
+    };
+    let found = DeploymentPolicy { signatures: Some(signatures), ..policy() }.problems();
+    assert_eq!(found.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), ["signatures.keys"]);
 }

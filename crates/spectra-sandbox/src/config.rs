@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::registry::RegistryAuth;
+
 /// Which runtime starts the instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +61,8 @@ pub struct Config {
     pub manual_clock: Option<bool>,
     /// What runs the instances.
     pub runtime: RuntimeKind,
+    /// Who may pull from and push to the registry. It is not stored: the next start says it anew.
+    pub registry_auth: RegistryAuth,
 }
 
 impl Config {
@@ -71,6 +75,7 @@ impl Config {
             time_scale: None,
             manual_clock: None,
             runtime: RuntimeKind::Simulated,
+            registry_auth: RegistryAuth::Anonymous,
         }
     }
 }

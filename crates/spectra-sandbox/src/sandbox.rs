@@ -90,7 +90,10 @@ impl Sandbox {
         });
         let traffic = Arc::new(Traffic::restored(store.load_telemetry()?));
         let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
-        let registry = RegistryConfig::new(config.state_dir.join("registry"));
+        let registry = RegistryConfig {
+            auth: config.registry_auth,
+            ..RegistryConfig::new(config.state_dir.join("registry"))
+        };
         let registry = Registry::open_with(registry, Arc::clone(&faults), Some(clock.clone()))
             .await
             .map_err(|error| failed("registry")(error.to_string()))?;

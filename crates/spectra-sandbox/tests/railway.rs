@@ -332,3 +332,46 @@ async fn a_business_error_is_a_200_with_code_and_trace() {
     let body: Value = request.send().await.unwrap().json().await.unwrap();
     assert_eq!(body["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{body}");
 }
+
+/// Nearly every command of it reads the project so, and `link` the workspaces.
+#[tokio::test]
+async fn railway_cli_5_71_reads_a_project_with_its_buckets() {
+    let world = world().await;
+    let place = world.place().await;
+    let data = world
+        .ask(
+            "query Project($id: String!) { project(id: $id) { id name workspaceId deletedAt workspace { name } \
+             buckets { edges { node { id name } } } \
+             environments { edges { node { id name canAccess deletedAt unmergedChangesCount } } } \
+             services { edges { node { id name } } } } }",
+            json!({ "id": place.project }),
+        )
+        .await;
+    assert_eq!(data["project"]["buckets"]["edges"], json!([]));
+    let data = world
+        .ask(
+            "query UserProjects { externalWorkspaces { id name teamId projects { id } } \
+             me { workspaces { id team { id } projects(first: 500) { edges { node { id } } } } } }",
+            json!({}),
+        )
+        .await;
+    assert_eq!(data["externalWorkspaces"], json!([]));
+    assert!(data["me"]["workspaces"][0]["team"].is_null());
+    assert_eq!(data["me"]["workspaces"][0]["projects"]["edges"][0]["node"]["id"], json!(place.project));
+}
+
+#[tokio::test]
+async fn railway_cli_5_71_status_reads_the_instances_of_an_environment() {
+    let world = world().await;
+    let place = world.place().await;
+    let data = world
+        .ask(
+            "query EnvironmentInstances($e: String!, $p: String!) { environment(id: $e, projectId: $p) { \
+             serviceInstances { edges { node { serviceId cronSchedule nextCronRunAt tracingEnabled \
+             autoInstrumentationEnabled } } } } }",
+            json!({ "e": place.environment, "p": place.project }),
+        )
+        .await;
+    let node = &data["environment"]["serviceInstances"]["edges"][0]["node"];
+    assert_eq!((&node["serviceId"], &node["tracingEnabled"]), (&json!(place.service), &json!(false)));
+}

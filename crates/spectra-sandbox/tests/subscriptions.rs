@@ -231,6 +231,52 @@ async fn build_logs_are_accepted_and_stay_empty() {
     socket.quiet().await;
 }
 
+/// The official command line finds the lines of a build by the snapshot, in the log of the environment.
+#[tokio::test]
+async fn railway_cli_5_71_logs_build_is_understood_and_stays_empty() {
+    let world = world().await;
+    let (place, id) = held(&world, &[]).await;
+    let read = "query D($id: String!) { deployment(id: $id) { snapshotId environmentId createdAt } }";
+    let snapshot = world.ask(read, json!({ "id": id })).await["deployment"]["snapshotId"].take();
+    let snapshot = snapshot.as_str().unwrap();
+    let mut socket = open(&world).await;
+    let query = "subscription L($e: String!, $f: String, $d: String) { environmentLogs(environmentId: $e, filter: $f, \
+                 beforeDate: $d, beforeLimit: 500, afterLimit: 0) { timestamp message attributes { key value } } }";
+    let filter = format!("(@snapshot:{snapshot} OR @replica:{snapshot})");
+    let variables = json!({ "e": place.environment, "f": filter, "d": "2026-08-01T10:00:00.000000000Z" });
+    socket.subscribe("b", query, variables).await;
+    approve(&world, &id).await;
+    world.wait_for(&id, "SUCCESS").await;
+    socket.quiet().await;
+}
+
+#[tokio::test]
+async fn requests_are_followed_as_railway_cli_5_71_logs_http_does() {
+    let world = world().await;
+    let (place, id) = held(&world, &[]).await;
+    let domain = world.domain(&place).await;
+    approve(&world, &id).await;
+    world.wait_for(&id, "SUCCESS").await;
+    world.until("it answers", async || world.visit(&domain, "/before").await.0 == 200).await;
+    let mut socket = open(&world).await;
+    let query = "subscription H($id: String!, $f: String, $a: String) { httpLogs(deploymentId: $id, filter: $f, \
+                 anchorDate: $a, afterDate: \"2199-01-01T00:00:00.000000000Z\", afterLimit: 500) { path httpStatus srcIp } }";
+    let anchor = "2026-08-01T10:00:00.000000000Z";
+    socket
+        .subscribe("h", query, json!({ "id": id, "f": "@path:/after OR @path:/before", "a": anchor }))
+        .await;
+    let first = socket.next("h").await["httpLogs"].take();
+    assert_eq!(first[0]["path"], "/before", "{first}");
+    world.visit(&domain, "/elsewhere").await;
+    world.visit(&domain, "/after").await;
+    let next = socket.next("h").await["httpLogs"].take();
+    assert_eq!(next, json!([{ "path": "/after", "httpStatus": 200, "srcIp": "127.0.0.1" }]));
+    let mut wrong = open(&world).await;
+    wrong.subscribe("w", query, json!({ "id": id, "f": "@colour:red", "a": anchor })).await;
+    let refusal = wrong.hear().await.to_string();
+    assert!(refusal.contains("no `@colour`"), "{refusal}");
+}
+
 #[tokio::test]
 async fn what_the_query_refuses_the_subscription_refuses() {
     let world = world().await;

@@ -9,6 +9,23 @@ resource "spectra_deployment_policy" "production" {
   health_required      = true
   allowed_repositories = ["ghcr.io/acme/*"]
 
+  # Made by `railway-deployer image keygen` or `cosign generate-key-pair`.
+  signatures = {
+    keys = [
+      {
+        name       = "ci"
+        public_key = <<-EOT
+          -----BEGIN PUBLIC KEY-----
+          MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAExM1q0MhhaHYJHnLrkqD6XHsWOnO8
+          3ZXv/elZWZvvfsCFob2h0RD0TyL4FzWh4zfKTj0toI6j5Vyago3yKgZKZA==
+          -----END PUBLIC KEY-----
+        EOT
+      },
+    ]
+    required     = "all"
+    attestations = ["slsaprovenance1"]
+  }
+
   approval = {
     required = 1
 

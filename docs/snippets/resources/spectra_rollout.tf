@@ -14,6 +14,11 @@ variable "service_id" {
   type = string
 }
 
+variable "registry_token" {
+  type      = string
+  ephemeral = true
+}
+
 data "spectra_image" "web" {
   image = "ghcr.io/acme/web:1.4"
 }
@@ -29,6 +34,13 @@ resource "spectra_rollout" "web" {
     path              = "/healthz"
     interval          = "5s"
     failure_threshold = 3
+  }
+
+  # The image is private: Railway pulls it, and the one from before, with this login.
+  registry_credentials = {
+    username            = "acme-deploy"
+    password_wo         = var.registry_token
+    password_wo_version = 1
   }
 }
 

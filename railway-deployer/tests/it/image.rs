@@ -8,7 +8,7 @@ use crate::support::{Place, content};
 
 /// The sandbox's registry alone, on a thread of its own.
 pub(crate) struct Running {
-    registry: Registry,
+    pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }

@@ -11,5 +11,7 @@ mod rollout_start;
 mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
+mod scan;
+mod signing;
 mod support;
 mod world;

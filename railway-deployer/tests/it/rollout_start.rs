@@ -44,6 +44,52 @@ fn a_good_image_serves_and_a_bad_one_is_rolled_back() {
 }
 
 #[test]
+fn what_the_deployments_print_is_shown_unless_it_is_not_wanted() {
+    let mut world = World::new();
+    let (good, bad) = (world.image("good", &[]), world.image("bad", &[("exit", "3")]));
+    world.start(&good, &[]).done();
+    let shown = world.start(&bad, &[]);
+    assert_eq!(shown.code, 3, "{}", shown.shown());
+    let id = world.place.run(&["rollout", "status", "--json"]).done().json()["rollout"].clone();
+    let line = |run: &crate::support::Run| {
+        run.stderr.lines().find(|line| line.ends_with(" | exited with code 3")).map(str::to_owned)
+    };
+    let printed = line(&shown).unwrap_or_else(|| panic!("{}", shown.shown()));
+    let (time, rest) = printed.split_once(' ').unwrap();
+    assert!(time.ends_with('Z') && rest.starts_with("deploy "), "{printed}");
+    assert!(!shown.stdout.contains(" | "), "{}", shown.stdout);
+    // The end of it is in the post-mortem too.
+    let path = world.place.path(&format!(".spectra/postmortems/{}.json", id.as_str().unwrap()));
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(json["log_tail"].to_string().contains("exited with code 3"), "{json}");
+
+    for unwanted in [&["--no-logs"][..], &["--quiet"], &["--quiet", "--logs"], &["--no-progress"]] {
+        let run = world.start(&bad, unwanted);
+        assert_eq!((run.code, line(&run)), (3, None), "{unwanted:?}: {}", run.shown());
+    }
+    assert!(line(&world.start(&bad, &["--no-progress", "--logs"])).is_some());
+    world.place.set("SPECTRA_NO_LOGS", "true");
+    assert_eq!(line(&world.start(&bad, &[])), None);
+    assert!(line(&world.start(&bad, &["--logs"])).is_some());
+}
+
+#[test]
+fn watch_shows_what_the_deployments_print() {
+    let world = World::new();
+    let image = world.image("new", &[("traffic", "0.02")]);
+    let mut running = world.begin(&image, &["--bake", "20m", "--no-logs"]);
+    running.until("phase baking");
+    let mut command = world.place.command();
+    command.args(["rollout", "watch"]);
+    let mut watching = Running::of(command);
+    watching.until(" | GET / 200 ");
+    running.signal(Signal::INT);
+    assert_eq!(running.end().0, 3);
+    let (code, stdout, stderr) = watching.end();
+    assert_eq!(code, 3, "{stdout}{stderr}");
+}
+
+#[test]
 fn the_first_signal_goes_back() {
     for signal in [Signal::INT, Signal::TERM] {
         let world = World::new();
@@ -240,6 +286,27 @@ fn a_failed_way_back_is_cleared_by_unlock_alone() {
 }
 
 #[test]
+fn what_was_not_begun_for_an_earlier_failure_is_not_mixed_up_with_it() {
+    let world = World::new();
+    let [old, new, next] = ["old", "new", "next"].map(|name| world.image(name, &[]));
+    world.start(&old, &[]).done();
+    let mut running = world.begin(&new, &["--bake", "20m", "--abort-timeout", "1s"]);
+    running.until("phase baking");
+    running.kill();
+    let status = world.place.run(&["rollout", "status", "--json"]).done().json();
+    let rule = r#"{"operation":"serviceInstanceUpdate","action":{"type":"fail_before_commit","message":"not today"}}"#;
+    world.place.run(&["sandbox", "faults", "set", rule]).done();
+    let run = world.start(&next, &[]);
+    assert_eq!(run.code, 4, "{}", run.shown());
+    let id = status["rollout"].as_str().unwrap();
+    let first =
+        format!("not begun: {next}, since rollout {id} of {new}, which another process had left open, ");
+    assert!(run.stdout.starts_with(&first), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("\nimage       {new}\n")), "{}", run.stdout);
+    assert_eq!(run.stdout.matches(&next).count(), 1, "the failure is not that image's: {}", run.stdout);
+}
+
+#[test]
 fn several_rollouts_of_one_file_run_at_once_and_the_worst_counts() {
     let world = World::new();
     let other = world.another_service("worker");
@@ -276,4 +343,24 @@ fn several_rollouts_of_one_file_run_at_once_and_the_worst_counts() {
     let expected = [(world.instance.service.as_str(), "complete"), (other.service.as_str(), "rolled_back")];
     assert_eq!(outcomes, expected);
     assert!(run.stderr.contains(&format!("{}: phase probing", other.service)), "{}", run.stderr);
+}
+
+#[test]
+fn an_image_that_is_not_signed_as_the_policy_file_wants_is_not_begun() {
+    let world = World::new();
+    let (old, new) = (world.image("old", &[]), world.image("new", &[]));
+    world.start(&old, &[]).done();
+    world.place.run(&["image", "keygen", "--output", "ci", "--no-password"]).done();
+    let policy = "version = 1\n[[policy]]\nname = \"ci\"\nkeys = [{ name = \"ci\", file = \"ci.pub\" }]\n";
+    world.place.write("signatures.toml", policy);
+    let wanted = ["--signature-policy", "signatures.toml", "--json"];
+    let refused = world.start(&new, &wanted);
+    let error: serde_json::Value = serde_json::from_str(refused.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!((refused.code, error["error"]["code"].as_str()), (5, Some("SPX-335")), "{}", refused.shown());
+    assert_eq!(world.serving(), digest(&old));
+    world.place.run(&["image", "sign", &new, "--key", "ci.key"]).done();
+    assert_eq!(world.start(&new, &wanted).done().json()["outcome"], "complete");
+    assert_eq!(world.serving(), digest(&new));
+    let records = world.place.run(&["audit", "log", "--kind", "signature.accepted", "--json"]).done().json();
+    assert!(records.to_string().contains("\"key\":\"ci\""), "{records}");
 }

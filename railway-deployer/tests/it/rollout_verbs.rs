@@ -196,6 +196,10 @@ fn a_freeze_window_holds_a_start_up_and_no_rollback() {
     assert!(refused.stdout.contains("christmas"), "{}", refused.stdout);
     world.place.run(&["rollout", "rollback", "--reason", "errors rise"]).done();
     assert_eq!(world.serving(), digest(&first));
+    // What never served is no way back, whatever the verb is called.
+    let forward = world.place.run(&["rollout", "rollback", "--to", &third]);
+    assert_eq!(forward.code, 5, "{}", forward.shown());
+    assert_eq!(world.serving(), digest(&first));
     world.start(&third, &["--freeze-override", "the fix"]).done();
     let log = world.place.run(&["audit", "log", "--kind", "rollout.freeze_overridden"]).done();
     for reason in ["overridden: it is a rollback: errors rise", "overridden: the fix"] {

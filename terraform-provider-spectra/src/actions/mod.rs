@@ -1,18 +1,44 @@
 //! Actions, one a file: things to do that leave no object behind.
 
+mod abort;
 mod notify;
+mod promote;
 mod restart;
 mod rollback;
 
-use spectra_railway::InstanceRef;
-use spectra_types::{EnvironmentId, ProjectId, ServiceId};
-use tfplugin::{Attr, Diagnostics, Registry, Text};
+use spectra_railway::{InstanceRef, RegistryLogin};
+use spectra_types::{EnvironmentId, PinnedImage, ProjectId, ServiceId};
+use tfplugin::{Attr, Diagnostics, Model, Registry, Sensitive, Text};
 
 use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Cx, Spectra};
+use crate::resources::rollout::delivery;
 
 pub(crate) fn register(registry: &mut Registry<Spectra>) {
-    registry.action(notify::Notify).action(restart::Restart).action(rollback::Rollback);
+    registry
+        .action(abort::Abort)
+        .action(notify::Notify)
+        .action(promote::Promote)
+        .action(restart::Restart)
+        .action(rollback::Rollback);
+}
+
+/// A login to a registry, for an image that is pulled anew.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct RegistryCredentialsModel {
+    /// The user name.
+    #[tf(required, validate(length(1..=256)))]
+    username: Attr<String>,
+    /// The password or token: write-only. Railway alone stores it.
+    #[tf(required, write_only, sensitive)]
+    password_wo: Attr<Sensitive<String>>,
+}
+
+impl RegistryCredentialsModel {
+    /// The login, for the registry of that image.
+    fn login(&self, image: &PinnedImage) -> Result<RegistryLogin, Diagnostics> {
+        delivery::login(&self.username, &self.password_wo, image)
+    }
 }
 
 /// The service in the environment that an action is about.

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use spectra_delivery::Delivery;
 use spectra_railway::{Client, InstanceRef, rollback_candidate};
 use spectra_rollout::{Outcome, RolloutRequest};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, PinnedImage, ProjectId, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
-use super::{check, instance};
+use super::{RegistryCredentialsModel, check, instance};
 use crate::errors::{UNCHANGED, known, railway};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::delivery;
+use crate::resources::rollout::delivery::Terms;
 use crate::resources::rollout::{HealthModel, report};
 
 /// How far back is looked: Railway keeps no more than a few days of images, and few services are deployed more often.
@@ -21,6 +23,10 @@ const LOOK_BACK: u32 = 100;
 /// That is the newest deployment that served and ran another digest than the one that runs now. It is rolled out like
 /// any other image, by digest and with today's variables: observed, probed, watched, and undone if it fails.
 /// Migrations that the service ran are not undone.
+///
+/// To an image that served as the stable one, and that nobody went back from since, it is an emergency exit: freeze
+/// windows and policies do not hold it up. What they would have asked for is in the audit trail, and a warning says when the
+/// image is of a repository that is not allowed. To any other image it is a rollout that they hold for.
 ///
 /// A `spectra_rollout` that manages the service still asks for the image that was left; set its `image` to the one that
 /// runs now, or the next apply rolls forward again.
@@ -38,6 +44,12 @@ pub(crate) struct RollbackModel {
     /// The image to go back to, pinned to a digest; found among earlier deployments when left out.
     #[tf(optional)]
     image: Attr<Text<PinnedImage>>,
+    /// Why; recorded.
+    #[tf(optional)]
+    reason: Attr<String>,
+    /// How Railway logs in to the registry of the image. Without it, Railway keeps the login that it has.
+    #[tf(optional)]
+    registry_credentials: Attr<RegistryCredentialsModel>,
     /// How the service is probed from outside, once Railway says it is up and during the bake.
     #[tf(optional)]
     health: Attr<HealthModel>,
@@ -93,20 +105,30 @@ impl Action for Rollback {
             progress_deadline: duration(&config.progress_deadline, "progress_deadline")?,
             timeout: duration(&config.timeout, "timeout")?,
             abort_timeout: duration(&config.abort_timeout, "abort_timeout")?,
-            // No window holds up what goes back. An image that somebody names may be anything.
-            freeze_override: config.image.is_null().then(|| "it goes back to what ran before".to_owned()),
+            group: Some(cx.client.run_id().to_owned()),
             ..RolloutRequest::new(at.clone().into(), image.clone())
         };
-        let report = delivery::roll_out(cx, request, Duration::ZERO, Some(progress)).await?.report;
+        let registry = config.registry_credentials.as_known().map(|login| login.login(&image)).transpose()?;
+        let reason = config.reason.as_str().unwrap_or_default();
+        let terms = Terms { registry, listener: Some(progress), ..Terms::default() };
+        let work = async |delivery: &Delivery<'_>| {
+            Box::pin(delivery.go_back(request.clone(), reason, &cx.cancel)).await
+        };
+        let delivered =
+            delivery::with_delivery(cx, terms, work).await?.map_err(|error| delivery::refused(&error))?;
+        let mut diagnostics = report::others(&delivered);
+        let report = &delivered.report;
         let Outcome::Complete { deployment } = &report.outcome else {
             let again = "Invoke the action again to try again, or name another `image`.";
+            let failure = report::diagnostic(&image, &delivered, again);
             let summary = format!("The service could not be rolled back to {}", image.digest());
-            return Err(Diagnostic { summary, ..report::diagnostic(&image, &report, again) }.into());
+            diagnostics.push(if delivered.begun { Diagnostic { summary, ..failure } } else { failure });
+            return Err(diagnostics);
         };
         progress.say(format!("deployment `{deployment}` serves {image}"));
         if report.snapshot.digest() == Some(image.digest()) {
             progress.say("it ran already, so nothing was deployed");
-            return Ok(Diagnostics::new());
+            return Ok(diagnostics);
         }
         let warning = Diagnostic::warning(
             "The service was rolled back",
@@ -115,7 +137,8 @@ impl Action for Rollback {
                  apply rolls forward again."
             ),
         );
-        Ok(warning.into())
+        diagnostics.push(warning);
+        Ok(diagnostics)
     }
 }
 

@@ -7,6 +7,7 @@ use spectra_types::ImageRef;
 use tfplugin::{Attr, DataSource, Diagnostic, Diagnostics, Model, Text};
 
 use crate::provider::{Clients, Cx};
+use crate::signatures::{SignatureModel, SignaturePolicyModel, verified};
 
 /// An image in a registry. Finds the digest that a tag stands for at the time of the plan, so that everything after
 /// the plan acts on that digest.
@@ -19,6 +20,9 @@ pub(crate) struct ImageModel {
     /// `digest`, which is that of the whole.
     #[tf(optional)]
     platform: Attr<Text<Platform>>,
+    /// Whose signatures the image needs. Reading it fails where they are not there.
+    #[tf(optional)]
+    verify: Attr<SignaturePolicyModel>,
     /// The digest that the reference stands for.
     #[tf(computed)]
     digest: Attr<String>,
@@ -43,6 +47,9 @@ pub(crate) struct ImageModel {
     /// Bytes of configuration and layers, as stored in the registry.
     #[tf(computed)]
     size: Attr<i64>,
+    /// The signatures and attestations that count by `verify`; null without it.
+    #[tf(computed)]
+    signatures: Attr<Vec<SignatureModel>>,
 }
 
 /// The data source.
@@ -54,6 +61,15 @@ impl DataSource for Image {
 
     const TYPE: &'static str = "spectra_image";
 
+    fn validate(&self, config: &ImageModel, diagnostics: &mut Diagnostics) {
+        // What is not known yet is checked when it is.
+        let Some(Ok(policy)) = config.verify.as_known().map(|verify| verify.policy("verify")) else { return };
+        for problem in policy.problems() {
+            let detail = format!("`verify.{}`: {}.", problem.path, problem.message);
+            diagnostics.push(Diagnostic::error("The signature policy makes no sense", detail).at("verify"));
+        }
+    }
+
     async fn read(&self, cx: &Cx, config: ImageModel) -> Result<ImageModel, Diagnostics> {
         let image = config.image.clone().require("image")?;
         let platform = config.platform.as_known().map(|platform| platform.get().clone());
@@ -64,7 +80,14 @@ impl DataSource for Image {
             )
             .at("image")
         })?;
+        let policy = config.verify.as_known().map(|verify| verify.policy("verify")).transpose()?;
+        let signatures = match (policy, &found.pinned) {
+            (Some(policy), Some(pinned)) => Attr::Known(verified(cx, policy, pinned).await?),
+            // An image of a registry always has a digest.
+            (Some(_), None) | (None, _) => Attr::Null,
+        };
         Ok(ImageModel {
+            signatures,
             digest: found.digest.map(|digest| digest.to_string()).into(),
             pinned: found.pinned.map(|pinned| pinned.to_string()).into(),
             media_type: found.media_type.into(),

@@ -60,6 +60,7 @@ impl ImageBuilder {
         let tagged = format!("{repository}:1");
         let mut push = Command::new(programs::deployer());
         push.args(["image", "push"]).arg(&layout).arg(&tagged).arg("--json");
+        push.envs(sandbox.registry_environment());
         let pushed = run(&mut push).success();
         let answer: Value = serde_json::from_str(&pushed.stdout).unwrap_or_else(|error| {
             panic!("`image push --json` printed no JSON ({error}): {}", pushed.stdout)

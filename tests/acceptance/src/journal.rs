@@ -1,6 +1,7 @@
 //! A journal's file, seen by somebody who does not share the programs' code, and a way to stop a program at one exact
 //! place of it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +11,16 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// The fields of a record's body that tell it from others of its kind.
-const FIELDS: [&str; 6] =
-    ["/action/action", "/action/name", "/action/place/service", "/place/service", "/phase", "/step"];
+const FIELDS: [&str; 8] = [
+    "/action/action",
+    "/action/name",
+    "/action/place/service",
+    "/place/service",
+    "/phase",
+    "/step",
+    "/metric",
+    "/event",
+];
 
 /// Processor time that nothing but [`JournalFile::stop_before`] takes, in ticks of 10 ms.
 const SPUN: u64 = 5;
@@ -176,6 +185,18 @@ impl JournalFile {
             })
         });
         rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    /// The rollouts behind this place that were begun and have no end.
+    #[must_use]
+    pub fn open_rollouts(&self, after: u64) -> Vec<String> {
+        let records = self.records(after);
+        let of = |kinds: &[&str]| -> BTreeSet<String> {
+            let found = records.iter().filter(|record| kinds.contains(&record.kind.as_str()));
+            found.filter_map(|record| record.rollout.clone()).collect()
+        };
+        let ended = of(&["rollout.finished", "rollout.cleared"]);
+        of(&["rollout.begun"]).difference(&ended).cloned().collect()
     }
 
     /// Every lease that somebody has, by subject.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
-use crate::LIMIT;
+use crate::{LIMIT, watcher};
 
 /// How a program ended and what it said.
 #[derive(Clone, Debug)]
@@ -102,6 +102,7 @@ impl Group {
         let child =
             command.process_group(0).spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
+        watcher::begins(pid);
         Self { child, pid }
     }
 
@@ -146,5 +147,6 @@ impl Drop for Group {
             let _ = self.child.try_wait();
             std::thread::sleep(Duration::from_millis(5));
         }
+        watcher::ends(self.pid);
     }
 }

@@ -27,6 +27,8 @@ pub struct Sandbox {
     // Field order is drop order: the process ends before its directory goes.
     _process: Group,
     info: Value,
+    /// User and password of its registry, if that is private.
+    login: Option<(String, String)>,
     directory: TempDir,
 }
 
@@ -46,6 +48,20 @@ impl Sandbox {
     /// When it does not become ready.
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Self {
+        Self::start_as(arguments, None)
+    }
+
+    /// Starts one whose registry lets this user alone pull and push.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_private(user: &str, password: &str) -> Self {
+        let arguments = ["--time-scale", "100", "--registry-user", user];
+        Self::start_as(&arguments, Some((user.to_owned(), password.to_owned())))
+    }
+
+    fn start_as(arguments: &[&str], login: Option<(String, String)>) -> Self {
         let directory = tempfile::Builder::new().prefix("spectra-acceptance-").tempdir().unwrap();
         let state = directory.path().join("state");
         let log = std::fs::File::create(directory.path().join("sandbox.log")).unwrap();
@@ -56,7 +72,8 @@ impl Sandbox {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
-            .stderr(log);
+            .stderr(log)
+            .envs(login.iter().map(|(_, password)| ("SPECTRA_REGISTRY_PASSWORD", password)));
         let mut process = Group::start(&mut command);
         let info = eventually("the sandbox answers", || {
             if let Some(code) = process.wait(std::time::Duration::ZERO) {
@@ -68,7 +85,7 @@ impl Sandbox {
                 serde_json::from_slice(&std::fs::read(state.join("sandbox.json")).ok()?).ok()?;
             Some(info)
         });
-        Self { _process: process, info, directory }
+        Self { _process: process, info, login, directory }
     }
 
     fn text(&self, pointer: &str) -> &str {
@@ -86,6 +103,13 @@ impl Sandbox {
     #[must_use]
     pub fn registry(&self) -> &str {
         self.text("/registry")
+    }
+
+    /// What logs the command-line program in to a private registry; nothing for one that is not.
+    #[must_use]
+    pub fn registry_environment(&self) -> Vec<(&str, &str)> {
+        let Some((user, password)) = &self.login else { return Vec::new() };
+        vec![("DOCKER_USERNAME", user), ("DOCKER_PASSWORD", password), ("DOCKER_REGISTRY", self.registry())]
     }
 
     /// A token that may do everything.
@@ -184,6 +208,23 @@ impl Sandbox {
                 _ => return text,
             }
             text.push_str(&body);
+        }
+    }
+
+    /// The rows of the journal after `sequence`, oldest first, with what was sent (secrets are blanked).
+    ///
+    /// # Panics
+    /// When the journal is not what the contract says.
+    #[must_use]
+    pub fn rows(&self, sequence: u64) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut after = sequence;
+        loop {
+            let page: Value = serde_json::from_str(&self.journal_page(after)).expect("the journal is JSON");
+            let rows = page.get("entries").and_then(Value::as_array).expect("the journal has entries");
+            let Some(last) = rows.last().and_then(|row| row.get("seq")?.as_u64()) else { return all };
+            after = last;
+            all.extend(rows.iter().cloned());
         }
     }
 

@@ -161,14 +161,49 @@ impl<'a> Shop<'a> {
             let arguments = ["rollout", "start", "--service", id, "--image", &version.image.pinned];
             let _ = self.run(&arguments).success();
         }
-        for file in TENDED {
-            std::fs::write(self.file(file), &version.name).unwrap();
-        }
+        self.put_in_order(version);
         std::fs::write(self.file("tend.sh"), TEND).unwrap();
     }
 
-    /// A program that brings one of the [`TENDED`] files from what it holds to something else.
-    fn tend(&self, file: &str, from: &str, to: &str, already: &[&str]) -> Value {
+    /// Deploys a version past every rollout, as somebody does in the platform's own pages.
+    ///
+    /// # Panics
+    /// When the sandbox refuses it.
+    pub fn deploy_by_hand(&self, service: &str, version: &Version) {
+        let variables =
+            |input: Value| json!({ "s": self.service(service), "e": self.environment, "i": input });
+        let update = "mutation serviceInstanceUpdate($s: String!, $e: String!, $i: ServiceInstanceUpdateInput!) \
+                      { serviceInstanceUpdate(serviceId: $s, environmentId: $e, input: $i) }";
+        let _ =
+            self.sandbox.graphql(update, &variables(json!({ "source": { "image": version.image.pinned } })));
+        let deploy = "mutation serviceInstanceDeployV2($s: String!, $e: String!) \
+                      { serviceInstanceDeployV2(serviceId: $s, environmentId: $e) }";
+        let _ = self.sandbox.graphql(deploy, &variables(Value::Null));
+    }
+
+    /// What a file that programs of a rollout change holds.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn holds(&self, file: &str) -> String {
+        std::fs::read_to_string(self.file(file)).unwrap()
+    }
+
+    /// Puts what programs of a rollout change in order for this version, as somebody does who was told of a leftover.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn put_in_order(&self, version: &Version) {
+        for file in TENDED {
+            std::fs::write(self.file(file), &version.name).unwrap();
+        }
+    }
+
+    /// A program that brings one of the [`TENDED`] files from what it holds to something else. It does nothing where the file
+    /// holds that, or what is in `already`.
+    #[must_use]
+    pub fn tend(&self, file: &str, from: &str, to: &str, already: &[&str]) -> Value {
         let path = |name: &str| self.file(name).to_string_lossy().into_owned();
         let mut command =
             vec!["/bin/sh".to_owned(), path("tend.sh"), path(file), from.to_owned(), to.to_owned()];
@@ -239,8 +274,7 @@ impl<'a> Shop<'a> {
         let names: Vec<_> = self.services.iter().map(|(_, name)| name.as_str()).collect();
         let version = serving(self.sandbox, &self.environment, &names, versions, context);
         for file in TENDED {
-            let holds = std::fs::read_to_string(self.file(file)).unwrap();
-            assert_eq!(holds, version.name, "{context}: `{file}` is not as the version needs it");
+            assert_eq!(self.holds(file), version.name, "{context}: `{file}` is not as the version needs it");
         }
         version
     }
@@ -250,14 +284,15 @@ impl<'a> Shop<'a> {
     /// # Panics
     /// When one of that is not so.
     pub fn assert_at_rest(&self, context: &str) {
-        for (_, name) in &self.services {
-            let status = self.status(name);
-            assert!(status["lease"].is_null(), "{context}: the lease of `{name}` is not free: {status:#}");
-            let state = status["state"].as_str().unwrap_or_default();
-            assert!(["ended", "none"].contains(&state), "{context}: {status:#}");
-            assert_eq!(status["open"], json!([]), "{context}: {status:#}");
-        }
+        // By the file first: a command that looks would free what a dead process has.
+        assert_eq!(self.journal.leases(), [], "{context}: a lease is not free");
+        assert_eq!(self.journal.open_rollouts(0), Vec::<String>::new(), "{context}: a rollout is open");
         self.journal.assert_chain();
+        let status = self.status("web");
+        assert!(status["lease"].is_null(), "{context}: the lease is not free: {status:#}");
+        let state = status["state"].as_str().unwrap_or_default();
+        assert!(["ended", "none"].contains(&state), "{context}: {status:#}");
+        assert_eq!(status["open"], json!([]), "{context}: {status:#}");
         let _ = self.run(&["audit", "verify"]).success();
     }
 }

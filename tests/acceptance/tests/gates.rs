@@ -112,7 +112,7 @@ fn an_override_passes_a_freeze_window_with_its_reason_and_is_in_the_audit_events
 }
 
 #[test]
-fn a_freeze_window_does_not_hold_up_what_goes_back() {
+fn neither_a_freeze_window_nor_a_policy_holds_up_what_goes_back() {
     let sandbox = Sandbox::start();
     let (first, second) = two_images(&sandbox);
     let Some(mut terraform) = Terraform::latest(&sandbox, &shop_with_rollout()) else { return };
@@ -124,13 +124,23 @@ action "spectra_rollback" "web" {
     project_id     = spectra_project.shop.id
     environment_id = spectra_project.shop.default_environment_id
     service_id     = spectra_service.web.id
+    reason         = "errors rise"
   }
+}
+
+resource "spectra_deployment_policy" "p" {
+  name                 = "careful"
+  project_id           = spectra_project.shop.id
+  minimum_bake         = "5m"
+  allowed_repositories = ["ghcr.io/acme/*"]
 }
 "#;
     terraform.configure(&format!("{}{FREEZE}{rollback}", shop_with_rollout()));
     let _ = terraform.apply().success();
     let run = terraform.run(&["apply", "-auto-approve", "-invoke=action.spectra_rollback.web"]).success();
-    let _ = run.says("freeze window `audit`").says("overridden: it goes back to what ran before");
+    let run = run.says("freeze window `audit`").says("overridden: it is a rollback: errors rise");
+    let _ =
+        run.says("A policy was passed over on the way back").says("Policy `careful`, `allowed_repositories`");
     assert_eq!(get(&terraform.output("url")).body.trim(), "first");
 }
 

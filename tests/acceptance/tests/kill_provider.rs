@@ -3,15 +3,14 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::fmt;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
-use spectra_acceptance::{Point, Run, Sandbox, Terraform, Version, Watch, points, run, serving, signal};
-
-/// How many folders are killed in at once.
-const LANES: usize = 2;
+use serde_json::Value;
+use spectra_acceptance::{
+    Point, Run, Sandbox, Terraform, Version, Watch, hold_all, points, run, serving, signal,
+};
 
 const CONFIGURATION: &str = r#"
 variable "image" {
@@ -65,6 +64,10 @@ enum Who {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Apply,
+    /// Terraform looks at what there is, and changes nothing.
+    Refresh,
+    /// `rollout status`.
+    Status,
     Abort,
 }
 
@@ -73,6 +76,12 @@ struct Case {
     point: Point,
     who: Who,
     next: Next,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} killed before {}, then {:?}", self.who, self.point, self.next)
+    }
 }
 
 struct Lane<'a> {
@@ -121,6 +130,14 @@ impl<'a> Lane<'a> {
         serde_json::from_str(&shown.stdout).expect("`status --json` prints JSON")
     }
 
+    /// Asserts that a command that only reads went on with nothing: what is open is still open, under the lease of who is
+    /// gone. A lease with nothing open is free.
+    fn assert_left_alone(&self, abandoned: bool, context: &str) {
+        let journal = self.terraform.journal();
+        assert_eq!(journal.leases().len(), usize::from(abandoned), "{context}");
+        assert_eq!(journal.open_rollouts(0).len(), usize::from(abandoned), "{context}");
+    }
+
     /// The points of an apply, as one to its end shows them.
     fn points(&mut self) -> Vec<Point> {
         let last = self.terraform.journal().last();
@@ -133,8 +150,9 @@ impl<'a> Lane<'a> {
     }
 
     fn kill(&mut self, case: &Case) {
-        let context = format!("{:?} killed before {}, then {:?}", case.who, case.point, case.next);
+        let context = case.to_string();
         let journal = self.terraform.journal();
+        let since = journal.last();
         journal.stop_before(&case.point, &self.names());
         let old = self.versions[self.current].clone();
         let new = self.versions[self.other()].clone();
@@ -157,16 +175,28 @@ impl<'a> Lane<'a> {
         journal.go_on();
         journal.assert_chain();
 
-        let left = self.status();
-        let completed = left["outcome"]["phase"] == "complete" && left["image"] == json!(new.image.pinned);
-        let abandoned = left["state"] == "abandoned";
+        let records = journal.records(since);
+        let end = records.iter().find(|record| record.kind == "rollout.finished");
+        let completed = end.is_some_and(|end| end.body["outcome"]["outcome"] == "complete");
+        let abandoned = end.is_none() && records.iter().any(|record| record.kind == "rollout.begun");
+        let expected = if completed { &new } else { &old };
         match case.next {
             Next::Apply => {}
+            Next::Refresh => {
+                let _ = self.terraform.run(&["apply", "-refresh-only", "-auto-approve"]).success();
+                self.assert_left_alone(abandoned, &context);
+            }
+            Next::Status => {
+                let status = self.status();
+                let state = if abandoned { "abandoned" } else { "ended" };
+                assert_eq!(status["state"], state, "{context}: {status:#}");
+                self.assert_left_alone(abandoned, &context);
+            }
             Next::Abort => {
                 let run = self.deployer(&["rollout", "abort"]);
                 let codes: &[i32] = if abandoned { &[1, 3] } else { &[0] };
                 assert!(codes.contains(&run.code), "{context}: {}: {}", run.code, run.text());
-                let expected = if completed { &new } else { &old };
+                assert_eq!(journal.leases(), [], "{context}");
                 assert_eq!(self.serving(&context).name, expected.name, "{context}");
                 // What Terraform has to say now is what holds, whatever it was told before.
                 let _ = self.terraform.run(&["apply", "-refresh-only", "-auto-approve"]).success();
@@ -183,62 +213,33 @@ impl<'a> Lane<'a> {
             }
         }
         let _ = self.terraform.apply().success();
+        // By the file: a command that looks would free what a dead process has.
+        assert_eq!(journal.leases(), [], "{context}: a lease is not free");
+        assert_eq!(journal.open_rollouts(0), Vec::<String>::new(), "{context}: a rollout is open");
         self.terraform.assert_empty_plan();
         assert_eq!(self.serving(&context).name, new.name, "{context}");
         let state = self.terraform.state();
         assert_eq!(state.text("spectra_rollout.web", "running_digest"), new.image.digest, "{context}");
         let _ = self.deployer(&["audit", "verify"]).success();
-        let status = self.status();
-        // With nothing left to do nobody takes the lease, which its dead holder still has.
-        assert!(
-            status["lease"].is_null() || (completed && status["lease"]["holder_gone"] == true),
-            "{context}: {status:#}"
-        );
-        assert_eq!(
-            (&status["state"], &status["open"]),
-            (&json!("ended"), &json!([])),
-            "{context}: {status:#}"
-        );
-        if !status["lease"].is_null() {
-            let _ = self.deployer(&["rollout", "unlock", "--reason", "its process is gone"]).success();
-        }
         self.current = self.other();
     }
 }
 
-/// Kills in all cases that `choose` makes of the points, and says which they were.
-#[expect(clippy::print_stdout, reason = "what was covered is worth knowing")]
+/// Kills in all cases that `choose` makes of the points.
 fn matrix(choose: impl FnOnce(Vec<Point>) -> Vec<Case>) {
-    let sandboxes: Vec<_> = (0..LANES).map(|_| Sandbox::start_with(&["--time-scale", "2000"])).collect();
-    let mut lanes: Vec<_> = std::thread::scope(|scope| {
-        let opening: Vec<_> = sandboxes.iter().map(|sandbox| scope.spawn(|| Lane::open(sandbox))).collect();
-        opening.into_iter().map(|lane| lane.join().unwrap()).collect()
-    });
-    let cases = choose(lanes[0].points());
-    assert!(!cases.is_empty(), "nothing would be covered");
-    let (count, queue) = (cases.len(), Mutex::new(VecDeque::from(cases)));
-    let done = Mutex::new(0);
-    println!("{count} cases");
-    std::thread::scope(|scope| {
-        let mut work = Vec::new();
-        for lane in &mut lanes {
-            work.push(scope.spawn(|| {
-                loop {
-                    let case = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some(case) = case else { return };
-                    lane.kill(&case);
-                    println!("held: {:?} before {}, then {:?}", case.who, case.point, case.next);
-                    *done.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                }
-            }));
-        }
-        // A lane that failed has said why; the others end first.
-        for lane in work {
-            let _ = lane.join();
-        }
-    });
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(done, count, "a case did not hold, or was not tried");
+    let start = || Sandbox::start_with(&["--time-scale", "2000"]);
+    let sandbox = start();
+    let mut lane = Lane::open(&sandbox);
+    let cases = choose(lane.points());
+    hold_all(
+        cases,
+        |cases| cases.share(|case| lane.kill(case)),
+        |cases| {
+            let sandbox = start();
+            let mut lane = Lane::open(&sandbox);
+            cases.share(|case| lane.kill(case));
+        },
+    );
 }
 
 /// What has to be killed at: nothing was done yet, the candidate is on its way, it serves, it is over.
@@ -260,14 +261,18 @@ fn after_a_killed_provider_the_next_command_leaves_one_version_and_a_true_state(
             .filter(|point| SORTS.contains(&point.sort().as_str()) && sorts.insert(point.sort()))
             .collect();
         assert_eq!(chosen.len(), SORTS.len(), "{chosen:?}");
+        // The last ends in a lease that its holder cannot give back: whoever looks at it frees it.
+        let last = chosen.last().cloned().map(|point| (point, (Who::Both, Next::Refresh)));
         let how = [
             (Who::Provider, Next::Apply),
             (Who::Both, Next::Abort),
-            (Who::Both, Next::Apply),
+            (Who::Both, Next::Refresh),
             (Who::Provider, Next::Abort),
+            (Who::Both, Next::Apply),
+            (Who::Provider, Next::Status),
         ];
-        let how = how.into_iter().cycle();
-        chosen.into_iter().zip(how).map(|(point, (who, next))| Case { point, who, next }).collect()
+        let cases = chosen.into_iter().zip(how).chain(last);
+        cases.map(|(point, (who, next))| Case { point, who, next }).collect()
     });
 }
 
@@ -278,7 +283,11 @@ fn after_a_provider_killed_anywhere_every_next_command_leaves_one_version_and_a_
         let all = points.into_iter().flat_map(|point| {
             [Who::Provider, Who::Both].into_iter().flat_map(move |who| {
                 let point = point.clone();
-                [Next::Apply, Next::Abort].map(|next| Case { point: point.clone(), who, next })
+                [Next::Apply, Next::Refresh, Next::Status, Next::Abort].map(|next| Case {
+                    point: point.clone(),
+                    who,
+                    next,
+                })
             })
         });
         all.collect()

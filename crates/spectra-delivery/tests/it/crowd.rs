@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::json;
+use spectra_delivery::Logged;
 use spectra_railway::InstanceUpdate;
 use spectra_rollout::spec::HealthPolicy;
 use spectra_rollout::{Outcome, RolloutRequest};
 use spectra_types::PinnedImage;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::World;
+use crate::world::{Lines, World};
 
 /// So many services at once.
 const SERVICES: usize = 20;
@@ -35,6 +36,9 @@ async fn rollouts_side_by_side_share_what_they_read() {
     let client = world.other_client();
     let mut delivery = world.delivery(&|_| {});
     delivery.client = &client;
+    let heard = Lines::default();
+    let listener = |logged: &Logged<'_>| heard.add(logged.place.service.as_str());
+    delivery.logs = Some(&listener);
     let never = CancellationToken::new();
     let request = |place| RolloutRequest {
         health: Some(HealthPolicy { interval: Duration::from_millis(200), ..HealthPolicy::default() }),
@@ -57,6 +61,8 @@ async fn rollouts_side_by_side_share_what_they_read() {
             *counted.entry(entry["operation"].as_str().unwrap().to_owned()).or_default() += 1;
         }
     }
+    let heard = heard.all();
+    assert!(places.iter().all(|place| heard.iter().any(|service| service == place.service.as_str())));
     assert_eq!(counted.get("ServiceInstanceDeploy"), Some(&SERVICES), "{counted:?}");
     let all: usize = counted.values().sum();
     assert!(all <= REQUESTS_EACH * SERVICES, "{} a rollout: {counted:?}", all.div_ceil(SERVICES));

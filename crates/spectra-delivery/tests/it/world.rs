@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use spectra_delivery::{Delivered, Delivery, Error, Listener, Waiting};
+use spectra_delivery::{Delivered, Delivery, Error, Listener, Signatures, Waiting};
 use spectra_journal::{Holder, Journal, Location, ManualClock};
 use spectra_railway::{
     Change, Client, ClientConfig, Deploys, FanOut, InstanceRef, InstanceUpdate, NewProject, NewService,
@@ -176,8 +176,10 @@ impl World {
             journal: &self.journal,
             holder: Holder::of_this_process("test"),
             channels: &[],
+            signatures: Signatures::default(),
             registry: None,
             listener,
+            logs: None,
             waiting: Waiting::NO,
             postmortems: None,
         }

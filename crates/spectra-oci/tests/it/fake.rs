@@ -57,6 +57,12 @@ pub(crate) struct Registry {
     pub(crate) keeps_what_arrived: bool,
     /// Whether a repository without manifests is unknown.
     pub(crate) repositories_are_born_with_a_manifest: bool,
+    /// Whether it keeps lists of referrers, pages of one entry each.
+    pub(crate) lists_referrers: bool,
+    /// Whether it keeps to `If-Match` and `If-None-Match` when a manifest is written.
+    pub(crate) keeps_conditions: bool,
+    /// Where the next readers of a tag `sha256-…` wait for each other.
+    pub(crate) readers_meet: Option<Arc<tokio::sync::Barrier>>,
     /// Whether blobs are sent from where `Range` says; many caches in front of registries ignore it.
     pub(crate) ranges: bool,
     /// The next blobs that are read: how many bytes of the body arrive before the connection breaks.
@@ -189,6 +195,16 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
             builder.body(body.into()).unwrap()
         }
         other => {
+            let meeting = if parts.method == Method::GET && target.contains("/manifests/sha256-") {
+                fake.lock().readers_meet.clone()
+            } else {
+                None
+            };
+            if let Some(meeting) = meeting {
+                // Those that come later do not wait: they are no longer the first readers.
+                meeting.wait().await;
+                fake.lock().readers_meet = None;
+            }
             if matches!(other, Some(Action::Revoke)) {
                 fake.lock().tokens.clear();
             }
@@ -289,6 +305,11 @@ fn route(
             }
         };
     }
+    if let Some((repository, subject)) = rest.split_once("/referrers/")
+        && state.lists_referrers
+    {
+        return referrers(state, repository, subject, target);
+    }
     if let Some(repository) = rest.strip_suffix("/tags/list") {
         let known = state.manifests.keys().any(|(name, _)| name == repository);
         if state.repositories_are_born_with_a_manifest && !known {
@@ -334,6 +355,38 @@ fn read(state: &mut Registry, headers: &HeaderMap, blob: &[u8]) -> Response {
     builder.body(body).unwrap()
 }
 
+/// One entry a page. The filter is applied where it is asked for, and said so.
+fn referrers(state: &Registry, repository: &str, subject: &str, target: &str) -> Response {
+    let wanted = query(target, "artifactType");
+    let mut entries = Vec::new();
+    for ((place, reference), (media_type, bytes)) in &state.manifests {
+        let document: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        let kind = document["artifactType"].as_str();
+        if place == repository
+            && reference.contains(':')
+            && document["subject"]["digest"] == *subject
+            && (wanted.is_none() || wanted.as_deref() == kind)
+        {
+            entries.push(serde_json::json!({
+                "mediaType": media_type, "digest": digest(bytes), "size": bytes.len(), "artifactType": kind,
+            }));
+        }
+    }
+    let page: usize = query(target, "page").map_or(0, |page| page.parse().unwrap());
+    let mut builder = answer(200).header("content-type", "application/vnd.oci.image.index.v1+json");
+    if let Some(wanted) = &wanted {
+        builder = builder.header("oci-filters-applied", "artifactType");
+        assert!(!wanted.is_empty());
+    }
+    if page + 1 < entries.len() {
+        let filter = wanted.map_or(String::new(), |wanted| format!("artifactType={wanted}&"));
+        let next = format!("</v2/{repository}/referrers/{subject}?{filter}page={}>; rel=\"next\"", page + 1);
+        builder = builder.header("link", next);
+    }
+    let entries: Vec<_> = entries.into_iter().skip(page).take(1).collect();
+    builder.body(serde_json::json!({ "schemaVersion": 2, "manifests": entries }).to_string().into()).unwrap()
+}
+
 fn manifest(
     state: &mut Registry,
     method: &Method,
@@ -363,14 +416,28 @@ fn manifest(
         if document["mediaType"] != media_type.as_str() {
             state.violations.push("content type differs from the manifest's own".to_owned());
         }
+        if state.keeps_conditions {
+            let present = state.manifests.get(&key).map(|(_, bytes)| format!("\"{}\"", digest(bytes)));
+            let wanted = headers.get("if-match").map(|value| value.to_str().unwrap().to_owned());
+            let changed = wanted.is_some() && wanted != present;
+            if changed || headers.contains_key("if-none-match") && present.is_some() {
+                return empty(412);
+            }
+        }
         let found = digest(&body);
+        let lists = state.lists_referrers && document["subject"].is_object();
         state.manifests.insert((repository.to_owned(), found.clone()), (media_type.clone(), body.clone()));
         state.manifests.insert(key, (media_type, body));
-        return answer(201).header("docker-content-digest", found).body(Body::empty()).unwrap();
+        let mut builder = answer(201).header("docker-content-digest", found);
+        if lists {
+            builder = builder.header("oci-subject", document["subject"]["digest"].as_str().unwrap());
+        }
+        return builder.body(Body::empty()).unwrap();
     }
     match state.manifests.get(&key) {
         Some((media_type, bytes)) => answer(200)
             .header("content-type", media_type)
+            .header("etag", format!("\"{}\"", digest(bytes)))
             .header("docker-content-digest", digest(bytes))
             .body(bytes.clone().into())
             .unwrap(),

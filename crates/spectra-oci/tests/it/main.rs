@@ -9,5 +9,6 @@ mod hostile;
 mod layout;
 mod push;
 mod read;
+mod referrers;
 mod remote;
 mod resume;

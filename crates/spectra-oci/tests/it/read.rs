@@ -56,12 +56,12 @@ async fn tags_of_all_pages() {
 async fn referrers_fall_back_to_the_tag_schema() {
     let fake = Fake::start().await;
     let pinned = fake.image("app").pin(format!("sha256:{}", "2".repeat(64)).parse().unwrap());
-    assert_eq!(client().referrers(&pinned).await.unwrap(), []);
+    assert_eq!(client().referrers(&pinned, None).await.unwrap(), []);
     let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:3333333333333333333333333333333333333333333333333333333333333333","size":3,"artifactType":"x/y"}]}"#;
     let tag = format!("sha256-{}", "2".repeat(64));
     let media_type = "application/vnd.oci.image.index.v1+json".to_owned();
     fake.lock().manifests.insert(("app".to_owned(), tag), (media_type, index.to_vec()));
-    let found = client().referrers(&pinned).await.unwrap();
+    let found = client().referrers(&pinned, None).await.unwrap();
     assert_eq!(found[0].artifact_type.as_deref(), Some("x/y"));
 }
 

@@ -1,10 +1,16 @@
 //! Logs as they are written.
 
-use futures::StreamExt as _;
 use serde_json::json;
-use spectra_railway::LogKind;
+use spectra_railway::{LogKind, LogLine, LogNews, LogStream};
 
 use crate::world::{World, soon, until};
+
+async fn line(of: &mut LogStream) -> LogLine {
+    match soon("a line", of.next()).await {
+        LogNews::Line(line) => line,
+        LogNews::Trouble(reason) => panic!("{reason}"),
+    }
+}
 
 #[tokio::test]
 async fn q46_every_line_comes_once_although_the_connection_is_cut() {
@@ -17,12 +23,12 @@ async fn q46_every_line_comes_once_although_the_connection_is_cut() {
         .await;
     let mut lines = world.client.stream_logs(&id, LogKind::Deploy);
     world.approve(&id).await;
-    let mut heard = vec![soon("the first line", lines.next()).await.unwrap()];
+    let mut heard = vec![line(&mut lines).await];
     for number in 0..5 {
         until("it answers", async || world.visit(&domain, &format!("/{number}")).await.0 == 500).await;
         let wanted = format!("GET /{number}");
         while !heard.iter().any(|line| line.message.contains(&wanted)) {
-            heard.push(soon("a line of the request", lines.next()).await.unwrap());
+            heard.push(line(&mut lines).await);
         }
     }
     let cuts = world.journal("FollowDeploymentLogs").await;

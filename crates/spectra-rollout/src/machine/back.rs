@@ -21,6 +21,11 @@ impl Machine {
             return Command::Finish(Box::new(Outcome::RollbackFailed { failure, rollback }));
         }
         if let FailureReason::Superseded { by } = &failure.reason {
+            // Why it goes back is written first. Without that, whoever takes it up would find a service that is back as it
+            // was, and take what somebody else's version runs on from under it.
+            if self.ledger.open().next().is_some() {
+                self.record(Entry::GoingBack { failure: failure.clone() });
+            }
             // What runs there now is somebody else's.
             let place = match &self.at {
                 At::Releasing { release, .. } => self.releases[*release].place.clone(),
@@ -243,13 +248,14 @@ impl Machine {
             && self.recovering
         {
             // Found so when it was taken up again: somebody has put it in order in the meantime.
+            // In this order, as when it is noticed on the way there.
             let left_to = Some(by.clone());
-            self.record(Entry::Returned { place, deployment: None, left_to });
             if let Some(failure) = &mut self.failure {
                 failure.reason = reason;
                 let failure = failure.clone();
                 self.record(Entry::GoingBack { failure });
             }
+            self.record(Entry::Returned { place, deployment: None, left_to });
             return self.undo_next(now);
         }
         let no_verdict = matches!(reason, FailureReason::Timeout { .. } | FailureReason::Target { .. });

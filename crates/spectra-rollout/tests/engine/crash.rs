@@ -148,6 +148,10 @@ async fn survive(
     writes
 }
 
+fn ledger_is_over(diary: &Diary) -> bool {
+    Ledger::of(&diary.entries()).outcome().is_some()
+}
+
 /// Runs a request in a world until its process dies right after the entry with this line; gives the record.
 async fn die_after(world: &World, request: &RolloutRequest, line: &str) -> Diary {
     let whole = Diary::default();
@@ -285,6 +289,48 @@ async fn somebody_elses_repair_is_left_alone_also_when_the_first_looks_fail() {
     assert!(matches!(report.outcome, Outcome::Superseded { .. }), "{:?}", report.outcome);
     assert_eq!(world.seen("web").serving, Some(digest('c')), "{:#?}", report.timeline);
     assert!(!world.log().iter().any(|line| line.starts_with("restore")), "{:?}", world.log());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_between_letting_go_and_saying_why_takes_nothing_from_under_somebody_elses_version() {
+    let request = RolloutRequest { bake: seconds(60), ..request(vec![expand("m1"), hook("h1"), Step::Swap]) };
+    let world = || {
+        let world = Luck::GOOD.world();
+        let at = tokio::time::Instant::now() + seconds(30);
+        world.change(|inner| inner.foreign = Some((at, "web".to_owned(), 'c')));
+        world
+    };
+    let whole = Diary::default();
+    let report = roll(&world(), &whole, request.clone()).await.unwrap();
+    assert!(matches!(report.outcome, Outcome::Superseded { .. }), "{:?}", report.outcome);
+    let entries = whole.entries();
+    let turn = entries.iter().position(|entry| entry.kind() == "rollout.going_back").unwrap();
+    let end = entries.iter().position(|entry| entry.kind() == "rollout.finished").unwrap();
+    for (at, entry) in entries.iter().enumerate().take(end + 1).skip(turn) {
+        let line = entry.line();
+        let world = world();
+        let diary = Diary::with(at + 1, Blow::CrashBefore);
+        assert!(roll(&world, &diary, request.clone()).await.is_none(), "{line}");
+        let mut found = diary.reopened();
+        // The next process dies as well, after all that it lets go of or says; the one after that does not.
+        for writes in 1..8 {
+            if ledger_is_over(&found) {
+                break;
+            }
+            found.at.lock().unwrap().push((writes, Blow::CrashBefore));
+            let _ = take_up(&world, &found).await;
+            found = found.reopened();
+        }
+        if !ledger_is_over(&found) {
+            taken_up(&world, &found).await;
+        }
+        let ledger = Ledger::of(&found.entries());
+        assert!(matches!(ledger.outcome(), Some(Outcome::Superseded { .. })), "before `{line}`: {ledger:#?}");
+        assert_eq!(world.seen("web").serving, Some(digest('c')), "before `{line}`");
+        let database = world.database();
+        assert_eq!(database.applied.len(), 1, "before `{line}`: {database:?}");
+        assert!(database.hooks.is_empty(), "before `{line}`: {database:?}");
+    }
 }
 
 fn fates() -> impl Strategy<Value = Fate> {

@@ -225,7 +225,7 @@ impl Traffic {
         self.written.send_modify(|count| *count += 1);
     }
 
-    /// Wakes up after every line of any deployment; several in a row may wake once.
+    /// Wakes up after every line of and every request to any deployment; several in a row may wake once.
     pub(crate) fn written(&self) -> watch::Receiver<u64> {
         self.written.subscribe()
     }
@@ -246,6 +246,13 @@ impl Traffic {
     /// Requests that `wanted` picks, oldest first.
     pub(crate) fn requests(&self, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
         lock(&self.requests).rows.iter().filter(|seen| wanted(seen)).cloned().collect()
+    }
+
+    /// Requests from number `from` on (the first ever is 0) that `wanted` picks, oldest first, and the number of the next one.
+    pub(crate) fn requests_from(&self, from: u64, wanted: impl Fn(&Seen) -> bool) -> (Vec<Seen>, u64) {
+        let requests = lock(&self.requests);
+        let picked = requests.from(from).map(|(_, seen)| seen).filter(|seen| wanted(seen));
+        (picked.cloned().collect(), requests.next())
     }
 
     /// Shows every request, oldest first.
@@ -366,6 +373,7 @@ impl ProxyEvents for Traffic {
         lock(&self.last).insert(record.deployment_id.to_string(), core.clock.now());
         let seen = Seen { at: core.clock.stamp(), record };
         lock(&self.requests).push(seen, REQUESTS);
+        self.written.send_modify(|count| *count += 1);
     }
 
     fn carried(&self, deployment_id: &DeploymentId) {

@@ -1,13 +1,22 @@
-//! `image`: build, push, inspect.
+//! `image`: build, push, inspect, sbom, scan, sign, verify, attest.
 
+mod attest;
 mod build;
 mod inspect;
+mod keygen;
+mod keys;
+mod local;
 mod push;
+mod sbom;
+mod scan;
+mod sign;
+mod verify;
 
 use clap::Subcommand;
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, OpenLimits};
 use spectra_types::{ExitCode, ImageRef, Secret};
 
+pub(crate) use self::keys::policy_file;
 use crate::{failure::Failure, printer::Printer};
 
 /// Commands of `image`.
@@ -19,6 +28,18 @@ pub(crate) enum Command {
     Push(push::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
+    /// Make a pair of keys to sign images with
+    Keygen(keygen::Arguments),
+    /// Sign an image in a registry
+    Sign(sign::Arguments),
+    /// Check who signed an image; exit code 5 if it is not signed as it has to be
+    Verify(verify::Arguments),
+    /// Sign a statement about an image: provenance, bill of material, scan
+    Attest(attest::Arguments),
+    /// List the packages in an image, as `CycloneDX` or SPDX
+    Sbom(sbom::Arguments),
+    /// Look for known vulnerabilities, and refuse what is too bad
+    Scan(scan::Arguments),
 }
 
 /// What an archive may cost, for commands that open one.
@@ -41,7 +62,7 @@ impl Unpacking {
 }
 
 /// How to log in, for commands that talk to a registry.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Login {
     /// User name for the registry; without it, docker's and podman's stored credentials are used
     #[arg(long, env = "SPECTRA_REGISTRY_USERNAME", requires = "password_source")]
@@ -88,5 +109,11 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Build(arguments) => build::run(arguments, printer).await,
         Command::Push(arguments) => push::run(arguments, printer).await,
         Command::Inspect(arguments) => inspect::run(arguments, printer).await,
+        Command::Keygen(arguments) => keygen::run(&arguments, printer),
+        Command::Sign(arguments) => Box::pin(sign::run(arguments, printer)).await,
+        Command::Verify(arguments) => Box::pin(verify::run(arguments, printer)).await,
+        Command::Attest(arguments) => Box::pin(attest::run(arguments, printer)).await,
+        Command::Sbom(arguments) => sbom::run(arguments, printer).await,
+        Command::Scan(arguments) => scan::run(arguments, printer).await,
     }
 }

@@ -6,7 +6,9 @@ use spectra_delivery::{Aborted, Delivery};
 use spectra_railway::{Client, ClientConfig};
 use spectra_types::ExitCode;
 
+use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
+use super::logs::Logs;
 use super::place::Which;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -22,7 +24,11 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_REASON", default_value = "")]
     reason: String,
     #[command(flatten)]
+    credentials: Credentials,
+    #[command(flatten)]
     folder: Folder,
+    #[command(flatten)]
+    logs: Logs,
     #[command(flatten)]
     handover: Handover,
 }
@@ -31,6 +37,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let journal = open_existing(journal).await?;
     let place = arguments.which.place(&journal).await?;
+    let registry = arguments.credentials.login([])?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let crew = Crew {
         client: &client,
@@ -38,6 +45,9 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &Patience::default(),
         folder: &arguments.folder,
+        registry,
+        logs: arguments.logs,
+        signatures: &[],
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
@@ -67,8 +77,8 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
             Ok(outcome.exit_code())
         }
         Aborted::Recovered(report) => {
-            let text = outcome::text(None, &report, &[], &arguments.folder);
-            printer.data("rollout.result", &outcome::value(None, &report, &[], &arguments.folder), &text)?;
+            let text = outcome::text(&report, &[], &arguments.folder);
+            printer.data("rollout.result", &outcome::value(&report, &[], &arguments.folder), &text)?;
             Ok(report.outcome.exit_code())
         }
         Aborted::Asked { rollout } => {

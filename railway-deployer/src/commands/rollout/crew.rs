@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use clap::Args;
-use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Logged, Signatures, Waiting};
 use spectra_journal::{Held, Holder, Journal};
-use spectra_railway::Client;
+use spectra_oci::{ClientOptions, Environment, Keychain};
+use spectra_railway::{Client, RegistryLogin};
 use spectra_rollout::{Place, RolloutRequest};
+use spectra_sign::SignaturePolicy;
 use spectra_types::{HumanDuration, error_chain};
 use tokio_util::sync::CancellationToken;
 
 use super::live::{Screen, View};
+use super::logs::Logs;
 use super::postmortem::Folder;
 use super::signals::{Handover, unwinding};
 use crate::{failure::Failure, printer::Printer};
@@ -41,6 +44,11 @@ pub(super) struct Crew<'a> {
     pub(super) printer: Printer,
     pub(super) patience: &'a Patience,
     pub(super) folder: &'a Folder,
+    /// What Railway is to pull images with.
+    pub(super) registry: Option<RegistryLogin>,
+    pub(super) logs: Logs,
+    /// What is asked of signatures besides the policies of the journal, with names.
+    pub(super) signatures: &'a [(String, SignaturePolicy)],
 }
 
 impl Crew<'_> {
@@ -103,13 +111,19 @@ impl Crew<'_> {
                 HumanDuration::new(at_most)
             ));
         };
+        let hear_log = |logged: &Logged<'_>| view.hear_log(logged);
+        // Opens nothing until a policy asks for signatures.
+        let registry =
+            spectra_oci::Client::new(Keychain::new(Environment::from_process()), ClientOptions::default());
         let delivery = Delivery {
             client: self.client,
             journal: self.journal,
             holder: Holder::of_this_process(env!("CARGO_PKG_NAME")),
             channels: &[],
-            registry: None,
+            signatures: Signatures { source: Some(&registry), policies: self.signatures },
+            registry: self.registry.clone(),
             listener: &|heard| view.hear(heard),
+            logs: self.logs.shown(self.printer).then_some(&hear_log),
             waiting: Waiting { at_most, told: &told, ttl: DEFAULT_TTL },
             postmortems: Some(self.folder.postmortems.clone()),
         };

@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use spectra_delivery::Heard;
+use spectra_delivery::{Heard, Logged};
 use spectra_rollout::{Entry, Place};
 
+use super::logs;
 use super::place::flags;
 use crate::failure::Failure;
 use crate::printer::{Printer, to_stderr};
@@ -30,9 +31,12 @@ impl Screen {
 
     /// A line with a time stamp.
     pub(super) fn say(&self, text: &str) {
-        if !self.printer.shows_progress() {
-            return;
+        if self.printer.shows_progress() {
+            self.put(text);
         }
+    }
+
+    fn put(&self, text: &str) {
         let line = format!("{} {text}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"));
         match &self.bars {
             // Above the spinners. An error comes from a closed terminal, and there is nobody to tell.
@@ -93,6 +97,15 @@ impl View<'_> {
         match &self.name {
             Some(name) => self.screen.say(&format!("{name}: {text}")),
             None => self.screen.say(text),
+        }
+    }
+
+    /// Takes a line of a log in. Whether they are wanted was asked before.
+    pub(super) fn hear_log(&self, logged: &Logged<'_>) {
+        let line = logs::line(logged);
+        match &self.name {
+            Some(name) => self.screen.put(&format!("{name}: {line}")),
+            None => self.screen.put(&line),
         }
     }
 

@@ -2,10 +2,12 @@
 
 mod abort;
 mod approve;
+mod credentials;
 mod crew;
 mod flags;
 mod history;
 mod live;
+mod logs;
 mod outcome;
 mod page;
 mod place;

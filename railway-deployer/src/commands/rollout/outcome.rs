@@ -11,13 +11,18 @@ use super::place::flags;
 use super::postmortem::Folder;
 use crate::failure::Failure;
 
-/// The result as a document; its kind is `rollout.result`.
-pub(super) fn value(
-    image: Option<&PinnedImage>,
-    report: &Report,
-    recovered: &[Report],
-    folder: &Folder,
-) -> Value {
+/// What came of a request as a document; its kind is `rollout.result`. Where an earlier rollout could not be brought to an
+/// end, the document is about that one, and `begun` is false.
+pub(super) fn delivered_value(asked: &PinnedImage, delivered: &Delivered, folder: &Folder) -> Value {
+    let mut value = value(&delivered.report, &delivered.recovered, folder);
+    value["asked_image"] = json!(asked);
+    value["begun"] = json!(delivered.begun);
+    value["warnings"] = delivered.warnings.iter().map(ToString::to_string).collect();
+    value
+}
+
+/// One rollout as a document.
+pub(super) fn value(report: &Report, recovered: &[Report], folder: &Folder) -> Value {
     let failure = report.outcome.failure();
     let timeline: Vec<_> = report
         .timeline
@@ -35,8 +40,8 @@ pub(super) fn value(
         "project_id": report.place.project,
         "environment_id": report.place.environment,
         "service_id": report.place.service,
-        "image": image,
-        "digest": image.map(PinnedImage::digest),
+        "image": report.candidate,
+        "digest": report.candidate.digest(),
         "previous_digest": report.snapshot.digest(),
         "running_digest": report.observed.as_ref().and_then(|observed| observed.running_digest()),
         "deployment_id": report.deployment,
@@ -69,13 +74,27 @@ pub(super) fn not_begun(image: &PinnedImage, place: &spectra_rollout::Place, fai
     })
 }
 
-/// What is printed for people.
-pub(super) fn text(
-    image: Option<&PinnedImage>,
-    report: &Report,
-    recovered: &[Report],
-    folder: &Folder,
-) -> String {
+/// What is printed for people of what came of a request.
+pub(super) fn delivered_text(asked: &PinnedImage, delivered: &Delivered, folder: &Folder) -> String {
+    // Writing to a String cannot fail.
+    let mut text = String::new();
+    let Delivered { report, recovered, begun, warnings, .. } = delivered;
+    if !begun {
+        let _ = writeln!(
+            text,
+            "not begun: {asked}, since rollout {} of {}, which another process had left open, could not be brought to an \
+             end; what follows is about that one",
+            report.rollout, report.candidate
+        );
+    }
+    for warning in warnings {
+        let _ = writeln!(text, "warning: passed over on the way back: {warning}");
+    }
+    text + &self::text(report, recovered, folder)
+}
+
+/// What is printed for people of one rollout.
+pub(super) fn text(report: &Report, recovered: &[Report], folder: &Folder) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
     for before in recovered {
@@ -85,9 +104,7 @@ pub(super) fn text(
     let _ = writeln!(text, "rollout     {}", report.rollout);
     let _ = writeln!(text, "service     {}", report.place.service);
     let _ = writeln!(text, "environment {}", report.place.environment);
-    if let Some(image) = image {
-        let _ = writeln!(text, "image       {image}");
-    }
+    let _ = writeln!(text, "image       {}", report.candidate);
     if let Some(digest) = report.snapshot.digest() {
         let _ = writeln!(text, "before      {digest}");
     }
@@ -127,7 +144,8 @@ fn advice(report: &Report) -> Option<String> {
             flags(&report.place)
         )),
         Outcome::Fenced { .. } => Some(format!(
-            "another process has the lease and brings the environment in order: see `railway-deployer rollout status {}`",
+            "this process lost the lease and acts no more; whoever has the lease brings the environment in order, and \
+             `railway-deployer rollout abort {0}` does if nobody has: see `railway-deployer rollout status {0}`",
             flags(&report.place)
         )),
         _ => None,

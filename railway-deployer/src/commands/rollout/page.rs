@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use spectra_delivery::{Account, Measured};
@@ -12,7 +13,7 @@ use spectra_types::HumanDuration;
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 140.0;
 /// Room for the labels.
-const LEFT: f64 = 70.0;
+const LEFT: f64 = 96.0;
 const BOTTOM: f64 = 20.0;
 
 const STYLE: &str = "
@@ -26,13 +27,18 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 .outcome { padding: .6rem .9rem; border-left: .3rem solid; background: var(--card); }
 .good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--open); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; } th { color: var(--soft); font-weight: 500; }
+  border-bottom: 1px solid var(--line); } td { overflow-wrap: anywhere; } th { color: var(--soft); font-weight: 500;
+  white-space: nowrap; }
+h1, h3, p { overflow-wrap: anywhere; } h3 { font-size: 1rem; }
 td.time { white-space: nowrap; color: var(--soft); } code, pre { font: 13px/1.5 ui-monospace, monospace; }
 pre { background: var(--card); padding: .6rem; overflow-x: auto; }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 .axis { stroke: var(--line); } .value { fill: none; stroke: currentColor; stroke-width: 1.5; } .stable { fill: none;
   stroke: var(--stable); stroke-dasharray: 4 3; } .dot-good { fill: var(--good); } .dot-bad { fill: var(--bad); }
 .dot-none { fill: var(--soft); }
+@media (max-width: 40rem) { svg text { font-size: 18px; } svg circle { r: 5px; } .timeline tr { display: block; padding: .35rem 0;
+  border-bottom: 1px solid var(--line); } .timeline td { display: inline-block; border: 0; padding: 0 .6rem 0 0; }
+  .timeline td:last-child { display: block; } }
 ";
 
 /// The page.
@@ -72,8 +78,8 @@ fn facts(page: &mut String, account: &Account) {
         ("service", account.place.service.to_string()),
         ("candidate", account.image.to_string()),
         ("before", before),
-        ("began", account.begun_at.to_string()),
-        ("took", HumanDuration::new(account.lasted()).to_string()),
+        ("began", account.begun_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()),
+        ("took", HumanDuration::new(to_millis(account.lasted())).to_string()),
         ("run by", account.holders.join("; then ")),
     ];
     if let Some(failure) = &account.failure {
@@ -95,7 +101,7 @@ fn facts(page: &mut String, account: &Account) {
 }
 
 fn timeline(page: &mut String, account: &Account) {
-    page.push_str("<h2>Timeline</h2>\n<table>\n");
+    page.push_str("<h2>Timeline</h2>\n<table class=\"timeline\">\n");
     for moment in &account.timeline {
         let _ = writeln!(
             page,
@@ -213,6 +219,11 @@ fn line(page: &mut String, class: &str, points: impl Iterator<Item = Option<(f64
     if !path.is_empty() {
         let _ = writeln!(page, "<path class=\"{class}\" d=\"{}\"/>", path.trim_end());
     }
+}
+
+/// Whole milliseconds: nobody reads more.
+fn to_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A number that fits beside an axis.

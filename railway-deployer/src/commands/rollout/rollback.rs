@@ -1,12 +1,14 @@
 //! `rollout rollback`.
 
 use clap::Args;
-use spectra_delivery::{Delivered, Delivery, RolledBackTo};
+use spectra_delivery::{Delivery, RolledBackTo};
 use spectra_railway::{Client, ClientConfig};
 use spectra_types::{ExitCode, PinnedImage};
 
+use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
 use super::flags::pinned;
+use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
@@ -27,7 +29,11 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
+    credentials: Credentials,
+    #[command(flatten)]
     folder: Folder,
+    #[command(flatten)]
+    logs: Logs,
     #[command(flatten)]
     handover: Handover,
 }
@@ -35,6 +41,7 @@ pub(crate) struct Arguments {
 /// It is a rollout of its own: 0 when the version before serves, observed healthy.
 pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let place = arguments.place.place()?;
+    let registry = arguments.credentials.login(&arguments.to)?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -43,17 +50,17 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        registry,
+        logs: arguments.logs,
+        signatures: &[],
     };
-    let RolledBackTo { image, delivered: Delivered { recovered, report, .. } } = crew
+    let RolledBackTo { image, delivered } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
             Box::pin(delivery.rollback(&place, arguments.to.clone(), &arguments.reason, cancel)).await
         })
         .await?;
-    let text = outcome::text(Some(&image), &report, &recovered, &arguments.folder);
-    printer.data(
-        "rollout.result",
-        &outcome::value(Some(&image), &report, &recovered, &arguments.folder),
-        &text,
-    )?;
-    Ok(report.outcome.exit_code())
+    let text = outcome::delivered_text(&image, &delivered, &arguments.folder);
+    let value = outcome::delivered_value(&image, &delivered, &arguments.folder);
+    printer.data("rollout.result", &value, &text)?;
+    Ok(delivered.report.outcome.exit_code())
 }

@@ -9,13 +9,15 @@ use spectra_railway::{Client, ClientConfig};
 use spectra_rollout::RolloutRequest;
 use spectra_types::{ExitCode, error_chain};
 
+use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
 use super::flags::RequestFlags;
+use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome, spec};
-use crate::{failure::Failure, printer::Printer};
+use crate::{commands::image::policy_file, failure::Failure, printer::Printer};
 
 /// Arguments of `rollout start`.
 #[derive(Debug, Args)]
@@ -27,10 +29,17 @@ pub(crate) struct Arguments {
     spec: Option<PathBuf>,
     #[command(flatten)]
     request: RequestFlags,
+    /// TOML file that says whose signatures the images need, besides the policies of the journal
+    #[arg(long, value_name = "FILE", env = "SPECTRA_SIGNATURE_POLICY")]
+    signature_policy: Option<PathBuf>,
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
+    credentials: Credentials,
+    #[command(flatten)]
     folder: Folder,
+    #[command(flatten)]
+    logs: Logs,
     #[command(flatten)]
     handover: Handover,
 }
@@ -40,6 +49,11 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         Some(path) => spec::read(path, &arguments.service, arguments.request.image.as_ref())?,
         None => vec![arguments.request.request(&arguments.service)?],
     };
+    let registry = arguments.credentials.login(requests.iter().map(|request| &request.candidate))?;
+    let signatures = match &arguments.signature_policy {
+        Some(path) => policy_file(path)?.policies,
+        None => Vec::new(),
+    };
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -48,20 +62,19 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         printer,
         patience: &arguments.patience,
         folder: &arguments.folder,
+        registry,
+        logs: arguments.logs,
+        signatures: &signatures,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()
         && let Some(result) = results.pop()
     {
-        let Delivered { recovered, report, .. } = result?;
-        let image = Some(&request.candidate);
-        let text = outcome::text(image, &report, &recovered, &arguments.folder);
-        printer.data(
-            "rollout.result",
-            &outcome::value(image, &report, &recovered, &arguments.folder),
-            &text,
-        )?;
-        return Ok(report.outcome.exit_code());
+        let delivered = result?;
+        let text = outcome::delivered_text(&request.candidate, &delivered, &arguments.folder);
+        let value = outcome::delivered_value(&request.candidate, &delivered, &arguments.folder);
+        printer.data("rollout.result", &value, &text)?;
+        return Ok(delivered.report.outcome.exit_code());
     }
     several(&requests, &results, &arguments.folder, printer)
 }
@@ -77,17 +90,13 @@ fn several(
     let both = || requests.iter().zip(results);
     let values: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report, .. }) => {
-                outcome::value(Some(&request.candidate), report, recovered, folder)
-            }
+            Ok(delivered) => outcome::delivered_value(&request.candidate, delivered, folder),
             Err(failure) => outcome::not_begun(&request.candidate, &request.place, failure),
         })
         .collect();
     let texts: Vec<_> = both()
         .map(|(request, result)| match result {
-            Ok(Delivered { recovered, report, .. }) => {
-                outcome::text(Some(&request.candidate), report, recovered, folder)
-            }
+            Ok(delivered) => outcome::delivered_text(&request.candidate, delivered, folder),
             Err(failure) => {
                 let hint = failure.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
                 format!("not begun: {}\nservice     {}\n{hint}", error_chain(failure), request.place.service)

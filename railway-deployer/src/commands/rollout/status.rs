@@ -1,11 +1,11 @@
-//! `rollout status`: reads the journal, changes nothing.
+//! `rollout status`: reads the journal. All that it changes is that leases which a dead process left are free again.
 
 use std::fmt::Write as _;
 
 use clap::Args;
 use serde_json::{Value, json};
-use spectra_delivery::{Standing, entries, standing, standing_of};
-use spectra_journal::Held;
+use spectra_delivery::{Standing, entries, standing, standing_of, tidy_leases};
+use spectra_journal::{Held, Holder};
 use spectra_rollout::{Entry, Place};
 use spectra_types::ExitCode;
 
@@ -23,6 +23,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let journal = open_existing(journal).await?;
     let place = arguments.which.place(&journal).await?;
+    tidy_leases(&journal, &Holder::of_this_process(env!("CARGO_PKG_NAME"))).await;
     let lease = journal.lease_of(&place.subject()).await?;
     let found = match arguments.which.id() {
         Some(rollout) => standing_of(&journal, rollout).await?,

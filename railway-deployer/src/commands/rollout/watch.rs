@@ -1,9 +1,11 @@
 //! `rollout watch`.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
+use futures::FutureExt as _;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -12,11 +14,13 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::crossterm::{cursor, execute};
 use serde_json::json;
-use spectra_delivery::{Following, is_acted_on, request_of};
+use spectra_delivery::{DeploymentLogs, Following, Logged, is_acted_on, request_of};
 use spectra_journal::{Journal, Record};
+use spectra_railway::{Client, ClientConfig};
 use spectra_rollout::{Entry, Outcome, Place};
-use spectra_types::{ExitCode, Redactor};
+use spectra_types::{ExitCode, Redactor, error_chain};
 
+use super::logs::{self, Logs};
 use super::open_existing;
 use super::place::{Which, flags};
 use super::watched::Watched;
@@ -31,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) struct Arguments {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    logs: Logs,
 }
 
 /// Why it is watched no longer.
@@ -49,10 +55,12 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let request = request_of(&journal, &rollout).await?;
     let place = request.place.clone();
     let mut watched = Watched::new(&rollout, request);
+    let client = client(arguments.logs, printer);
+    let mut logs = client.as_ref().map(|client| DeploymentLogs::new(client, &rollout));
     let end = if printer.is_interactive() && !printer.is_json() {
-        on_screen(&journal, &place, &mut watched).await?
+        on_screen(&journal, &place, &mut watched, logs.as_mut()).await?
     } else {
-        line_by_line(&journal, &place, &mut watched, printer).await?
+        line_by_line(&journal, &place, &mut watched, logs.as_mut(), printer).await?
     };
     match end {
         End::Finished(outcome) => {
@@ -83,6 +91,29 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     }
 }
 
+/// Who reads the logs, where they are wanted. They are a help: without a token, they are left out.
+fn client(logs: Logs, printer: Printer) -> Option<Client> {
+    if !logs.shown(printer) {
+        return None;
+    }
+    match ClientConfig::from_env().and_then(Client::new) {
+        Ok(client) => Some(client),
+        Err(error) => {
+            printer.note(&format!("the logs of the deployments are left out: {}", error_chain(&error)));
+            None
+        }
+    }
+}
+
+/// Follows the deployments that are named by what was read. Of a rollout that is over, nothing is followed.
+fn take(logs: Option<&mut DeploymentLogs<'_>>, read: &[(Record, Option<Entry>)]) {
+    let Some(logs) = logs else { return };
+    let entries = || read.iter().filter_map(|(_, entry)| entry.as_ref());
+    if !entries().any(|entry| matches!(entry, Entry::Finished { .. })) {
+        entries().for_each(|entry| logs.take(entry));
+    }
+}
+
 /// What the records say about the end; a lease that is gone counts once the journal has nothing new to say.
 async fn end(
     journal: &Journal,
@@ -103,8 +134,13 @@ async fn line_by_line(
     journal: &Journal,
     place: &Place,
     watched: &mut Watched,
+    mut logs: Option<&mut DeploymentLogs<'_>>,
     printer: Printer,
 ) -> Result<End, Failure> {
+    let tell = |logged: &Logged<'_>| {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        to_stderr(&format!("{now} {}\n", logs::line(logged)));
+    };
     let mut following = Following::after(journal, watched.rollout().to_owned(), 0);
     loop {
         // Asked first: what is read afterwards holds everything that a process wrote before it went.
@@ -114,10 +150,17 @@ async fn line_by_line(
                 to_stderr(&format!("{} {}\n", record.at.strftime("%Y-%m-%dT%H:%M:%SZ"), entry.line()));
             }
         }
+        take(logs.as_deref_mut(), &read);
         if let Some(end) = end(journal, place, &read).await? {
             return settled(&mut following, end).await;
         }
-        following.pause().await;
+        match &mut logs {
+            Some(logs) => tokio::select! {
+                () = following.pause() => {}
+                () = logs.tell(&tell) => {}
+            },
+            None => following.pause().await,
+        }
     }
 }
 
@@ -133,7 +176,12 @@ async fn settled(following: &mut Following<'_>, end: End) -> Result<End, Failure
     Ok(finished.unwrap_or(end))
 }
 
-async fn on_screen(journal: &Journal, place: &Place, watched: &mut Watched) -> Result<End, Failure> {
+async fn on_screen(
+    journal: &Journal,
+    place: &Place,
+    watched: &mut Watched,
+    mut logs: Option<&mut DeploymentLogs<'_>>,
+) -> Result<End, Failure> {
     let failed = |source| Failure::io("draw on the terminal", source);
     let mut following = Following::after(journal, watched.rollout().to_owned(), 0);
     let _guard = Guard::enter().map_err(failed)?;
@@ -146,6 +194,18 @@ async fn on_screen(journal: &Journal, place: &Place, watched: &mut Watched) -> R
             if let Some(entry) = entry {
                 let line = entry.line();
                 watched.take(record.at, entry, &Redactor::global().redact(&line));
+            }
+        }
+        take(logs.as_deref_mut(), &read);
+        if let Some(logs) = &mut logs {
+            let printed = Mutex::new(Vec::new());
+            let tell = |logged: &Logged<'_>| {
+                printed.lock().unwrap_or_else(PoisonError::into_inner).push(logs::line(logged));
+            };
+            // What is there already; the rest is shown the next time.
+            let _ = logs.tell(&tell).now_or_never();
+            for line in printed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                watched.print(jiff::Timestamp::now(), line);
             }
         }
         terminal.draw(|frame| watched.draw(frame)).map_err(failed)?;

@@ -96,6 +96,11 @@ impl Watched {
         }
     }
 
+    /// Takes a line of a log in.
+    pub(super) fn print(&mut self, at: Timestamp, line: String) {
+        keep(&mut self.lines, (at, line));
+    }
+
     /// Steps are taken in order: what stands before the one that is named is done. On the way back none is.
     fn mark(&mut self) {
         let complete = self.phase == Some(Phase::Complete);

@@ -9,8 +9,9 @@ use std::{
 
 use clap::{Args, builder::BoolishValueParser};
 use rustix::process::{Pid, getppid};
+use spectra_sandbox::registry::RegistryAuth;
 use spectra_sandbox::{Config, RuntimeKind, Sandbox};
-use spectra_types::ExitCode;
+use spectra_types::{ExitCode, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Found, SandboxInfo, StateDir, find, process::is_alive};
@@ -37,6 +38,9 @@ pub(crate) struct Arguments {
     /// What runs the services: simulated, podman or docker
     #[arg(long, env = "SPECTRA_RUNTIME", default_value_t = RuntimeKind::Simulated)]
     runtime: RuntimeKind,
+    /// Make the registry private: this user alone pulls and pushes, with the password in `SPECTRA_REGISTRY_PASSWORD`
+    #[arg(long, value_name = "USER", env = "SPECTRA_REGISTRY_USER")]
+    registry_user: Option<String>,
     /// Stay in this process until Ctrl-C instead of starting another
     #[arg(long, env = "SPECTRA_FOREGROUND", value_parser = BoolishValueParser::new())]
     pub(crate) foreground: bool,
@@ -58,12 +62,36 @@ fn time_scale(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Tokens of the registry are good for as long as GitHub's and Docker Hub's.
+const TOKEN_LIFETIME: Duration = Duration::from_mins(5);
+/// Never an argument: others can read those.
+const PASSWORD: &str = "SPECTRA_REGISTRY_PASSWORD";
+
+/// Who may pull and push.
+fn registry_auth(user: Option<&str>) -> Result<RegistryAuth, Failure> {
+    let Some(user) = user else { return Ok(RegistryAuth::Anonymous) };
+    match std::env::var(PASSWORD) {
+        Ok(password) if !password.is_empty() => Ok(RegistryAuth::Bearer {
+            user: user.to_owned(),
+            password: Secret::new(password),
+            token_lifetime: TOKEN_LIFETIME,
+            anonymous_pull: false,
+        }),
+        _ => Err(Failure::usage(format!("a private registry has a password: set `{PASSWORD}`"))),
+    }
+}
+
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    let registry_auth = registry_auth(arguments.registry_user.as_deref())?;
     if let Found::Running(info, _) = find(&arguments.state.state_dir).await? {
         printer.note("it runs already");
         return show(&info, printer);
     }
-    if arguments.foreground { serve(arguments, printer).await } else { detach(&arguments, printer).await }
+    if arguments.foreground {
+        serve(arguments, registry_auth, printer).await
+    } else {
+        detach(&arguments, printer).await
+    }
 }
 
 fn show(info: &SandboxInfo, printer: Printer) -> Result<ExitCode, Failure> {
@@ -76,7 +104,11 @@ fn show(info: &SandboxInfo, printer: Printer) -> Result<ExitCode, Failure> {
 }
 
 /// Serves until a signal, the admin endpoint or the parent's end.
-async fn serve(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+async fn serve(
+    arguments: Arguments,
+    registry_auth: RegistryAuth,
+    printer: Printer,
+) -> Result<ExitCode, Failure> {
     // Taken before anything else, so that a parent that ends while we start is noticed.
     let parent = getppid();
     if arguments.detached {
@@ -90,6 +122,7 @@ async fn serve(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failu
         port: arguments.port,
         time_scale: arguments.time_scale,
         runtime: arguments.runtime,
+        registry_auth,
         ..Config::new(&arguments.state.state_dir)
     };
     let sandbox = Sandbox::start(config).await?;
@@ -140,6 +173,10 @@ async fn detach(arguments: &Arguments, printer: Printer) -> Result<ExitCode, Fai
         .args(["--port", &arguments.port.to_string(), "--runtime", &arguments.runtime.to_string()]);
     if let Some(scale) = arguments.time_scale {
         command.args(["--time-scale", &scale.to_string()]);
+    }
+    if let Some(user) = &arguments.registry_user {
+        // The password is in the environment, which the new process gets.
+        command.args(["--registry-user", user]);
     }
     if arguments.exit_with_parent {
         let parent = getppid().map_or(1, |pid| pid.as_raw_nonzero().get());

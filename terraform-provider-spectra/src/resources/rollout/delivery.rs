@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use spectra_delivery::{Delivered, Delivery, Error, Waiting};
+use spectra_delivery::{Delivered, Delivery, Error, Logged, Signatures, Waiting, tidy_leases};
 use spectra_journal::{Held, Holder};
 use spectra_probe::HttpProbe;
-use spectra_railway::{Client, InstanceRef};
+use spectra_railway::{Client, InstanceRef, RegistryCredentials, RegistryLogin};
 use spectra_rollout::{HealthPolicy, Place, RolloutRequest};
-use spectra_types::error_chain;
-use tfplugin::{Attr, Diagnostic, Diagnostics, Progress};
+use spectra_types::{PinnedImage, Secret, error_chain};
+use tfplugin::{Attr, Diagnostic, Diagnostics, Progress, Sensitive};
 
 use super::model::HealthModel;
 use crate::errors::{UNCHANGED, known, railway, sentence};
@@ -17,14 +17,47 @@ use crate::provider::{Cx, PROGRAM};
 /// Where the post-mortems of rollouts that fail are written, below the working directory.
 const POSTMORTEMS: &str = ".spectra/postmortems";
 
-/// Brings an image out, or what ran before back. Each step is told to `listener` as it is taken.
+/// A line of a deployment's log, in Terraform's own.
+fn log(logged: &Logged<'_>) {
+    tracing::debug!(
+        rollout = logged.rollout,
+        service = %logged.place.service,
+        deployment = %logged.deployment,
+        log = ?logged.kind,
+        line = logged.line,
+        "a deployment printed"
+    );
+}
+
+/// What one delivery is told beside the request.
+#[derive(Default)]
+pub(crate) struct Terms<'a> {
+    /// How long another process that acts on the service is waited for.
+    pub(crate) wait: Duration,
+    /// What Railway is to pull the image with.
+    pub(crate) registry: Option<RegistryLogin>,
+    /// Hears each step as it is taken.
+    pub(crate) listener: Option<&'a Progress>,
+}
+
+/// Brings an image out, or what ran before back.
 pub(crate) async fn roll_out(
     cx: &Cx,
     mut request: RolloutRequest,
-    wait: Duration,
-    listener: Option<&Progress>,
+    terms: Terms<'_>,
 ) -> Result<Delivered, Diagnostics> {
     request.group = Some(cx.client.run_id().to_owned());
+    let work = async |delivery: &Delivery<'_>| delivery.deliver(request.clone(), &cx.cancel).await;
+    with_delivery(cx, terms, work).await?.map_err(|error| refused(&error))
+}
+
+/// Does something about rollouts, through the one journal.
+pub(crate) async fn with_delivery<T>(
+    cx: &Cx,
+    terms: Terms<'_>,
+    work: impl AsyncFnOnce(&Delivery<'_>) -> T,
+) -> Result<T, Diagnostics> {
+    let Terms { wait, registry, listener } = terms;
     let say = |line: &str| {
         if let Some(listener) = listener {
             listener.say(line);
@@ -39,23 +72,58 @@ pub(crate) async fn roll_out(
         journal: cx.client.journal().await?,
         holder: Holder::of_this_process(PROGRAM),
         channels: &[],
-        registry: None,
+        signatures: Signatures { source: Some(cx.client.registry()), policies: &[] },
+        registry,
         listener: &|heard| say(heard.line),
+        // Followed where somebody reads it alone: `TF_LOG=debug`.
+        logs: tracing::enabled!(tracing::Level::DEBUG).then_some(&log),
         waiting: Waiting { at_most: wait, told: &told, ..Waiting::NO },
         postmortems: Some(POSTMORTEMS.into()),
     };
-    delivery.deliver(request, &cx.cancel).await.map_err(|error| refused(&error))
+    Ok(work(&delivery).await)
+}
+
+/// The login that an attribute gives, for the registry of that image. `Err` when it is not known.
+pub(crate) fn login(
+    username: &Attr<String>,
+    password: &Attr<Sensitive<String>>,
+    image: &PinnedImage,
+) -> Result<RegistryLogin, Diagnostics> {
+    let username = known(username, "registry_credentials")?;
+    // Registered, so that it shows nowhere.
+    let password = Secret::new(known(password, "registry_credentials")?.into_inner());
+    let credentials = RegistryCredentials { username, password };
+    Ok(RegistryLogin { registry: image.registry().to_owned(), credentials })
+}
+
+/// Frees leases of processes that are gone and left nothing open, such as a provider that was killed after its rollout had
+/// ended: with nothing more to do, nobody else would. A read does not fail for it.
+pub(crate) async fn tidy(cx: &Cx) {
+    match cx.client.journal_if_there().await {
+        Ok(Some(journal)) => tidy_leases(journal, &Holder::of_this_process(PROGRAM)).await,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = error_chain(&error), "the journal could not be looked at"),
+    }
 }
 
 /// A rollout that was not begun.
 pub(crate) fn refused(error: &Error) -> Diagnostics {
-    let hint = error.hint().map(|hint| format!("\n\n{}.", sentence(hint))).unwrap_or_default();
-    let detail = format!("{} [{}]. {UNCHANGED}{hint}", sentence(&error_chain(error)), error.code());
     let attribute = match error {
         Error::Probe(_) => "health",
         _ => "image",
     };
-    Diagnostic::error("The rollout was not begun", detail).at(attribute).into()
+    said("The rollout was not begun", error).at(attribute).into()
+}
+
+/// Something about a rollout that could not be done.
+pub(crate) fn not_done(summary: &str, error: &Error) -> Diagnostics {
+    said(summary, error).into()
+}
+
+fn said(summary: &str, error: &Error) -> Diagnostic {
+    let hint = error.hint().map(|hint| format!("\n\n{}.", sentence(hint))).unwrap_or_default();
+    let detail = format!("{} [{}]. {UNCHANGED}{hint}", sentence(&error_chain(error)), error.code());
+    Diagnostic::error(summary, detail)
 }
 
 /// How probes are made and judged.

@@ -142,10 +142,10 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let id = format!("{}/{}", instance.environment, instance.service);
         let planned = RolloutModel { id: id.into(), ..planned };
-        let delivered = roll_out(cx, &planned, Adopt::IfRunning).await?;
+        let delivered = roll_out(cx, &planned, &apply.config, Adopt::IfRunning).await?;
         let mut diagnostics = report::others(&delivered);
         // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
-        if let Some(diagnostic) = failure(&planned, &delivered.report, Operation::Create) {
+        if let Some(diagnostic) = failure(&planned, &delivered, Operation::Create) {
             diagnostics.push(diagnostic);
             return Err(diagnostics);
         }
@@ -155,6 +155,7 @@ impl Resource for Rollout {
 
     async fn read(&self, cx: &Cx, state: RolloutModel) -> Result<Option<RolloutModel>, Diagnostics> {
         let instance = state.instance()?;
+        delivery::tidy(cx).await;
         match cx.client.railway()?.instance(&instance).await {
             Ok(found) => Ok(Some(read(state, &found))),
             Err(error) if error.is_not_found() => Ok(None),
@@ -171,7 +172,7 @@ impl Resource for Rollout {
         apply: Apply<RolloutModel>,
         state: &StateSlot<RolloutModel>,
     ) -> Result<Diagnostics, Diagnostics> {
-        let Apply { prior, planned, .. } = apply;
+        let Apply { prior, planned, config } = apply;
         let Some(prior) = prior else {
             return Err(
                 Diagnostic::error("There is no prior state", "An update has a state to start from.").into()
@@ -182,10 +183,11 @@ impl Resource for Rollout {
             state.save(planned);
             return Ok(Diagnostics::new());
         }
-        let adopt = if prior.triggers == planned.triggers { Adopt::IfRunning } else { Adopt::Never };
-        let delivered = roll_out(cx, &planned, adopt).await?;
+        let anew = prior.triggers != planned.triggers || new_login(&prior, &planned);
+        let adopt = if anew { Adopt::Never } else { Adopt::IfRunning };
+        let delivered = roll_out(cx, &planned, &config, adopt).await?;
         let mut diagnostics = report::others(&delivered);
-        if let Some(diagnostic) = failure(&planned, &delivered.report, Operation::Update) {
+        if let Some(diagnostic) = failure(&planned, &delivered, Operation::Update) {
             state.save(failed(prior, &delivered.report));
             diagnostics.push(diagnostic);
             return Err(diagnostics);
@@ -241,6 +243,15 @@ fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
         || prior.running_digest.as_known().map(Text::get) != asked
         || !settled(prior)
         || prior.triggers != planned.triggers
+        || new_login(prior, planned)
+}
+
+/// Whether the login to the registry was raised to another version. That it works is seen by pulling with it.
+fn new_login(prior: &RolloutModel, planned: &RolloutModel) -> bool {
+    let version = |model: &RolloutModel| {
+        model.registry_credentials.as_known().and_then(|login| login.password_wo_version.as_known().copied())
+    };
+    version(planned).is_some() && version(prior) != version(planned)
 }
 
 /// Whether the last rollout left the service as state says it was asked for: it completed, or it failed and what ran
@@ -251,11 +262,20 @@ fn settled(prior: &RolloutModel) -> bool {
         .any(|phase| prior.phase.as_str() == Some(phase.as_str()))
 }
 
-async fn roll_out(cx: &Cx, planned: &RolloutModel, adopt: Adopt) -> Result<Delivered, Diagnostics> {
+async fn roll_out(
+    cx: &Cx,
+    planned: &RolloutModel,
+    config: &RolloutModel,
+    adopt: Adopt,
+) -> Result<Delivered, Diagnostics> {
     let wait = known(&planned.wait_for_lease, "wait_for_lease")?.get().get();
     let request = planned.request(adopt).map_err(|error| not_known(&error))?;
     let request = request.ok_or_else(|| not_known("something is still unknown when it is applied"))?;
-    delivery::roll_out(cx, request, wait, None).await
+    let registry = match config.registry_credentials.as_known() {
+        Some(login) => Some(delivery::login(&login.username, &login.password_wo, &request.candidate)?),
+        None => None,
+    };
+    delivery::roll_out(cx, request, delivery::Terms { wait, registry, listener: None }).await
 }
 
 fn not_known(problem: &str) -> Diagnostic {
@@ -268,16 +288,16 @@ fn not_known(problem: &str) -> Diagnostic {
     )
 }
 
-fn failure(planned: &RolloutModel, report: &Report, action: Operation) -> Option<Diagnostic> {
+fn failure(planned: &RolloutModel, delivered: &Delivered, action: Operation) -> Option<Diagnostic> {
     let again = match action {
         Operation::Create => "The rollout is not in state; applying again tries it again.",
         Operation::Update | Operation::Delete => {
             "State says what runs; the next plan shows the change again."
         }
     };
-    match (&report.outcome, planned.image.as_known()) {
+    match (&delivered.report.outcome, planned.image.as_known()) {
         (Outcome::Complete { .. }, _) | (_, None) => None,
-        (_, Some(image)) => Some(report::diagnostic(image.get(), report, again)),
+        (_, Some(image)) => Some(report::diagnostic(image.get(), delivered, again)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use spectra_types::{DeploymentId, Digest, EnvironmentId, HumanDuration, PinnedImage, ProjectId, ServiceId};
-use tfplugin::{Attr, Model, Text, TfEnum};
+use tfplugin::{Attr, Model, Sensitive, Text, TfEnum};
 
 use super::metrics::MetricModel;
 use super::steps::StepModel;
@@ -75,6 +75,10 @@ pub(crate) struct RolloutModel {
     /// every rollout that it is configured for.
     #[tf(optional, validate(length(1..=1024)))]
     pub(crate) freeze_override: Attr<String>,
+    /// How Railway logs in to the registry of `image`; the image that ran before is pulled with it too where it is of the same
+    /// registry. Without it, Railway keeps the login that it has.
+    #[tf(optional)]
+    pub(crate) registry_credentials: Attr<RegistryCredentialsModel>,
     /// Any values; a change deploys the image anew, for instance because variables changed.
     #[tf(optional)]
     pub(crate) triggers: Attr<BTreeMap<String, Attr<String>>>,
@@ -125,6 +129,20 @@ pub(crate) struct HealthModel {
     /// Other answers in a row that make it unhealthy.
     #[tf(optional, default = 3_i64, validate(range(1..=100)))]
     pub(crate) failure_threshold: Attr<i64>,
+}
+
+/// A login to a registry, for the image that is rolled out.
+#[derive(Clone, Debug, Model)]
+pub(crate) struct RegistryCredentialsModel {
+    /// The user name.
+    #[tf(required, validate(length(1..=256)))]
+    pub(crate) username: Attr<String>,
+    /// The password or token: write-only. It is sent with each rollout, and stored by Railway alone.
+    #[tf(required, write_only, sensitive)]
+    pub(crate) password_wo: Attr<Sensitive<String>>,
+    /// Any number; raising it deploys the image anew, pulled with the new login.
+    #[tf(optional)]
+    pub(crate) password_wo_version: Attr<i64>,
 }
 
 /// What to do when measurements decide nothing.

@@ -12,10 +12,31 @@ use crate::errors::sentence;
 /// How many lines of the timeline are shown.
 const TIMELINE: usize = 12;
 
+/// What came of asking for `image`: of its rollout, or of the earlier one that it was not begun for.
+pub(crate) fn diagnostic(image: &PinnedImage, delivered: &Delivered, again: &str) -> Diagnostic {
+    let report = &delivered.report;
+    let diagnostic = of_rollout(report, again);
+    if delivered.begun {
+        return diagnostic;
+    }
+    let Diagnostic { summary, detail, .. } = &diagnostic;
+    Diagnostic {
+        summary: "The rollout was not begun: an earlier one could not be brought to an end".to_owned(),
+        detail: format!(
+            "The rollout of {image} was not begun. Rollout `{}` of {}, which another process had left open, comes first, and it \
+             could not be brought to an end.\n\nOf rollout `{}`: {summary}.\n{detail}",
+            report.rollout, report.candidate, report.rollout
+        ),
+        ..diagnostic
+    }
+}
+
 /// What was attempted, where and why it failed, what serves now, and what to do; `again` says how it is tried again.
-pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> Diagnostic {
+pub(crate) fn of_rollout(report: &Report, again: &str) -> Diagnostic {
     let (summary, failure, end) = match &report.outcome {
-        Outcome::Complete { .. } => return Diagnostic::warning("The rollout is complete", image.to_string()),
+        Outcome::Complete { .. } => {
+            return Diagnostic::warning("The rollout is complete", report.candidate.to_string());
+        }
         Outcome::Refused { failure } => (
             "The rollout was refused",
             failure,
@@ -40,11 +61,11 @@ pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> D
             "Nothing was brought back, since that would undo the other deployment.".to_owned(),
         ),
         Outcome::Fenced { failure } => (
-            "The rollout was stopped, because another process has its lease",
+            "The rollout was stopped, because its lease was lost",
             failure,
             format!(
-                "This process acts no more. The other one finds rollout `{}` in the journal and brings the environment in \
-                 order.",
+                "This process acts no more. Whoever has the lease now finds rollout `{}` in the journal and brings the \
+                 environment in order; if nobody has, `railway-deployer rollout abort` does, and the next apply.",
                 report.rollout
             ),
         ),
@@ -54,7 +75,7 @@ pub(crate) fn diagnostic(image: &PinnedImage, report: &Report, again: &str) -> D
         sentence(&failure.reason.to_string()),
         failure.reason.code(),
         failure.phase,
-        image.digest(),
+        report.candidate.digest(),
     );
     lines(&mut detail, report, failure);
     let _ = write!(detail, "\n{end}\n\n{}", advice(failure, again));
@@ -97,6 +118,13 @@ pub(crate) fn others(delivered: &Delivered) -> Diagnostics {
                 report.outcome,
                 running.map_or_else(|| "nothing that is known".to_owned(), ToString::to_string),
             ),
+        );
+    }
+    for warning in &delivered.warnings {
+        add(
+            false,
+            "A policy was passed over on the way back",
+            format!("{}.", sentence(&warning.to_string())),
         );
     }
     for leftover in &delivered.report.leftovers {
@@ -154,4 +182,71 @@ fn advice(failure: &Failure, again: &str) -> String {
         _ => "",
     };
     format!("{cause}{again}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spectra_rollout::{Phase, Place, Snapshot};
+
+    use super::*;
+
+    fn image(letter: &str) -> PinnedImage {
+        format!("ghcr.io/team/web@sha256:{}", letter.repeat(64)).parse().unwrap()
+    }
+
+    fn failed(candidate: PinnedImage) -> Report {
+        let failure = Failure {
+            phase: Phase::Baking,
+            step: None,
+            reason: FailureReason::Interrupted,
+            last_measurement: None,
+        };
+        let rollback = FailureReason::Timeout { timeout: Duration::from_mins(5) };
+        Report {
+            rollout: "ro-earlier".to_owned(),
+            candidate,
+            outcome: Outcome::RollbackFailed { failure, rollback },
+            phase: Phase::RollbackFailed,
+            snapshot: Snapshot { running: None, setting: None, pre_deploy: None },
+            observed: None,
+            deployment: None,
+            place: Place {
+                project: "p-1".parse().unwrap(),
+                environment: "e-1".parse().unwrap(),
+                service: "s-1".parse().unwrap(),
+            },
+            measurements: Vec::new(),
+            leftovers: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    fn delivered(report: Report, begun: bool) -> Delivered {
+        Delivered { recovered: Vec::new(), report, begun, warnings: Vec::new(), taken_back: Vec::new() }
+    }
+
+    #[test]
+    fn an_earlier_rollouts_failure_names_that_rollout_and_its_image() {
+        let (asked, earlier) = (image("a"), image("b"));
+        let told = diagnostic(&asked, &delivered(failed(earlier.clone()), false), "Apply again.");
+        assert!(told.summary.starts_with("The rollout was not begun"), "{}", told.summary);
+        let detail = &told.detail;
+        assert!(detail.starts_with(&format!("The rollout of {asked} was not begun.")), "{detail}");
+        assert!(detail.contains(&format!("Rollout `ro-earlier` of {earlier}")), "{detail}");
+        assert!(detail.contains(&format!("failed digest:   {}", earlier.digest())), "{detail}");
+        assert_eq!(detail.matches(&asked.digest().to_string()).count(), 1, "{detail}");
+    }
+
+    #[test]
+    fn the_own_rollouts_failure_names_its_image() {
+        let told = diagnostic(&image("a"), &delivered(failed(image("a")), true), "Apply again.");
+        assert_eq!(told.summary, "The rollout failed, and so did the rollback");
+        assert!(
+            told.detail.contains(&format!("failed digest:   {}", image("a").digest())),
+            "{}",
+            told.detail
+        );
+    }
 }

@@ -5,7 +5,8 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
-use spectra_delivery::{ABILITIES, Error, freezes, governed};
+use spectra_delivery::{ABILITIES, Error, Signatures, freezes, governed, signed};
+use spectra_journal::Journal;
 use spectra_rollout::Adopt;
 use spectra_rollout::spec::{Problem, RolloutRequest, check};
 use spectra_types::error_chain;
@@ -208,8 +209,9 @@ pub(crate) fn schedule(request: &RolloutRequest) -> Vec<String> {
     lines.into_iter().enumerate().map(|(at, line)| format!("{image} {}: {line}", at + 1)).collect()
 }
 
-/// What whoever applies this should know: what would hold it up or refuse it, as things are now. The apply asks again, so none
-/// of it is an error here: a window or a policy may go with the same apply.
+/// What whoever applies this should know: what would hold it up or refuse it, as things are now. The apply asks again, so it is
+/// no error here: a window or a policy may go with the same apply. Missing signatures alone are one: they do not come with an
+/// apply, and a plan with an image that nobody answers for is not to be approved.
 pub(crate) async fn warnings(cx: &Cx, request: &RolloutRequest) -> Vec<Diagnostic> {
     let mut found: Vec<_> = cx.client.journal_of_this_machine_alone().into_iter().collect();
     if request.place.environment.as_str() == NOT_YET {
@@ -253,6 +255,7 @@ async fn gates(cx: &Cx, request: &RolloutRequest) -> Result<Vec<Diagnostic>, Str
             .at("freeze_override"),
         );
     }
+    found.extend(signatures(cx, journal, request).await?);
     match governed(journal, request.clone()).await {
         Ok(_) => {}
         Err(error @ Error::Policy { .. }) => found.push(Diagnostic::warning(
@@ -262,4 +265,43 @@ async fn gates(cx: &Cx, request: &RolloutRequest) -> Result<Vec<Diagnostic>, Str
         Err(error) => return Err(error_chain(&error)),
     }
     Ok(found)
+}
+
+/// What the signature policies of the place say of the image.
+async fn signatures(
+    cx: &Cx,
+    journal: &Journal,
+    request: &RolloutRequest,
+) -> Result<Option<Diagnostic>, String> {
+    if request.candidate.registry() == NOT_YET {
+        return Ok(None);
+    }
+    let registry = Signatures { source: Some(cx.client.registry()), policies: &[] };
+    match signed(journal, &registry, &request.place, &request.candidate).await {
+        Ok(_) => Ok(None),
+        Err(error @ Error::Unsigned(_)) => {
+            let hint = error.hint().map(sentence).unwrap_or_default();
+            let detail = format!(
+                "{} [{}].\n\n{hint}. Where the policy is to change with this apply, apply it first, alone.",
+                sentence(&error_chain(&error)),
+                error.code()
+            );
+            Ok(Some(
+                Diagnostic::error("The image is not signed as the deployment policy wants it", detail)
+                    .at("image"),
+            ))
+        }
+        Err(error @ Error::SignaturesUnavailable(_)) => Ok(Some(
+            Diagnostic::warning(
+                "The signatures of the image could not be read",
+                format!(
+                    "{} [{}]. The apply asks again, and begins nothing before it has an answer.",
+                    sentence(&error_chain(&error)),
+                    error.code()
+                ),
+            )
+            .at("image"),
+        )),
+        Err(error) => Err(error_chain(&error)),
+    }
 }

@@ -6,6 +6,7 @@ use spectra_types::{EnvironmentId, HumanDuration, ProjectId};
 use tfplugin::{Attr, Diagnostics, Model, Text};
 
 use super::{SettingModel, given, reach, reached, same};
+use crate::signatures::SignaturePolicyModel;
 
 /// What every rollout of a project or an environment has to keep to, whoever asks for it.
 ///
@@ -45,6 +46,11 @@ pub(crate) struct DeploymentPolicyModel {
     /// Where images may come from: `ghcr.io/acme/shop`, or `ghcr.io/acme/*` for all below. All when left out.
     #[tf(optional, validate(length(1..=64)))]
     pub(crate) allowed_repositories: Attr<Vec<String>>,
+    /// Whose signatures images need. They are looked for in the image's registry, by digest, at plan where the image is known, and
+    /// again before anything happens. Where there are several policies with `signatures`, each image has to be covered by one of
+    /// them, and all that cover it hold.
+    #[tf(optional)]
+    pub(crate) signatures: Attr<SignaturePolicyModel>,
 }
 
 /// Who has to approve.
@@ -103,6 +109,9 @@ impl SettingModel for DeploymentPolicyModel {
             required_steps: given(&self.required_steps, "required_steps")?.unwrap_or_default(),
             allowed_repositories: given(&self.allowed_repositories, "allowed_repositories")?
                 .unwrap_or_default(),
+            signatures: given(&self.signatures, "signatures")?
+                .map(|model| model.policy("signatures"))
+                .transpose()?,
         })
     }
 
@@ -121,6 +130,7 @@ impl SettingModel for DeploymentPolicyModel {
             health_required: value.health_required.into(),
             required_steps: some(value.required_steps),
             allowed_repositories: some(value.allowed_repositories),
+            signatures: value.signatures.map(SignaturePolicyModel::of).into(),
         }
         .with_id()
     }

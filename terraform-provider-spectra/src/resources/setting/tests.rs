@@ -3,6 +3,7 @@
 use spectra_delivery::settings::Settings;
 use spectra_journal::{Journal, Location, Query};
 use spectra_rollout::{DeploymentPolicy, FreezeWindow};
+use spectra_sign::{Algorithm, SigningKey, Threshold};
 use tfplugin::testing::{Changed, Core};
 
 use super::deployment_policy::{ApprovalModel, ApproverModel, DeploymentPolicyModel};
@@ -12,6 +13,7 @@ use super::*;
 use crate::fake::Fake;
 use crate::lists::SettingQuery;
 use crate::provider::Spectra;
+use crate::signatures::{SignaturePolicyModel, TrustedKeyModel};
 
 type Window = SettingResource<FreezeWindowModel>;
 type Policy = SettingResource<DeploymentPolicyModel>;
@@ -54,7 +56,18 @@ fn policy() -> DeploymentPolicyModel {
         }
         .into(),
         minimum_bake: Attr::Known("90s".parse().unwrap()),
+        signatures: signatures().into(),
         ..DeploymentPolicyModel::default()
+    }
+}
+
+fn signatures() -> SignaturePolicyModel {
+    let key = SigningKey::generate(Algorithm::EcdsaP256).unwrap().public().to_pem();
+    SignaturePolicyModel {
+        keys: vec![TrustedKeyModel { name: "ci".into(), public_key: key.into() }].into(),
+        required: "all".into(),
+        attestations: vec!["slsaprovenance1".to_owned()].into(),
+        repositories: Attr::Null,
     }
 }
 
@@ -187,4 +200,22 @@ async fn a_policy_reaches_the_journal_whole() {
     assert_eq!(found.reach, Reach::Environment { environment: "e-1".parse().unwrap() });
     assert_eq!(found.minimum_bake, Some("90s".parse().unwrap()));
     assert_eq!(found.approval.unwrap().approvers[0].name, "anna");
+    let signatures = found.signatures.unwrap();
+    assert_eq!((signatures.keys[0].name.as_str(), signatures.required), ("ci", Threshold::All));
+    assert_eq!(signatures.attestations[0].uri(), "https://slsa.dev/provenance/v1");
+}
+
+#[tokio::test]
+async fn a_signature_policy_that_nobody_can_meet_is_refused_at_validation() {
+    let (_fake, mut core, _) = start().await;
+    let refused = async |core: &mut Core<Spectra>, signatures: SignaturePolicyModel| {
+        let policy = DeploymentPolicyModel { signatures: signatures.into(), ..policy() };
+        core.plan::<Policy>("p", &policy).await.unwrap_err().to_string()
+    };
+    let many = SignaturePolicyModel { required: "2".into(), ..signatures() };
+    let error = refused(&mut core, many).await;
+    assert!(error.contains("2 keys have to sign, and there are only 1"), "{error}");
+    let no_key = vec![TrustedKeyModel { name: "ci".into(), public_key: "nonsense".into() }];
+    let error = refused(&mut core, SignaturePolicyModel { keys: no_key.into(), ..signatures() }).await;
+    assert!(error.contains("it is no public key"), "{error}");
 }

@@ -43,6 +43,8 @@ pub(crate) const LINE_FIELDS: Fields = &[
     ("service", Kind::Text),
     ("deployment", Kind::Text),
     ("deploymentInstance", Kind::Text),
+    ("replica", Kind::Text),
+    ("snapshot", Kind::Text),
 ];
 
 /// One line and whose it is.
@@ -68,7 +70,8 @@ impl Row for Written<'_> {
             "level" => Some(Value::Text(severity(self.line))),
             "service" => Some(Value::Text(&self.row.service_id)),
             "deployment" => Some(Value::Text(&self.row.id)),
-            "deploymentInstance" => self.instance().map(Value::Text),
+            "deploymentInstance" | "replica" => self.instance().map(Value::Text),
+            // Only lines of builds are found by their snapshot, and nothing is built here.
             _ => None,
         }
     }
@@ -153,9 +156,11 @@ pub(crate) struct HttpLog {
     request_id: String,
     response_details: String,
     rx_bytes: i32,
+    src_ip: String,
     timestamp: String,
     total_duration: i32,
     tx_bytes: i32,
+    upstream_address: String,
     upstream_errors: String,
     upstream_proto: String,
     upstream_rq_duration: i32,
@@ -281,17 +286,32 @@ pub(crate) fn http_logs(
     row: &Deployment,
     window: &Window,
 ) -> Result<Vec<HttpLog>, Refusal> {
-    let filter = Filter::parse(window.filter.as_deref(), HTTP_FIELDS)?;
-    let mut seen = request
-        .core
-        .traffic
-        .requests(|seen| seen.record.deployment_id.as_str() == row.id && filter.passes(&Asked { row, seen }));
-    // A clock that was moved on is back at the wall's time after a restart.
-    seen.sort_by_key(|seen| seen.at);
+    let filter = http_filter(window.filter.as_deref())?;
+    let (seen, _) = http_logs_from(request, row, &filter, 0);
     Ok(window.cut(seen, |seen| seen.at)?.into_iter().map(|seen| http_log(row, seen)).collect())
 }
 
-fn http_log(row: &Deployment, seen: Seen) -> HttpLog {
+/// A filter of requests.
+pub(crate) fn http_filter(text: Option<&str>) -> Result<Filter, Refusal> {
+    Filter::parse(text, HTTP_FIELDS)
+}
+
+/// One deployment's requests from number `from` on that the filter lets through, oldest first, and the number of the next one.
+pub(crate) fn http_logs_from(
+    request: &Request,
+    row: &Deployment,
+    filter: &Filter,
+    from: u64,
+) -> (Vec<Seen>, u64) {
+    let (mut seen, next) = request.core.traffic.requests_from(from, |seen| {
+        seen.record.deployment_id.as_str() == row.id && filter.passes(&Asked { row, seen })
+    });
+    // A clock that was moved on is back at the wall's time after a restart.
+    seen.sort_by_key(|seen| seen.at);
+    (seen, next)
+}
+
+pub(crate) fn http_log(row: &Deployment, seen: Seen) -> HttpLog {
     let instance = instance(row, &seen).unwrap_or_default().to_owned();
     let Seen { at, record } = seen;
     let millis = i32::try_from(record.duration.as_millis()).unwrap_or(i32::MAX);
@@ -309,9 +329,13 @@ fn http_log(row: &Deployment, seen: Seen) -> HttpLog {
         request_id: format!("{at:x}-{}", &row.id[..8]),
         response_details: String::new(),
         rx_bytes: bytes(record.received),
+        // Nobody else reaches the sandbox.
+        src_ip: "127.0.0.1".to_owned(),
         timestamp: rfc3339(at),
         total_duration: millis,
         tx_bytes: bytes(record.sent),
+        // Which port a replica had is not kept.
+        upstream_address: String::new(),
         upstream_errors: record.upstream_error.unwrap_or_default(),
         upstream_proto: "HTTP/1.1".to_owned(),
         upstream_rq_duration: millis,

@@ -4,6 +4,7 @@
 #![expect(clippy::unused_async, reason = "the schema macro calls every resolver with `.await`")]
 
 pub(crate) mod activity;
+pub(crate) mod buckets;
 pub(crate) mod change_sets;
 pub(crate) mod deletion;
 pub(crate) mod deployment;

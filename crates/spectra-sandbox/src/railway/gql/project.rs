@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, Result};
 
+use super::buckets::ProjectBucketsConnection;
 use super::environment::{Environment, ProjectEnvironmentsConnection, environments};
 use super::inputs::SortOrder;
 use super::scalars::DateTime;
@@ -150,5 +151,18 @@ impl Project {
         let request = request(ctx);
         let rows = volumes(request, &self.0.id);
         Ok(ProjectVolumesConnection::page(request, rows, &Page::new(after, before, first, last)))
+    }
+
+    /// The sandbox has no buckets; the official command line reads them with every project.
+    async fn buckets(
+        &self,
+        ctx: &Context<'_>,
+        after: Option<String>,
+        before: Option<String>,
+        first: Option<i32>,
+        last: Option<i32>,
+    ) -> ProjectBucketsConnection {
+        let page = Page::new(after, before, first, last);
+        ProjectBucketsConnection::page(request(ctx), Vec::new(), &page)
     }
 }

@@ -25,8 +25,8 @@ use super::service::{AllDomains, Service, ServiceInstance, domains};
 use super::triggers::Triggers;
 use super::volumes::Volumes;
 use super::workspace::{
-    ApiTokenContext, ApiTokenWorkspace, PlatformStatus, Region, User, WORKSPACE_NAME, Workspace,
-    WorkspacePolicy, projects,
+    ApiTokenContext, ApiTokenWorkspace, ExternalWorkspace, PlatformStatus, Region, User, WORKSPACE_NAME,
+    Workspace, WorkspacePolicy, projects,
 };
 use super::{Page, Request, request};
 use crate::railway::auth::Identity;
@@ -108,6 +108,20 @@ impl BasicReads {
             return Err(Refusal::not_authorized().into());
         }
         Ok(User)
+    }
+
+    /// Nobody shares a project with anybody.
+    async fn external_workspaces(
+        &self,
+        ctx: &Context<'_>,
+        project_id: Option<String>,
+    ) -> Result<Vec<ExternalWorkspace>> {
+        let request = request(ctx);
+        request.who.admin()?;
+        if let Some(id) = project_id {
+            request.who.project(&request.world(), &id)?;
+        }
+        Ok(Vec::new())
     }
 
     async fn workspace(&self, ctx: &Context<'_>, workspace_id: String) -> Result<Workspace> {

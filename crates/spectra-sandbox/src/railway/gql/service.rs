@@ -185,6 +185,20 @@ impl ServiceInstance {
         self.0.deploy_text("cronSchedule")
     }
 
+    /// Nothing is run by the clock here.
+    async fn next_cron_run_at(&self) -> Option<DateTime> {
+        None
+    }
+
+    /// The sandbox records no traces.
+    async fn tracing_enabled(&self) -> bool {
+        false
+    }
+
+    async fn auto_instrumentation_enabled(&self) -> bool {
+        false
+    }
+
     async fn healthcheck_path(&self) -> Option<String> {
         self.0.deploy_text("healthcheckPath")
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Request;
 use super::deployment::{Deployment, DeploymentEvent};
-use super::logs::{LINE_FIELDS, Log, Window, Written, log};
+use super::logs::{HttpLog, LINE_FIELDS, Log, Window, Written, http_filter, http_log, http_logs_from, log};
 use super::runs::readable;
 use crate::railway::filter::Filter;
 use crate::railway::ops::deployments::reach;
@@ -188,6 +188,51 @@ impl Subscription {
                     follower.changed_or_written().await?;
                 }
             });
+        Ok(stream.boxed())
+    }
+
+    /// The requests of the window in one batch, then batches of new ones; never an empty batch. The window bounds the first
+    /// batch alone.
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn http_logs(
+        &self,
+        ctx: &Context<'_>,
+        after_date: Option<String>,
+        after_limit: Option<i32>,
+        anchor_date: Option<String>,
+        before_date: Option<String>,
+        before_limit: Option<i32>,
+        deployment_id: String,
+        filter: Option<String>,
+    ) -> Result<BoxStream<'static, Vec<HttpLog>>> {
+        let follower = Follower::new(ctx, deployment_id)?;
+        let filter = http_filter(filter.as_deref())?;
+        let window = Window {
+            after: after_date,
+            after_limit,
+            anchor: anchor_date,
+            before: before_date,
+            before_limit,
+            ..Window::default()
+        };
+        // A window that means nothing is refused at once.
+        window.cut(Vec::<u64>::new(), |at| *at)?;
+        let state = (follower, filter, 0, Some(window));
+        let stream = unfold(state, |(mut follower, filter, mut next, mut window)| async move {
+            loop {
+                let row = follower.look()?;
+                let (mut seen, end) = http_logs_from(&follower.request, &row, &filter, next);
+                next = end;
+                if let Some(window) = window.take() {
+                    seen = window.cut(seen, |seen| seen.at).ok()?;
+                }
+                if !seen.is_empty() {
+                    let batch = seen.into_iter().map(|seen| http_log(&row, seen)).collect();
+                    return Some((batch, (follower, filter, next, window)));
+                }
+                follower.changed_or_written().await?;
+            }
+        });
         Ok(stream.boxed())
     }
 

@@ -46,6 +46,11 @@ impl Workspace {
         WORKSPACE_NAME
     }
 
+    /// Teams are what workspaces were once; there is none.
+    async fn team(&self) -> Option<Team> {
+        None
+    }
+
     async fn plan(&self, ctx: &Context<'_>) -> Plan {
         match request(ctx).settings.plan {
             PlanName::Free => Plan::Free,
@@ -86,6 +91,20 @@ impl Workspace {
         let rows = projects(request, false).into_iter().map(|row| (row.id.clone(), Project(row))).collect();
         Ok(WorkspaceProjectsConnection::page(request, rows, &Page::new(after, before, first, last)))
     }
+}
+
+#[derive(SimpleObject)]
+pub(crate) struct Team {
+    id: ID,
+}
+
+/// A workspace of others, some of whose projects are shared; there is none.
+#[derive(SimpleObject)]
+pub(crate) struct ExternalWorkspace {
+    id: String,
+    name: String,
+    projects: Vec<Project>,
+    team_id: Option<String>,
 }
 
 pub(crate) struct User;

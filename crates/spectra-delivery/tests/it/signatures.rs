@@ -1,0 +1,149 @@
+//! The signatures that an image needs, from a delivery's side: what is refused, what is recorded, and that nothing happens before.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use spectra_delivery::settings::Settings;
+use spectra_delivery::{Error, Signatures, kinds};
+use spectra_journal::{Holder, Query};
+use spectra_rollout::{DeploymentPolicy, Outcome, Reach, RolloutRequest};
+use spectra_sign::{
+    Algorithm, Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, SignaturePolicy, SigningKey,
+    Statement, Threshold, TrustedKey, Unavailable, sign_statement,
+};
+use spectra_types::{ExitCode, PinnedImage};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::World;
+
+/// A registry that knows the signatures of some images, and remembers which it was asked for.
+#[derive(Default)]
+struct Shelf {
+    bundles: BTreeMap<String, Vec<u8>>,
+    out_of_order: bool,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Shelf {
+    fn sign(&mut self, key: &SigningKey, image: &PinnedImage) {
+        let statement = Statement::signature(image.digest(), &BTreeMap::new());
+        self.bundles.insert(image.digest().to_string(), sign_statement(key, &statement).unwrap());
+    }
+}
+
+impl EvidenceSource for Shelf {
+    fn gather<'a>(&'a self, image: &'a PinnedImage) -> EvidenceFuture<'a> {
+        self.asked.lock().unwrap().push(image.digest().to_string());
+        Box::pin(async move {
+            if self.out_of_order {
+                return Err(Unavailable { image: image.clone(), source: "out of order".into() });
+            }
+            let bundle = self.bundles.get(&image.digest().to_string()).cloned();
+            let evidence = bundle.map(|bundle| Evidence {
+                origin: "shelf".to_owned(),
+                stated_time: None,
+                material: Material::Bundle(bundle),
+            });
+            Ok(Gathered { manifest: Vec::new(), evidence: evidence.into_iter().collect() })
+        })
+    }
+}
+
+fn by(key: &SigningKey) -> SignaturePolicy {
+    SignaturePolicy {
+        repositories: Vec::new(),
+        keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
+        required: Threshold::Any,
+        attestations: Vec::new(),
+    }
+}
+
+async fn put(world: &World, signatures: SignaturePolicy) {
+    let policy = DeploymentPolicy {
+        name: "signed".to_owned(),
+        reach: Reach::Everything,
+        approval: None,
+        minimum_bake: None,
+        maximum_timeout: None,
+        health_required: false,
+        required_steps: Vec::new(),
+        allowed_repositories: Vec::new(),
+        signatures: Some(signatures),
+    };
+    let by = Holder::of_this_process("test");
+    Settings::of(&world.journal).put("signed", &policy, &by).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_that_the_policy_does_not_accept_is_refused_before_anything_happens() {
+    let world = World::start().await;
+    let first = world.push("v1", &[]).await;
+    let place = world.web(&first).await;
+    let second = world.push("v2", &[]).await;
+    let [key, stranger] = [(); 2].map(|()| SigningKey::generate(Algorithm::EcdsaP256).unwrap());
+    put(&world, by(&key)).await;
+    let mut shelf = Shelf::default();
+    shelf.sign(&stranger, &second);
+    let never = CancellationToken::new();
+    let head = world.journal.head().await.unwrap();
+    let request = || RolloutRequest::new(place.clone(), second.clone());
+
+    let mut delivery = world.delivery(&|_| {});
+    delivery.signatures.source = Some(&shelf);
+    let error = delivery.deliver(request(), &never).await.unwrap_err();
+    assert_eq!((error.exit_code(), error.code().as_str()), (ExitCode::GateRefused, "SPX-335"));
+    let Error::Unsigned(refusal) = error else { panic!("{error}") };
+    assert_eq!((refusal.unmet.len(), refusal.rejected.len()), (1, 1));
+
+    // Not knowing refuses as well, and so does having nobody to ask.
+    for source in [Some(&Shelf { out_of_order: true, ..Shelf::default() } as &dyn EvidenceSource), None] {
+        let mut delivery = world.delivery(&|_| {});
+        delivery.signatures.source = source;
+        let error = delivery.deliver(request(), &never).await.unwrap_err();
+        assert!(matches!(error, Error::SignaturesUnavailable(_)), "{error}");
+    }
+    assert_eq!(world.journal.head().await.unwrap(), head, "nothing was written");
+    assert_eq!(world.runs(&place).await, first.digest().to_string());
+    world.is_in_order().await;
+}
+
+#[tokio::test]
+async fn a_signed_image_is_rolled_out_and_the_record_says_who_signed() {
+    let world = World::start().await;
+    let place = world.web(&world.push("v1", &[]).await).await;
+    let second = world.push("v2", &[]).await;
+    let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+    put(&world, by(&key)).await;
+    let mut shelf = Shelf::default();
+    shelf.sign(&key, &second);
+    let mut delivery = world.delivery(&|_| {});
+    delivery.signatures.source = Some(&shelf);
+    let never = CancellationToken::new();
+    let delivered = delivery.deliver(RolloutRequest::new(place, second.clone()), &never).await.unwrap();
+    assert!(matches!(delivered.report.outcome, Outcome::Complete { .. }), "{}", delivered.report.outcome);
+    assert_eq!(*shelf.asked.lock().unwrap(), [second.digest().to_string()], "by digest, and once");
+    let query = Query { kinds: vec![kinds::SIGNATURES.to_owned()], ..Query::default() };
+    let records = world.journal.records(&query).await.unwrap();
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!(record.rollout.as_deref(), Some(delivered.report.rollout.as_str()));
+    assert_eq!(record.body["accepted"][0]["fingerprint"], key.public().fingerprint().to_string());
+    world.is_in_order().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_was_given_besides_has_to_be_met_as_well() {
+    let world = World::start().await;
+    let place = world.web(&world.push("v1", &[]).await).await;
+    let second = world.push("v2", &[]).await;
+    let [key, release] = [(); 2].map(|()| SigningKey::generate(Algorithm::Ed25519).unwrap());
+    put(&world, by(&key)).await;
+    let mut shelf = Shelf::default();
+    shelf.sign(&key, &second);
+    let besides = [("release".to_owned(), by(&release))];
+    let mut delivery = world.delivery(&|_| {});
+    delivery.signatures = Signatures { source: Some(&shelf), policies: &besides };
+    let never = CancellationToken::new();
+    let error = delivery.deliver(RolloutRequest::new(place, second), &never).await.unwrap_err();
+    let Error::Unsigned(refusal) = error else { panic!("{error}") };
+    assert!(refusal.unmet[0].contains("policy `release`"), "{refusal}");
+}

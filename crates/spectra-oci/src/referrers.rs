@@ -1,0 +1,365 @@
+//! What refers to an image: signatures, attestations, bills of material; attaching it and finding it.
+//!
+//! A registry of OCI 1.1 keeps the list itself. Where there is none, the list is an index under the tag `sha256-<hex>`, which
+//! every client writes for itself. Two clients at once must not lose each other's entry: the index is written on condition
+//! that it is still the one that was read, and looked at again afterwards, since many registries ignore conditions.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{
+    Method, StatusCode,
+    header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH},
+};
+use serde::{Deserialize, Serialize};
+use spectra_types::{Digest, ImageRef, PinnedImage};
+
+use crate::{
+    Client, Descriptor, Error, ImageIndex, NoProgress,
+    auth::Scopes,
+    builder::to_json,
+    client::next_page,
+    content::{Blob, digest_like},
+    media_type,
+    session::{Body, Call, Session},
+};
+
+/// The type of a configuration that is empty.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const FILTERS_APPLIED: &str = "oci-filters-applied";
+const SUBJECT: &str = "oci-subject";
+/// How often the fallback index is read and written before it is given up.
+const ATTEMPTS: u32 = 10;
+/// How often our entry has to be seen in the index after it was written, with a wait between.
+const SIGHTINGS: u32 = 2;
+/// No list is longer: what comes after it is an attack, or a mistake.
+const MAX_REFERRERS: usize = 1000;
+const JOBS: usize = 8;
+
+/// Something to attach to an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// What it is.
+    pub artifact_type: String,
+    /// Media type of its content.
+    pub media_type: String,
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Annotations of its manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Something that was attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// Its manifest, as a list of referrers shows it.
+    pub manifest: Descriptor,
+    /// The tag whose index lists it, if the registry keeps no list itself.
+    pub fallback_tag: Option<String>,
+}
+
+/// The manifest of an attachment.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ArtifactManifest {
+    schema_version: u32,
+    #[serde(default)]
+    media_type: Option<String>,
+    #[serde(default)]
+    artifact_type: Option<String>,
+    config: Descriptor,
+    #[serde(default)]
+    pub(crate) layers: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+impl ArtifactManifest {
+    /// What it is; a manifest without a type of its own is typed by its configuration.
+    pub(crate) fn artifact_type(&self) -> &str {
+        self.artifact_type.as_deref().unwrap_or(&self.config.media_type)
+    }
+}
+
+impl Client {
+    /// What refers to an image, or only what has the type `artifact_type`. An entry whose type its list does not say is
+    /// left in: cosign lists its bundles under the type of their empty configuration
+    /// (<https://github.com/sigstore/cosign/issues/4641>).
+    pub async fn referrers(
+        &self,
+        image: &PinnedImage,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let session = self.pull_session(&image.image_ref())?;
+        let mut found = match session.referrers_api(image, artifact_type).await? {
+            Some(found) => found,
+            None => {
+                session.fallback_index(image).await?.map(|(index, _)| index.manifests).unwrap_or_default()
+            }
+        };
+        if let Some(wanted) = artifact_type {
+            found.retain(|entry| match entry.artifact_type.as_deref() {
+                None | Some(EMPTY) => true,
+                Some(stated) => stated == wanted,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Attaches something to an image of the registry. Doing it again with the same bytes changes nothing.
+    pub async fn attach(&self, subject: &PinnedImage, attachment: &Attachment) -> Result<Attached, Error> {
+        let registry = self.registry(subject.registry())?;
+        let scopes = Scopes::none().repository(subject.repository(), "pull,push");
+        let session = self.session(&registry, subject.repository(), scopes, Arc::new(NoProgress));
+        let (found, _) = session.manifest(&subject.image_ref()).await?;
+        let config = Blob::memory(EMPTY, &b"{}"[..]);
+        let layer = Blob::memory(&attachment.media_type, attachment.content.clone());
+        let attempt = |blob: &Blob| format!("attach to `{subject}`: blob `{}`", blob.descriptor.digest);
+        session.push_blob(&attempt(&config), &config, &[]).await?;
+        session.push_blob(&attempt(&layer), &layer, &[]).await?;
+        let manifest = ArtifactManifest {
+            schema_version: 2,
+            media_type: Some(media_type::MANIFEST.to_owned()),
+            artifact_type: Some(attachment.artifact_type.clone()),
+            config: config.descriptor,
+            layers: vec![layer.descriptor],
+            subject: Some(Descriptor::new(found.media_type, found.digest, found.size)),
+            annotations: attachment.annotations.clone(),
+        };
+        let document = Blob::memory(media_type::MANIFEST, to_json(&manifest)?);
+        let digest = document.descriptor.digest.to_string();
+        let answer = session.put_manifest(&document, &digest, HeaderMap::new()).await?;
+        let mut descriptor = document.descriptor;
+        descriptor.artifact_type = Some(attachment.artifact_type.clone());
+        descriptor.annotations.clone_from(&attachment.annotations);
+        // Without this header the registry did not understand that the manifest is about another one.
+        let listed = matches!(&answer, Put::Done(headers) if headers.contains_key(SUBJECT));
+        let fallback_tag =
+            if listed { None } else { Some(session.list_by_hand(subject, &descriptor).await?) };
+        Ok(Attached { manifest: descriptor, fallback_tag })
+    }
+}
+
+/// What became of a manifest.
+enum Put {
+    Done(HeaderMap),
+    /// What is under the tag is not what the condition says.
+    Changed,
+}
+
+impl Session {
+    /// The registry's own list; `None` where it keeps none.
+    async fn referrers_api(
+        &self,
+        image: &PinnedImage,
+        artifact_type: Option<&str>,
+    ) -> Result<Option<Vec<Descriptor>>, Error> {
+        let attempt = format!("list what refers to `{image}`");
+        let mut url = self.url(&format!("referrers/{}", image.digest()))?;
+        if let Some(wanted) = artifact_type {
+            url.query_pairs_mut().append_pair("artifactType", wanted);
+        }
+        let mut found = Vec::new();
+        let mut first = true;
+        let mut next = Some(url);
+        while let Some(url) = next.take() {
+            let (headers, bytes) = match self.document(&attempt, url.clone(), HeaderMap::new()).await {
+                Ok(answer) => answer,
+                Err(error) if first && has_no_api(&error) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            first = false;
+            let index = self.index(&attempt, &bytes)?;
+            let applied = headers.get(FILTERS_APPLIED).and_then(|value| value.to_str().ok());
+            let filtered =
+                applied.is_some_and(|applied| applied.split(',').any(|one| one.trim() == "artifactType"));
+            let wanted = |entry: &Descriptor| {
+                filtered || artifact_type.is_none() || entry.artifact_type.as_deref() == artifact_type
+            };
+            found.extend(index.manifests.into_iter().filter(wanted));
+            self.check_length(&attempt, found.len())?;
+            next = next_page(&url, &headers).filter(|next| *next != url);
+        }
+        Ok(Some(found))
+    }
+
+    /// The list that clients keep, and what it is known by to the registry.
+    async fn fallback_index(
+        &self,
+        image: &PinnedImage,
+    ) -> Result<Option<(ImageIndex, Option<HeaderValue>)>, Error> {
+        let tag = fallback_tag(image.digest());
+        let attempt = format!("read what refers to `{image}` from the tag `{tag}`");
+        let url = self.url(&format!("manifests/{tag}"))?;
+        let mut accept = HeaderMap::new();
+        accept.insert(reqwest::header::ACCEPT, HeaderValue::from_static(media_type::INDEX));
+        match self.document(&attempt, url, accept).await {
+            Ok((headers, bytes)) => {
+                let index = self.index(&attempt, &bytes)?;
+                self.check_length(&attempt, index.manifests.len())?;
+                Ok(Some((index, headers.get(ETAG).cloned())))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn index(&self, attempt: &str, bytes: &[u8]) -> Result<ImageIndex, Error> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| self.protocol(attempt, format!("malformed index: {error}")))
+    }
+
+    fn check_length(&self, attempt: &str, length: usize) -> Result<(), Error> {
+        if length <= MAX_REFERRERS {
+            return Ok(());
+        }
+        Err(self.protocol(attempt, format!("there are more than {MAX_REFERRERS}, and no more are read")))
+    }
+
+    /// Enters a manifest into the list that clients keep. If we die before it is written, the manifest is in the registry, and
+    /// attaching again finds its blobs and lists it.
+    async fn list_by_hand(&self, subject: &PinnedImage, entry: &Descriptor) -> Result<String, Error> {
+        let tag = fallback_tag(subject.digest());
+        let mut sightings = 0;
+        for attempt in 1..=ATTEMPTS {
+            let found = self.fallback_index(subject).await?;
+            let is_new = found.is_none();
+            let (mut index, etag) = found.unwrap_or_else(|| (ImageIndex::new(Vec::new()), None));
+            if index.manifests.iter().any(|other| other.digest == entry.digest) {
+                sightings += 1;
+                if sightings >= SIGHTINGS {
+                    return Ok(tag);
+                }
+                self.pause(attempt).await;
+                continue;
+            }
+            sightings = 0;
+            index.manifests.push(entry.clone());
+            let document = Blob::memory(media_type::INDEX, to_json(&index)?);
+            let mut condition = HeaderMap::new();
+            if is_new {
+                condition.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+            } else if let Some(etag) = etag {
+                condition.insert(IF_MATCH, etag);
+            }
+            if let Put::Changed = self.put_manifest(&document, &tag, condition).await? {
+                self.pause(attempt).await;
+            }
+        }
+        let reason = format!(
+            "others changed its tag `{tag}` again and again, and the entry was not seen to stay; attach it again"
+        );
+        Err(self.protocol(&format!("list `{}` as a referrer of `{subject}`", entry.digest), reason))
+    }
+
+    /// Long enough for another client that read the index before our entry was in it to have written its own.
+    async fn pause(&self, attempt: u32) {
+        let policy = self.client.retry_policy();
+        let wait = policy.wait(attempt.min(policy.attempts.saturating_sub(1)), None);
+        tokio::time::sleep(wait.unwrap_or(policy.base)).await;
+    }
+
+    async fn put_manifest(
+        &self,
+        document: &Blob,
+        reference: &str,
+        mut headers: HeaderMap,
+    ) -> Result<Put, Error> {
+        let attempt = format!("write `{reference}` of `{}/{}`", self.registry.host, self.repository);
+        let url = self.url(&format!("manifests/{reference}"))?;
+        let media_type = HeaderValue::from_str(&document.descriptor.media_type);
+        headers.extend(media_type.ok().map(|value| (CONTENT_TYPE, value)));
+        self.with_retries(&attempt, || async {
+            let body =
+                Body { content: &document.content, start: 0, length: document.descriptor.size, digest: None };
+            let call = Call {
+                headers: headers.clone(),
+                body: Some(body),
+                ..Call::new(&attempt, Method::PUT, url.clone())
+            };
+            let response = self.send(&call).await?;
+            match response.status() {
+                StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => Ok(Put::Changed),
+                status if status.is_success() => Ok(Put::Done(response.headers().clone())),
+                _ => Err(self.failed(&attempt, response).await),
+            }
+        })
+        .await
+    }
+
+    /// A blob of `limit` bytes at most, its digest checked.
+    pub(crate) async fn limited_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        let attempt = format!("get blob `{}`", descriptor.digest);
+        let url = self.url(&format!("blobs/{}", descriptor.digest))?;
+        let bytes = self
+            .with_retries(&attempt, || async {
+                let response = self.send(&Call::new(&attempt, Method::GET, url.clone())).await?;
+                if response.status() != StatusCode::OK {
+                    return Err(self.failed(&attempt, response).await);
+                }
+                let (bytes, complete) = self.read(&attempt, response, limit).await?;
+                if !complete {
+                    return Err(self.protocol(&attempt, format!("it is longer than {limit} bytes")).into());
+                }
+                Ok(bytes)
+            })
+            .await?;
+        let found = digest_like(&descriptor.digest, &bytes);
+        if found != descriptor.digest {
+            return Err(Error::DigestMismatch {
+                what: format!("a blob of `{}/{}`", self.registry.host, self.repository),
+                expected: descriptor.digest.clone(),
+                found,
+            });
+        }
+        Ok(bytes)
+    }
+
+    /// The manifests of referrers whose type begins with `prefix`, or is not said by the list; in the list's order.
+    pub(crate) async fn artifacts(
+        &self,
+        image: &ImageRef,
+        entries: Vec<Descriptor>,
+        prefix: &str,
+    ) -> Result<Vec<(Digest, Result<ArtifactManifest, String>)>, Error> {
+        let candidates = entries.into_iter().filter(|entry| match entry.artifact_type.as_deref() {
+            None | Some(EMPTY) => true,
+            Some(stated) => stated.starts_with(prefix),
+        });
+        stream::iter(candidates)
+            .map(|entry| async move {
+                let digest = entry.digest;
+                let manifest = match self.manifest(&image.pin(digest.clone()).image_ref()).await {
+                    Ok((_, bytes)) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+                    // It was removed since, or is not what the list says: that concerns this entry alone.
+                    Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. })) => {
+                        Err(error.to_string())
+                    }
+                    Err(error) => return Err(error),
+                };
+                Ok((digest, manifest))
+            })
+            .buffered(JOBS)
+            .try_filter(|(_, manifest)| {
+                let wanted = manifest
+                    .as_ref()
+                    .map_or(true, |manifest: &ArtifactManifest| manifest.artifact_type().starts_with(prefix));
+                std::future::ready(wanted)
+            })
+            .try_collect()
+            .await
+    }
+}
+
+/// Where the list of referrers is kept by clients. The specification cuts the digest to 64 characters.
+fn fallback_tag(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), &digest.hex()[..64])
+}
+
+/// Registries without the list say so in different ways.
+fn has_no_api(error: &Error) -> bool {
+    error.is_not_found() || matches!(error, Error::Registry { status: 400 | 405 | 406 | 501, .. })
+}

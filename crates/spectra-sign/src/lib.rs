@@ -1,0 +1,37 @@
+//! Signatures and attestations of images: keys, formats, and the policies that judge them.
+//!
+//! Everything here is pure: bytes in, a verdict out. Where the bytes come from is an [`EvidenceSource`]'s business, which
+//! the registry client is. Nothing counts that is not signed by a key that was named beforehand, over the digest that was
+//! asked about; whatever does not count is named with its reason.
+//!
+//! | form | where | what is signed |
+//! |---|---|---|
+//! | bundle | a referrer of the image, Sigstore bundle 0.3 | a DSSE envelope with an in-toto statement, or the image's manifest |
+//! | simple signing | tag `sha256-….sig` | a JSON document that names the digest |
+//! | envelope | tag `sha256-….att` | a DSSE envelope with an in-toto statement |
+
+mod bundle;
+mod dsse;
+mod encrypted;
+mod error;
+mod evidence;
+mod examine;
+mod hash;
+mod key;
+mod pem;
+mod policy;
+mod predicate;
+mod simple;
+mod statement;
+
+pub use bundle::{BUNDLE_MEDIA_TYPE, BUNDLE_MEDIA_TYPES, sign_statement};
+pub use error::{Error, UNAVAILABLE, UNSIGNED};
+pub use evidence::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
+pub use examine::{Accepted, Examination, Form, Rejected, Rejection, Subject, examine};
+pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
+pub use policy::{
+    PolicyFile, Problem, Refusal, SignaturePolicy, Threshold, ThresholdError, TrustedKey, Verdict,
+    is_repository_pattern, judge, repository_matches,
+};
+pub use predicate::{PredicateType, PredicateTypeError, SIGNATURE};
+pub use statement::Statement;

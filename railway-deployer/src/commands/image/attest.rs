@@ -1,0 +1,72 @@
+//! `image attest`: a signed statement about an image, beside the image.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+use spectra_sign::{Error, PredicateType, Statement, sign_statement};
+use spectra_types::{ExitCode, ImageRef};
+
+use super::{
+    Login,
+    keys::{KeyFlags, pinned},
+    sign::attach,
+};
+use crate::{failure::Failure, printer::Printer};
+
+/// Arguments of `image attest`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The image; the statement is about its digest, also where a tag is given
+    image: ImageRef,
+    /// JSON file with what is stated; `-` reads standard input
+    #[arg(long, env = "SPECTRA_PREDICATE", value_name = "FILE")]
+    predicate: PathBuf,
+    /// What kind of statement: slsaprovenance1, cyclonedx, spdxjson, vuln, openvex, custom, … or a URI
+    #[arg(long = "type", env = "SPECTRA_PREDICATE_TYPE", value_name = "TYPE")]
+    kind: PredicateType,
+    #[command(flatten)]
+    key: KeyFlags,
+    #[command(flatten)]
+    login: Login,
+}
+
+pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    let Arguments { image, predicate: path, kind, key, login } = arguments;
+    let predicate = read(&path, &kind)?;
+    let key = key.signing_key()?;
+    let client = login.client(&image)?;
+    let image = pinned(&client, &image, printer).await?;
+    let name = format!("{}/{}", image.registry(), image.repository());
+    let bundle = sign_statement(&key, &Statement::attestation(&name, image.digest(), &kind, predicate))?;
+    let attached = attach(&client, &image, bundle, kind.uri()).await?;
+    printer.note(&format!("attested `{kind}` of `{image}` with the key {}", key.public().fingerprint()));
+    let value = json!({
+        "image": image,
+        "predicate_type": kind.uri(),
+        "key": key.public().fingerprint(),
+        "attestation": attached.manifest.digest,
+        "fallback_tag": attached.fallback_tag,
+    });
+    printer.data("image.attest", &value, &image.to_string())?;
+    Ok(ExitCode::Done)
+}
+
+fn read(path: &PathBuf, kind: &PredicateType) -> Result<Value, Failure> {
+    let (from, bytes) = if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes)
+            .map_err(|source| Failure::io("read the predicate from standard input", source))?;
+        ("on standard input".to_owned(), bytes)
+    } else {
+        let bytes = std::fs::read(path).map_err(Failure::file("read the predicate", path))?;
+        (format!("`{}`", path.display()), bytes)
+    };
+    let failed = |reason: String| Error::Predicate { from: from.clone(), kind: kind.to_string(), reason };
+    let predicate =
+        serde_json::from_slice(&bytes).map_err(|error| failed(format!("it is no JSON: {error}")))?;
+    match kind.problem_of(&predicate) {
+        Some(reason) => Err(failed(reason).into()),
+        None => Ok(predicate),
+    }
+}

@@ -1,0 +1,119 @@
+//! `image sign`: a signature of an image's digest, beside the image.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, builder::BoolishValueParser};
+use serde_json::json;
+use spectra_oci::{Attached, Attachment, Client, MAX_EVIDENCE};
+use spectra_sign::{
+    BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, TrustedKey, examine,
+    sign_statement,
+};
+use spectra_types::{ExitCode, ImageRef, PinnedImage};
+
+use super::{
+    Login,
+    keys::{KeyFlags, pinned},
+};
+use crate::{failure::Failure, printer::Printer};
+
+/// Arguments of `image sign`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The image; its digest is signed, also where a tag is given
+    image: ImageRef,
+    #[command(flatten)]
+    key: KeyFlags,
+    /// Something to sign with it
+    #[arg(long, env = "SPECTRA_ANNOTATION", value_name = "NAME=VALUE", value_parser = annotation)]
+    annotation: Vec<(String, String)>,
+    /// Sign even if this key has signed it already
+    #[arg(long, env = "SPECTRA_SIGN_AGAIN", value_parser = BoolishValueParser::new())]
+    again: bool,
+    #[command(flatten)]
+    login: Login,
+}
+
+fn annotation(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("it is no NAME=VALUE"),
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    let key = arguments.key.signing_key()?;
+    let client = arguments.login.client(&arguments.image)?;
+    let image = pinned(&client, &arguments.image, printer).await?;
+    let annotations: BTreeMap<_, _> = arguments.annotation.into_iter().collect();
+    if !arguments.again
+        && let Some(origin) = signed_already(&client, &image, &key, &annotations).await?
+    {
+        printer.note(&format!("this key has signed `{image}` already; `--again` signs it once more"));
+        let value = json!({
+            "image": image, "key": key.public().fingerprint(), "signature": origin, "signed": false,
+        });
+        printer.data("image.sign", &value, &image.to_string())?;
+        return Ok(ExitCode::Done);
+    }
+    let bundle = sign_statement(&key, &Statement::signature(image.digest(), &annotations))?;
+    let attached = attach(&client, &image, bundle, SIGNATURE).await?;
+    printer.note(&format!("signed `{image}` with the key {}", key.public().fingerprint()));
+    let value = json!({
+        "image": image,
+        "key": key.public().fingerprint(),
+        "signature": attached.manifest.digest,
+        "fallback_tag": attached.fallback_tag,
+        "signed": true,
+    });
+    printer.data("image.sign", &value, &image.to_string())?;
+    Ok(ExitCode::Done)
+}
+
+/// Where this key's signature with these annotations is, if it is there.
+async fn signed_already(
+    client: &Client,
+    image: &PinnedImage,
+    key: &SigningKey,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Option<String>, Failure> {
+    let gathered = client.gather(image).await?;
+    let keys = [TrustedKey { name: "own".to_owned(), public_key: key.public().clone() }];
+    let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
+    let found = examine(subject, &gathered.evidence, &keys).accepted;
+    let same = found.into_iter().find(|one| one.predicate_type.is_none() && one.annotations == *annotations);
+    Ok(same.map(|one| one.origin))
+}
+
+/// Attaches a bundle as cosign does it.
+pub(super) async fn attach(
+    client: &Client,
+    image: &PinnedImage,
+    bundle: Vec<u8>,
+    predicate_type: &str,
+) -> Result<Attached, Failure> {
+    if bundle.len() as u64 > MAX_EVIDENCE {
+        return Err(Failure::usage(format!(
+            "the signed statement has {} bytes, and more than {MAX_EVIDENCE} would not be read again when it is verified",
+            bundle.len()
+        )));
+    }
+    let annotations = BTreeMap::from([
+        ("dev.sigstore.bundle.content".to_owned(), "dsse-envelope".to_owned()),
+        ("dev.sigstore.bundle.predicateType".to_owned(), predicate_type.to_owned()),
+        ("org.opencontainers.image.created".to_owned(), now()),
+    ]);
+    let attachment = Attachment {
+        artifact_type: BUNDLE_MEDIA_TYPE.to_owned(),
+        media_type: BUNDLE_MEDIA_TYPE.to_owned(),
+        content: bundle,
+        annotations,
+    };
+    Ok(Box::pin(client.attach(image, &attachment)).await?)
+}
+
+/// Now, to the second.
+fn now() -> String {
+    let second = jiff::Timestamp::now().as_second();
+    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
+}

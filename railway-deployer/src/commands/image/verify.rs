@@ -1,0 +1,117 @@
+//! `image verify`: whether an image is signed by those whose signatures it needs.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use spectra_sign::{
+    Accepted, Error, EvidenceSource as _, PredicateType, Rejected, SignaturePolicy, Threshold, judge,
+};
+use spectra_types::{ExitCode, ImageRef, PinnedImage};
+
+use super::{
+    Login,
+    keys::{KeySource, pinned, policy_file},
+};
+use crate::{failure::Failure, printer::Printer};
+
+/// Arguments of `image verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The image; a tag is resolved once
+    image: ImageRef,
+    /// Public key that may have signed: a file, or `env:NAME` for a variable that holds it; of several, `--required` says how many
+    #[arg(long, env = "SPECTRA_KEY", value_name = "FILE|env:NAME", required_unless_present = "policy")]
+    key: Vec<KeySource>,
+    /// How many of the keys have to have signed: any, all, none or a number [default: any; none with --attestation]
+    #[arg(long, env = "SPECTRA_REQUIRED", value_name = "NUMBER", requires = "key")]
+    required: Option<Threshold>,
+    /// TOML file that says whose signatures which repositories need
+    #[arg(long, env = "SPECTRA_SIGNATURE_POLICY", value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// An attestation that has to be there: slsaprovenance1, cyclonedx, spdxjson, vuln, … or a URI
+    #[arg(long, env = "SPECTRA_ATTESTATION", value_name = "TYPE")]
+    attestation: Vec<PredicateType>,
+    #[command(flatten)]
+    login: Login,
+}
+
+impl Arguments {
+    /// What the flags and the file ask for.
+    fn policies(&self) -> Result<Vec<(String, SignaturePolicy)>, Failure> {
+        let mut policies = match &self.policy {
+            Some(path) => policy_file(path)?.policies,
+            None => Vec::new(),
+        };
+        for (_, policy) in &mut policies {
+            policy.attestations.extend(self.attestation.iter().cloned());
+        }
+        if !self.key.is_empty() {
+            let default = if self.attestation.is_empty() { Threshold::Any } else { Threshold::None };
+            let policy = SignaturePolicy {
+                repositories: Vec::new(),
+                keys: self.key.iter().map(KeySource::trusted).collect::<Result<_, _>>()?,
+                required: self.required.unwrap_or(default),
+                attestations: self.attestation.clone(),
+            };
+            let problems = policy.problems();
+            if !problems.is_empty() {
+                return Err(Error::PolicyProblems { from: "of the flags".to_owned(), problems }.into());
+            }
+            policies.push(("--key".to_owned(), policy));
+        }
+        Ok(policies)
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    let policies = arguments.policies()?;
+    let client = arguments.login.client(&arguments.image)?;
+    let image = pinned(&client, &arguments.image, printer).await?;
+    let gathered = client.gather(&image).await?;
+    let (accepted, rejected, refusal) = match judge(&policies, &image, &gathered) {
+        Ok(verdict) => (verdict.accepted, verdict.rejected, None),
+        Err(refusal) => (refusal.accepted.clone(), refusal.rejected.clone(), Some(refusal)),
+    };
+    let unmet = refusal.as_ref().map(|refusal| refusal.unmet.clone()).unwrap_or_default();
+    // Bills of material are long: they are shown to those who asked for them.
+    let predicates: Vec<Value> = accepted
+        .iter()
+        .filter(|one| arguments.attestation.iter().any(|kind| one.predicate_type.as_deref() == Some(kind.uri())))
+        .map(|one| json!({ "origin": one.origin, "predicate_type": one.predicate_type, "predicate": one.predicate }))
+        .collect();
+    let value = json!({
+        "image": image,
+        "verified": refusal.is_none(),
+        "accepted": accepted,
+        "rejected": rejected,
+        "unmet": unmet,
+        "predicates": predicates,
+    });
+    printer.data("image.verify", &value, &text(&image, &accepted, &rejected))?;
+    match refusal {
+        None => Ok(ExitCode::Done),
+        Some(refusal) => Err(Failure::Unsigned { image, unmet: refusal.unmet }),
+    }
+}
+
+fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> String {
+    let mut output = format!("image     {image}\n");
+    for one in accepted {
+        let what = one.predicate_type.as_deref().unwrap_or("signature");
+        let time = one.stated_time.as_ref().map(|time| format!(", stated time {time}")).unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            output,
+            "accepted  {what} by {} ({}), {}{time}, {}",
+            one.key, one.fingerprint, one.form, one.origin
+        );
+        for (name, value) in &one.annotations {
+            let _ = writeln!(output, "            {name}={value}");
+        }
+    }
+    for Rejected { origin, reason } in rejected {
+        let _ = writeln!(output, "rejected  {origin}: {reason}");
+    }
+    output
+}

@@ -1,0 +1,231 @@
+//! `image keygen`, `sign`, `verify`, `attest`, end to end against the sandbox's registry; and against the real cosign, where
+//! there is one.
+
+use std::{path::PathBuf, process::Command};
+
+use spectra_sandbox::registry::RegistryAuth;
+
+use crate::{
+    image::{Running, build, registry},
+    support::Place,
+};
+
+/// Requires the real cosign instead of skipping what needs it.
+const REQUIRE: &str = "SPECTRA_REQUIRE_COSIGN";
+const PASSWORD: &str = "correct-horse-battery";
+const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/build","externalParameters":{}},
+    "runDetails":{"builder":{"id":"https://example.com/builder"}}}"#;
+
+/// A place with a pushed image and a pair of keys, `ci.key` and `ci.pub`.
+fn signed_place() -> (Place, Running, String) {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let target = format!("{}/team/app:v1", running.address);
+    let pinned = place.run(&["image", "push", "layout", &target]).done().stdout.trim().to_owned();
+    place.set("COSIGN_PASSWORD", PASSWORD);
+    place.run(&["image", "keygen", "--output", "ci"]).done();
+    place.write("provenance.json", PROVENANCE);
+    (place, running, pinned)
+}
+
+#[test]
+fn an_image_is_signed_once_and_verified_by_its_digest() {
+    let (place, running, pinned) = signed_place();
+    let tagged = format!("{}/team/app:v1", running.address);
+    let refused = place.run(&["image", "verify", &pinned, "--key", "ci.pub"]);
+    insta::assert_snapshot!(refused.shown(), @"
+    exit 5
+    --- stdout
+    image     [REGISTRY]/team/app@sha256:[HEX]
+    --- stderr
+    error[SPX-335]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed as it has to be: policy `--key` wants the signatures of 1 of the keys `ci.pub`, and there is none
+    hint: sign it with `railway-deployer image sign`, or see above why a signature does not count
+    ");
+    insta::assert_snapshot!(place.run(&["image", "sign", &tagged, "--key", "ci.key", "--annotation", "run=7"]).shown(), @"
+    exit 0
+    --- stdout
+    [REGISTRY]/team/app@sha256:[HEX]
+    --- stderr
+    warning: `[REGISTRY]/team/app:v1` is a tag, which can move; it is about `[REGISTRY]/team/app@sha256:[HEX]`
+    signed `[REGISTRY]/team/app@sha256:[HEX]` with the key sha256:[HEX]
+    ");
+    let again = ["image", "sign", &pinned, "--key", "ci.key", "--annotation", "run=7", "--json"];
+    assert_eq!(place.run(&again).done().json()["signed"], false);
+    let verified = place.run(&["image", "verify", &pinned, "--key", "ci.pub", "--json"]).done().json();
+    assert_eq!(verified["verified"], true);
+    let [accepted] = verified["accepted"].as_array().unwrap().as_slice() else { panic!("{verified}") };
+    assert_eq!((&accepted["form"], &accepted["key"]), (&"bundle".into(), &"ci.pub".into()));
+    assert_eq!(accepted["annotations"]["run"], "7");
+    // The tag moves to another image, and what was signed is not signed any more under it.
+    place.write("in/bin/app", "#!/bin/sh\necho other\n");
+    place.run(&["image", "build", "in", "--output", "other", "--entrypoint", "/bin/app"]).done();
+    place.run(&["image", "push", "other", &tagged]).done();
+    assert_eq!(place.run(&["image", "verify", &tagged, "--key", "ci.pub"]).code, 5);
+    assert_eq!(place.run(&["image", "verify", &pinned, "--key", "ci.pub"]).code, 0);
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn a_policy_file_says_who_and_how_many() {
+    let (place, running, pinned) = signed_place();
+    place.run(&["image", "keygen", "--output", "release", "--algorithm", "ed25519"]).done();
+    let policy = format!(
+        "version = 1\n[[policy]]\nname = \"shop\"\nrepositories = [\"{}/team/*\"]\nrequired = \"all\"\nattestations = \
+         [\"slsaprovenance1\"]\nkeys = [{{ name = \"ci\", file = \"ci.pub\" }}, {{ name = \"release\", file = \"release.pub\" }}]\n",
+        running.address
+    );
+    place.write("policy/signatures.toml", &policy.replace("file = \"", "file = \"../"));
+    let verify = || place.run(&["image", "verify", &pinned, "--policy", "policy/signatures.toml"]);
+    place.run(&["image", "sign", &pinned, "--key", "ci.key"]).done();
+    let refused = verify();
+    assert_eq!(refused.code, 5);
+    assert!(refused.stderr.contains("wants the signatures of 2 of the keys `ci`, `release`, and there is 1"));
+    assert!(refused.stderr.contains("wants an attestation `slsaprovenance1`"));
+    place.run(&["image", "sign", &pinned, "--key", "release.key"]).done();
+    let attest = ["image", "attest", &pinned, "--key", "release.key", "--type", "slsaprovenance1"];
+    place.run(&[attest.as_slice(), &["--predicate", "provenance.json"]].concat()).done();
+    assert_eq!(verify().code, 0);
+    let by_key =
+        ["image", "verify", &pinned, "--key", "release.pub", "--attestation", "slsaprovenance1", "--json"];
+    let verified = place.run(&by_key).done().json();
+    let predicate = &verified["predicates"][0]["predicate"];
+    assert_eq!(*predicate, serde_json::from_str::<serde_json::Value>(PROVENANCE).unwrap());
+    let elsewhere = policy.replace("/team/*", "/other/*").replace("file = \"", "file = \"../");
+    place.write("policy/signatures.toml", &elsewhere);
+    let refused = verify();
+    assert!(refused.code == 5 && refused.stderr.contains("no signature policy is about images of"));
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn what_cannot_be_signed_says_why() {
+    let (mut place, _running, pinned) = signed_place();
+    let attest = |file: &str| {
+        place.run(&[
+            "image",
+            "attest",
+            &pinned,
+            "--key",
+            "ci.key",
+            "--type",
+            "cyclonedx",
+            "--predicate",
+            file,
+        ])
+    };
+    insta::assert_snapshot!(attest("provenance.json").shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-331]: the predicate `provenance.json` is no `cyclonedx`: it has no `bomFormat`, which every `cyclonedx` has
+    ");
+    insta::assert_snapshot!(place.run(&["image", "verify", &pinned, "--key", "ci.key"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-330]: the key `ci.key` cannot be used
+      caused by: it is a private key; the public one is needed here, and the private one belongs nowhere else
+    hint: `railway-deployer image keygen` makes a pair of keys
+    ");
+    insta::assert_snapshot!(place.run(&["image", "keygen", "--output", "ci"]).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error: cannot write `ci.key`
+      caused by: File exists (os error 17)
+    ");
+    place.set("COSIGN_PASSWORD", "another");
+    insta::assert_snapshot!(place.run(&["image", "sign", &pinned, "--key", "ci.key"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-330]: the key `ci.key` cannot be used
+      caused by: it cannot be decrypted: the password is wrong, or it was changed
+    hint: `railway-deployer image keygen` makes a pair of keys
+    ");
+}
+
+/// The real cosign on PATH. `None` where there is none, which is said.
+#[expect(clippy::print_stderr, reason = "who runs the tests by hand has to hear of it")]
+fn cosign() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("cosign")).find(|file| file.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var(REQUIRE).as_deref() != Ok("1"),
+            "there is no cosign on PATH, and {REQUIRE} is 1"
+        );
+        eprintln!("skipped: there is no cosign on PATH");
+    }
+    found
+}
+
+struct Cosign<'a> {
+    program: PathBuf,
+    place: &'a Place,
+}
+
+impl Cosign<'_> {
+    fn run(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("HOME", self.place.path("")).env("COSIGN_PASSWORD", PASSWORD);
+        let output = command.current_dir(self.place.path("")).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(said) }
+    }
+
+    fn verify(&self, verb: &str, image: &str, more: &[&str]) -> Result<String, String> {
+        let fixed = [verb, "--insecure-ignore-tlog", "--allow-http-registry"];
+        self.run(&[fixed.as_slice(), more, &[image]].concat())
+    }
+
+    fn make(&self, verb: &str, image: &str, more: &[&str]) {
+        let fixed =
+            [verb, "--yes", "--tlog-upload=false", "--use-signing-config=false", "--allow-http-registry"];
+        self.run(&[fixed.as_slice(), more, &[image]].concat()).unwrap();
+    }
+}
+
+#[test]
+fn cosign_accepts_what_we_sign_and_attest() {
+    let Some(program) = cosign() else { return };
+    let (place, running, pinned) = signed_place();
+    let cosign = Cosign { program, place: &place };
+    assert!(cosign.verify("verify", &pinned, &["--key", "ci.pub"]).is_err(), "nothing is signed yet");
+    place.run(&["image", "sign", &pinned, "--key", "ci.key"]).done();
+    cosign.verify("verify", &pinned, &["--key", "ci.pub"]).unwrap();
+    place.run(&["image", "keygen", "--output", "other", "--algorithm", "ed25519"]).done();
+    assert!(cosign.verify("verify", &pinned, &["--key", "other.pub"]).is_err(), "another key did not sign");
+    place.run(&["image", "sign", &pinned, "--key", "other.key"]).done();
+    cosign.verify("verify", &pinned, &["--key", "other.pub"]).unwrap();
+    let kind = ["--type", "slsaprovenance1"];
+    let attest = ["image", "attest", &pinned, "--key", "ci.key", "--predicate", "provenance.json"];
+    assert!(cosign.verify("verify-attestation", &pinned, &["--key", "ci.pub", kind[0], kind[1]]).is_err());
+    place.run(&[attest.as_slice(), &kind].concat()).done();
+    cosign.verify("verify-attestation", &pinned, &["--key", "ci.pub", kind[0], kind[1]]).unwrap();
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
+    let Some(program) = cosign() else { return };
+    for (form, shown) in [("true", "bundle"), ("false", "simple-signing")] {
+        let (place, _running, pinned) = signed_place();
+        let cosign = Cosign { program: program.clone(), place: &place };
+        cosign.run(&["generate-key-pair"]).unwrap();
+        let form = format!("--new-bundle-format={form}");
+        cosign.make("sign", &pinned, &["--key", "cosign.key", &form]);
+        let predicate = ["--type", "slsaprovenance1", "--predicate", "provenance.json"];
+        cosign.make("attest", &pinned, &[["--key", "cosign.key", &form].as_slice(), &predicate].concat());
+        let verify = ["image", "verify", &pinned, "--key", "cosign.pub", "--required", "any", "--json"];
+        let found =
+            place.run(&[verify.as_slice(), &["--attestation", "slsaprovenance1"]].concat()).done().json();
+        assert_eq!(found["accepted"][0]["form"], shown, "{found}");
+        assert_eq!(found["rejected"], serde_json::json!([]));
+        assert_eq!(place.run(&["image", "verify", &pinned, "--key", "ci.pub"]).code, 5);
+        // A key pair of cosign's signs here, too.
+        place.run(&["image", "sign", &pinned, "--key", "cosign.key", "--again"]).done();
+        cosign.verify("verify", &pinned, &["--key", "cosign.pub"]).unwrap();
+    }
+}

@@ -1,0 +1,126 @@
+//! Signatures of images: what a data source says of them, and how a deployment policy keeps unsigned images out, by the real
+//! Terraform.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::process::Command;
+
+use spectra_acceptance::{Image, ImageBuilder, Sandbox, Terraform, deployer, get, run, shop_with_rollout};
+use tempfile::TempDir;
+
+/// A pair of keys in a folder of its own.
+struct Keys {
+    folder: TempDir,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let keys = Self { folder: tempfile::tempdir().unwrap() };
+        let _ = run(keys.deployer().args(["image", "keygen", "--no-password", "--output", "ci"])).success();
+        keys
+    }
+
+    fn deployer(&self) -> Command {
+        let mut command = Command::new(deployer());
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn sign(&self, image: &Image) {
+        let _ = run(self.deployer().args(["image", "sign", "--key", "ci.key", &image.pinned])).success();
+    }
+
+    /// `{ keys = […] }`, as HCL.
+    fn policy(&self) -> String {
+        let key = self.folder.path().join("ci.pub");
+        format!(
+            "{{\n    keys = [{{ name = \"ci\", public_key = file({:?}) }}]\n  }}",
+            key.display().to_string()
+        )
+    }
+}
+
+fn images(sandbox: &Sandbox) -> [Image; 2] {
+    ["first", "second"].map(|name| ImageBuilder::new(name).push(sandbox))
+}
+
+#[test]
+fn an_image_that_is_not_signed_is_refused_by_the_plan_and_a_signed_one_rolls_out() {
+    let sandbox = Sandbox::start();
+    let keys = Keys::new();
+    let [first, second] = images(&sandbox);
+    let mut terraform = Terraform::new(&sandbox, &shop_with_rollout());
+    let _ = terraform.var("image", &first.pinned).apply().success();
+    let policy = format!(
+        "resource \"spectra_deployment_policy\" \"signed\" {{\n  name = \"signed\"\n  environment_id = \
+         spectra_project.shop.default_environment_id\n  signatures = {}\n}}\n",
+        keys.policy()
+    );
+    terraform.configure(&format!("{}{policy}", shop_with_rollout()));
+    let _ = terraform.apply().success();
+    // What is configured is what the journal has, also after it was read back.
+    terraform.assert_empty_plan();
+
+    let before = sandbox.now();
+    let plan = terraform.var("image", &second.pinned).plan().code(1);
+    let _ = plan
+        .says("not signed as the deployment policy wants it")
+        .says("policy `signed` wants the signatures of 1 of the keys `ci`")
+        .says("SPX-335");
+    let _ = terraform.apply().code(1).says("SPX-335");
+    assert_eq!(sandbox.mutations(before), Vec::<String>::new());
+    assert_eq!(get(&terraform.output("url")).body.trim(), "first");
+
+    // The command line keeps to the policy of the journal as well.
+    keys.sign(&second);
+    let _ = terraform.apply().success();
+    assert_eq!(get(&terraform.output("url")).body.trim(), "second");
+    terraform.assert_empty_plan();
+}
+
+#[test]
+fn a_plan_that_was_made_before_a_policy_is_refused_by_the_apply() {
+    let sandbox = Sandbox::start();
+    let keys = Keys::new();
+    let [first, second] = images(&sandbox);
+    let policy = |signatures: &str| {
+        format!(
+            "{}resource \"spectra_deployment_policy\" \"signed\" {{\n  name = \"signed\"\n  environment_id = \
+             spectra_project.shop.default_environment_id\n  {signatures}\n}}\n",
+            shop_with_rollout()
+        )
+    };
+    let mut terraform = Terraform::new(&sandbox, &policy(""));
+    let _ = terraform.var("image", &first.pinned).apply().success();
+    // The policy comes with the image: the plan knows nothing of it, and the image is judged again once it is in place.
+    let with_signatures = policy(&format!("signatures = {}", keys.policy()));
+    terraform.configure(
+        &with_signatures
+            .replace("[spectra_domain.web]", "[spectra_domain.web, spectra_deployment_policy.signed]"),
+    );
+    let _ = terraform.var("image", &second.pinned).plan().code(2);
+    let before = sandbox.now();
+    let _ = terraform.apply().code(1).says("policy `signed` wants the signatures").says("SPX-335");
+    assert_eq!(sandbox.mutations(before), Vec::<String>::new());
+    assert_eq!(get(&terraform.output("url")).body.trim(), "first");
+    assert_eq!(terraform.state().text("spectra_rollout.web", "running_digest"), first.digest);
+}
+
+#[test]
+fn a_data_source_names_the_signatures_and_fails_where_they_are_missing() {
+    let sandbox = Sandbox::start();
+    let keys = Keys::new();
+    let image = ImageBuilder::new("first").push(&sandbox);
+    let configuration = format!(
+        "data \"spectra_image\" \"web\" {{\n  image = {:?}\n  verify = {}\n}}\n\noutput \"signers\" {{\n  value = join(\",\", \
+         data.spectra_image.web.signatures[*].key)\n}}\n",
+        image.tagged,
+        keys.policy()
+    );
+    let terraform = Terraform::new(&sandbox, &configuration);
+    let refused = terraform.plan().code(1);
+    let _ = refused.says("not signed as `verify` wants it").says("SPX-335");
+    keys.sign(&image);
+    let _ = terraform.apply().success();
+    assert_eq!(terraform.output("signers"), "ci");
+}
