@@ -26,6 +26,18 @@ pub enum Error {
         /// What was expected and found.
         reason: String,
     },
+    /// An input goes beyond a limit that keeps hostile ones from filling memory or disk.
+    #[error("cannot read `{}` as an image: {what} is more than {limit}", path.display())]
+    Limit {
+        /// The file or directory, or the image of a registry.
+        path: PathBuf,
+        /// What is too much.
+        what: String,
+        /// How much is allowed, with its unit.
+        limit: String,
+        /// The flag that raises the limit, if it can be raised.
+        flag: Option<&'static str>,
+    },
     /// An image cannot be built from what was given.
     #[error("cannot build an image: {reason}")]
     Build {
@@ -80,7 +92,7 @@ pub enum Error {
         host: String,
         /// HTTP status.
         status: u16,
-        /// How often it was tried.
+        /// How often it was tried; 0 if that was not counted.
         attempts: u32,
         /// The registry's words.
         message: String,
@@ -102,7 +114,7 @@ pub enum Error {
         attempt: String,
         /// The host.
         host: String,
-        /// How often it was tried.
+        /// How often it was tried; 0 if that was not counted.
         attempts: u32,
         /// Why; carries no URL, for it may be signed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -173,6 +185,7 @@ impl Error {
             Self::Credentials { .. } => "SPX-310",
             Self::Worker { .. } => "SPX-311",
             Self::NoTokens { .. } => "SPX-312",
+            Self::Limit { .. } => "SPX-313",
             Self::Level { .. } => "SPX-320",
         })
     }
@@ -186,6 +199,9 @@ impl Error {
             ),
             Self::NotFound { .. } => Some(
                 "check registry, repository and tag; some registries also answer so when credentials are missing, and some want the repository created first",
+            ),
+            Self::Limit { flag: Some(_), .. } => Some(
+                "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
             ),
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::Transport { .. } => Some(
@@ -202,6 +218,22 @@ impl Error {
             Self::Transport { .. } => true,
             Self::Registry { status, .. } => crate::retry::is_retryable(*status),
             _ => false,
+        }
+    }
+
+    /// Whether whoever repeats calls should repeat this one. What was repeated to the end inside of it, such as getting a token,
+    /// is not: the attempts would multiply, and a wait that was asked for would be forgotten.
+    pub(crate) const fn may_be_repeated(&self) -> bool {
+        self.retryable()
+            && !matches!(self, Self::Registry { attempts: 1.., .. } | Self::Transport { attempts: 1.., .. })
+    }
+
+    /// Writes down how often it was tried, unless that was done where it was repeated.
+    pub(crate) const fn count(&mut self, number: u32) {
+        if let Self::Registry { attempts, .. } | Self::Transport { attempts, .. } = self
+            && *attempts == 0
+        {
+            *attempts = number;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use spectra_types::Digest;
@@ -12,11 +12,16 @@ use crate::{
     content::Hasher,
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     inspect::no_platform,
+    limits::OpenLimits,
     source::LayerSource,
 };
 
 /// The largest window of a zstd frame that is accepted, as a power of two: 128 MiB, what `zstd` itself accepts.
 const ZSTD_WINDOW: u32 = 27;
+
+/// A layer is read, and not written anywhere, so that this is about time alone. No gzip reaches the ratio: an honest layer may be a
+/// large file of zeros.
+const LIMITS: OpenLimits = OpenLimits { unpacked: 64 << 30, ratio: 2000 };
 
 /// One layer of an image that is on disk.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +95,7 @@ impl Layer<'_> {
     /// compression in memory. Blocking.
     ///
     /// Whoever reads to the end gets an error of the kind `InvalidData` if the stored bytes do not have the layer's digest.
+    /// A layer of more than 64 GiB, or of 2000 times its size as stored, is an error there.
     /// A layer that is still in a registry is refused: see [`Artifact::download`].
     pub fn reader(&self) -> Result<Box<dyn Read + Send>, Error> {
         let content = match self.source {
@@ -102,18 +108,39 @@ impl Layer<'_> {
         stored.by_ref().take(4).read_to_end(&mut magic).map_err(failed)?;
         let zstd = magic == ZSTD_MAGIC;
         let gzip = magic.starts_with(&GZIP_MAGIC);
+        let length = content.len();
+        let bounded = |inner| Bounded { inner, stored: length, read: 0, origin: self.origin.to_owned() };
         let stored = io::BufReader::with_capacity(256 * 1024, io::Cursor::new(magic).chain(stored));
         if gzip {
-            return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(stored)));
+            let decoder: Box<dyn Read + Send> = Box::new(flate2::bufread::MultiGzDecoder::new(stored));
+            return Ok(Box::new(bounded(decoder)));
         }
         if zstd {
             let failed = Error::io("decompress a layer of", self.origin);
             let mut decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(failed)?;
             let failed = Error::io("decompress a layer of", self.origin);
             decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
-            return Ok(Box::new(decoder));
+            return Ok(Box::new(bounded(Box::new(decoder))));
         }
         Ok(Box::new(stored))
+    }
+}
+
+/// Passes decompressed bytes on while they are within the limits.
+struct Bounded {
+    inner: Box<dyn Read + Send>,
+    /// Bytes of the layer as stored.
+    stored: u64,
+    read: u64,
+    origin: PathBuf,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.read += count as u64;
+        LIMITS.check(&self.origin, self.stored, self.read).map_err(io::Error::other)?;
+        Ok(count)
     }
 }
 
@@ -189,6 +216,24 @@ mod tests {
             assert_eq!(read(&layer(kind, stored)).unwrap(), raw);
         }
         assert!(read(&layer(media_type::LAYER_TAR, Vec::new())).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_layer_that_is_a_bomb_is_an_error_in_time() {
+        let frame = zstd::encode_all(vec![0; 8 << 20].as_slice(), 1).unwrap();
+        let bomb = layer(media_type::LAYER_ZSTD, frame.repeat(100));
+        let mut reader = Layer { source: &bomb, origin: Path::new("x") }.reader().unwrap();
+        let mut read = 0;
+        let mut buffer = vec![0; 1 << 16];
+        let error = loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => panic!("it was read to its end"),
+                Ok(count) => read += count,
+                Err(error) => break error,
+            }
+        };
+        assert!(read < 100 << 20, "{read}");
+        assert!(error.to_string().contains("more than 2000 times its size"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod gzip;
 mod inspect;
 mod layers;
 mod layout;
+mod limits;
 mod model;
 mod progress;
 mod push;
@@ -29,6 +30,7 @@ mod remote;
 mod retry;
 mod session;
 mod source;
+mod tar_index;
 mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};
@@ -42,6 +44,7 @@ pub use evidence::MAX_EVIDENCE;
 pub use inspect::{Inspection, LayerSummary};
 pub use layers::Layer;
 pub use layout::Layout;
+pub use limits::OpenLimits;
 pub use model::{
     Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,
 };
@@ -49,4 +52,4 @@ pub use progress::{BlobOutcome, NoProgress, Progress};
 pub use push::{PushOptions, Pushed, Trust};
 pub use referrers::{Attached, Attachment};
 pub use retry::RetryPolicy;
-pub use source::{Artifact, Image, Index, open};
+pub use source::{Artifact, Image, Index, open, open_within};

@@ -91,7 +91,11 @@ pub struct Pushed {
 
 /// A blob to take to the registry.
 enum Item {
-    Ready(Blob),
+    /// The name is for messages: `layer 2`, `the configuration`.
+    Ready {
+        blob: Blob,
+        name: String,
+    },
     Raw(Raw),
 }
 
@@ -119,6 +123,7 @@ impl Raw {
 
 /// What the items of a push share.
 struct Lanes<'a> {
+    target: &'a ImageRef,
     options: &'a PushOptions,
     mount_from: &'a [String],
     /// Layers that are read and compressed at the same time; each uses all cores.
@@ -130,7 +135,7 @@ struct Lanes<'a> {
 impl Item {
     fn size(&self) -> u64 {
         match self {
-            Self::Ready(blob) => blob.descriptor.size,
+            Self::Ready { blob, .. } => blob.descriptor.size,
             Self::Raw(raw) => raw.content.len(),
         }
     }
@@ -176,6 +181,7 @@ impl Client {
             session.new_repository = session.is_new_repository().await;
         }
         let lanes = Lanes {
+            target,
             options,
             mount_from: &mount_from,
             compress: Semaphore::new(LAYERS_AT_ONCE),
@@ -242,23 +248,24 @@ impl Session {
     }
 
     async fn push_item(&self, item: Item, lanes: &Lanes<'_>) -> Result<Done, Error> {
-        let (blob, diff_id) = match item {
-            Item::Ready(blob) => (blob, None),
+        let (blob, name, diff_id) = match item {
+            Item::Ready { blob, name } => (blob, name, None),
             Item::Raw(raw) => {
                 if let Some(descriptor) = self.known_layer(&raw, lanes).await? {
                     let outcome = BlobOutcome::Present;
                     return Ok(Done { diff_id: Some(raw.diff_id), descriptor, outcome });
                 }
-                (self.compress(&raw, lanes).await?, Some(raw.diff_id))
+                (self.compress(&raw, lanes).await?, layer_name(raw.number), Some(raw.diff_id))
             }
         };
         // The semaphore is never closed; if it were, sending without a permit is still correct.
         let permit = lanes.upload.acquire().await.ok();
-        let outcome = match self.push_blob(&blob, lanes.mount_from).await {
+        let attempt = format!("push `{}`: {name} `{}`", lanes.target, blob.descriptor.digest);
+        let outcome = match self.push_blob(&attempt, &blob, lanes.mount_from).await {
             // The registry computed another digest: either the file is damaged, or the way there is.
             Err(Error::Registry { status: 400, message, .. }) if message.contains("DIGEST_INVALID") => {
                 verify(blob.clone()).await?;
-                self.push_blob(&blob, lanes.mount_from).await?
+                self.push_blob(&attempt, &blob, lanes.mount_from).await?
             }
             result => result?,
         };
@@ -271,7 +278,7 @@ impl Session {
         let Some(cache) = &lanes.options.cache else { return Ok(None) };
         let Some(descriptor) = cache.layer(&raw.diff_id, lanes.options.compression) else { return Ok(None) };
         let digest = &descriptor.digest;
-        let attempt = format!("look for blob `{digest}` in `{}/{}`", self.registry.host, self.repository);
+        let attempt = format!("push `{}`: {} `{digest}`", lanes.target, layer_name(raw.number));
         let permit = lanes.upload.acquire().await.ok();
         let here = self.with_retries(&attempt, || self.has_blob(&attempt, digest)).await?;
         drop(permit);
@@ -374,6 +381,11 @@ impl Session {
     }
 }
 
+/// A layer as people count them.
+fn layer_name(number: usize) -> String {
+    format!("layer {}", number + 1)
+}
+
 /// Runs what blocks on a thread for it.
 async fn blocking<T: Send + 'static>(
     attempt: &str,
@@ -425,12 +437,12 @@ fn collect(artifact: &Artifact) -> Vec<Item> {
     let mut items = Vec::new();
     for image in artifact.images() {
         if seen.insert(image.config.descriptor.digest.clone()) {
-            items.push(Item::Ready(image.config.clone()));
+            items.push(Item::Ready { blob: image.config.clone(), name: "the configuration".to_owned() });
         }
         for (number, layer) in image.layers.iter().enumerate() {
             match layer {
                 LayerSource::Ready(blob) if seen.insert(blob.descriptor.digest.clone()) => {
-                    items.push(Item::Ready(blob.clone()));
+                    items.push(Item::Ready { blob: blob.clone(), name: layer_name(number) });
                 }
                 LayerSource::Raw { content, diff_id } if seen.insert(diff_id.clone()) => {
                     items.push(Item::Raw(Raw {

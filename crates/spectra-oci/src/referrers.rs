@@ -117,8 +117,9 @@ impl Client {
         let (found, _) = session.manifest(&subject.image_ref()).await?;
         let config = Blob::memory(EMPTY, &b"{}"[..]);
         let layer = Blob::memory(&attachment.media_type, attachment.content.clone());
-        session.push_blob(&config, &[]).await?;
-        session.push_blob(&layer, &[]).await?;
+        let attempt = |blob: &Blob| format!("attach to `{subject}`: blob `{}`", blob.descriptor.digest);
+        session.push_blob(&attempt(&config), &config, &[]).await?;
+        session.push_blob(&attempt(&layer), &layer, &[]).await?;
         let manifest = ArtifactManifest {
             schema_version: 2,
             media_type: Some(media_type::MANIFEST.to_owned()),

@@ -18,6 +18,7 @@ use crate::{
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
     client::Registry,
     content::{Content, digest_like, sha256},
+    limits::check_values,
     media_type,
     model::null_as_default,
     retry::{is_retryable, retry_after},
@@ -136,6 +137,7 @@ impl Session {
                 found,
             });
         }
+        check_values(image.to_string().as_ref(), &bytes)?;
         // The document's own type wins over the header, which some proxies rewrite.
         let typed: Typed = serde_json::from_slice(&bytes)
             .map_err(|error| self.protocol(&attempt, format!("malformed manifest: {error}")))?;
@@ -149,6 +151,7 @@ impl Session {
     pub(crate) async fn small_blob(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let url = self.url(&format!("blobs/{}", descriptor.digest))?;
         let (_, bytes) = self.document(attempt, url, HeaderMap::new()).await?;
+        check_values(format!("{}/{}", self.registry.host, self.repository).as_ref(), &bytes)?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -208,7 +211,7 @@ impl Session {
     ) -> Result<(), Error> {
         let wait = failed
             .error
-            .retryable()
+            .may_be_repeated()
             .then(|| self.client.retry_policy().wait(number, failed.retry_after))
             .flatten();
         if let Some(wait) = wait {
@@ -216,9 +219,7 @@ impl Session {
             tokio::time::sleep(wait).await;
             return Ok(());
         }
-        if let Error::Registry { attempts, .. } | Error::Transport { attempts, .. } = &mut failed.error {
-            *attempts = number;
-        }
+        failed.error.count(number);
         if let (Error::Registry { message, .. }, Some(asked)) = (&mut failed.error, failed.retry_after)
             && asked > self.client.retry_policy().longest_retry_after
         {
@@ -283,7 +284,7 @@ impl Session {
         let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             attempt: call.attempt.to_owned(),
             host: host.clone(),
-            attempts: 1,
+            attempts: 0,
             source,
         };
         let (alive, mut beats) = watch::channel(());
@@ -344,7 +345,7 @@ impl Session {
         let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             attempt: attempt.to_owned(),
             host: self.registry.host.clone(),
-            attempts: 1,
+            attempts: 0,
             source,
         };
         let mut bytes = Vec::new();
@@ -382,7 +383,7 @@ impl Session {
                 Error::NotAuthorised { attempt, host, status, used, message }
             }
             404 => Error::NotFound { attempt, host, status, message },
-            _ => Error::Registry { attempt, host, status, attempts: 1, message },
+            _ => Error::Registry { attempt, host, status, attempts: 0, message },
         };
         Failed { error, retry_after }
     }

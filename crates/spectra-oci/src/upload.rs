@@ -76,14 +76,19 @@ impl Way {
 impl Session {
     /// Brings a blob into the repository. Repeats what fails in passing, and goes on where the registry stands; everything is
     /// addressed by digest, so a repetition cannot do harm.
-    pub(crate) async fn push_blob(&self, blob: &Blob, mount_from: &[String]) -> Result<BlobOutcome, Error> {
+    /// `attempt` names the image and the blob.
+    pub(crate) async fn push_blob(
+        &self,
+        attempt: &str,
+        blob: &Blob,
+        mount_from: &[String],
+    ) -> Result<BlobOutcome, Error> {
         let digest = &blob.descriptor.digest;
-        let attempt = format!("push blob `{digest}` to `{}/{}`", self.registry.host, self.repository);
         self.progress.started(digest, blob.descriptor.size);
         let mut way = Way::default();
         let (mut number, mut furthest) = (1, 0);
         let outcome = loop {
-            let failed = match self.try_blob(&attempt, blob, mount_from, &mut way).await {
+            let failed = match self.try_blob(attempt, blob, mount_from, &mut way).await {
                 Ok(outcome) => break outcome,
                 Err(failed) => failed,
             };
@@ -91,7 +96,7 @@ impl Session {
             if way.offset() > furthest {
                 (number, furthest) = (1, way.offset());
             }
-            self.wait_or_give_up(&attempt, number, failed).await?;
+            self.wait_or_give_up(attempt, number, failed).await?;
             way.failed = true;
             number += 1;
         };

@@ -174,7 +174,7 @@ fn credentials_are_needed_and_never_shown() {
     exit 6
     --- stdout
     --- stderr
-    error[SPX-306]: push blob `sha256:[HEX]` to `[REGISTRY]/team/app`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
+    error[SPX-306]: push `[REGISTRY]/team/app:v1`: the configuration `sha256:[HEX]`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
     hint: log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY
     ");
     let login = ["image", "push", "layout", &target, "--username", "bot", "--password-stdin"];

@@ -3,7 +3,9 @@
 
 mod audit;
 mod general;
+mod hostile;
 mod image;
+mod interop;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

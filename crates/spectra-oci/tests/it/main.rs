@@ -5,6 +5,7 @@ mod auth;
 mod cache;
 mod credentials;
 mod fake;
+mod hostile;
 mod layout;
 mod push;
 mod read;

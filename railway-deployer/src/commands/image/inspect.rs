@@ -6,7 +6,7 @@ use clap::Args;
 use spectra_oci::{Inspection, Platform};
 use spectra_types::{ExitCode, ImageRef};
 
-use super::Login;
+use super::{Login, Unpacking};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -24,14 +24,18 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_PLATFORM")]
     platform: Option<Platform>,
     #[command(flatten)]
+    unpacking: Unpacking,
+    #[command(flatten)]
     login: Login,
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let path = PathBuf::from(&arguments.image);
     let inspection = if path.exists() {
+        let limits = arguments.unpacking.limits();
         tokio::task::spawn_blocking(move || {
-            spectra_oci::open(&path, arguments.name.as_deref())?.inspect(arguments.platform.as_ref())
+            spectra_oci::open_within(&path, arguments.name.as_deref(), &limits)?
+                .inspect(arguments.platform.as_ref())
         })
         .await??
     } else {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use spectra_oci::{Artifact, Image, Layout, Platform};
 use spectra_types::{Digest, ImageRef};
 
-use super::Login;
+use super::{Login, Unpacking};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// Which image is meant.
@@ -17,6 +17,8 @@ pub(super) struct Source {
     /// Which platform, if there are several; linux/amd64 by default
     #[arg(long, env = "SPECTRA_PLATFORM")]
     platform: Option<Platform>,
+    #[command(flatten)]
+    unpacking: Unpacking,
     #[command(flatten)]
     login: Login,
 }
@@ -40,9 +42,9 @@ impl Source {
     pub(super) async fn open(self, image: &str, printer: Printer) -> Result<Local, Failure> {
         let path = PathBuf::from(image);
         let (artifact, name, repository) = if path.exists() {
-            let (file, name) = (path.clone(), self.name);
-            let artifact =
-                tokio::task::spawn_blocking(move || spectra_oci::open(&file, name.as_deref())).await??;
+            let (file, name, limits) = (path.clone(), self.name, self.unpacking.limits());
+            let opened = move || spectra_oci::open_within(&file, name.as_deref(), &limits);
+            let artifact = tokio::task::spawn_blocking(opened).await??;
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             (artifact, name.unwrap_or_else(|| image.to_owned()), None)
         } else {

@@ -13,7 +13,7 @@ mod sign;
 mod verify;
 
 use clap::Subcommand;
-use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain};
+use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, OpenLimits};
 use spectra_types::{ExitCode, ImageRef, Secret};
 
 pub(crate) use self::keys::policy_file;
@@ -40,6 +40,25 @@ pub(crate) enum Command {
     Sbom(sbom::Arguments),
     /// Look for known vulnerabilities, and refuse what is too bad
     Scan(scan::Arguments),
+}
+
+/// What an archive may cost, for commands that open one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Unpacking {
+    /// Refuse a compressed archive that becomes larger than this many bytes
+    #[arg(long, env = "SPECTRA_MAX_UNPACKED", value_name = "BYTES", default_value_t = OpenLimits::default().unpacked,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    max_unpacked: u64,
+    /// Refuse a compressed archive that becomes this many times as large as it is, from 64 MiB on
+    #[arg(long, env = "SPECTRA_MAX_RATIO", value_name = "NUMBER", default_value_t = OpenLimits::default().ratio,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    max_ratio: u64,
+}
+
+impl Unpacking {
+    fn limits(self) -> OpenLimits {
+        OpenLimits { unpacked: self.max_unpacked, ratio: self.max_ratio }
+    }
 }
 
 /// How to log in, for commands that talk to a registry.

@@ -7,7 +7,7 @@ use serde_json::json;
 use spectra_oci::{Cache, Codec, Compression, PushOptions, Pushed, Trust};
 use spectra_types::{ExitCode, ImageRef};
 
-use super::Login;
+use super::{Login, Unpacking};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -55,6 +55,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_PRINT", value_enum, default_value_t = Print::Digest)]
     print: Print,
     #[command(flatten)]
+    unpacking: Unpacking,
+    #[command(flatten)]
     login: Login,
 }
 
@@ -88,7 +90,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let client = arguments.login.client(&arguments.image)?;
     let (source, name) = (arguments.source.clone(), arguments.name.clone());
-    let artifact = tokio::task::spawn_blocking(move || spectra_oci::open(&source, name.as_deref())).await??;
+    let limits = arguments.unpacking.limits();
+    let opened = move || spectra_oci::open_within(&source, name.as_deref(), &limits);
+    let artifact = tokio::task::spawn_blocking(opened).await??;
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,
