@@ -9,33 +9,47 @@ mod access_token;
 mod archive;
 mod auth;
 mod authorize;
+mod base;
 mod builder;
 mod client;
+mod companions;
 mod content;
 mod credentials;
+mod engine;
 mod error;
 mod gzip;
+mod ignore;
 mod inspect;
+mod layer;
 mod layout;
 mod model;
+mod oci_archive;
 mod progress;
 mod push;
 mod remote;
 mod retry;
+mod select;
 mod session;
 mod source;
 mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};
-pub use builder::{BuiltImage, ImageBuilder, LayerInput};
+pub use base::Base;
+pub use builder::{BuiltImage, BuiltIndex, ImageBuilder, LayerInput};
 pub use client::{Client, ClientOptions, Ping, Resolved};
+pub use companions::Companion;
 pub use credentials::{Credential, Environment, Keychain};
+pub use engine::{Engine, Exported};
 pub use error::Error;
+pub use ignore::Patterns;
 pub use inspect::{Inspection, LayerSummary};
+pub use layer::{FileRule, Files, Owner};
 pub use layout::Layout;
 pub use model::{
-    Config, Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError, media_type,
+    Config, Descriptor, Healthcheck, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError,
+    media_type,
 };
+pub use oci_archive::Overwrite;
 pub use progress::{BlobOutcome, NoProgress, Progress};
 pub use push::{PushOptions, Pushed};
 pub use retry::RetryPolicy;

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod auth;
+mod build;
+mod companions;
 mod credentials;
+mod engine;
 mod fake;
 mod layout;
 mod push;

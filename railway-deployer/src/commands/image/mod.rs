@@ -1,8 +1,11 @@
-//! `image`: build, push, inspect.
+//! `image`: build, push, copy, inspect.
 
 mod build;
+mod copy;
+mod destination;
 mod inspect;
 mod push;
+mod source;
 
 use clap::Subcommand;
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain};
@@ -15,8 +18,10 @@ use crate::{failure::Failure, printer::Printer};
 pub(crate) enum Command {
     /// Make an OCI layout from directories, without a daemon, the same bytes every time
     Build(build::Arguments),
-    /// Push a layout or archive to a registry
+    /// Push a layout, an archive or an engine's image to a registry
     Push(push::Arguments),
+    /// Copy an image between registries, layouts, archives and engines, its digest unchanged
+    Copy(copy::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
 }
@@ -62,12 +67,18 @@ impl Login {
         }
         Ok(Client::new(keychain, ClientOptions::default()))
     }
+
+    /// A client with stored credentials alone, for commands that may not meet a registry at all.
+    fn anonymous(self) -> Client {
+        Client::new(Keychain::new(Environment::from_process()), ClientOptions::default())
+    }
 }
 
 pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {
     match command {
         Command::Build(arguments) => build::run(arguments, printer).await,
         Command::Push(arguments) => push::run(arguments, printer).await,
+        Command::Copy(arguments) => copy::run(arguments, printer).await,
         Command::Inspect(arguments) => inspect::run(arguments, printer).await,
     }
 }

@@ -1,13 +1,14 @@
-//! `image push`: a layout or archive to a registry.
-
-use std::path::PathBuf;
+//! `image push`: a layout, an archive or an engine's image to a registry.
 
 use clap::Args;
 use serde_json::json;
 use spectra_oci::PushOptions;
 use spectra_types::{ExitCode, ImageRef};
 
-use super::Login;
+use super::{
+    Login,
+    source::{FileKind, Source},
+};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -17,8 +18,8 @@ use crate::{
 /// Arguments of `image push`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// An OCI layout directory, an OCI archive, or what `docker save` wrote
-    source: PathBuf,
+    /// A layout or archive (also as `oci:`, `oci-archive:`, `docker-archive:`), or `docker-daemon:NAME`
+    source: Source,
     /// Where to push it: `registry/repository:tag`; without a tag, `latest`
     image: ImageRef,
     /// Which image, if the source holds several
@@ -44,9 +45,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     for tag in &arguments.tag {
         arguments.image.with_tag(tag).map_err(spectra_oci::Error::from)?;
     }
+    let source = match arguments.source {
+        // A mistyped path must not be looked for in a registry.
+        Source::Registry { bare: Some(path), .. } => Source::File { path, name: None, kind: FileKind::Any },
+        source => source,
+    };
+    let source = source.named(arguments.name)?;
     let client = arguments.login.client(&arguments.image)?;
-    let (source, name) = (arguments.source.clone(), arguments.name.clone());
-    let artifact = tokio::task::spawn_blocking(move || spectra_oci::open(&source, name.as_deref())).await??;
+    let artifact = source.open(&client, None, push_progress(printer)).await?;
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,
