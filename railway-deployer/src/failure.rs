@@ -44,6 +44,12 @@ pub(crate) enum Failure {
     /// Checks failed; they have been printed.
     #[error("{failed} of {total} checks failed")]
     Checks { failed: usize, total: usize },
+    /// An `image.toml` is not understood.
+    #[error("{message}")]
+    Recipe { message: String },
+    /// A tool that builds Dockerfiles is missing or failed.
+    #[error("{message}")]
+    Builder { code: &'static str, message: String, hint: &'static str },
     /// A worker task ended unexpectedly.
     #[error("a worker task ended early")]
     Worker(#[from] tokio::task::JoinError),
@@ -70,6 +76,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. }
+            | Self::Recipe { .. }
             | Self::Image(spectra_oci::Error::Reference(_))
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
@@ -92,6 +99,8 @@ impl Failure {
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
             Self::Journal(error) => Some(error.code()),
+            Self::Recipe { .. } => Some(ErrorCode::new("SPX-355")),
+            Self::Builder { code, .. } => Some(ErrorCode::new(code)),
             _ => None,
         }
     }
@@ -104,7 +113,10 @@ impl Failure {
             Self::Delivery(error) => error.hint(),
             Self::Journal(error) => error.hint(),
             Self::HandedOver { hint, .. } => Some(hint),
-            Self::SandboxState { hint, .. } | Self::State { hint, .. } => Some(hint),
+            Self::SandboxState { hint, .. } | Self::State { hint, .. } | Self::Builder { hint, .. } => {
+                Some(hint)
+            }
+            Self::Recipe { .. } => Some("docs/cli.md describes the file"),
             _ => None,
         }
     }

@@ -7,13 +7,13 @@ use spectra_sandbox::registry::{Registry, RegistryAuth, RegistryConfig};
 use crate::support::{Place, content};
 
 /// The sandbox's registry alone, on a thread of its own.
-struct Running {
-    registry: Registry,
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) registry: Registry,
+    pub(crate) address: SocketAddr,
     _runtime: tokio::runtime::Runtime,
 }
 
-fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
+pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let config = RegistryConfig { auth, ..RegistryConfig::new(place.path("registry")) };
     let (registry, address) = runtime.block_on(async {
@@ -70,7 +70,7 @@ fn build_push_inspect() {
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] manifest written
-    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (616 B), 0 already there
+    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (612 B), 0 already there
     ");
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target, "--no-progress"]).shown(), @"
     exit 0
@@ -86,7 +86,7 @@ fn build_push_inspect() {
     digest       sha256:[HEX]
     type         application/vnd.oci.image.manifest.v1+json
     platform     linux/amd64
-    size         616 B
+    size         612 B
     created      1970-01-01T00:00:00Z
     entrypoint   /bin/app --verbose
     user         1000:1000

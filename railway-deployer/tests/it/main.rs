@@ -4,6 +4,9 @@
 mod audit;
 mod general;
 mod image;
+mod image_build;
+mod image_copy;
+mod image_tools;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

@@ -61,7 +61,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     }
     let client = match (&destination, source.image()) {
         (Destination::Registry(image), _) | (_, Some(image)) => arguments.login.client(image)?,
-        _ => arguments.login.anonymous(),
+        _ => Login::stored(),
     };
     let progress = push_progress(printer);
     let artifact = source.open(&client, arguments.platform.as_ref(), progress.clone()).await?;

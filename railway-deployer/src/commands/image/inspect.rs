@@ -33,7 +33,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let inspection = if let Some(image) = source.image() {
         arguments.login.client(image)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
-        let artifact = source.open(&arguments.login.anonymous(), None, Arc::new(NoProgress)).await?;
+        let artifact = source.open(&Login::stored(), None, Arc::new(NoProgress)).await?;
         tokio::task::spawn_blocking(move || artifact.inspect(arguments.platform.as_ref())).await??
     };
     printer.data("image.inspect", &inspection, &text(&inspection))?;

@@ -16,8 +16,8 @@ use crate::{failure::Failure, printer::Printer};
 /// Commands of `image`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an OCI layout from directories, without a daemon, the same bytes every time
-    Build(build::Arguments),
+    /// Make an OCI layout from an image.toml or a directory, without a daemon and the same bytes every time, or from a Dockerfile
+    Build(Box<build::Arguments>),
     /// Push a layout, an archive or an engine's image to a registry
     Push(push::Arguments),
     /// Copy an image between registries, layouts, archives and engines, its digest unchanged
@@ -69,16 +69,16 @@ impl Login {
     }
 
     /// A client with stored credentials alone, for commands that may not meet a registry at all.
-    fn anonymous(self) -> Client {
+    fn stored() -> Client {
         Client::new(Keychain::new(Environment::from_process()), ClientOptions::default())
     }
 }
 
 pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {
     match command {
-        Command::Build(arguments) => build::run(arguments, printer).await,
-        Command::Push(arguments) => push::run(arguments, printer).await,
-        Command::Copy(arguments) => copy::run(arguments, printer).await,
-        Command::Inspect(arguments) => inspect::run(arguments, printer).await,
+        Command::Build(arguments) => Box::pin(build::run(*arguments, printer)).await,
+        Command::Push(arguments) => Box::pin(push::run(arguments, printer)).await,
+        Command::Copy(arguments) => Box::pin(copy::run(arguments, printer)).await,
+        Command::Inspect(arguments) => Box::pin(inspect::run(arguments, printer)).await,
     }
 }
