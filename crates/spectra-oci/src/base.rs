@@ -86,19 +86,15 @@ impl Client {
             return Ok(Base { name, pinned, image });
         }
         let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
-        let artifact = artifact.download(jobs).await?;
         let layout = cache.clone();
-        let artifact = blocking(move || {
-            artifact.store(&layout, Some(&key))?;
-            open(layout.root(), Some(&key))
-        })
-        .await?;
-        match artifact {
-            Artifact::Image(image) => Ok(Base { name, pinned, image }),
-            Artifact::Index(_) => Err(Error::Build {
-                reason: format!("`{pinned}` has an index where the image for `{platform}` should be"),
-            }),
-        }
+        let artifact = blocking(move || artifact.reuse(&layout)).await?.download(jobs).await?;
+        let Artifact::Image(image) = artifact.clone() else {
+            let reason = format!("`{pinned}` has an index where the image for `{platform}` should be");
+            return Err(Error::Build { reason });
+        };
+        let layout = cache.clone();
+        blocking(move || artifact.store(&layout, Some(&key))).await?;
+        Ok(Base { name, pinned, image })
     }
 }
 

@@ -114,6 +114,33 @@ fn a_base_image_by_digest_lies_below() {
 }
 
 #[test]
+fn each_platform_has_its_own_base() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    place.write("base/etc/os-release", "ID=base\n");
+    place.write("dist/linux-amd64", "amd");
+    place.write("dist/linux-arm64", "arm");
+    let both = ["--platform", "linux/amd64,linux/arm64"];
+    let arguments = ["image", "build", "base", "--output", "b", "--entrypoint", "/bin/sh"];
+    let digest = place.run(&[&arguments[..], &both[..]].concat()).done().stdout;
+    let repository = format!("{}/team/base", running.address);
+    place.run(&["image", "push", "b", &format!("{repository}:1")]).done();
+    place.write(
+        "image.toml",
+        &format!(
+            "base = \"{repository}@{}\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n[[files]]\nfrom = \"dist/{{platform}}\"\nto = \"/app\"\n",
+            digest.trim()
+        ),
+    );
+    let built = place.run(&["image", "build", ".", "--output", "out", "--json"]).done().json();
+    let images = built["images"].as_array().unwrap();
+    assert_eq!(images[0]["layers"][0], images[1]["layers"][0], "the bases have the same files");
+    assert_ne!(images[0]["layers"][1], images[1]["layers"][1]);
+    let arm = place.run(&["image", "inspect", "out", "--platform", "linux/arm64", "--json"]).done().json();
+    assert_eq!(arm["platform"], json!({ "os": "linux", "architecture": "arm64" }));
+}
+
+#[test]
 fn a_base_by_tag_is_refused_and_its_digest_named() {
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);

@@ -36,6 +36,7 @@ const BUILDAH: &str = r#"
 case "$1" in
 build)
   echo "STEP 1/1: FROM scratch"
+  case "$*" in *--no-cache*) rm -rf "$HOME/stale" ;; esac
   id=$(value_of --iidfile "$@")
   if [ -n "$id" ]; then printf 'sha256:1234' > "$id"; else [ -n "$(value_of --manifest "$@")" ] || unknown "$@"; fi ;;
 push)
@@ -43,7 +44,10 @@ push)
   target=${3#oci:}; cp -r "$HOME/layout" "${target%:image}" ;;
 manifest)
   case "$2" in
-  push) [ "$3" = --all ] || unknown "$@"; target=${5#oci:}; cp -r "$HOME/layout" "${target%:image}" ;;
+  push)
+    [ "$3" = --all ] || unknown "$@"
+    from=$HOME/layout; [ ! -d "$HOME/stale" ] || from=$HOME/stale
+    target=${5#oci:}; cp -r "$from" "${target%:image}" ;;
   rm) ;;
   *) unknown "$@" ;;
   esac ;;
@@ -51,16 +55,18 @@ manifest)
 esac
 "#;
 
+const BOTH: [&str; 5] = ["image", "build", "in", "--platform", "linux/amd64,linux/arm64"];
+
 /// A place with a Dockerfile, an image that the fakes hand over, and nothing else on PATH but a shell's tools.
 fn place() -> (Place, String) {
     let mut place = Place::new();
     content(&place, "in");
-    let built = place.run(&["image", "build", "in", "--output", "layout", "--entrypoint", "/bin/app"]).done();
+    let built = place.run(&[&BOTH[..], &["--output", "layout", "--entrypoint", "/bin/app"]].concat()).done();
     place.run(&["image", "copy", "layout", "oci-archive:prepared.tar"]).done();
     place.write("app/Dockerfile", "FROM scratch\nCOPY . /\n");
     std::fs::create_dir_all(place.path("tmp")).unwrap();
     place.set("TMPDIR", &place.path("tmp").display().to_string());
-    for tool in ["cp", "echo", "printf", "sleep"] {
+    for tool in ["cp", "echo", "printf", "rm", "sleep"] {
         let path = ["/usr/bin", "/bin"].iter().map(|directory| format!("{directory}/{tool}"));
         let path = path.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap();
         place.program(tool, &format!("exec {path} \"$@\""));
@@ -181,6 +187,34 @@ fn several_platforms_are_a_list_that_is_removed_again() {
     build --format oci --layers --manifest localhost/spectra-build-[X] --isolation chroot --file [DIR]/app/Dockerfile --platform linux/amd64,linux/arm64 [DIR]/app
     manifest push --all localhost/spectra-build-[X] oci:[DIR]/tmp/spectra-build-[X]/layout:image
     manifest rm localhost/spectra-build-[X]
+    ");
+}
+
+#[test]
+fn buildah_1_28_cached_steps_of_another_platform_are_built_again() {
+    let (place, digest) = place();
+    place.run(&["image", "build", "in", "--output", "stale", "--cmd", "/x"]).done();
+    place.program("buildah", &format!("{RECORD}{BUILDAH}"));
+    let arguments = ["image", "build", "app", "--output", "out", "--platform", "linux/amd64,linux/arm64"];
+    let run = place.run(&arguments).done();
+    assert_eq!(run.stdout.trim(), digest);
+    assert!(run.stderr.contains("built nothing for `linux/arm64`, as old versions do"), "{}", run.stderr);
+    // Without the platform on a second run too, it is an error.
+    let run = place.run(&[
+        "image",
+        "build",
+        "app",
+        "--output",
+        "other",
+        "--platform",
+        "linux/amd64,linux/s390x",
+        "--no-progress",
+    ]);
+    assert_eq!(run.code, 1);
+    insta::assert_snapshot!(run.stderr.replace(|c: char| c.is_ascii_digit(), "N"), @"
+    `buildah` built nothing for `linux/sNNNx`, as old versions do that take cached steps of another platform; building again without the cache
+    error[SPX-NNN]: `buildah` built no image for `linux/sNNNx`
+    hint: check that its base images exist for the platform; no image was written
     ");
 }
 
@@ -313,4 +347,8 @@ fn a_real_buildah_builds_into_a_layout() {
         (Some("7"), Some("blue"))
     );
     assert_eq!(found["created"], "1970-01-01T00:00:00Z");
+    let both = ["--platform", "linux/amd64,linux/arm64", "--builder", "buildah", "--isolation", "chroot"];
+    place.run(&[&["image", "build", "app", "--output", "both"], &both[..]].concat()).done();
+    let arm = place.run(&["image", "inspect", "both", "--platform", "linux/arm64", "--json"]).done().json();
+    assert_eq!(arm["platforms"].as_array().unwrap().len(), 2);
 }

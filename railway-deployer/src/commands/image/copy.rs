@@ -107,9 +107,15 @@ async fn write(
             return Ok(Copied { descriptor: pushed.manifest, image: Some(pushed.image) });
         }
         Destination::Layout { path, name } => {
+            let artifact = artifact.clone();
+            let (layout, artifact) = tokio::task::spawn_blocking(move || {
+                let layout = Layout::create(path)?;
+                let artifact = artifact.reuse(&layout)?;
+                Ok::<_, spectra_oci::Error>((layout, artifact))
+            })
+            .await??;
             let local = artifact.download(options.jobs).await?;
-            tokio::task::spawn_blocking(move || local.store(&Layout::create(path)?, name.as_deref()))
-                .await??
+            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref())).await??
         }
         Destination::Archive { path, name } => {
             let local = artifact.download(options.jobs).await?;

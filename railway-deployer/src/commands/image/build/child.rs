@@ -55,7 +55,11 @@ pub(super) async fn run(mut command: Command, what: &str, printer: Printer) -> R
     Err(Failure::Builder {
         code: "SPX-354",
         message: format!("{what} failed ({status}){said}"),
-        hint: "no image was written",
+        hint: if lines.iter().any(|line| line.contains("OCI exporter is not supported")) {
+            "docker's default builder cannot write OCI: make another, `docker buildx create --use`, or choose `--builder buildah`"
+        } else {
+            "no image was written"
+        },
     })
 }
 

@@ -178,39 +178,160 @@ pub(super) async fn build(request: &Request<'_>, printer: Printer) -> Result<Bui
     for secret in &request.flags.secret {
         secrets.push(secret.resolve()?);
     }
-    let folder = tempfile::Builder::new()
-        .prefix("spectra-build-")
-        .tempdir()
-        .map_err(|source| Failure::io("create a temporary directory", source))?;
     let arguments: Vec<&str> = secrets.iter().map(|(argument, _)| argument.as_str()).collect();
-    let output = Output::new(folder.path(), request.platforms.len() > 1);
-    let step = async |arguments: Vec<OsString>, what: &str| {
-        let mut command = Command::new(&program);
+    let mut run = Run {
+        tool,
+        program: &program,
+        request,
+        secrets: &arguments,
+        no_cache: request.flags.no_cache,
+        printer,
+    };
+    let mut built = run.build().await?;
+    let mut missing = missing_platform(&built.artifact, request.platforms);
+    // buildah before 1.29 and podman before 4.4 take cached steps on `FROM scratch` from another platform's build.
+    if let (Some(platform), false) = (&missing, run.no_cache) {
+        printer.note(&format!(
+            "`{}` built nothing for `{platform}`, as old versions do that take cached steps of another platform; building again without the cache",
+            tool.program()
+        ));
+        run.no_cache = true;
+        built = run.build().await?;
+        missing = missing_platform(&built.artifact, request.platforms);
+    }
+    match missing {
+        None => Ok(built),
+        Some(platform) => Err(Failure::Builder {
+            code: "SPX-354",
+            message: format!("`{}` built no image for `{platform}`", tool.program()),
+            hint: "check that its base images exist for the platform; no image was written",
+        }),
+    }
+}
+
+/// The first platform that was asked for and not built.
+fn missing_platform(artifact: &Artifact, wanted: &[Platform]) -> Option<Platform> {
+    wanted.iter().find(|platform| artifact.for_platform(platform).is_err()).cloned()
+}
+
+/// One run of a tool.
+struct Run<'a> {
+    tool: Tool,
+    program: &'a Path,
+    request: &'a Request<'a>,
+    /// The arguments of `--secret`.
+    secrets: &'a [&'a str],
+    no_cache: bool,
+    printer: Printer,
+}
+
+impl Run<'_> {
+    async fn build(&self) -> Result<Built, Failure> {
+        let folder = tempfile::Builder::new()
+            .prefix("spectra-build-")
+            .tempdir()
+            .map_err(|source| Failure::io("create a temporary directory", source))?;
+        let output = Output::new(folder.path(), self.request.platforms.len() > 1);
+        let what = if self.tool == Tool::Docker { "buildx build" } else { "build" };
+        self.step(self.build_arguments(&output), what).await?;
+        let path = if self.tool == Tool::Docker {
+            output.archive.clone()
+        } else {
+            self.take_over(&output).await?;
+            output.layout.clone()
+        };
+        let artifact = tokio::task::spawn_blocking(move || spectra_oci::open(&path, None)).await??;
+        Ok(Built { artifact, tool: self.tool, _folder: folder })
+    }
+
+    /// Has buildah or podman write what it built into the layout.
+    async fn take_over(&self, output: &Output) -> Result<(), Failure> {
+        let Some(list) = &output.list else {
+            let id = std::fs::read_to_string(&output.id).map_err(Failure::file("read", &output.id))?;
+            return self.step(push_arguments(id.trim(), output), "push").await;
+        };
+        let pushed = self.step(push_list_arguments(list, output), "manifest push").await;
+        // The list was only a means; its images stay in the tool's store as its cache.
+        let removed = self.step(["manifest", "rm", list].map(OsString::from).to_vec(), "manifest rm").await;
+        pushed.and(removed)
+    }
+
+    fn build_arguments(&self, output: &Output) -> Vec<OsString> {
+        let mut arguments = Arguments::default();
+        let (tool, request) = (self.tool, self.request);
+        let flags = request.flags;
+        match tool {
+            Tool::Docker => {
+                let mut target = OsString::from("type=oci,dest=");
+                target.push(&output.archive);
+                // Attestations are made and signed by `image attest`; in the image they would make an index of it.
+                arguments.words(&[
+                    "buildx",
+                    "build",
+                    "--progress",
+                    "plain",
+                    "--provenance=false",
+                    "--sbom=false",
+                    "--output",
+                ]);
+                arguments.0.push(target);
+            }
+            Tool::Buildah | Tool::Podman => {
+                arguments.words(&["build", "--format", "oci", "--layers"]);
+                match &output.list {
+                    Some(list) => arguments.pair("--manifest", list),
+                    None => arguments.pair("--iidfile", &output.id),
+                }
+                if let Some(isolation) = &flags.isolation {
+                    arguments.pair("--isolation", isolation);
+                }
+                if let Some(created) = request.created {
+                    arguments.pair("--timestamp", created.to_string());
+                }
+            }
+        }
+        arguments.pair("--file", request.file);
+        if !request.platforms.is_empty() {
+            let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
+            arguments.pair("--platform", platforms.join(","));
+        }
+        for argument in &flags.build_arg {
+            arguments.pair("--build-arg", argument);
+        }
+        for label in request.labels {
+            arguments.pair("--label", label);
+        }
+        if let Some(stage) = &flags.stage {
+            arguments.pair("--target", stage);
+        }
+        for secret in self.secrets {
+            arguments.pair("--secret", secret);
+        }
+        if self.no_cache {
+            arguments.words(&["--no-cache"]);
+        }
+        if flags.pull {
+            // To docker the flag is a switch; to the others a word would be the next argument.
+            arguments.words(&[if tool == Tool::Docker { "--pull" } else { "--pull=always" }]);
+        }
+        for cache in &flags.cache_from {
+            arguments.pair("--cache-from", cache);
+        }
+        for cache in &flags.cache_to {
+            arguments.pair("--cache-to", cache);
+        }
+        arguments.0.push(request.context.into());
+        arguments.0
+    }
+
+    async fn step(&self, arguments: Vec<OsString>, what: &str) -> Result<(), Failure> {
+        let mut command = Command::new(self.program);
         command.args(arguments);
-        if let Some(created) = request.created {
+        if let Some(created) = self.request.created {
             command.env("SOURCE_DATE_EPOCH", created.to_string());
         }
-        child::run(command, &format!("`{} {what}`", tool.program()), printer).await
-    };
-    let what = if tool == Tool::Docker { "buildx build" } else { "build" };
-    step(build_arguments(tool, request, &arguments, &output), what).await?;
-    let path = if tool == Tool::Docker {
-        output.archive.clone()
-    } else {
-        let pushed = if let Some(list) = &output.list {
-            let pushed = step(push_list_arguments(list, &output), "manifest push").await;
-            // The list was only a means; its images stay in the tool's store as its cache.
-            let removed = step(["manifest", "rm", list].map(OsString::from).to_vec(), "manifest rm").await;
-            pushed.and(removed)
-        } else {
-            let id = std::fs::read_to_string(&output.id).map_err(Failure::file("read", &output.id))?;
-            step(push_arguments(id.trim(), &output), "push").await
-        };
-        pushed?;
-        output.layout.clone()
-    };
-    let artifact = tokio::task::spawn_blocking(move || spectra_oci::open(&path, None)).await??;
-    Ok(Built { artifact, tool, _folder: folder })
+        child::run(command, &format!("`{} {what}`", self.tool.program()), self.printer).await
+    }
 }
 
 /// The files and names by which a tool hands over what it built.
@@ -242,73 +363,6 @@ impl Output {
         target.push(":image");
         target
     }
-}
-
-fn build_arguments(tool: Tool, request: &Request<'_>, secrets: &[&str], output: &Output) -> Vec<OsString> {
-    let mut arguments = Arguments::default();
-    let flags = request.flags;
-    match tool {
-        Tool::Docker => {
-            let mut target = OsString::from("type=oci,dest=");
-            target.push(&output.archive);
-            // Attestations are made and signed by `image attest`; in the image they would make an index of it.
-            arguments.words(&[
-                "buildx",
-                "build",
-                "--progress",
-                "plain",
-                "--provenance=false",
-                "--sbom=false",
-                "--output",
-            ]);
-            arguments.0.push(target);
-        }
-        Tool::Buildah | Tool::Podman => {
-            arguments.words(&["build", "--format", "oci", "--layers"]);
-            match &output.list {
-                Some(list) => arguments.pair("--manifest", list),
-                None => arguments.pair("--iidfile", &output.id),
-            }
-            if let Some(isolation) = &flags.isolation {
-                arguments.pair("--isolation", isolation);
-            }
-            if let Some(created) = request.created {
-                arguments.pair("--timestamp", created.to_string());
-            }
-        }
-    }
-    arguments.pair("--file", request.file);
-    if !request.platforms.is_empty() {
-        let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
-        arguments.pair("--platform", platforms.join(","));
-    }
-    for argument in &flags.build_arg {
-        arguments.pair("--build-arg", argument);
-    }
-    for label in request.labels {
-        arguments.pair("--label", label);
-    }
-    if let Some(stage) = &flags.stage {
-        arguments.pair("--target", stage);
-    }
-    for secret in secrets {
-        arguments.pair("--secret", secret);
-    }
-    if flags.no_cache {
-        arguments.words(&["--no-cache"]);
-    }
-    if flags.pull {
-        // To docker the flag is a switch; to the others a word would be the next argument.
-        arguments.words(&[if tool == Tool::Docker { "--pull" } else { "--pull=always" }]);
-    }
-    for cache in &flags.cache_from {
-        arguments.pair("--cache-from", cache);
-    }
-    for cache in &flags.cache_to {
-        arguments.pair("--cache-to", cache);
-    }
-    arguments.0.push(request.context.into());
-    arguments.0
 }
 
 fn push_arguments(id: &str, output: &Output) -> Vec<OsString> {
