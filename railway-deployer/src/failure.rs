@@ -77,7 +77,7 @@ impl Failure {
         match self {
             Self::Usage { .. }
             | Self::Recipe { .. }
-            | Self::Image(spectra_oci::Error::Reference(_))
+            | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
             Self::Railway(error) => match error.kind() {

@@ -65,7 +65,7 @@ impl Client {
         };
         let session = self.session(&registry, repository, scopes, Arc::new(NoProgress));
         let no_tokens = |wants: &'static str| Error::NoTokens { host: registry.host.clone(), wants };
-        match session.challenge().await? {
+        match session.challenge(None).await? {
             Challenge::None => Err(no_tokens("nothing")),
             Challenge::Basic => Err(no_tokens("user name and password with every call")),
             Challenge::Bearer { realm, service, scope: _ } => {

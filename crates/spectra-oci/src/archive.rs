@@ -1,9 +1,10 @@
 //! Tar archives of images: read through once for an index of offsets, then by seeking.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,9 +18,11 @@ use crate::{
     content::{Blob, Content},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC, spool},
     layout::check_marker,
+    limits::{OpenLimits, check_layers, check_values},
     media_type,
     model::null_as_default,
     source::{Artifact, BlobStore, Image, LayerSource, MAX_DOCUMENT, list},
+    tar_index::{Entries, Entry, index, normalise},
 };
 
 /// How many links an entry may lead through.
@@ -30,14 +33,9 @@ pub(crate) struct Archive {
     /// What the user named; for messages.
     origin: PathBuf,
     file: Arc<Path>,
-    entries: HashMap<String, Entry>,
+    entries: Entries,
     /// Keeps the decompressed copy of a compressed archive until the last blob of it is gone.
     unpacked: Option<Arc<TempPath>>,
-}
-
-enum Entry {
-    File { offset: u64, length: u64 },
-    Link(String),
 }
 
 /// One image in `manifest.json` of `docker save`.
@@ -52,16 +50,20 @@ struct Saved {
 }
 
 impl Archive {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path, limits: &OpenLimits) -> Result<Self, Error> {
         let mut magic = [0; 4];
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let count = file.read(&mut magic).map_err(Error::io("read", path))?;
-        if count == 4 && magic == ZSTD_MAGIC {
-            return Err(Error::input(path, "it is zstd-compressed; decompress it first: `zstd -d FILE`"));
-        }
-        let unpacked = if magic[..2] == GZIP_MAGIC { Some(Arc::new(gunzip(path)?)) } else { None };
+        limits.check_size(path, file.metadata().map_err(Error::io("read", path))?.len())?;
+        let unpacked = if count >= 2 && magic[..2] == GZIP_MAGIC {
+            Some(Arc::new(unpack(path, Packed::Gzip, limits)?))
+        } else if count == 4 && magic == ZSTD_MAGIC {
+            Some(Arc::new(unpack(path, Packed::Zstd, limits)?))
+        } else {
+            None
+        };
         let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary.as_ref());
-        let entries = index(file, path)?;
+        let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
         Ok(Self { origin: path.to_owned(), file: Arc::from(file), entries, unpacked })
     }
 
@@ -95,12 +97,23 @@ impl Archive {
             );
             return Err(Error::input(&self.origin, reason));
         }
-        let layers =
-            image.layers.iter().zip(config.rootfs.diff_ids).map(|(name, diff_id)| self.layer(name, diff_id));
+        check_layers(&self.origin, image.layers.len())?;
+        // Layers that are repeated are read once.
+        let mut known: HashMap<&str, LayerSource> = HashMap::new();
+        let mut layers = Vec::new();
+        for (name, diff_id) in image.layers.iter().zip(config.rootfs.diff_ids) {
+            layers.push(match known.get(name.as_str()) {
+                Some(LayerSource::Ready(blob)) => LayerSource::Ready(blob.clone()),
+                _ => self.layer(name, diff_id)?,
+            });
+            if let Some(layer) = layers.last() {
+                known.insert(name, layer.clone());
+            }
+        }
         Ok(Artifact::Image(Image {
             origin: self.origin.clone(),
             config: Blob::memory(media_type::CONFIG, bytes),
-            layers: layers.collect::<Result<_, _>>()?,
+            layers,
             manifest: None,
         }))
     }
@@ -134,22 +147,35 @@ impl Archive {
         if content.len() > MAX_DOCUMENT {
             return Err(Error::input(&self.origin, format!("`{name}` has {} bytes", content.len())));
         }
-        content.read_all(&self.origin)
+        let bytes = content.read_all(&self.origin)?;
+        check_values(&self.origin, &bytes)?;
+        Ok(bytes)
     }
 
     fn find(&self, name: &str) -> Result<Content, Error> {
-        let missing = || Error::input(&self.origin, format!("`{name}` is missing from the archive"));
-        self.lookup(name).ok_or_else(missing)
+        self.lookup(name)?.ok_or_else(|| {
+            Error::input(&self.origin, format!("`{}` is missing from the archive", name.escape_debug()))
+        })
     }
 
     /// Follows links inside the archive's own name space; the file system is never asked.
-    fn lookup(&self, name: &str) -> Option<Content> {
-        let mut name = normalise(name, "");
-        for _ in 0..MAX_LINKS {
-            match self.entries.get(&name)? {
-                Entry::Link(target) => name.clone_from(target),
-                Entry::File { offset, length } => {
-                    return Some(match &self.unpacked {
+    fn lookup(&self, name: &str) -> Result<Option<Content>, Error> {
+        let wanted = name.escape_debug();
+        let refuse = |reason: String| Err(Error::input(&self.origin, reason));
+        let Some(mut name) = normalise(name, "") else {
+            return refuse(format!("the name `{wanted}` leads out of the archive"));
+        };
+        for links in 0..MAX_LINKS {
+            match self.entries.get(&name) {
+                None if links == 0 => return Ok(None),
+                None => {
+                    let name = name.escape_debug();
+                    return refuse(format!("`{wanted}` is a link to `{name}`, which is missing"));
+                }
+                Some(Entry::Directory) => return refuse(format!("`{wanted}` is a directory")),
+                Some(Entry::Link(target)) => name.clone_from(target),
+                Some(Entry::File { offset, length }) => {
+                    return Ok(Some(match &self.unpacked {
                         // A part of a temporary file has to keep that file alive.
                         Some(temporary) => {
                             Content::Part { path: Arc::clone(temporary), offset: *offset, length: *length }
@@ -157,11 +183,11 @@ impl Archive {
                         None => {
                             Content::File { path: Arc::clone(&self.file), offset: *offset, length: *length }
                         }
-                    });
+                    }));
                 }
             }
         }
-        None
+        refuse(format!("the links from `{wanted}` lead in a circle, or through more than {MAX_LINKS}"))
     }
 }
 
@@ -181,65 +207,62 @@ impl BlobStore for Archive {
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Content>, Error> {
-        Ok(self.lookup(&format!("blobs/{}/{}", digest.algorithm(), digest.hex())))
+        self.lookup(&format!("blobs/{}/{}", digest.algorithm(), digest.hex()))
     }
 }
 
-fn index(file: &Path, origin: &Path) -> Result<HashMap<String, Entry>, Error> {
-    let malformed =
-        |error: io::Error| Error::input(origin, format!("it is not a tar archive, or cut off: {error}"));
-    let handle = File::open(file).map_err(Error::io("open", origin))?;
-    let total = handle.metadata().map_err(Error::io("read", origin))?.len();
-    let mut archive = tar::Archive::new(handle);
-    let mut entries = HashMap::new();
-    for entry in archive.entries_with_seek().map_err(malformed)? {
-        let entry = entry.map_err(malformed)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let header = entry.header().entry_type();
-        let key = normalise(&name, "");
-        if header.is_file() {
-            let (offset, length) = (entry.raw_file_position(), entry.size());
-            if offset.saturating_add(length) > total {
-                return Err(Error::input(origin, format!("it is cut off inside `{name}`")));
-            }
-            entries.insert(key, Entry::File { offset, length });
-        } else if header.is_symlink() || header.is_hard_link() {
-            let target = entry.link_name_bytes().unwrap_or_default();
-            let target = String::from_utf8_lossy(&target);
-            // A symbolic link is relative to its directory, a hard link to the root of the archive.
-            let base = if header.is_symlink() { key.rfind('/').map_or("", |at| &key[..at]) } else { "" };
-            let target = normalise(&target, base);
-            entries.insert(key, Entry::Link(target));
-        } else if header.is_gnu_sparse() {
-            return Err(Error::input(
-                origin,
-                format!("`{name}` is stored sparse, which cannot be read by offset"),
-            ));
-        }
-    }
-    Ok(entries)
+/// How an archive is compressed.
+#[derive(Debug, Clone, Copy)]
+enum Packed {
+    Gzip,
+    Zstd,
 }
 
-/// A name without `.` and `..`, inside `base`; `..` above the root stays at the root.
-fn normalise(name: &str, base: &str) -> String {
-    let base = if name.starts_with('/') { "" } else { base };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in base.split('/').chain(name.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
+/// Counts what is read.
+struct Counted<'a> {
+    inner: File,
+    count: &'a Cell<u64>,
 }
 
-fn gunzip(path: &Path) -> Result<TempPath, Error> {
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count.set(self.count.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// The largest window of a zstd archive, as a power of two: 32 MiB, what `zstd -19` needs and more.
+const MAX_WINDOW_LOG: u32 = 25;
+
+/// Decompresses an archive into a temporary file, within the limits.
+fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
     let (mut output, temporary) = spool()?;
-    let input = File::open(path).map_err(Error::io("open", path))?;
-    let mut decoder = flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(256 * 1024, input));
-    io::copy(&mut decoder, &mut output).map_err(Error::io("decompress", path))?;
-    Ok(temporary)
+    let count = Cell::new(0);
+    let input = Counted { inner: File::open(path).map_err(Error::io("open", path))?, count: &count };
+    let input = io::BufReader::with_capacity(256 * 1024, input);
+    let mut decoder: Box<dyn Read> = match packed {
+        Packed::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
+        Packed::Zstd => {
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(input).map_err(Error::io("decompress", path))?;
+            decoder.window_log_max(MAX_WINDOW_LOG).map_err(Error::io("decompress", path))?;
+            Box::new(decoder)
+        }
+    };
+    let mut buffer = vec![0; 256 * 1024];
+    let mut written = 0;
+    loop {
+        let read = match decoder.read(&mut buffer) {
+            Ok(0) => return Ok(temporary),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::io("decompress", path)(error)),
+        };
+        written += read as u64;
+        limits.check(path, count.get(), written)?;
+        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.to_path_buf()))?;
+    }
 }
 
 #[cfg(test)]
@@ -250,11 +273,13 @@ mod tests {
 
     #[test]
     fn names_stay_inside() {
-        assert_eq!(normalise("./a//b/./c", ""), "a/b/c");
-        assert_eq!(normalise("../../../etc/passwd", "x/y"), "etc/passwd");
-        assert_eq!(normalise("../layer.tar", "abc"), "layer.tar");
-        assert_eq!(normalise("/etc", "x"), "etc");
-        assert_eq!(normalise("a//../b", ""), "b");
+        assert_eq!(normalise("./a//b/./c", "").as_deref(), Some("a/b/c"));
+        assert_eq!(normalise("../layer.tar", "abc").as_deref(), Some("layer.tar"));
+        assert_eq!(normalise("a//../b", "").as_deref(), Some("b"));
+        for outside in ["../../../etc/passwd", "/etc", "a/../../b", ".."] {
+            assert_eq!(normalise(outside, "x/y").filter(|_| outside.starts_with('/')), None);
+            assert_eq!(normalise(outside, ""), None, "{outside}");
+        }
     }
 
     proptest! {
@@ -263,7 +288,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("x.tar");
             std::fs::write(&path, bytes).unwrap();
-            let _ = Archive::open(&path);
+            let _ = Archive::open(&path, &OpenLimits::default());
         }
     }
 }

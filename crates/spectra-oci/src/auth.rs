@@ -183,20 +183,41 @@ pub(crate) fn is_safe_target(registry: &Url, url: &Url) -> Result<(), String> {
     if registry.scheme() == "https" && url.scheme() == "http" {
         return Err("it leads from https to plain http".to_owned());
     }
+    if url.host() != registry.host() && is_link_local(url) {
+        return Err(
+            "it leads to a link-local address, where clouds keep their machines' credentials".to_owned()
+        );
+    }
     if url.host() != registry.host() && is_internal(url) && !is_internal(registry) {
         return Err("it leads from a public registry to an address inside this network".to_owned());
     }
     Ok(())
 }
 
+/// Addresses of the own network segment; among them are the metadata services of clouds.
+fn is_link_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_link_local(),
+        Some(url::Host::Ipv6(address)) => match address.to_ipv4_mapped() {
+            Some(address) => address.is_link_local(),
+            None => address.is_unicast_link_local(),
+        },
+        _ => false,
+    }
+}
+
+fn is_internal_v4(address: std::net::Ipv4Addr) -> bool {
+    address.is_loopback() || address.is_private() || address.is_link_local() || address.is_unspecified()
+}
+
 fn is_internal(url: &Url) -> bool {
     match url.host() {
-        Some(url::Host::Ipv4(a)) => {
-            a.is_loopback() || a.is_private() || a.is_link_local() || a.is_unspecified()
-        }
-        Some(url::Host::Ipv6(a)) => {
-            a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local() || a.is_unspecified()
-        }
+        Some(url::Host::Ipv4(address)) => is_internal_v4(address),
+        // An IPv4 address in IPv6's clothes leads to the same place.
+        Some(url::Host::Ipv6(a)) => a.to_ipv4_mapped().map_or_else(
+            || a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local() || a.is_unspecified(),
+            is_internal_v4,
+        ),
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
@@ -258,12 +279,20 @@ mod tests {
         let public = url("https://ghcr.io/");
         assert!(is_safe_target(&public, &url("https://storage.example.com/x")).is_ok());
         assert!(is_safe_target(&public, &url("http://storage.example.com/x")).is_err());
-        for inside in
-            ["https://169.254.169.254/", "https://10.0.0.8/", "https://[::1]/", "https://localhost/"]
-        {
+        for inside in [
+            "https://169.254.169.254/",
+            "https://10.0.0.8/",
+            "https://[::1]/",
+            "https://localhost/",
+            "https://[::ffff:127.0.0.1]/",
+        ] {
             assert!(is_safe_target(&public, &url(inside)).is_err(), "{inside}");
         }
-        assert!(is_safe_target(&url("http://127.0.0.1:5000/"), &url("http://127.0.0.1:6000/")).is_ok());
+        let local = url("http://127.0.0.1:5000/");
+        assert!(is_safe_target(&local, &url("http://127.0.0.1:6000/")).is_ok());
+        for metadata in ["http://169.254.169.254/", "http://[fe80::1]/", "http://[::ffff:169.254.169.254]/"] {
+            assert!(is_safe_target(&local, &url(metadata)).is_err(), "{metadata}");
+        }
     }
 
     #[test]

@@ -46,8 +46,12 @@ impl Session {
     }
 
     /// Learns once a registry how it wants to be authorised.
-    pub(crate) async fn challenge(&self) -> Result<&Challenge, Error> {
-        let attempt = format!("reach the registry `{}`", self.registry.host);
+    /// `on_the_way` is what that is done for, if anything.
+    pub(crate) async fn challenge(&self, on_the_way: Option<&str>) -> Result<&Challenge, Error> {
+        let attempt = match on_the_way {
+            Some(attempt) => format!("{attempt}: reach the registry"),
+            None => format!("reach the registry `{}`", self.registry.host),
+        };
         self.registry
             .challenge
             .get_or_try_init(|| {
@@ -78,7 +82,7 @@ impl Session {
         attempt: &str,
         asked: Option<&str>,
     ) -> Result<(Option<HeaderValue>, Option<Token>), Error> {
-        let challenge = self.challenge().await?;
+        let challenge = self.challenge(Some(attempt)).await?;
         if *challenge == Challenge::None {
             return Ok((None, None));
         }

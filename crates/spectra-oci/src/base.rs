@@ -154,11 +154,7 @@ impl BaseTree {
             let plain: Box<dyn Read> = if magic.starts_with(&GZIP_MAGIC) {
                 Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(128 * 1024, whole)))
             } else if magic == ZSTD_MAGIC {
-                let reason = format!(
-                    "layer `{}` of the base image is compressed with zstd, and what is in it cannot be listed; use a base with gzip layers",
-                    blob.descriptor.digest
-                );
-                return Err(Error::Build { reason });
+                Box::new(zstd::stream::read::Decoder::new(whole).map_err(Error::io("read", &image.origin))?)
             } else {
                 Box::new(whole)
             };

@@ -109,7 +109,7 @@ impl Client {
     pub async fn ping(&self, registry: &str) -> Result<Ping, Error> {
         let registry = self.registry(registry)?;
         let session = self.session(&registry, "", Scopes::none(), Arc::new(NoProgress));
-        let authentication = match session.challenge().await? {
+        let authentication = match session.challenge(None).await? {
             Challenge::None => "none",
             Challenge::Basic => "basic",
             Challenge::Bearer { .. } => "bearer",
@@ -198,6 +198,8 @@ impl Client {
             repository: repository.to_owned(),
             scopes,
             progress,
+            cache: None,
+            new_repository: false,
         }
     }
 
@@ -259,7 +261,7 @@ impl Client {
         let client = builder.build().map_err(|source| Error::Transport {
             attempt: attempt.to_owned(),
             host: SafeUrl::from(url.clone()).authority(),
-            attempts: 1,
+            attempts: 0,
             source: Box::new(source),
         })?;
         Ok(cell.get_or_init(|| client))

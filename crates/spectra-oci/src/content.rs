@@ -17,6 +17,10 @@ use tokio_util::io::ReaderStream;
 
 use crate::{Descriptor, Error, remote::RemoteBlob};
 
+/// What is read of a file for the body of a request at a time. Several bodies are under way at once, and each has a few pieces
+/// in memory.
+const BODY_PIECE: usize = 128 * 1024;
+
 /// Bytes that can be read again from the start as often as an upload needs.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
@@ -76,7 +80,7 @@ impl Content {
             Some((path, offset, _)) => {
                 let mut file = tokio::fs::File::open(path).await.map_err(Error::io("open", path))?;
                 file.seek(SeekFrom::Start(offset + start)).await.map_err(Error::io("read", path))?;
-                let stream = ReaderStream::with_capacity(file.take(length), 256 * 1024);
+                let stream = ReaderStream::with_capacity(file.take(length), BODY_PIECE);
                 Ok(reqwest::Body::wrap_stream(stream.inspect_ok(move |piece| report(piece.len() as u64))))
             }
         }

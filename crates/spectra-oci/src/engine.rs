@@ -17,10 +17,10 @@ use tempfile::TempPath;
 use url::Url;
 
 use crate::{
-    Artifact, Error,
+    Artifact, Error, OpenLimits,
     content::Content,
     gzip::spool,
-    source::{LayerSource, open},
+    source::{LayerSource, open_within},
 };
 
 /// How long the engine may be silent. It packs large images before it sends the first byte.
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Exports an image by a name such as `web:1`, `docker.io/library/web:1`, or by the engine's identifier.
-    pub async fn export(&self, name: &str) -> Result<Exported, Error> {
+    pub async fn export(&self, name: &str, limits: &OpenLimits) -> Result<Exported, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Inspected {
@@ -116,16 +116,19 @@ impl Engine {
         // By its identifier, which is one image; a name without a tag would export all tags.
         let response = self.get(&http, &attempt, &inspected.id, "get").await?;
         let (mut file, path) = spool()?;
-        let mut stream = response.bytes_stream();
+        let shown = PathBuf::from(format!("docker-daemon:{name}"));
+        let (mut stream, mut size) = (response.bytes_stream(), 0);
+        let limits = *limits;
         while let Some(piece) = stream.next().await {
             let piece =
                 piece.map_err(|error| self.failed(&attempt, format!("broke off: {}", causes(error))))?;
+            size += piece.len() as u64;
+            limits.check_size(&shown, size)?;
             file.write_all(&piece).map_err(Error::io("write", path.to_path_buf()))?;
         }
         drop(file);
-        let shown = PathBuf::from(format!("docker-daemon:{name}"));
         let artifact = tokio::task::spawn_blocking(move || {
-            let mut artifact = open(&path, None)?;
+            let mut artifact = open_within(&path, None, &limits)?;
             artifact.hold(&Arc::new(path), &shown);
             Ok::<_, Error>(artifact)
         })

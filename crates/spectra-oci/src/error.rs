@@ -26,6 +26,18 @@ pub enum Error {
         /// What was expected and found.
         reason: String,
     },
+    /// An input goes beyond a limit that keeps hostile ones from filling memory or disk.
+    #[error("cannot read `{}` as an image: {what} is more than {limit}", path.display())]
+    Limit {
+        /// The file or directory, or the image of a registry.
+        path: PathBuf,
+        /// What is too much.
+        what: String,
+        /// How much is allowed, with its unit.
+        limit: String,
+        /// The flag that raises the limit, if it can be raised.
+        flag: Option<&'static str>,
+    },
     /// An image cannot be built from what was given.
     #[error("cannot build an image: {reason}")]
     Build {
@@ -80,7 +92,7 @@ pub enum Error {
         host: String,
         /// HTTP status.
         status: u16,
-        /// How often it was tried.
+        /// How often it was tried; 0 if that was not counted.
         attempts: u32,
         /// The registry's words.
         message: String,
@@ -102,7 +114,7 @@ pub enum Error {
         attempt: String,
         /// The host.
         host: String,
-        /// How often it was tried.
+        /// How often it was tried; 0 if that was not counted.
         attempts: u32,
         /// Why; carries no URL, for it may be signed.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -149,6 +161,18 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A way to compress has no such level.
+    #[error("{codec} has no level {level}; it has {lowest} to {highest}")]
+    Level {
+        /// The way to compress.
+        codec: &'static str,
+        /// What was asked for.
+        level: i32,
+        /// The first level.
+        lowest: i32,
+        /// The last level.
+        highest: i32,
+    },
     /// A worker task ended unexpectedly.
     #[error("{attempt}: the worker ended early")]
     Worker {
@@ -188,6 +212,8 @@ impl Error {
             Self::NoEngine { .. } => "SPX-350",
             Self::Engine { .. } => "SPX-351",
             Self::Exists { .. } => "SPX-352",
+            Self::Limit { .. } => "SPX-313",
+            Self::Level { .. } => "SPX-320",
         })
     }
 
@@ -208,6 +234,9 @@ impl Error {
                 "`docker images` lists what it has; an image of a registry needs no `docker-daemon:` before it",
             ),
             Self::Exists { .. } => Some("choose another file, or give `--force` to replace it"),
+            Self::Limit { flag: Some(_), .. } => Some(
+                "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
+            ),
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::Transport { .. } => Some(
                 "check the host name, the network and the proxy settings; pushing again skips what has arrived",
@@ -223,6 +252,22 @@ impl Error {
             Self::Transport { .. } => true,
             Self::Registry { status, .. } => crate::retry::is_retryable(*status),
             _ => false,
+        }
+    }
+
+    /// Whether whoever repeats calls should repeat this one. What was repeated to the end inside of it, such as getting a token,
+    /// is not: the attempts would multiply, and a wait that was asked for would be forgotten.
+    pub(crate) const fn may_be_repeated(&self) -> bool {
+        self.retryable()
+            && !matches!(self, Self::Registry { attempts: 1.., .. } | Self::Transport { attempts: 1.., .. })
+    }
+
+    /// Writes down how often it was tried, unless that was done where it was repeated.
+    pub(crate) const fn count(&mut self, number: u32) {
+        if let Self::Registry { attempts, .. } | Self::Transport { attempts, .. } = self
+            && *attempts == 0
+        {
+            *attempts = number;
         }
     }
 

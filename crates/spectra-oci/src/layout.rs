@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +14,8 @@ use crate::{
     Descriptor, Error, ImageIndex,
     builder::{store, to_json},
     content::{Blob, Content},
-    source::BlobStore,
+    limits::check_values,
+    source::{BlobStore, MAX_DOCUMENT},
 };
 
 /// The annotation under which an index names its images.
@@ -35,10 +36,13 @@ impl Layout {
         if !root.is_dir() {
             return Err(Error::input(&root, "it is not a directory"));
         }
-        let text = fs::read_to_string(&marker).map_err(|_| {
-            Error::input(&root, "the directory has no `oci-layout` file; `image build` makes a layout")
-        })?;
-        check_marker(&root, &text)?;
+        if !marker.exists() {
+            return Err(Error::input(
+                &root,
+                "the directory has no `oci-layout` file; `image build` makes a layout",
+            ));
+        }
+        check_marker(&root, &String::from_utf8_lossy(&read_document(&marker)?))?;
         Ok(Self { root })
     }
 
@@ -71,7 +75,8 @@ impl Layout {
     /// The images in the layout.
     pub fn index(&self) -> Result<ImageIndex, Error> {
         let path = self.root.join("index.json");
-        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = read_document(&path)?;
+        check_values(&path, &bytes)?;
         serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error.to_string()))
     }
 
@@ -125,6 +130,8 @@ impl BlobStore for Layout {
     fn content(&self, digest: &Digest) -> Result<Option<Content>, Error> {
         let path = self.blob_path(digest);
         match fs::metadata(&path) {
+            // Opening a pipe would wait for somebody to write into it.
+            Ok(metadata) if !metadata.is_file() => Err(Error::input(&path, "it is not a file")),
             Ok(metadata) => {
                 Ok(Some(Content::File { path: Arc::from(path), offset: 0, length: metadata.len() }))
             }
@@ -132,6 +139,21 @@ impl BlobStore for Layout {
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
+}
+
+/// Reads a small file; a large one, a pipe or a device is refused.
+fn read_document(path: &Path) -> Result<Vec<u8>, Error> {
+    let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
+    if !metadata.is_file() {
+        return Err(Error::input(path, "it is not a file"));
+    }
+    let file = fs::File::open(path).map_err(Error::io("read", path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > MAX_DOCUMENT {
+        return Err(Error::input(path, format!("it has more than {MAX_DOCUMENT} bytes")));
+    }
+    Ok(bytes)
 }
 
 pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Error> {

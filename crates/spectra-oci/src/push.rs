@@ -8,21 +8,25 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{
-    Method,
+    Method, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use spectra_types::{Digest, ImageRef, PinnedImage};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Artifact, BlobOutcome, Client, Descriptor, Error, Image, Progress,
+    Artifact, BlobOutcome, Cache, Client, Descriptor, Error, Image, Progress,
     auth::Scopes,
     builder::oci_manifest,
+    cache::FileState,
+    compress::{self, Compression},
     content::{Blob, Content},
-    gzip,
     session::{Body, Call, Session},
-    source::LayerSource,
+    source::{LayerSource, MAX_DOCUMENT},
 };
+
+/// Layers that are read at the same time: while the last blocks of one are compressed, the next one begins.
+const LAYERS_AT_ONCE: usize = 2;
 
 /// How to push.
 #[derive(Debug, Clone)]
@@ -36,11 +40,35 @@ pub struct PushOptions {
     /// Cut blobs into chunks of this many bytes from the start, for registries behind a limit that they do not
     /// announce. Usually `None`.
     pub chunk_size: Option<u64>,
+    /// How raw layers are compressed. Layers that are compressed already stay as they are.
+    pub compression: Compression,
+    /// What earlier pushes learned, and where this one notes what it learns.
+    pub cache: Option<Cache>,
+    /// When the cache's word on a raw layer is enough.
+    pub trust: Trust,
+}
+
+/// When what the cache says of a raw layer is taken for true.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// The layer is read and hashed.
+    #[default]
+    Content,
+    /// The file has been hashed before, and has the same inode, size and times since.
+    FileState,
 }
 
 impl Default for PushOptions {
     fn default() -> Self {
-        Self { jobs: 8, mount_from: Vec::new(), tags: Vec::new(), chunk_size: None }
+        Self {
+            jobs: 8,
+            mount_from: Vec::new(),
+            tags: Vec::new(),
+            chunk_size: None,
+            compression: Compression::default(),
+            cache: None,
+            trust: Trust::default(),
+        }
     }
 }
 
@@ -63,15 +91,52 @@ pub struct Pushed {
 
 /// A blob to take to the registry.
 enum Item {
-    Ready(Blob),
-    Raw { number: usize, origin: PathBuf, content: Content, diff_id: Digest },
+    /// The name is for messages: `layer 2`, `the configuration`.
+    Ready {
+        blob: Blob,
+        name: String,
+    },
+    Raw(Raw),
+}
+
+/// A layer to be compressed first.
+struct Raw {
+    number: usize,
+    origin: PathBuf,
+    content: Content,
+    diff_id: Digest,
+}
+
+impl Raw {
+    /// Fails if the layer has another digest than its image promises.
+    fn check(&self, found: Digest) -> Result<(), Error> {
+        if found == self.diff_id {
+            return Ok(());
+        }
+        Err(Error::DigestMismatch {
+            what: format!("layer {} of `{}`", self.number + 1, self.origin.display()),
+            expected: self.diff_id.clone(),
+            found,
+        })
+    }
+}
+
+/// What the items of a push share.
+struct Lanes<'a> {
+    target: &'a ImageRef,
+    options: &'a PushOptions,
+    mount_from: &'a [String],
+    /// Layers that are read and compressed at the same time; each uses all cores.
+    compress: Semaphore,
+    /// Blobs on their way at the same time.
+    upload: Semaphore,
 }
 
 impl Item {
     fn size(&self) -> u64 {
         match self {
-            Self::Ready(blob) => blob.descriptor.size,
-            Self::Raw { content, .. } => content.len(),
+            Self::Ready { blob, .. } => blob.descriptor.size,
+            Self::Raw(raw) => raw.content.len(),
         }
     }
 }
@@ -100,7 +165,8 @@ impl Client {
         for source in &mount_from {
             scopes = scopes.repository(source, "pull");
         }
-        let session = self.session(&registry, target.repository(), scopes, progress);
+        let mut session = self.session(&registry, target.repository(), scopes, progress);
+        session.cache.clone_from(&options.cache);
         if let Some(size) = options.chunk_size {
             *registry.chunk_size.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some(size.max(1));
@@ -110,11 +176,21 @@ impl Client {
         items.sort_by_key(|item| std::cmp::Reverse(item.size()));
         session.progress.blobs(items.len());
         let jobs = options.jobs.clamp(1, items.len().max(1));
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let compressors = Semaphore::new(cores);
+        // Where there are fewer blobs than lanes, asking for each at once takes no longer than this question.
+        if items.len() > jobs {
+            session.new_repository = session.is_new_repository().await;
+        }
+        let lanes = Lanes {
+            target,
+            options,
+            mount_from: &mount_from,
+            compress: Semaphore::new(LAYERS_AT_ONCE),
+            upload: Semaphore::new(jobs),
+        };
+        let count = items.len().max(1);
         let done: Vec<Done> = stream::iter(items)
-            .map(|item| session.push_item(item, &mount_from, &compressors))
-            .buffer_unordered(jobs)
+            .map(|item| session.push_item(item, &lanes))
+            .buffer_unordered(count)
             .try_collect()
             .await?;
 
@@ -155,42 +231,90 @@ impl Client {
 }
 
 impl Session {
-    async fn push_item(
-        &self,
-        item: Item,
-        mount_from: &[String],
-        compressors: &Semaphore,
-    ) -> Result<Done, Error> {
-        let (blob, diff_id) = match item {
-            Item::Ready(blob) => (blob, None),
-            Item::Raw { number, origin, content, diff_id } => {
-                // The semaphore is never closed; if it were, compressing without a permit is still correct.
-                let permit = compressors.acquire().await.ok();
-                self.progress.compressing(number, content.len());
-                let path = origin.clone();
-                let (blob, found) = tokio::task::spawn_blocking(move || gzip::compress(&content, &path))
-                    .await
-                    .map_err(|source| Error::Worker { attempt: "compress a layer".to_owned(), source })??;
-                drop(permit);
-                if found != diff_id {
-                    return Err(Error::DigestMismatch {
-                        what: format!("layer {} of `{}`", number + 1, origin.display()),
-                        expected: diff_id,
-                        found,
-                    });
+    /// Whether the registry says that it does not know the repository. Blobs may be in it nevertheless, of a push that did not come
+    /// to its end.
+    async fn is_new_repository(&self) -> bool {
+        let ask = async || -> Result<bool, Error> {
+            let call = Call::new("look for the repository", Method::GET, self.url("tags/list?n=1")?);
+            let response = self.send(&call).await?;
+            if response.status() != StatusCode::NOT_FOUND {
+                return Ok(false);
+            }
+            let (bytes, _) = self.read(call.attempt, response, MAX_DOCUMENT).await?;
+            Ok(String::from_utf8_lossy(&bytes).contains("NAME_UNKNOWN"))
+        };
+        // Whatever goes wrong here goes wrong again where it matters.
+        ask().await.unwrap_or(false)
+    }
+
+    async fn push_item(&self, item: Item, lanes: &Lanes<'_>) -> Result<Done, Error> {
+        let (blob, name, diff_id) = match item {
+            Item::Ready { blob, name } => (blob, name, None),
+            Item::Raw(raw) => {
+                if let Some(descriptor) = self.known_layer(&raw, lanes).await? {
+                    let outcome = BlobOutcome::Present;
+                    return Ok(Done { diff_id: Some(raw.diff_id), descriptor, outcome });
                 }
-                (blob, Some(diff_id))
+                (self.compress(&raw, lanes).await?, layer_name(raw.number), Some(raw.diff_id))
             }
         };
-        let outcome = match self.push_blob(&blob, mount_from).await {
+        // The semaphore is never closed; if it were, sending without a permit is still correct.
+        let permit = lanes.upload.acquire().await.ok();
+        let attempt = format!("push `{}`: {name} `{}`", lanes.target, blob.descriptor.digest);
+        let outcome = match self.push_blob(&attempt, &blob, lanes.mount_from).await {
             // The registry computed another digest: either the file is damaged, or the way there is.
             Err(Error::Registry { status: 400, message, .. }) if message.contains("DIGEST_INVALID") => {
                 verify(blob.clone()).await?;
-                self.push_blob(&blob, mount_from).await?
+                self.push_blob(&attempt, &blob, lanes.mount_from).await?
             }
             result => result?,
         };
+        drop(permit);
         Ok(Done { diff_id, descriptor: blob.descriptor, outcome })
+    }
+
+    /// What a raw layer becomes, if the cache knows it, the registry has it, and the layer is what it was then.
+    async fn known_layer(&self, raw: &Raw, lanes: &Lanes<'_>) -> Result<Option<Descriptor>, Error> {
+        let Some(cache) = &lanes.options.cache else { return Ok(None) };
+        let Some(descriptor) = cache.layer(&raw.diff_id, lanes.options.compression) else { return Ok(None) };
+        let digest = &descriptor.digest;
+        let attempt = format!("push `{}`: {} `{digest}`", lanes.target, layer_name(raw.number));
+        let permit = lanes.upload.acquire().await.ok();
+        let here = self.with_retries(&attempt, || self.has_blob(&attempt, digest)).await?;
+        drop(permit);
+        if !here {
+            return Ok(None);
+        }
+        let state = FileState::of(&raw.content);
+        let trusted = lanes.options.trust == Trust::FileState
+            && state.as_ref().and_then(|state| cache.hashed(state)).as_ref() == Some(&raw.diff_id);
+        if !trusted {
+            let permit = lanes.compress.acquire().await.ok();
+            let (content, like) = (raw.content.clone(), raw.diff_id.clone());
+            let found = blocking("hash a layer", move || content.digest(&like)).await?;
+            drop(permit);
+            raw.check(found)?;
+            remember_hashed(cache, raw, state);
+        }
+        self.progress.started(digest, descriptor.size);
+        self.progress.finished(digest, BlobOutcome::Present);
+        Ok(Some(descriptor))
+    }
+
+    async fn compress(&self, raw: &Raw, lanes: &Lanes<'_>) -> Result<Blob, Error> {
+        let permit = lanes.compress.acquire().await.ok();
+        self.progress.compressing(raw.number, raw.content.len());
+        let state = FileState::of(&raw.content);
+        let (content, origin, how) = (raw.content.clone(), raw.origin.clone(), lanes.options.compression);
+        let (blob, found) =
+            blocking("compress a layer", move || compress::layer(&content, &origin, how)).await?;
+        drop(permit);
+        raw.check(found)?;
+        if let Some(cache) = &lanes.options.cache {
+            cache.remember_layer(&raw.diff_id, how, &blob.descriptor);
+            remember_hashed(cache, raw, state);
+        }
+        Ok(blob)
     }
 
     /// Writes the manifests below an index, each before whatever names it.
@@ -257,19 +381,39 @@ impl Session {
     }
 }
 
+/// A layer as people count them.
+fn layer_name(number: usize) -> String {
+    format!("layer {}", number + 1)
+}
+
+/// Runs what blocks on a thread for it.
+async fn blocking<T: Send + 'static>(
+    attempt: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|source| Error::Worker { attempt: attempt.to_owned(), source })?
+}
+
+/// Remembers that a layer was hashed when its file was in `before`; unless it has changed since.
+fn remember_hashed(cache: &Cache, raw: &Raw, before: Option<FileState>) {
+    if let Some(state) = before.filter(|state| FileState::of(&raw.content).as_ref() == Some(state)) {
+        cache.remember_hashed(&state, &raw.diff_id);
+    }
+}
+
 /// Reads a blob again and compares it with its digest.
 async fn verify(blob: Blob) -> Result<(), Error> {
-    let check = move || {
+    blocking("check a blob", move || {
         let expected = blob.descriptor.digest;
         let found = blob.content.digest(&expected)?;
         if found == expected {
             return Ok(());
         }
         Err(Error::DigestMismatch { what: format!("the blob in {}", blob.content), expected, found })
-    };
-    tokio::task::spawn_blocking(check)
-        .await
-        .map_err(|source| Error::Worker { attempt: "check a blob".to_owned(), source })?
+    })
+    .await
 }
 
 /// The repositories to link blobs from: those asked for, and those of the same registry that the image comes from or was
@@ -299,20 +443,20 @@ fn collect(artifact: &Artifact) -> Vec<Item> {
     let mut items = Vec::new();
     for image in artifact.images() {
         if seen.insert(image.config.descriptor.digest.clone()) {
-            items.push(Item::Ready(image.config.clone()));
+            items.push(Item::Ready { blob: image.config.clone(), name: "the configuration".to_owned() });
         }
         for (number, layer) in image.layers.iter().enumerate() {
             match layer {
                 LayerSource::Ready(blob) if seen.insert(blob.descriptor.digest.clone()) => {
-                    items.push(Item::Ready(blob.clone()));
+                    items.push(Item::Ready { blob: blob.clone(), name: layer_name(number) });
                 }
                 LayerSource::Raw { content, diff_id } if seen.insert(diff_id.clone()) => {
-                    items.push(Item::Raw {
+                    items.push(Item::Raw(Raw {
                         number,
                         origin: image.origin.clone(),
                         content: content.clone(),
                         diff_id: diff_id.clone(),
-                    });
+                    }));
                 }
                 _ => {}
             }

@@ -20,6 +20,7 @@ use crate::{
     Platform, Progress,
     content::{Blob, Content, Hasher},
     gzip::spool,
+    limits::{Budget, check_layers},
     media_type,
     session::{Call, Failed, Session},
     source::{LayerSource, MAX_DEPTH, MAX_DOCUMENT, list},
@@ -109,14 +110,10 @@ impl RemoteBlob {
             failures = if at > before { 1 } else { failures + 1 };
             let wait = failed
                 .error
-                .retryable()
+                .may_be_repeated()
                 .then(|| self.session.client.retry_policy().wait(failures, failed.retry_after));
             let Some(wait) = wait.flatten() else {
-                if let Error::Registry { attempts, .. } | Error::Transport { attempts, .. } =
-                    &mut failed.error
-                {
-                    *attempts = failures;
-                }
+                failed.error.count(failures);
                 return Err(failed.error);
             };
             progress.retrying(&attempt, &failed.error.to_string(), wait);
@@ -150,7 +147,7 @@ impl RemoteBlob {
         let broken = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             attempt: attempt.to_owned(),
             host: self.session.registry.host.clone(),
-            attempts: 1,
+            attempts: 0,
             source,
         };
         let mut stream = Box::pin(window(response, self.descriptor.size, *at, self.descriptor.size - *at));
@@ -235,9 +232,9 @@ impl Client {
             })?;
             let pinned = image.pin(chosen.digest.clone()).image_ref();
             let (child, bytes) = session.manifest(&pinned).await?;
-            return read(&session, image, child, bytes, 0).await;
+            return read(&session, image, child, bytes, 0, &mut Budget::default()).await;
         }
-        let artifact = read(&session, image, root, bytes, 0).await?;
+        let artifact = read(&session, image, root, bytes, 0, &mut Budget::default()).await?;
         if let (Some(wanted), Artifact::Image(image)) = (platform, &artifact) {
             let found = image.configuration()?.platform();
             if !found.satisfies(wanted) {
@@ -265,7 +262,11 @@ async fn read(
     descriptor: Descriptor,
     bytes: Bytes,
     depth: usize,
+    budget: &mut Budget,
 ) -> Result<Artifact, Error> {
+    let origin = PathBuf::from(image.to_string());
+    let origin = origin.as_path();
+    budget.take(origin, descriptor.size)?;
     let attempt = format!("open `{image}`");
     let document = |descriptor, bytes| Blob { descriptor, content: Content::Memory(bytes) };
     if media_type::is_index(&descriptor.media_type) {
@@ -276,7 +277,7 @@ async fn read(
         let mut children = Vec::new();
         for child in &index.manifests {
             let (found, bytes) = session.manifest(&image.pin(child.digest.clone()).image_ref()).await?;
-            children.push(Box::pin(read(session, image, found, bytes, depth + 1)).await?);
+            children.push(Box::pin(read(session, image, found, bytes, depth + 1, budget)).await?);
         }
         return Ok(Artifact::Index(Index { document: document(descriptor, bytes), children }));
     }
@@ -293,6 +294,8 @@ async fn read(
             session.protocol(&attempt, format!("its configuration has {} bytes", manifest.config.size))
         );
     }
+    check_layers(origin, manifest.layers.len())?;
+    budget.take(origin, manifest.config.size)?;
     let config = session.small_blob(&attempt, &manifest.config).await?;
     let layers = manifest.layers.iter().map(|layer| {
         let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };

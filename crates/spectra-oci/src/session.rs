@@ -14,10 +14,11 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::{
-    Client, Credential, Descriptor, Error, Progress,
+    Cache, Client, Credential, Descriptor, Error, Progress,
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
     client::Registry,
     content::{Content, digest_like, sha256},
+    limits::check_values,
     media_type,
     model::null_as_default,
     retry::{is_retryable, retry_after},
@@ -77,6 +78,10 @@ pub(crate) struct Session {
     pub(crate) repository: String,
     pub(crate) scopes: Scopes,
     pub(crate) progress: Arc<dyn Progress>,
+    /// Where uploads are noted, so that a later process can go on with them.
+    pub(crate) cache: Option<Cache>,
+    /// Whether the registry has said that it does not know the repository.
+    pub(crate) new_repository: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +137,7 @@ impl Session {
                 found,
             });
         }
+        check_values(image.to_string().as_ref(), &bytes)?;
         // The document's own type wins over the header, which some proxies rewrite.
         let typed: Typed = serde_json::from_slice(&bytes)
             .map_err(|error| self.protocol(&attempt, format!("malformed manifest: {error}")))?;
@@ -145,6 +151,7 @@ impl Session {
     pub(crate) async fn small_blob(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let url = self.url(&format!("blobs/{}", descriptor.digest))?;
         let (_, bytes) = self.document(attempt, url, HeaderMap::new()).await?;
+        check_values(format!("{}/{}", self.registry.host, self.repository).as_ref(), &bytes)?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -187,34 +194,39 @@ impl Session {
     {
         let mut number = 1;
         loop {
-            let mut failed = match action().await {
+            match action().await {
                 Ok(value) => return Ok(value),
-                Err(failed) => failed,
-            };
-            let wait = failed
-                .error
-                .retryable()
-                .then(|| self.client.retry_policy().wait(number, failed.retry_after))
-                .flatten();
-            let Some(wait) = wait else {
-                if let Error::Registry { attempts, .. } | Error::Transport { attempts, .. } =
-                    &mut failed.error
-                {
-                    *attempts = number;
-                }
-                if let (Error::Registry { message, .. }, Some(asked)) =
-                    (&mut failed.error, failed.retry_after)
-                    && asked > self.client.retry_policy().longest_retry_after
-                {
-                    let separator = if message.is_empty() { "" } else { "; " };
-                    *message = format!("{message}{separator}it asks to wait {} s", asked.as_secs());
-                }
-                return Err(failed.error);
-            };
-            self.progress.retrying(attempt, &failed.error.to_string(), wait);
-            tokio::time::sleep(wait).await;
+                Err(failed) => self.wait_or_give_up(attempt, number, failed).await?,
+            }
             number += 1;
         }
+    }
+
+    /// Waits after failed attempt `number` (from 1), or ends with its error if it is of no use to repeat it.
+    pub(crate) async fn wait_or_give_up(
+        &self,
+        attempt: &str,
+        number: u32,
+        mut failed: Failed,
+    ) -> Result<(), Error> {
+        let wait = failed
+            .error
+            .may_be_repeated()
+            .then(|| self.client.retry_policy().wait(number, failed.retry_after))
+            .flatten();
+        if let Some(wait) = wait {
+            self.progress.retrying(attempt, &failed.error.to_string(), wait);
+            tokio::time::sleep(wait).await;
+            return Ok(());
+        }
+        failed.error.count(number);
+        if let (Error::Registry { message, .. }, Some(asked)) = (&mut failed.error, failed.retry_after)
+            && asked > self.client.retry_policy().longest_retry_after
+        {
+            let separator = if message.is_empty() { "" } else { "; " };
+            *message = format!("{message}{separator}it asks to wait {} s", asked.as_secs());
+        }
+        Err(failed.error)
     }
 
     /// Makes the request once: with authorisation, one renewal of it, and redirects. Any other status is the caller's to judge.
@@ -272,7 +284,7 @@ impl Session {
         let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             attempt: call.attempt.to_owned(),
             host: host.clone(),
-            attempts: 1,
+            attempts: 0,
             source,
         };
         let (alive, mut beats) = watch::channel(());
@@ -333,7 +345,7 @@ impl Session {
         let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             attempt: attempt.to_owned(),
             host: self.registry.host.clone(),
-            attempts: 1,
+            attempts: 0,
             source,
         };
         let mut bytes = Vec::new();
@@ -371,7 +383,7 @@ impl Session {
                 Error::NotAuthorised { attempt, host, status, used, message }
             }
             404 => Error::NotFound { attempt, host, status, message },
-            _ => Error::Registry { attempt, host, status, attempts: 1, message },
+            _ => Error::Registry { attempt, host, status, attempts: 0, message },
         };
         Failed { error, retry_after }
     }

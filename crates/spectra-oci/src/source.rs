@@ -8,9 +8,10 @@ use crate::{
     Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout,
     archive::Archive,
     builder::oci_manifest,
+    compress::{self, Compression},
     content::{Blob, Content, digest_like},
-    gzip,
     layout::REF_NAME,
+    limits::{Budget, OpenLimits, check_layers, check_values},
     media_type,
 };
 
@@ -100,7 +101,7 @@ impl Image {
         }
         for (number, layer) in image.layers.iter_mut().enumerate() {
             let LayerSource::Raw { content, diff_id } = layer else { continue };
-            let (blob, found) = gzip::compress(content, &self.origin)?;
+            let (blob, found) = compress::layer(content, &self.origin, Compression::default())?;
             if found != *diff_id {
                 return Err(Error::DigestMismatch {
                     what: format!("layer {} of `{}`", number + 1, self.origin.display()),
@@ -123,15 +124,26 @@ impl Image {
     }
 }
 
-/// Opens an OCI layout directory, an OCI archive, or an archive of `docker save` (each also gzip-compressed).
+/// Opens an OCI layout directory, an OCI archive, or an archive of `docker save` (each also compressed by gzip or zstd).
 ///
 /// If there are several images, `name` chooses: a reference name in layouts, a repository tag in docker archives. Blocking.
 pub fn open(path: &Path, name: Option<&str>) -> Result<Artifact, Error> {
+    open_within(path, name, &OpenLimits::default())
+}
+
+/// As [`open`], with limits of the caller's choice on what a compressed archive may become.
+pub fn open_within(path: &Path, name: Option<&str>, limits: &OpenLimits) -> Result<Artifact, Error> {
     let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
     if metadata.is_dir() {
         return load(&Layout::open(path)?, name);
     }
-    let archive = Archive::open(path)?;
+    if !metadata.is_file() {
+        return Err(Error::input(
+            path,
+            "it is neither a file nor a directory; archives are read more than once",
+        ));
+    }
+    let archive = Archive::open(path, limits)?;
     if archive.is_docker() { archive.load_docker(name) } else { load(&archive, name) }
 }
 
@@ -166,6 +178,7 @@ pub(crate) trait BlobStore {
             return Err(Error::input(self.path(), reason));
         }
         let bytes = blob.content.read_all(self.path())?;
+        check_values(self.path(), &bytes)?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -193,7 +206,7 @@ fn load(store: &dyn BlobStore, name: Option<&str>) -> Result<Artifact, Error> {
     // The same image under two names is no ambiguity.
     candidates.dedup_by(|a, b| a.digest == b.digest);
     match candidates.as_slice() {
-        [descriptor] => load_descriptor(store, descriptor, 0),
+        [descriptor] => load_descriptor(store, descriptor, 0, &mut Budget::default()),
         found => {
             let names: Vec<String> = index
                 .manifests
@@ -217,7 +230,13 @@ pub(crate) fn list(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn load_descriptor(store: &dyn BlobStore, descriptor: &Descriptor, depth: usize) -> Result<Artifact, Error> {
+fn load_descriptor(
+    store: &dyn BlobStore,
+    descriptor: &Descriptor,
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Artifact, Error> {
+    budget.take(store.path(), descriptor.size)?;
     let document = store.document(descriptor)?;
     let bytes = document.content.read_all(store.path())?;
     let malformed = |error: serde_json::Error| {
@@ -231,7 +250,7 @@ fn load_descriptor(store: &dyn BlobStore, descriptor: &Descriptor, depth: usize)
         let children = index
             .manifests
             .iter()
-            .map(|child| load_descriptor(store, child, depth + 1))
+            .map(|child| load_descriptor(store, child, depth + 1, budget))
             .collect::<Result<_, _>>()?;
         return Ok(Artifact::Index(Index { document, children }));
     }
@@ -243,6 +262,8 @@ fn load_descriptor(store: &dyn BlobStore, descriptor: &Descriptor, depth: usize)
         return Err(Error::input(store.path(), reason));
     }
     let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(malformed)?;
+    check_layers(store.path(), manifest.layers.len())?;
+    budget.take(store.path(), manifest.config.size)?;
     Ok(Artifact::Image(Image {
         origin: store.path().to_owned(),
         config: store.document(&manifest.config)?,

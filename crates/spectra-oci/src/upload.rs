@@ -2,6 +2,10 @@
 //!
 //! In order: ask whether it is there, try to link it from another repository, send it in one piece, and send it in chunks only
 //! where the registry or the caller says so. Chunks are the exception because some registries refuse them.
+//!
+//! When a connection breaks, the registry is asked how much has arrived, and the rest follows in one piece. Registries that keep nothing
+//! of a broken request say so, or know the upload no more (Debian's docker-registry 2.8 does: its locations carry the offset
+//! that they were made for); the blob is then sent from the start. A note in the cache lets a later process go on likewise.
 
 use std::sync::PoisonError;
 
@@ -9,10 +13,13 @@ use reqwest::{
     Method, Response, StatusCode,
     header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE},
 };
+use spectra_types::Digest;
 use url::Url;
 
 use crate::{
     BlobOutcome, Error,
+    auth::is_safe_target,
+    cache::UploadNote,
     content::Blob,
     session::{Body, Call, Failed, Session, may_pass},
 };
@@ -23,29 +30,79 @@ const DEFAULT_CHUNK: u64 = 64 * 1024 * 1024;
 const SMALLEST_CHUNK: u64 = 1024 * 1024;
 const MIN_LENGTH_HEADER: &str = "oci-chunk-min-length";
 
+/// Up to here, asking whether a blob is there costs about as much as sending it.
+const SMALL: u64 = 256 * 1024;
+/// From here on, it is worth a note where an upload goes on.
+const LARGE: u64 = 1024 * 1024;
+
+/// How often a registry may say that it stands elsewhere than we think.
+const MAX_CORRECTIONS: u32 = 3;
+
 /// An open upload.
 struct Upload {
     location: Url,
     /// The registry's own minimum for all chunks but the last.
     minimum: u64,
+    /// How much of the blob the registry has.
+    offset: u64,
+    /// Whether the offset is what the registry says after a break. What it has may then be of no use.
+    resumed: bool,
+    /// Whether it is sent in chunks.
+    chunked: bool,
+}
+
+/// How far a blob is, over all attempts to bring it there.
+#[derive(Default)]
+struct Way {
+    upload: Option<Upload>,
+    /// Tells a later process where the upload goes on.
+    note: Option<UploadNote>,
+    /// Whether there is an attempt to repeat.
+    failed: bool,
+}
+
+impl Way {
+    fn offset(&self) -> u64 {
+        self.upload.as_ref().map_or(0, |upload| upload.offset)
+    }
+
+    fn note(&mut self) {
+        if let (Some(note), Some(upload)) = (&mut self.note, &self.upload) {
+            note.write(&upload.location);
+        }
+    }
 }
 
 impl Session {
-    /// Brings a blob into the repository. Repeats what fails in passing; everything is addressed by digest, so a repetition
-    /// cannot do harm.
-    pub(crate) async fn push_blob(&self, blob: &Blob, mount_from: &[String]) -> Result<BlobOutcome, Error> {
+    /// Brings a blob into the repository. Repeats what fails in passing, and goes on where the registry stands; everything is
+    /// addressed by digest, so a repetition cannot do harm.
+    /// `attempt` names the image and the blob.
+    pub(crate) async fn push_blob(
+        &self,
+        attempt: &str,
+        blob: &Blob,
+        mount_from: &[String],
+    ) -> Result<BlobOutcome, Error> {
         let digest = &blob.descriptor.digest;
-        let attempt = format!("push blob `{digest}` to `{}/{}`", self.registry.host, self.repository);
         self.progress.started(digest, blob.descriptor.size);
-        let mut first = true;
-        let outcome = self
-            .with_retries(&attempt, || {
-                if !std::mem::take(&mut first) {
-                    self.progress.restarted(digest, 0);
-                }
-                self.try_blob(&attempt, blob, mount_from)
-            })
-            .await?;
+        let mut way = Way::default();
+        let (mut number, mut furthest) = (1, 0);
+        let outcome = loop {
+            let failed = match self.try_blob(attempt, blob, mount_from, &mut way).await {
+                Ok(outcome) => break outcome,
+                Err(failed) => failed,
+            };
+            // A line that breaks again and again still brings the blob there, piece by piece.
+            if way.offset() > furthest {
+                (number, furthest) = (1, way.offset());
+            }
+            self.wait_or_give_up(attempt, number, failed).await?;
+            way.failed = true;
+            number += 1;
+        };
+        if let Some(note) = way.note {
+            note.remove();
+        }
         self.progress.finished(digest, outcome);
         Ok(outcome)
     }
@@ -55,14 +112,41 @@ impl Session {
         attempt: &str,
         blob: &Blob,
         mount_from: &[String],
+        way: &mut Way,
     ) -> Result<BlobOutcome, Failed> {
-        if self.has_blob(attempt, blob).await? {
+        let (digest, size) = (&blob.descriptor.digest, blob.descriptor.size);
+        let surely_new = self.new_repository && size <= SMALL && !way.failed;
+        if !surely_new && self.has_blob(attempt, digest).await? {
             return Ok(BlobOutcome::Present);
         }
+        if let Some(upload) = &way.upload {
+            way.upload = self.resume(attempt, upload, size).await?;
+        }
+        if way.upload.is_none() {
+            match self.open(attempt, blob, mount_from, way).await? {
+                Some(upload) => way.upload = Some(upload),
+                None => return Ok(BlobOutcome::Mounted),
+            }
+            way.note();
+        }
+        if way.failed || way.offset() > 0 {
+            self.progress.restarted(digest, way.offset());
+        }
+        self.send_blob(attempt, blob, way).await
+    }
+
+    /// An upload for the blob: one that an earlier process left, or a new one. Nothing if the registry linked the blob.
+    async fn open(
+        &self,
+        attempt: &str,
+        blob: &Blob,
+        mount_from: &[String],
+        way: &mut Way,
+    ) -> Result<Option<Upload>, Failed> {
         let mut open = None;
         for source in mount_from {
             match self.mount(attempt, blob, source).await? {
-                Mount::Done => return Ok(BlobOutcome::Mounted),
+                Mount::Done => return Ok(None),
                 Mount::Upload(upload) => {
                     open = Some(upload);
                     break;
@@ -70,25 +154,32 @@ impl Session {
                 Mount::Refused => {}
             }
         }
-        let mut upload = match open {
-            Some(upload) => upload,
-            None => self.begin(attempt).await?,
-        };
-        let size = blob.descriptor.size;
-        if self.chunk_size().is_none_or(|chunk| size <= chunk) {
-            let response = self.put(attempt, &upload.location, blob, 0, size).await?;
-            if response.status() != StatusCode::PAYLOAD_TOO_LARGE {
-                return self.accepted(attempt, response).await;
+        let (digest, size) = (&blob.descriptor.digest, blob.descriptor.size);
+        if way.note.is_none()
+            && size >= LARGE
+            && let Some(cache) = &self.cache
+        {
+            way.note = cache.upload(&self.registry.host, &self.repository, digest);
+            let left = way.note.as_ref().and_then(UploadNote::location);
+            // The file may have come from anywhere: its location has to be one that the registry could have named.
+            if let Some(location) = left.filter(|url| is_safe_target(&self.registry.base, url).is_ok()) {
+                let upload = Upload { location, minimum: 0, offset: 0, resumed: false, chunked: false };
+                if let Ok(Some(upload)) = self.resume(attempt, &upload, size).await
+                    && upload.offset > 0
+                {
+                    return Ok(Some(upload));
+                }
             }
-            self.shrink_chunks(size / 2);
-            self.progress.restarted(&blob.descriptor.digest, 0);
-            upload = self.begin(attempt).await?;
         }
-        self.send_chunks(attempt, upload, blob).await
+        match open {
+            Some(upload) => Ok(Some(upload)),
+            None => self.begin(attempt).await.map(Some),
+        }
     }
 
-    async fn has_blob(&self, attempt: &str, blob: &Blob) -> Result<bool, Failed> {
-        let url = self.url(&format!("blobs/{}", blob.descriptor.digest))?;
+    /// Whether the repository has a blob.
+    pub(crate) async fn has_blob(&self, attempt: &str, digest: &Digest) -> Result<bool, Failed> {
+        let url = self.url(&format!("blobs/{digest}"))?;
         let response = self.send(&Call::new(attempt, Method::HEAD, url)).await?;
         match response.status() {
             StatusCode::OK => Ok(true),
@@ -126,114 +217,107 @@ impl Session {
         Ok(Upload {
             location: self.location(attempt, response.url(), headers)?,
             minimum: minimum.unwrap_or(0),
+            offset: 0,
+            resumed: false,
+            chunked: false,
         })
     }
 
-    /// The closing PUT, with `length` bytes of the blob from `start`.
-    async fn put(
+    /// Sends what the registry does not have yet: in one piece, or in chunks where the registry or the caller says so. When it
+    /// fails, `way` says where to go on.
+    async fn send_blob(&self, attempt: &str, blob: &Blob, way: &mut Way) -> Result<BlobOutcome, Failed> {
+        let size = blob.descriptor.size;
+        let mut corrections = MAX_CORRECTIONS;
+        loop {
+            let Some(upload) = &mut way.upload else {
+                return Err(self.protocol(attempt, "no upload").into());
+            };
+            let rest = size - upload.offset;
+            let chunk = self.chunk_size().map(|chunk| chunk.max(upload.minimum).max(1));
+            upload.chunked |= chunk.is_some_and(|chunk| rest > chunk);
+            let closing = !upload.chunked || rest == 0;
+            let length = if closing { rest } else { chunk.unwrap_or(DEFAULT_CHUNK).min(rest) };
+            let response = self.send_piece(attempt, blob, upload, length, closing).await?;
+            let status = response.status();
+            if status.is_success() {
+                if closing {
+                    return Ok(BlobOutcome::Uploaded);
+                }
+                if response.headers().contains_key(reqwest::header::LOCATION) {
+                    upload.location = self.location(attempt, response.url(), response.headers())?;
+                }
+                // What the registry says it has counts, not what we believe to have sent.
+                let sent = upload.offset + length;
+                upload.offset = received(response.headers()).unwrap_or(sent).min(sent);
+                way.note();
+                continue;
+            }
+            let smaller =
+                status == StatusCode::PAYLOAD_TOO_LARGE && length > SMALLEST_CHUNK.max(upload.minimum);
+            if smaller {
+                self.shrink_chunks(length / 2);
+                way.upload = None;
+            } else if status == StatusCode::RANGE_NOT_SATISFIABLE && corrections > 0 {
+                // The registry stands elsewhere than we think. It is asked, and what it says counts.
+                corrections -= 1;
+                way.upload = self.resume(attempt, upload, size).await?;
+            } else if upload.resumed && is_useless(status) {
+                way.upload = None;
+            } else {
+                return Err(self.failed(attempt, response).await);
+            }
+            if way.upload.is_none() {
+                // Too large a body ends some uploads, and what was resumed was of no use: from the start, with a new one.
+                way.upload = Some(self.begin(attempt).await?);
+                way.note();
+            }
+            self.progress.restarted(&blob.descriptor.digest, way.offset());
+        }
+    }
+
+    /// One request with `length` bytes from where the upload stands; the last one closes the upload.
+    async fn send_piece(
         &self,
         attempt: &str,
-        location: &Url,
         blob: &Blob,
-        start: u64,
+        upload: &Upload,
         length: u64,
+        closing: bool,
     ) -> Result<Response, Error> {
         let digest = &blob.descriptor.digest;
-        let mut url = location.clone();
-        url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        let mut url = upload.location.clone();
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let body = Body { content: &blob.content, start, length, digest: Some(digest) };
-        self.send(&Call { headers, body: Some(body), ..Call::new(attempt, Method::PUT, url) }).await
-    }
-
-    async fn accepted(&self, attempt: &str, response: Response) -> Result<BlobOutcome, Failed> {
-        if response.status().is_success() {
-            Ok(BlobOutcome::Uploaded)
-        } else {
-            Err(self.failed(attempt, response).await)
+        if closing {
+            url.query_pairs_mut().append_pair("digest", &digest.to_string());
         }
-    }
-
-    /// Sends a blob in pieces, strictly in order, and goes on where the registry stands after a failure.
-    async fn send_chunks(
-        &self,
-        attempt: &str,
-        mut upload: Upload,
-        blob: &Blob,
-    ) -> Result<BlobOutcome, Failed> {
-        let size = blob.descriptor.size;
-        let digest = &blob.descriptor.digest;
-        let mut offset = 0;
-        let mut failures = 0;
-        while offset < size {
-            let chunk = self.chunk_size().unwrap_or(DEFAULT_CHUNK).max(upload.minimum).max(1);
-            let length = chunk.min(size - offset);
-            let mut headers = HeaderMap::new();
-            let range = format!("{offset}-{}", offset + length - 1);
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        // A whole blob in one piece has no range.
+        if length > 0 && (!closing || upload.offset > 0) {
+            let range = format!("{}-{}", upload.offset, upload.offset + length - 1);
             headers.extend(HeaderValue::from_str(&range).ok().map(|value| (CONTENT_RANGE, value)));
-            let body = Body { content: &blob.content, start: offset, length, digest: Some(digest) };
-            let call = Call {
-                headers,
-                body: Some(body),
-                ..Call::new(attempt, Method::PATCH, upload.location.clone())
-            };
-            let failed = match self.send(&call).await {
-                Ok(response) => match response.status() {
-                    StatusCode::ACCEPTED | StatusCode::CREATED | StatusCode::NO_CONTENT => {
-                        if response.headers().contains_key(reqwest::header::LOCATION) {
-                            upload.location = self.location(attempt, response.url(), response.headers())?;
-                        }
-                        // What the registry says it has counts, not what we believe to have sent.
-                        offset = received(response.headers()).unwrap_or(offset + length).min(offset + length);
-                        failures = 0;
-                        continue;
-                    }
-                    StatusCode::PAYLOAD_TOO_LARGE if length > SMALLEST_CHUNK.max(upload.minimum) => {
-                        self.shrink_chunks(length / 2);
-                        self.failed(attempt, response).await
-                    }
-                    status if may_pass(status) || status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                        failures += 1;
-                        self.failed(attempt, response).await
-                    }
-                    _ => return Err(self.failed(attempt, response).await),
-                },
-                Err(error) if error.retryable() => {
-                    failures += 1;
-                    Failed::from(error)
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if failures > 0 {
-                let Some(wait) = self.client.retry_policy().wait(failures, failed.retry_after) else {
-                    return Err(failed);
-                };
-                self.progress.retrying(attempt, &failed.error.to_string(), wait);
-                tokio::time::sleep(wait).await;
-            }
-            match self.resume(attempt, &mut upload).await {
-                Ok(at) if at <= size => offset = at,
-                // The registry has forgotten the upload: from the start, with a new one.
-                _ => return Err(failed),
-            }
-            self.progress.restarted(digest, offset);
         }
-        let response = self.put(attempt, &upload.location, blob, size, 0).await?;
-        self.accepted(attempt, response).await
+        let body = Body { content: &blob.content, start: upload.offset, length, digest: Some(digest) };
+        let method = if closing { Method::PUT } else { Method::PATCH };
+        self.send(&Call { headers, body: Some(body), ..Call::new(attempt, method, url) }).await
     }
 
-    /// How much of an upload the registry has.
-    async fn resume(&self, attempt: &str, upload: &mut Upload) -> Result<u64, Failed> {
+    /// How much of an upload the registry has. Nothing if it knows the upload no more.
+    async fn resume(&self, attempt: &str, upload: &Upload, size: u64) -> Result<Option<Upload>, Failed> {
         let response = self.send(&Call::new(attempt, Method::GET, upload.location.clone())).await?;
-        if !response.status().is_success() {
+        let status = response.status();
+        if may_pass(status) {
             return Err(self.failed(attempt, response).await);
         }
-        if response.headers().contains_key(reqwest::header::LOCATION) {
-            upload.location = self.location(attempt, response.url(), response.headers())?;
+        if !status.is_success() {
+            return Ok(None);
         }
-        Ok(received(response.headers()).unwrap_or(0))
+        let location = if response.headers().contains_key(reqwest::header::LOCATION) {
+            self.location(attempt, response.url(), response.headers())?
+        } else {
+            upload.location.clone()
+        };
+        let offset = received(response.headers()).unwrap_or(0);
+        Ok((offset <= size).then_some(Upload { location, offset, resumed: offset > 0, ..*upload }))
     }
 
     fn chunk_size(&self) -> Option<u64> {
@@ -251,6 +335,11 @@ enum Mount {
     Done,
     Upload(Upload),
     Refused,
+}
+
+/// Whether an answer to the rest of a blob can mean that what the registry has of it is of no use.
+fn is_useless(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 404 | 409 | 410 | 416)
 }
 
 /// The number of bytes that a `Range: 0-99` header speaks of. `0-0` is how registries write "nothing".

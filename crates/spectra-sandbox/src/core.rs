@@ -19,6 +19,7 @@ use crate::railway::limits::Limits;
 use crate::railway::ops::activity;
 use crate::railway::refusal::Refusal;
 use crate::railway::traffic::Traffic;
+use crate::registry::Registry;
 use crate::secrets::Secrets;
 use crate::services::TcpForwarder;
 use crate::settings::Settings;
@@ -84,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) edge: Arc<dyn Edge>,
     pub(crate) tcp: TcpForwarder,
+    pub(crate) registry: Registry,
 }
 
 /// State and machinery shared by every request.
@@ -91,7 +93,7 @@ pub(crate) struct Core {
     pub(crate) info: SandboxInfo,
     pub(crate) clock: Clock,
     pub(crate) parts: Parts,
-    pub(crate) faults: Faults,
+    pub(crate) faults: Arc<Faults>,
     pub(crate) journal: Journal,
     pub(crate) limits: Limits,
     pub(crate) secrets: Secrets,
@@ -122,7 +124,7 @@ impl Core {
         info: SandboxInfo,
         clock: Clock,
         parts: Parts,
-        faults: Faults,
+        faults: Arc<Faults>,
         settings: Settings,
         store: Store,
         world: World,
@@ -185,6 +187,7 @@ impl Core {
         } else {
             Pace::Scaled(settings.time_scale)
         });
+        self.parts.registry.set_quirks(settings.registry.clone());
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         // Traffic profiles begin and end with the settings.
         self.changes.send_modify(|count| *count += 1);

@@ -75,7 +75,7 @@ impl Sandbox {
             settings.manual_clock = manual;
         }
         store.put_document("settings", &settings)?;
-        let faults = Faults::new(store.document::<Vec<Rule>>("faults")?.unwrap_or_default());
+        let faults = Arc::new(Faults::new(store.document::<Vec<Rule>>("faults")?.unwrap_or_default()));
 
         let (listener, port) = bind(config.port, remembered(&world)).await?;
         let (keys, meta) = identity(&mut world, port);
@@ -90,7 +90,8 @@ impl Sandbox {
         });
         let traffic = Arc::new(Traffic::restored(store.load_telemetry()?));
         let failed = |part: &'static str| move |reason: String| Error::Part { part, reason };
-        let registry = Registry::open(RegistryConfig::new(config.state_dir.join("registry")))
+        let registry = RegistryConfig::new(config.state_dir.join("registry"));
+        let registry = Registry::open_with(registry, Arc::clone(&faults), Some(clock.clone()))
             .await
             .map_err(|error| failed("registry")(error.to_string()))?;
         let reach = if settings.allow_remote_registries { Reach::Everywhere } else { Reach::Loopback };
@@ -98,13 +99,14 @@ impl Sandbox {
         let runtime = runtime(config.runtime, &clock, &meta.workspace_id).await.map_err(failed("runtime"))?;
         let edge = Arc::new(Proxy::new(Arc::clone(&traffic) as _, ProxyOptions::default()));
         let tcp = TcpForwarder::new(Arc::clone(&traffic) as _, ProxyOptions::default());
-        let parts = Parts { puller, runtime, edge, tcp };
+        registry.set_quirks(settings.registry.clone());
+        let router = registry.router();
+        let parts = Parts { puller, runtime, edge, tcp, registry };
         let core =
             Arc::new(Core::new(info, clock, parts, faults, settings, store, world, Arc::clone(&traffic)));
         core.secrets.note_world(&core.world());
         traffic.attach(Arc::downgrade(&core));
-        let multiplexer =
-            Multiplexer { core: Arc::clone(&core), schema: gql::schema(), registry: registry.router() };
+        let multiplexer = Multiplexer { core: Arc::clone(&core), schema: gql::schema(), registry: router };
         let server = tokio::spawn(serve(listener, multiplexer));
         Engine::resume(&core);
         core.tasks.spawn(traffic::keep(Arc::clone(&core)));

@@ -17,8 +17,9 @@ use tower::ServiceExt as _;
 
 use crate::admin;
 use crate::core::Core;
+use crate::faults::Cut;
 use crate::railway::gql::RailwaySchema;
-use crate::railway::http::{self, Cut};
+use crate::railway::http;
 use crate::railway::ops::custom_domains;
 use crate::railway::ops::domains::SUFFIX;
 use crate::railway::socket;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use spectra_types::HumanDuration;
 
 pub(crate) use self::signals::{Gap, Profile};
+use crate::registry::Quirks;
 
 /// Plan of the sandbox's workspace: it sets the API budget and how long a removed deployment can be rolled back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +205,8 @@ pub(crate) struct Settings {
     pub(crate) webhook_failure_limit: Option<u32>,
     /// Images of other registries than this sandbox are pulled from where their name says.
     pub(crate) allow_remote_registries: bool,
+    /// What the registry does otherwise than a good one.
+    pub(crate) registry: Quirks,
 }
 
 /// Where a deployment can be held before it starts.
@@ -288,6 +291,7 @@ impl Default for Settings {
             webhook_duplicate_probability: 0.0,
             webhook_failure_limit: Some(100),
             allow_remote_registries: false,
+            registry: Quirks::default(),
         }
     }
 }

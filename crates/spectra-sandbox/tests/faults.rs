@@ -331,3 +331,27 @@ async fn an_answer_that_gets_lost_after_the_commit_was_executed_whatever_it_look
     assert!(body["data"].is_null() && body["errors"][0]["extensions"]["code"].is_null(), "{body}");
     assert_eq!(projects().await, 2);
 }
+
+#[tokio::test]
+async fn the_registry_has_rules_switches_and_a_list_of_violations() {
+    let world = world().await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let base = format!("{}/v2/", world.info.url);
+    let rule =
+        json!({ "operation": "registry.ping", "action": { "type": "http", "status": 503 }, "count": 1 });
+    world.admin("POST", "faults", rule).await;
+    assert_eq!(client.get(&base).send().await.unwrap().status().as_u16(), 503);
+    assert_eq!(client.get(&base).send().await.unwrap().status().as_u16(), 200);
+    let settings = world.admin("PUT", "settings", json!({ "registry": { "repositories": ["app"] } })).await;
+    assert_eq!(settings["registry"]["repositories"], json!(["app"]));
+    let begin = |name: &str| client.post(format!("{base}{name}/blobs/uploads/"));
+    assert_eq!(begin("other").send().await.unwrap().status().as_u16(), 404);
+    let begun = begin("app").send().await.unwrap();
+    assert_eq!(begun.status().as_u16(), 202);
+    let location = format!("{}{}", world.info.url, begun.headers()["location"].to_str().unwrap());
+    client.patch(&location).header("content-range", "5-6").body("xx").send().await.unwrap();
+    let list = world.admin("GET", "violations", Value::Null).await;
+    assert_eq!(list["violations"][0]["kind"], "wrong-content-range");
+    world.admin("DELETE", "violations", Value::Null).await;
+    assert_eq!(world.admin("GET", "violations", Value::Null).await["violations"], json!([]));
+}

@@ -6,6 +6,7 @@
 //! is killed when the future that measures it is dropped, and ends by itself when this program is gone.
 
 mod bench;
+mod bench_push;
 mod docs;
 mod error;
 mod fuzz;
@@ -161,6 +162,21 @@ enum BenchTask {
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
     },
+    /// Pushing images beside crane and skopeo: time, memory, bytes after a break, against `docker-registry` on loopback
+    Push {
+        /// How many times each program pushes each image
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        runs: u32,
+        /// Take the built program from this directory and build nothing
+        #[arg(long, value_name = "DIR")]
+        bin_dir: Option<PathBuf>,
+        /// crane, if it is not on PATH
+        #[arg(long, value_name = "FILE")]
+        crane: Option<PathBuf>,
+        /// skopeo, if it is not on PATH
+        #[arg(long, value_name = "FILE")]
+        skopeo: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -241,6 +257,9 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
         }
         Task::Bench { what: BenchTask::Rollouts { count, bin_dir } } => {
             rollouts::run(&context, count, bin_dir.as_deref()).await
+        }
+        Task::Bench { what: BenchTask::Push { runs, bin_dir, crane, skopeo } } => {
+            bench_push::run(&context, bench_push::Options { runs, bin_dir, crane, skopeo }).await
         }
     }
 }

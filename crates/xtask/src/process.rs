@@ -120,6 +120,8 @@ pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// From its start to its end, without what ending its group took.
+    pub(crate) lasted: Duration,
 }
 
 impl Finished {
@@ -226,6 +228,7 @@ impl Processes {
         }
         let spawn_error =
             |source| Error::Spawn { program: job.program.to_string_lossy().into_owned(), source };
+        let begun = Instant::now();
         let mut child = command.spawn().map_err(spawn_error)?;
         let pid = child
             .id()
@@ -243,6 +246,7 @@ impl Processes {
         let registry = Arc::clone(self);
         tokio::spawn(async move {
             let waited = child.wait().await;
+            let lasted = begun.elapsed();
             // The leader is gone; whatever it left in its group must not outlive it. Ending it also closes
             // the pipes that the collectors read.
             end_group(pid, Duration::from_secs(1)).await;
@@ -250,7 +254,7 @@ impl Processes {
             let stderr = join(stderr).await;
             registry.lock().groups.remove(&pid.as_raw_nonzero().get());
             if let Ok(status) = waited {
-                sender.send_replace(Some(Finished { command, status, stdout, stderr }));
+                sender.send_replace(Some(Finished { command, status, stdout, stderr, lasted }));
             }
         });
         Ok(Running { pid, finished })

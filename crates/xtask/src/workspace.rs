@@ -81,6 +81,15 @@ pub(crate) async fn released_provider(context: &Context) -> Result<PathBuf, Erro
     program(&directory, "terraform-provider-spectra")
 }
 
+/// Builds the command-line program as it is shipped, or takes it from `bin_dir`.
+pub(crate) async fn released_deployer(context: &Context, bin_dir: Option<&Path>) -> Result<PathBuf, Error> {
+    let directory = match bin_dir {
+        Some(directory) => std::path::absolute(directory).map_err(Error::file("resolve", directory))?,
+        None => build(context, &["railway-deployer"], Profile::Release).await?,
+    };
+    program(&directory, "railway-deployer")
+}
+
 /// Builds the programs of these packages and says in which directory they are.
 async fn build(context: &Context, packages: &[&str], profile: Profile) -> Result<PathBuf, Error> {
     let mut job = cargo().args(["build", "--bins"]).dir(&context.workspace.root).output(Output::Inherit);

@@ -28,7 +28,7 @@ pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     Running { registry, address, _runtime: runtime }
 }
 
-fn build(place: &Place) -> String {
+pub(crate) fn build(place: &Place) -> String {
     content(place, "in");
     let run = place.run(&[
         "image",
@@ -65,17 +65,17 @@ fn build_push_inspect() {
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target]).shown(), @"
     exit 0
     --- stdout
-    [REGISTRY]/team/app@sha256:[HEX]
+    sha256:[HEX]
     --- stderr
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] manifest written
-    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (612 B), 0 already there
+    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (632 B), 0 already there
     ");
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target, "--no-progress"]).shown(), @"
     exit 0
     --- stdout
-    [REGISTRY]/team/app@sha256:[HEX]
+    sha256:[HEX]
     --- stderr
     pushed `[REGISTRY]/team/app:v1`: 0 blobs sent (0 B), 2 already there
     ");
@@ -86,7 +86,7 @@ fn build_push_inspect() {
     digest       sha256:[HEX]
     type         application/vnd.oci.image.manifest.v1+json
     platform     linux/amd64
-    size         612 B
+    size         632 B
     created      1970-01-01T00:00:00Z
     entrypoint   /bin/app --verbose
     user         1000:1000
@@ -94,7 +94,7 @@ fn build_push_inspect() {
     ports        8080/tcp
     env          MODE=a=b
     label        dev.spectra.sandbox.body=hello
-    layer        sha256:[HEX] 162 B
+    layer        sha256:[HEX] 182 B
     --- stderr
     ");
     let json = place.run(&["image", "inspect", &target, "--json"]).done().json();
@@ -105,8 +105,27 @@ fn build_push_inspect() {
     assert_eq!(local["digest"], json["digest"]);
     let pushed = place.run(&["image", "push", "layout", &target, "--tag", "stable", "--json"]).done().json();
     assert_eq!(pushed["tags"], serde_json::json!(["v1", "stable"]));
-    assert_eq!(pushed["image"], format!("{}/team/app@{digest}", running.address).as_str());
+    let pinned = format!("{}/team/app@{digest}", running.address);
+    assert_eq!(pushed["image"], pinned.as_str());
+    let image = place.run(&["image", "push", "layout", &target, "--print", "image"]).done().stdout;
+    assert_eq!(image.trim_end(), pinned);
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn a_level_that_a_codec_does_not_have_is_wrong_usage() {
+    let place = Place::new();
+    let push = ["image", "push", "x", "127.0.0.1:1/x", "--compression", "zstd", "--compression-level", "40"];
+    insta::assert_snapshot!(place.run(&push).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-300]: cannot open `x`
+      caused by: No such file or directory (os error 2)
+    ");
+    let run = place.run(&["image", "push", "x", "127.0.0.1:1/x", "--compression", "xz"]);
+    let shown = run.shown();
+    assert!(shown.contains("exit 2") && shown.contains("write `gzip` or `zstd`"), "{shown}");
 }
 
 #[test]
@@ -156,7 +175,7 @@ fn credentials_are_needed_and_never_shown() {
     exit 6
     --- stdout
     --- stderr
-    error[SPX-306]: push blob `sha256:[HEX]` to `[REGISTRY]/team/app`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
+    error[SPX-306]: push `[REGISTRY]/team/app:v1`: the configuration `sha256:[HEX]`: get an access token: `[REGISTRY]` refused anonymous access (401): UNAUTHORIZED: a user and a password are needed
     hint: log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY
     ");
     let login = ["image", "push", "layout", &target, "--username", "bot", "--password-stdin"];

@@ -97,15 +97,15 @@ fn a_base_image_by_digest_lies_below() {
     digest       sha256:[HEX]
     type         application/vnd.oci.image.manifest.v1+json
     platform     linux/amd64
-    size         808 B
+    size         843 B
     created      1970-01-01T00:00:00Z
     entrypoint   /bin/sh
     cmd          -c app
     env          A=base
     env          B=2
     label        x=base
-    layer        sha256:[HEX] 117 B
-    layer        sha256:[HEX] 178 B
+    layer        sha256:[HEX] 130 B
+    layer        sha256:[HEX] 200 B
     --- stderr
     ");
     // Once it is in the cache, no registry is needed.

@@ -79,7 +79,7 @@ fn a_rollout_of_a_tag_is_refused() {
     exit 2
     --- stdout
     --- stderr
-    error: invalid value 'ghcr.io/team/web:1' for '--image <PINNED>': `ghcr.io/team/web:1` can mean another image at any time: give the digest, `ghcr.io/team/web@sha256:[HEX]…`, which `railway-deployer image inspect ghcr.io/team/web:1` and `image push` print
+    error: invalid value 'ghcr.io/team/web:1' for '--image <PINNED>': `ghcr.io/team/web:1` can mean another image at any time: give the digest, `ghcr.io/team/web@sha256:[HEX]…`, which `railway-deployer image inspect ghcr.io/team/web:1` and `image push --print image` print
 
     For more information, try '--help'.
     ");

@@ -52,8 +52,8 @@ fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) ->
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// A registry with `distro:1` in Docker's media types: `/bin` is a link, `/tmp` is everyone's.
-async fn distribution() -> (Fake, Digest) {
+/// A registry with `distro:1`: `/bin` is a link, `/tmp` is everyone's. In Docker's media types, or in OCI's with zstd.
+async fn distribution(zstd: bool) -> (Fake, Digest) {
     let fake = Fake::start().await;
     let mut tar = tar::Builder::new(Vec::new());
     let mut add = |name: &str, kind: tar::EntryType, mode: u32| {
@@ -73,9 +73,13 @@ async fn distribution() -> (Fake, Digest) {
     add("usr/bin/sh", tar::EntryType::Regular, 0o755);
     add("tmp/", tar::EntryType::Directory, 0o1777);
     let raw = tar.into_inner().unwrap();
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    std::io::Write::write_all(&mut encoder, &raw).unwrap();
-    let layer = encoder.finish().unwrap();
+    let layer = if zstd {
+        zstd::encode_all(raw.as_slice(), 3).unwrap()
+    } else {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &raw).unwrap();
+        encoder.finish().unwrap()
+    };
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","created":"2024-01-01T00:00:00Z","config":{{"User":"10","Env":["PATH=/usr/bin","LANG=C"],
         "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"]}},
@@ -85,11 +89,17 @@ async fn distribution() -> (Fake, Digest) {
     let descriptor = |media_type: &str, bytes: &[u8]| {
         format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, sha256(bytes), bytes.len())
     };
-    let docker = "application/vnd.docker.";
+    let [manifest_type, config_type, layer_type] = if zstd {
+        ["manifest.v1+json", "config.v1+json", "layer.v1.tar+zstd"]
+            .map(|rest| format!("application/vnd.oci.image.{rest}"))
+    } else {
+        ["distribution.manifest.v2+json", "container.image.v1+json", "image.rootfs.diff.tar.gzip"]
+            .map(|rest| format!("application/vnd.docker.{rest}"))
+    };
     let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{docker}distribution.manifest.v2+json","config":{},"layers":[{}]}}"#,
-        descriptor(&format!("{docker}container.image.v1+json"), config.as_bytes()),
-        descriptor(&format!("{docker}image.rootfs.diff.tar.gzip"), &layer),
+        r#"{{"schemaVersion":2,"mediaType":"{manifest_type}","config":{},"layers":[{}]}}"#,
+        descriptor(&config_type, config.as_bytes()),
+        descriptor(&layer_type, &layer),
     );
     let digest = sha256(manifest.as_bytes());
     let mut state = fake.lock();
@@ -98,7 +108,7 @@ async fn distribution() -> (Fake, Digest) {
         state.blobs.insert(("distro".to_owned(), found), blob);
     }
     for reference in ["1".to_owned(), digest.to_string()] {
-        let entry = (format!("{docker}distribution.manifest.v2+json"), manifest.clone().into_bytes());
+        let entry = (manifest_type.clone(), manifest.clone().into_bytes());
         state.manifests.insert(("distro".to_owned(), reference), entry);
     }
     drop(state);
@@ -112,7 +122,7 @@ async fn base(fake: &Fake, digest: &Digest, cache: &Layout) -> Result<Base, Erro
 
 #[tokio::test]
 async fn on_a_base_its_layers_stay_and_its_configuration_is_merged() {
-    let (fake, digest) = distribution().await;
+    let (fake, digest) = distribution(false).await;
     let place = tempfile::tempdir().unwrap();
     write(&place.path().join("in"), &["bin/app", "tmp/x", "srv/y"]);
     let cache = Layout::create(place.path().join("cache")).unwrap();
@@ -172,8 +182,22 @@ async fn on_a_base_its_layers_stay_and_its_configuration_is_merged() {
 }
 
 #[tokio::test]
+async fn a_base_with_zstd_layers_is_carried_over_and_looked_into() {
+    let (fake, digest) = distribution(true).await;
+    let place = tempfile::tempdir().unwrap();
+    write(&place.path().join("in"), &["bin/app"]);
+    let cache = Layout::create(place.path().join("cache")).unwrap();
+    let layout = Layout::create(place.path().join("out")).unwrap();
+    let files = Files { from: place.path().join("in"), to: "/".to_owned(), ..Files::default() };
+    let base = base(&fake, &digest, &cache).await.unwrap();
+    let built = ImageBuilder::new().base(base).files(vec![files]).build(&layout, None).unwrap();
+    assert_eq!(built.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+zstd");
+    assert_eq!(entries(&layout, &built.layers[1].digest), ["bin/app 644 0:0"]);
+}
+
+#[tokio::test]
 async fn a_base_is_fetched_once_and_again_when_it_was_damaged() {
-    let (fake, digest) = distribution().await;
+    let (fake, digest) = distribution(false).await;
     let place = tempfile::tempdir().unwrap();
     let cache = Layout::create(place.path().join("cache")).unwrap();
     base(&fake, &digest, &cache).await.unwrap();
@@ -191,7 +215,7 @@ async fn a_base_is_fetched_once_and_again_when_it_was_damaged() {
 
 #[tokio::test]
 async fn a_base_by_tag_is_refused_with_its_digest() {
-    let (fake, digest) = distribution().await;
+    let (fake, digest) = distribution(false).await;
     let place = tempfile::tempdir().unwrap();
     let cache = Layout::create(place.path().join("cache")).unwrap();
     let get = async |image: &str, platform: &str| {

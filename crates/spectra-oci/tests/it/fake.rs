@@ -36,6 +36,7 @@ pub(crate) struct Fault {
     pub(crate) action: Action,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each switches one habit of registries")]
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) blobs: BTreeMap<(String, String), Vec<u8>>,
@@ -52,6 +53,10 @@ pub(crate) struct Registry {
     /// Where uploads and blobs are redirected to.
     pub(crate) elsewhere: Option<SocketAddr>,
     pub(crate) mounts: bool,
+    /// Whether what arrives before a connection breaks is kept, to be resumed.
+    pub(crate) keeps_what_arrived: bool,
+    /// Whether a repository without manifests is unknown.
+    pub(crate) repositories_are_born_with_a_manifest: bool,
     /// Whether blobs are sent from where `Range` says; many caches in front of registries ignore it.
     pub(crate) ranges: bool,
     /// The next blobs that are read: how many bytes of the body arrive before the connection breaks.
@@ -171,6 +176,7 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
     fake.lock().body_bytes += bytes.len();
     let response = match action {
         Some(Action::Reset(_)) => {
+            keep(&mut fake.lock(), &parts.uri, &bytes);
             let broken = futures::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("reset"))]);
             answer(200).header("content-length", 10).body(Body::from_stream(broken)).unwrap()
         }
@@ -196,6 +202,16 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
         state.authorizations.push(authorization);
     }
     response
+}
+
+/// What a registry does with the part of a body that arrived.
+fn keep(state: &mut Registry, uri: &axum::http::Uri, bytes: &[u8]) {
+    let id = uri.path().rsplit('/').next().unwrap_or_default();
+    if state.keeps_what_arrived
+        && let Some(upload) = state.uploads.get_mut(id)
+    {
+        upload.extend_from_slice(bytes);
+    }
 }
 
 fn query(target: &str, name: &str) -> Option<String> {
@@ -273,7 +289,11 @@ fn route(
             }
         };
     }
-    if rest.ends_with("/tags/list") {
+    if let Some(repository) = rest.strip_suffix("/tags/list") {
+        let known = state.manifests.keys().any(|(name, _)| name == repository);
+        if state.repositories_are_born_with_a_manifest && !known {
+            return error(404, "NAME_UNKNOWN", "repository name not known to registry");
+        }
         let second = target.contains("last=b");
         let body = if second { r#"{"tags":["c"]}"# } else { r#"{"tags":["b","a"]}"# };
         let mut builder = answer(200);
@@ -423,6 +443,12 @@ fn upload(
         "PUT" => {
             // An upload begun at another host arrives here without having been opened here.
             let mut bytes = state.uploads.remove(id).unwrap_or_default();
+            if let Some(range) = headers.get("content-range") {
+                let expected = format!("{}-{}", bytes.len(), (bytes.len() + body.len()).saturating_sub(1));
+                if range.to_str().unwrap() != expected {
+                    state.violations.push(format!("Content-Range {range:?} at {}", bytes.len()));
+                }
+            }
             bytes.extend_from_slice(&body);
             let wanted = query(target, "digest").unwrap();
             if digest(&bytes) != wanted {

@@ -3,11 +3,14 @@
 
 mod auth;
 mod build;
+mod cache;
 mod companions;
 mod credentials;
 mod engine;
 mod fake;
+mod hostile;
 mod layout;
 mod push;
 mod read;
 mod remote;
+mod resume;

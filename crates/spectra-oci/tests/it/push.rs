@@ -82,7 +82,7 @@ async fn trouble_that_stays_is_an_error_that_says_so() {
     }
     let error = push(&fake, 2000, &PushOptions { jobs: 1, ..PushOptions::default() }).await.unwrap_err();
     assert!(error.retryable());
-    insta::assert_snapshot!(chain(&error, &fake), @"push blob `DIGEST` to `REGISTRY/team/app`: `REGISTRY` answered 502 after 5 attempts: TROUBLE: on purpose");
+    insta::assert_snapshot!(chain(&error, &fake), @"push `REGISTRY/team/app:v1`: layer 1 `DIGEST`: `REGISTRY` answered 502 after 5 attempts: TROUBLE: on purpose");
     assert!(fake.lock().manifests.is_empty(), "no manifest after a failed blob");
 }
 
@@ -92,7 +92,7 @@ async fn a_wait_longer_than_our_limit_is_not_waited() {
     let wait = vec![("retry-after", "86400".to_owned())];
     fake.fault(Method::HEAD, "/blobs/", Action::Answer(StatusCode::TOO_MANY_REQUESTS, wait));
     let error = push(&fake, 2000, &PushOptions { jobs: 1, ..PushOptions::default() }).await.unwrap_err();
-    insta::assert_snapshot!(chain(&error, &fake), @"push blob `DIGEST` to `REGISTRY/team/app`: `REGISTRY` answered 429: it asks to wait 86400 s");
+    insta::assert_snapshot!(chain(&error, &fake), @"push `REGISTRY/team/app:v1`: layer 1 `DIGEST`: `REGISTRY` answered 429: it asks to wait 86400 s");
 }
 
 #[tokio::test]

@@ -57,6 +57,11 @@ pub(crate) fn handle(
             let cleared = core.faults.clear(query.get("id").map(String::as_str));
             keep_faults(core).unwrap_or_else(|| ok(&json!({ "cleared": cleared })))
         }
+        ("GET", "violations") => ok(&json!({ "violations": core.parts.registry.violations() })),
+        ("DELETE", "violations") => {
+            core.parts.registry.clear_violations();
+            ok(&json!({ "cleared": true }))
+        }
         ("GET", "settings") => ok(&json!(*core.settings())),
         ("PUT", "settings") => put_settings(core, body),
         ("GET", "secrets") => secrets(core, &[]),
@@ -68,7 +73,8 @@ pub(crate) fn handle(
         }
         (
             _,
-            "status" | "journal" | "deliveries" | "faults" | "settings" | "secrets" | "clock" | "shutdown",
+            "status" | "journal" | "deliveries" | "faults" | "settings" | "secrets" | "clock" | "shutdown"
+            | "violations",
         ) => refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             &format!("`{method}` is not offered on `/_sandbox/{path}`"),

@@ -9,6 +9,10 @@ use spectra_types::HumanDuration;
 
 use crate::clock::Tick;
 
+/// Marks an answer that the server does not send: it cuts the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut;
+
 /// What goes wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
@@ -105,6 +109,33 @@ pub(crate) enum Action {
     /// The rest of the credential's budget is gone: this request and all others are refused with 429 and the
     /// rate-limit headers until the hour is over. Where the plan has no budget nothing happens.
     QuotaExhausted,
+    /// Registry: 429 with `Retry-After`.
+    Busy {
+        /// Seconds to wait.
+        after: u64,
+        /// `Retry-After` is the date in place of the seconds.
+        #[serde(default)]
+        date: bool,
+    },
+    /// Registry: the connection is cut after so many bytes of what is sent, or else of what is read.
+    ResetAfter {
+        /// Bytes of the body that come through.
+        bytes: u64,
+    },
+    /// Registry: the answer's body, and the length that it announces, are too short.
+    ShortBody {
+        /// Bytes that are missing.
+        missing: u64,
+    },
+    /// Registry: the first byte of the answer's body is another one.
+    CorruptBody,
+    /// Registry: `Docker-Content-Digest` is that of something else.
+    WrongDigest,
+    /// Registry: `Location`, if there is one, leads there.
+    Location {
+        /// The header's value as it is sent.
+        to: String,
+    },
     /// The WebSocket upgrade is answered with this status.
     WsRefuse {
         /// HTTP status, 400 to 599.
@@ -133,6 +164,29 @@ const fn forbidden() -> u16 {
     403
 }
 
+/// The names of the registry's requests, each after `registry.`.
+pub(crate) const REGISTRY_REQUESTS: [&str; 19] = [
+    "ping",
+    "token",
+    "catalog",
+    "tags",
+    "referrers",
+    "mount",
+    "upload_begin",
+    "upload_post",
+    "upload_status",
+    "upload_patch",
+    "upload_put",
+    "upload_cancel",
+    "blob_head",
+    "blob_get",
+    "blob_delete",
+    "manifest_head",
+    "manifest_get",
+    "manifest_put",
+    "manifest_delete",
+];
+
 /// Where a request meets the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -142,6 +196,8 @@ pub(crate) enum Stage {
     Upgrade,
     /// An operation over an open WebSocket.
     Socket,
+    /// A request to the registry.
+    Registry,
 }
 
 impl Action {
@@ -152,12 +208,25 @@ impl Action {
             Self::WsDrop { .. } | Self::WsDuplicate | Self::WsOutOfOrder | Self::WsSilence { .. } => {
                 matches!(stage, Stage::Socket)
             }
+            Self::TokenRevoked => matches!(stage, Stage::Http | Stage::Socket | Stage::Registry),
             Self::FailBeforeCommit { .. }
-            | Self::TokenRevoked
             | Self::ClockJump { .. }
             | Self::ConcurrentActor { .. }
             | Self::ReplaceField { .. }
             | Self::UnknownEnum => matches!(stage, Stage::Http | Stage::Socket),
+            Self::Busy { .. }
+            | Self::ResetAfter { .. }
+            | Self::ShortBody { .. }
+            | Self::CorruptBody
+            | Self::WrongDigest
+            | Self::Location { .. } => matches!(stage, Stage::Registry),
+            Self::Http { .. }
+            | Self::Html
+            | Self::Reset
+            | Self::Hang { .. }
+            | Self::FailAfterCommit { .. } => {
+                matches!(stage, Stage::Http | Stage::Registry)
+            }
             _ => matches!(stage, Stage::Http),
         }
     }
@@ -185,6 +254,12 @@ impl Action {
             Self::ClockJump { .. } => "clock_jump",
             Self::TokenRevoked => "token_revoked",
             Self::QuotaExhausted => "quota_exhausted",
+            Self::Busy { .. } => "busy",
+            Self::ResetAfter { .. } => "reset_after",
+            Self::ShortBody { .. } => "short_body",
+            Self::CorruptBody => "corrupt_body",
+            Self::WrongDigest => "wrong_digest",
+            Self::Location { .. } => "location",
             Self::WsRefuse { .. } => "ws_refuse",
             Self::WsDrop { .. } => "ws_drop",
             Self::WsDuplicate => "ws_duplicate",
@@ -214,7 +289,8 @@ pub(crate) struct Rule {
     /// Given by the sandbox when absent.
     #[serde(default)]
     pub(crate) id: String,
-    /// `operationName` or root field it applies to; `*` for all.
+    /// `operationName` or root field it applies to; `*` for all. Requests to the registry have names of their own:
+    /// `registry.blob_get` and so on; `registry.*` for all of these.
     pub(crate) operation: String,
     /// What goes wrong.
     pub(crate) action: Action,
@@ -250,6 +326,21 @@ impl Rule {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.operation.trim().is_empty() {
             return Err("`operation` is empty: name an operation or root field, or `*`".to_owned());
+        }
+        let stages: &[Stage] = match self.operation.strip_prefix("registry.") {
+            Some("*") => &[Stage::Registry],
+            Some(request) if REGISTRY_REQUESTS.contains(&request) => &[Stage::Registry],
+            Some(_) => {
+                return Err(format!(
+                    "`operation` cannot be `{}`: the registry has {}",
+                    self.operation,
+                    REGISTRY_REQUESTS.join(", ")
+                ));
+            }
+            None => &[Stage::Http, Stage::Upgrade, Stage::Socket],
+        };
+        if !stages.iter().any(|stage| self.action.applies(*stage)) {
+            return Err(format!("`{}` means nothing for `{}`", self.action.name(), self.operation));
         }
         if !(0.0..=1.0).contains(&self.probability) {
             return Err(format!("`probability` cannot be `{}`: use 0 to 1", self.probability));
@@ -319,8 +410,9 @@ impl Faults {
     pub(crate) fn take(&self, stage: Stage, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
         let mut actions = Vec::new();
         for rule in self.lock().iter_mut() {
+            let all = if stage == Stage::Registry { "registry.*" } else { "*" };
             let named =
-                rule.operation == "*" || rule.operation == operation || fields.contains(&rule.operation);
+                rule.operation == all || rule.operation == operation || fields.contains(&rule.operation);
             if !named || !rule.action.applies(stage) || !rule.due(now) {
                 continue;
             }

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::core::Core;
-use crate::faults::{Action, AfterCommit, Stage};
+use crate::faults::{Action, AfterCommit, Cut, Stage};
 use crate::journal::{Entry, reason, redact_variables};
 use crate::railway::auth::Identity;
 use crate::railway::breadth;
@@ -22,10 +22,6 @@ use crate::railway::gql::scalars::rfc3339;
 use crate::railway::gql::{PARSE, PROBLEM, RailwaySchema, Request, VALIDATION};
 use crate::railway::limits::Budget;
 use crate::settings::Settings;
-
-/// Marks a response that the server must not send: it cuts the connection instead.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cut;
 
 const HTML: &str = "<!DOCTYPE html><html><head><title>backboard.railway.com | 504: Gateway time-out</title></head><body><h1>Gateway time-out</h1><p>Error code 504</p></body></html>";
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -108,13 +108,32 @@ struct Token {
 /// must be able to do at any time anyway.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    auth: RegistryAuth,
+    /// What the registry was opened with.
+    base: Arc<RegistryAuth>,
+    auth: RwLock<Arc<RegistryAuth>>,
     tokens: Mutex<HashMap<String, Token>>,
 }
 
 impl Gate {
     pub(crate) fn new(auth: RegistryAuth) -> Self {
-        Self { auth, tokens: Mutex::default() }
+        let base = Arc::new(auth);
+        Self { auth: RwLock::new(Arc::clone(&base)), base, tokens: Mutex::default() }
+    }
+
+    /// Lets in by other rules from now on; `None`: by those that the registry was opened with.
+    pub(crate) fn replace(&self, auth: Option<RegistryAuth>) {
+        let auth = auth.map_or_else(|| Arc::clone(&self.base), Arc::new);
+        *self.auth.write().unwrap_or_else(PoisonError::into_inner) = auth;
+    }
+
+    fn auth(&self) -> Arc<RegistryAuth> {
+        Arc::clone(&self.auth.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes all tokens invalid. `false` if there are none because another way to log in is asked for.
+    pub(crate) fn revoke(&self) -> bool {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        matches!(*self.auth(), RegistryAuth::Bearer { .. })
     }
 
     /// May the request go on? `target` is the repository and what is done to it; `None` for `/v2/` itself,
@@ -124,7 +143,7 @@ impl Gate {
         headers: &HeaderMap,
         target: Option<(&RepositoryName, Action)>,
     ) -> Result<(), ApiError> {
-        match &self.auth {
+        match &*self.auth() {
             RegistryAuth::Anonymous => Ok(()),
             RegistryAuth::Basic { user, password } => match basic(headers) {
                 Some((given_user, given)) if given_user == *user && given == *password.expose() => Ok(()),
@@ -174,7 +193,8 @@ impl Gate {
 
     /// The token endpoint. `form` holds the query of a GET or the form of an `OAuth2` POST.
     pub(crate) fn issue(&self, headers: &HeaderMap, form: &[(String, String)]) -> Response {
-        let RegistryAuth::Bearer { user, password, token_lifetime, anonymous_pull } = &self.auth else {
+        let auth = self.auth();
+        let RegistryAuth::Bearer { user, password, token_lifetime, anonymous_pull } = &*auth else {
             return StatusCode::NOT_FOUND.into_response();
         };
         let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());

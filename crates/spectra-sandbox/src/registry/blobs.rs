@@ -11,7 +11,7 @@ use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::{
-    CONTENT_DIGEST, Registry, UPLOAD_ID, ViolationKind,
+    CONTENT_DIGEST, MIN_LENGTH, Mounts, Registry, UPLOAD_ID, ViolationKind, drain,
     error::{ApiError, Code},
     name::RepositoryName,
     parse_digest, query,
@@ -32,16 +32,20 @@ impl Registry {
         body: Body,
     ) -> Result<Response, ApiError> {
         let shared = &self.0;
+        let quirks = self.quirks();
         if let Some(digest) = query(parts, "mount") {
             let digest = parse_digest(&digest)?;
             // A mount that cannot be served is no error: the client gets an upload instead.
-            if let Some(from) = query(parts, "from").and_then(|from| from.parse().ok())
+            if quirks.mounts == Mounts::Serve
+                && let Some(from) = query(parts, "from").and_then(|from| from.parse().ok())
                 // Reading the other repository needs the right to; without it, answer as if it had nothing.
-                && shared.gate.check(&parts.headers, Some((&from, super::Action::Pull))).is_ok()
+                && self.check(parts, Some((&from, super::Action::Pull))).is_ok()
                 && shared.store.mount_blob(&from, name, &digest).await?
             {
                 return Ok(created(name, &digest));
             }
+        } else if quirks.post_begins_only {
+            drain(body).await;
         } else if let Some(digest) = query(parts, "digest") {
             let digest = parse_digest(&digest)?;
             if shared.store.blob_size(name, &digest).await?.is_some() {
@@ -59,7 +63,11 @@ impl Registry {
             };
         }
         let upload = shared.uploads.begin(&shared.store, name).await?;
-        Ok(accepted(name, &upload))
+        let mut response = accepted(name, &upload);
+        if let Some(minimum) = quirks.min_part.filter(|_| quirks.announce_min_part) {
+            response.headers_mut().insert(MIN_LENGTH, HeaderValue::from(minimum));
+        }
+        Ok(response)
     }
 
     /// `GET`, `PATCH`, `PUT` and `DELETE` of an upload under way.
@@ -76,7 +84,14 @@ impl Registry {
             ApiError::new(Code::BlobUploadUnknown, format!("`{name}` has no upload `{id}`; begin a new one"))
         };
         let id: Uuid = id.parse().map_err(|_| unknown())?;
-        let mut upload = shared.uploads.resume(&shared.store, name, id).await?.ok_or_else(unknown)?;
+        let quirks = self.quirks();
+        let Some(mut upload) = shared.uploads.resume(&shared.store, name, id).await? else {
+            if matches!(method, "PATCH" | "PUT") && shared.uploads.has_ended(id) {
+                let detail = format!("{method} of `{id}`, which has ended");
+                shared.violations.record(ViolationKind::UploadClosed, name, detail);
+            }
+            return Err(unknown());
+        };
         match method {
             "GET" => Ok(reply(
                 StatusCode::NO_CONTENT,
@@ -89,18 +104,28 @@ impl Registry {
             )),
             "PATCH" => {
                 self.append(parts, name, &mut upload, body).await?;
-                Ok(accepted(name, &upload))
+                let mut response = accepted(name, &upload);
+                if quirks.patch_created {
+                    *response.status_mut() = StatusCode::CREATED;
+                }
+                Ok(response)
             }
             "PUT" => {
                 let digest = query(parts, "digest").ok_or_else(|| {
                     ApiError::new(Code::DigestInvalid, "the closing PUT needs the `digest` of the blob")
                 })?;
                 let digest = parse_digest(&digest)?;
+                let before = upload.offset;
                 self.append(parts, name, &mut upload, body).await?;
                 if shared.store.blob_since(name, &digest).await?.is_some_and(|since| since < upload.since) {
                     shared.violations.record(ViolationKind::BlobResent, name, digest.to_string());
                 }
-                self.finish(name, upload, &digest).await
+                let empty_close = before > 0 && upload.offset == before;
+                let finished = self.finish(name, upload, &digest).await?;
+                if empty_close && quirks.empty_close_fails {
+                    return Err(ApiError::new(Code::Unknown, "an unexpected error occurred"));
+                }
+                Ok(finished)
             }
             "DELETE" => {
                 shared.uploads.end(upload).await?;
@@ -145,6 +170,10 @@ impl Registry {
             return Err(append_error(error, shared.max_blob));
         }
         let came = upload.offset - before;
+        if came > 0 {
+            self.check_part(name, upload, before).await?;
+            upload.set_last_part(came);
+        }
         if let Some(range) = range.filter(|range| range.length() != came) {
             upload.truncate(before).await?;
             wrong(format!("`{}-{}` with {came} bytes", range.start, range.end));
@@ -154,6 +183,30 @@ impl Registry {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a part that comes after one below the minimum; its bytes are dropped.
+    async fn check_part(
+        &self,
+        name: &RepositoryName,
+        upload: &mut Upload,
+        before: u64,
+    ) -> Result<(), ApiError> {
+        let quirks = self.quirks();
+        let Some((minimum, last)) =
+            quirks.min_part.zip(upload.last_part()).filter(|(least, last)| last < least)
+        else {
+            return Ok(());
+        };
+        upload.truncate(before).await?;
+        if quirks.announce_min_part {
+            let detail = format!("a part of {last} bytes was not the last; the minimum is {minimum}");
+            self.0.violations.record(ViolationKind::PartTooSmall, name, detail);
+        }
+        Err(ApiError::new(
+            Code::SizeInvalid,
+            format!("LayerPartTooSmall: parts but the last have at least {minimum} bytes, one had {last}"),
+        ))
     }
 
     /// Verifies and keeps what was uploaded. A wrong digest ends the upload: its bytes are of no use.
@@ -200,7 +253,8 @@ impl Registry {
             (header::ETAG, format!("\"{digest}\"")),
             (CONTENT_DIGEST, digest.to_string()),
         ];
-        let (status, start, length) = match requested(text_header(parts, &header::RANGE).as_deref(), size) {
+        let asked = text_header(parts, &header::RANGE).filter(|_| !self.quirks().ignore_range);
+        let (status, start, length) = match requested(asked.as_deref(), size) {
             Requested::Whole => (StatusCode::OK, 0, size),
             Requested::Part { start, end } => {
                 headers.push((header::CONTENT_RANGE, format!("bytes {start}-{end}/{size}")));

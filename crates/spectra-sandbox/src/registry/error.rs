@@ -22,6 +22,7 @@ pub(crate) enum Code {
     NameUnknown,
     SizeInvalid,
     TagInvalid,
+    TooManyRequests,
     Unauthorized,
     Unsupported,
     Unknown,
@@ -42,6 +43,7 @@ impl Code {
             Self::NameUnknown => "NAME_UNKNOWN",
             Self::SizeInvalid => "SIZE_INVALID",
             Self::TagInvalid => "TAG_INVALID",
+            Self::TooManyRequests => "TOOMANYREQUESTS",
             Self::Unauthorized => "UNAUTHORIZED",
             Self::Unsupported => "UNSUPPORTED",
             Self::Unknown => "UNKNOWN",
@@ -55,6 +57,7 @@ impl Code {
                 StatusCode::NOT_FOUND
             }
             Self::Denied => StatusCode::FORBIDDEN,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use spectra_types::{Algorithm, Digest};
 
 use super::{
-    CONTENT_DIGEST, OCI_SUBJECT, Registry, ViolationKind,
+    CONTENT_DIGEST, OCI_SUBJECT, Referrers, Registry, ViolationKind,
     error::{ApiError, Code},
     name::{Reference, RepositoryName},
     reply,
@@ -119,6 +119,10 @@ impl Registry {
         let body = read_manifest(body, shared.max_manifest).await?;
         let stated = text_header(parts, &header::CONTENT_TYPE);
         let (manifest, kind, media_type) = parse(&body, stated.as_deref())?;
+        let referrers = self.quirks().referrers;
+        if manifest.subject.is_some() && referrers == Referrers::Refused {
+            return Err(ApiError::new(Code::Unsupported, "manifests with a subject are not taken here"));
+        }
         let (digest, tag) = match reference {
             Reference::Digest(digest) => {
                 let found = digest_of(digest.algorithm(), &body);
@@ -144,7 +148,8 @@ impl Registry {
             (header::LOCATION, format!("/v2/{name}/manifests/{}", stored.digest)),
             (CONTENT_DIGEST, stored.digest.to_string()),
         ];
-        headers.extend(subject.map(|subject| (OCI_SUBJECT, subject.to_string())));
+        let shown = subject.filter(|_| referrers == Referrers::Offered);
+        headers.extend(shown.map(|subject| (OCI_SUBJECT, subject.to_string())));
         Ok(reply(StatusCode::CREATED, &headers, Body::empty()))
     }
 

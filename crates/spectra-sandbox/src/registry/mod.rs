@@ -10,12 +10,21 @@ mod error;
 mod lists;
 mod manifests;
 mod name;
+mod quirks;
 mod range;
+mod storage;
 mod store;
+mod trouble;
 mod upload;
 mod violation;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -30,19 +39,28 @@ pub(crate) use self::store::{Hasher, digest_of};
 pub use self::{
     auth::RegistryAuth,
     name::{NameError, RepositoryName},
+    quirks::{Login, Mounts, Quirks, Referrers, Scheme},
     violation::{Violation, ViolationKind},
 };
 use self::{
     auth::{Action, Gate, TOKEN_PATH},
     error::{ApiError, Code},
+    quirks::Recent,
+    storage::{Signed, Storage},
     store::Store,
+    trouble::{Trouble, cut, drain},
     upload::Uploads,
     violation::Violations,
+};
+use crate::{
+    clock::Clock,
+    faults::{Faults, Rule, Stage},
 };
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
 
@@ -86,6 +104,13 @@ struct Shared {
     uploads: Uploads,
     violations: Violations,
     gate: Gate,
+    quirks: RwLock<Arc<Quirks>>,
+    recent: Mutex<Recent>,
+    faults: Arc<Faults>,
+    clock: Option<Clock>,
+    /// Until when which request (method and path) was asked to wait.
+    waits: Mutex<HashMap<String, Instant>>,
+    storage: tokio::sync::OnceCell<Storage>,
     max_manifest: u64,
     max_blob: u64,
 }
@@ -93,6 +118,16 @@ struct Shared {
 impl Registry {
     /// Opens the store. Only one process at a time may have it open.
     pub async fn open(config: RegistryConfig) -> Result<Self, OpenError> {
+        Self::open_with(config, Arc::default(), None).await
+    }
+
+    /// Opens the store of a registry that is a part of the sandbox: it shares fault rules and time. Without a clock the
+    /// rules' `after` and `for` mean nothing.
+    pub(crate) async fn open_with(
+        config: RegistryConfig,
+        faults: Arc<Faults>,
+        clock: Option<Clock>,
+    ) -> Result<Self, OpenError> {
         let store = Store::open(config.root.clone())
             .await
             .map_err(|source| OpenError { root: config.root, source })?;
@@ -101,6 +136,12 @@ impl Registry {
             uploads: Uploads::default(),
             violations: Violations::default(),
             gate: Gate::new(config.auth),
+            quirks: RwLock::default(),
+            recent: Mutex::default(),
+            faults,
+            clock,
+            waits: Mutex::default(),
+            storage: tokio::sync::OnceCell::new(),
             max_manifest: config.max_manifest,
             max_blob: config.max_blob,
         })))
@@ -118,6 +159,30 @@ impl Registry {
         self.0.violations.all()
     }
 
+    /// Sets a fault rule, written as for `POST /_sandbox/faults`; the error says what is wrong with it.
+    pub fn set_fault(&self, rule: serde_json::Value) -> Result<(), String> {
+        let rule: Rule = serde_json::from_value(rule).map_err(|error| error.to_string())?;
+        rule.check()?;
+        self.0.faults.set(rule, self.now());
+        Ok(())
+    }
+
+    /// Removes all fault rules, and with them what clients were asked to wait for.
+    pub fn clear_faults(&self) {
+        self.0.faults.clear(None);
+        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How often the fault rules have applied, all together.
+    #[must_use]
+    pub fn faults_applied(&self) -> u32 {
+        self.0.faults.list().iter().map(|rule| rule.applied).sum()
+    }
+
+    fn now(&self) -> crate::clock::Tick {
+        self.0.clock.as_ref().map_or(0, Clock::now)
+    }
+
     /// Empties the list of violations.
     pub fn clear_violations(&self) {
         self.0.violations.clear();
@@ -125,6 +190,7 @@ impl Registry {
 }
 
 /// What a path names. Repository names contain slashes, so a path is read from its end.
+#[derive(Debug, Clone, Copy)]
 enum Target<'a> {
     Base,
     Token,
@@ -169,15 +235,64 @@ impl<'a> Target<'a> {
     }
 }
 
+impl Target<'_> {
+    /// The name by which fault rules speak of the request; `None` where nothing is offered.
+    fn request(&self, parts: &Parts) -> Option<&'static str> {
+        let method = parts.method.as_str();
+        Some(match (self, method) {
+            (Self::Base, _) => "ping",
+            (Self::Token, _) => "token",
+            (Self::Catalog, _) => "catalog",
+            (Self::Tags(_), _) => "tags",
+            (Self::Referrers(..), _) => "referrers",
+            (Self::Uploads(_), "POST") if query(parts, "mount").is_some() => "mount",
+            (Self::Uploads(_), "POST") if query(parts, "digest").is_some() => "upload_post",
+            (Self::Uploads(_), "POST") => "upload_begin",
+            (Self::Upload(..), "GET") => "upload_status",
+            (Self::Upload(..), "PATCH") => "upload_patch",
+            (Self::Upload(..), "PUT") => "upload_put",
+            (Self::Upload(..), "DELETE") => "upload_cancel",
+            (Self::Blob(..), "HEAD") => "blob_head",
+            (Self::Blob(..), "GET") => "blob_get",
+            (Self::Blob(..), "DELETE") => "blob_delete",
+            (Self::Manifest(..), "HEAD") => "manifest_head",
+            (Self::Manifest(..), "GET") => "manifest_get",
+            (Self::Manifest(..), "PUT") => "manifest_put",
+            (Self::Manifest(..), "DELETE") => "manifest_delete",
+            _ => return None,
+        })
+    }
+}
+
+/// What counts as the same request when it is repeated. Nothing for those that several blobs share: another one may have been on
+/// its way already.
+fn request_key(parts: &Parts) -> Option<String> {
+    let path = decoded(parts);
+    let own = matches!(
+        Target::parse(&path),
+        Some(Target::Blob(..) | Target::Manifest(..) | Target::Upload(..) | Target::Tags(_))
+    );
+    own.then(|| format!("{} {path}", parts.method))
+}
+
 async fn answer(State(registry): State<Registry>, request: Request<Body>) -> Response {
+    answer_to(registry, request).await
+}
+
+/// Answers a request, with everything that fault rules do to it.
+async fn answer_to(registry: Registry, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
+    let trouble = registry.trouble(&parts);
+    if let Some(silence) = trouble.silence() {
+        tokio::time::sleep(silence).await;
+        return cut();
+    }
     // A task of its own: when a client goes away, the handler of its request is dropped at any await. An upload
     // must write what it has and put its file and offset in order first.
-    let answered = tokio::spawn(async move { registry.route(&parts, body).await }).await;
+    let answered = tokio::spawn(async move { registry.respond(&parts, body, &trouble).await }).await;
     let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
+        Ok(response) => response,
         Err(error) => ApiError::new(Code::Unknown, format!("the registry failed: {error}")).into_response(),
     };
     if head_only {
@@ -187,26 +302,106 @@ async fn answer(State(registry): State<Registry>, request: Request<Body>) -> Res
     response
 }
 
+/// The path with the colon of a digest as it is. Some clients encode it; anything else encoded fails the grammar.
+fn decoded(parts: &Parts) -> String {
+    parts.uri.path().replace("%3A", ":").replace("%3a", ":")
+}
+
 impl Registry {
-    async fn route(&self, parts: &Parts, body: Body) -> Result<Response, ApiError> {
-        // Some clients encode the colon of a digest. Anything else encoded fails the grammar.
-        let path = parts.uri.path().replace("%3A", ":").replace("%3a", ":");
+    /// What fault rules do to a request.
+    fn trouble(&self, parts: &Parts) -> Trouble {
+        let path = decoded(parts);
+        let Some(request) = Target::parse(&path).and_then(|target| target.request(parts)) else {
+            return Trouble::default();
+        };
+        let name = format!("registry.{request}");
+        Trouble::new(self.0.faults.take(Stage::Registry, &name, &[], self.now()))
+    }
+
+    async fn respond(&self, parts: &Parts, body: Body, trouble: &Trouble) -> Response {
+        self.check_wait(parts);
+        if let Some(response) = trouble.instead() {
+            drain(body).await;
+            self.note_wait(parts, &response);
+            return response;
+        }
+        if trouble.revokes_tokens() && !self.0.gate.revoke() {
+            drain(body).await;
+            return ApiError::new(Code::Unauthorized, "the credentials were revoked").into_response();
+        }
+        let (body, broken) = trouble.request_body(&parts.method, body);
+        let response = match self.admitted(parts, body).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        };
+        self.note_wait(parts, &response);
+        trouble.spoil(&parts.method, response, &broken)
+    }
+
+    async fn admitted(&self, parts: &Parts, body: Body) -> Result<Response, ApiError> {
+        let path = decoded(parts);
         let target = Target::parse(&path).ok_or_else(|| {
             ApiError::new(Code::NameUnknown, format!("`{path}` names nothing in a registry"))
         })?;
+        if let Err(error) = self.check_quirks(parts, &target) {
+            drain(body).await;
+            return Err(error);
+        }
+        let mut response = self.route(parts, &target, body).await?;
+        if self.quirks().hide_digest {
+            response.headers_mut().remove(CONTENT_DIGEST);
+        }
+        self.relocate(parts, &target, response).await
+    }
+
+    /// Remembers that the client was asked to wait.
+    fn note_wait(&self, parts: &Parts, response: &Response) {
+        if response.status() != StatusCode::TOO_MANY_REQUESTS {
+            return;
+        }
+        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        // A date is rounded up to the second, so that a client that keeps to it is never blamed.
+        let Some(seconds) = asked.and_then(|text| text.parse().ok()) else { return };
+        let Some(key) = request_key(parts) else { return };
+        let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        waits.retain(|_, until| *until > now);
+        waits.insert(key, now + Duration::from_secs(seconds));
+    }
+
+    fn check_wait(&self, parts: &Parts) {
+        let Some(key) = request_key(parts) else { return };
+        let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(until) = waits.remove(&key) else { return };
+        let early = until.saturating_duration_since(Instant::now());
+        if !early.is_zero() {
+            let detail = format!("`{}` came {early:?} early", parts.method);
+            self.0.violations.record(ViolationKind::TooSoon, parts.uri.path(), detail);
+        }
+    }
+
+    /// Checks that the request may do this; whoever has a signed address has been checked before.
+    fn check(&self, parts: &Parts, target: Option<(&RepositoryName, Action)>) -> Result<(), ApiError> {
+        if parts.extensions.get::<Signed>().is_some() {
+            return Ok(());
+        }
+        self.0.gate.check(&parts.headers, target)
+    }
+
+    async fn route(&self, parts: &Parts, target: &Target<'_>, body: Body) -> Result<Response, ApiError> {
         let method = match parts.method.as_str() {
             "HEAD" => "GET",
             method => method,
         };
         let get = method == "GET";
-        match target {
+        match *target {
             Target::Base if get => {
-                self.0.gate.check(&parts.headers, None)?;
+                self.check(parts, None)?;
                 Ok((StatusCode::OK, axum::Json(serde_json::json!({}))).into_response())
             }
             Target::Token if get || method == "POST" => self.token(parts, body).await,
             Target::Catalog if get => {
-                self.0.gate.check(&parts.headers, None)?;
+                self.check(parts, None)?;
                 self.catalog(parts).await
             }
             Target::Tags(name) if get => self.tags(parts, &self.admit(parts, name, Action::Pull)?).await,
@@ -247,7 +442,7 @@ impl Registry {
     fn admit(&self, parts: &Parts, name: &str, action: Action) -> Result<RepositoryName, ApiError> {
         let name: RepositoryName =
             name.parse().map_err(|error: NameError| ApiError::new(Code::NameInvalid, error.to_string()))?;
-        self.0.gate.check(&parts.headers, Some((&name, action)))?;
+        self.check(parts, Some((&name, action)))?;
         Ok(name)
     }
 

@@ -4,7 +4,7 @@
 //! the bytes of the file (after a restart, or a connection that broke in the middle), the file is read again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -30,21 +30,28 @@ use super::{
 pub(crate) struct Uploads {
     /// One lock an upload: two requests for the same upload take turns.
     open: Mutex<HashMap<Uuid, Arc<AsyncMutex<RunningHash>>>>,
+    /// The last uploads that ended, to tell a late client from one that makes ids up.
+    ended: Mutex<VecDeque<Uuid>>,
 }
 
 /// The length of a running hash that is of no use any more: no file is that long.
 const STALE: u64 = u64::MAX;
+
+/// How many ended uploads are remembered.
+const KEPT: usize = 1_000;
 
 /// The hash of the first `length` bytes.
 #[derive(Debug)]
 struct RunningHash {
     hasher: Hasher,
     length: u64,
+    /// Bytes of the last part.
+    last_part: Option<u64>,
 }
 
 impl Default for RunningHash {
     fn default() -> Self {
-        Self { hasher: Hasher::new(Algorithm::Sha256), length: 0 }
+        Self { hasher: Hasher::new(Algorithm::Sha256), length: 0, last_part: None }
     }
 }
 
@@ -128,9 +135,21 @@ impl Uploads {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
+    /// Whether an upload has ended of late.
+    pub(crate) fn has_ended(&self, id: Uuid) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
     /// Ends an upload and removes what is left of its files.
     pub(crate) async fn end(&self, upload: Upload) -> io::Result<()> {
         self.forget(upload.id);
+        {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if ended.len() == KEPT {
+                ended.pop_front();
+            }
+            ended.push_back(upload.id);
+        }
         fs::remove_dir_all(&upload.folder).await
     }
 }
@@ -139,6 +158,16 @@ impl Upload {
     /// The last byte that is there, as the `Range` header wants it.
     pub(crate) fn range(&self) -> String {
         format!("0-{}", self.offset.saturating_sub(1))
+    }
+
+    /// Bytes of the part before, if there was one since the start.
+    pub(crate) fn last_part(&self) -> Option<u64> {
+        self.hash.last_part
+    }
+
+    /// Remembers how large a part was.
+    pub(crate) fn set_last_part(&mut self, bytes: u64) {
+        self.hash.last_part = Some(bytes);
     }
 
     /// The file with the bytes.

@@ -4,8 +4,6 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use super::name::RepositoryName;
-
 /// How many violations are kept; the oldest go first, so that a long-lived sandbox does not grow without end.
 const KEPT: usize = 1_000;
 
@@ -23,6 +21,14 @@ pub enum ViolationKind {
     ManifestBeforeBlobs,
     /// The bytes do not have the digest that the client stated.
     DigestMismatch,
+    /// Credentials were sent to the host that keeps the blobs, which is not the registry.
+    CredentialsElsewhere,
+    /// More bytes were sent to an upload that has ended.
+    UploadClosed,
+    /// A part of an upload is smaller than the announced minimum, and is not the last.
+    PartTooSmall,
+    /// The request was repeated before the time of `Retry-After` was over.
+    TooSoon,
     /// A manifest's descriptor states another size than the blob has.
     SizeMismatch,
 }
@@ -32,7 +38,7 @@ pub enum ViolationKind {
 pub struct Violation {
     /// The rule.
     pub kind: ViolationKind,
-    /// The repository that the request named.
+    /// The repository that the request named, or else its path.
     pub repository: String,
     /// What was found, in words: digests, offsets.
     pub detail: String,
@@ -42,7 +48,12 @@ pub struct Violation {
 pub(crate) struct Violations(Mutex<Vec<Violation>>);
 
 impl Violations {
-    pub(crate) fn record(&self, kind: ViolationKind, repository: &RepositoryName, detail: impl Into<String>) {
+    pub(crate) fn record(
+        &self,
+        kind: ViolationKind,
+        repository: impl std::fmt::Display,
+        detail: impl Into<String>,
+    ) {
         let violation = Violation { kind, repository: repository.to_string(), detail: detail.into() };
         tracing::warn!(?violation, "registry client broke a rule");
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);

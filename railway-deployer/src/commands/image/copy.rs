@@ -5,7 +5,7 @@ use serde_json::json;
 use spectra_oci::{Artifact, Client, Descriptor, Layout, Overwrite, Platform, PushOptions};
 use spectra_types::{ExitCode, PinnedImage};
 
-use super::{Login, destination::Destination, source::Source};
+use super::{Login, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// Arguments of `image copy`.
@@ -30,6 +30,8 @@ pub(crate) struct Arguments {
     /// How many blobs are on their way at the same time
     #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    #[command(flatten)]
+    unpacking: Unpacking,
     #[command(flatten)]
     login: Login,
 }
@@ -64,7 +66,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         _ => Login::stored(),
     };
     let progress = push_progress(printer);
-    let artifact = source.open(&client, arguments.platform.as_ref(), progress.clone()).await?;
+    let artifact =
+        source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
     let options = PushOptions { jobs: usize::from(arguments.jobs), ..PushOptions::default() };
     let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
     let companions = match (&between, arguments.referrers) {

@@ -6,7 +6,7 @@ use clap::Args;
 use spectra_oci::{Inspection, NoProgress, Platform};
 use spectra_types::ExitCode;
 
-use super::{Login, source::Source};
+use super::{Login, Unpacking, source::Source};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_PLATFORM")]
     platform: Option<Platform>,
     #[command(flatten)]
+    unpacking: Unpacking,
+    #[command(flatten)]
     login: Login,
 }
 
@@ -33,7 +35,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let inspection = if let Some(image) = source.image() {
         arguments.login.client(image)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
-        let artifact = source.open(&Login::stored(), None, Arc::new(NoProgress)).await?;
+        let artifact = source.open(&Login::stored(), None, arguments.unpacking, Arc::new(NoProgress)).await?;
         tokio::task::spawn_blocking(move || artifact.inspect(arguments.platform.as_ref())).await??
     };
     printer.data("image.inspect", &inspection, &text(&inspection))?;

@@ -8,7 +8,7 @@ mod push;
 mod source;
 
 use clap::Subcommand;
-use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain};
+use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, OpenLimits};
 use spectra_types::{ExitCode, ImageRef, Secret};
 
 use crate::{failure::Failure, printer::Printer};
@@ -24,6 +24,25 @@ pub(crate) enum Command {
     Copy(copy::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
+}
+
+/// What an archive may cost, for commands that open one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Unpacking {
+    /// Refuse a compressed archive that becomes larger than this many bytes
+    #[arg(long, env = "SPECTRA_MAX_UNPACKED", value_name = "BYTES", default_value_t = OpenLimits::default().unpacked,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    max_unpacked: u64,
+    /// Refuse a compressed archive that becomes this many times as large as it is, from 64 MiB on
+    #[arg(long, env = "SPECTRA_MAX_RATIO", value_name = "NUMBER", default_value_t = OpenLimits::default().ratio,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    max_ratio: u64,
+}
+
+impl Unpacking {
+    fn limits(self) -> OpenLimits {
+        OpenLimits { unpacked: self.max_unpacked, ratio: self.max_ratio }
+    }
 }
 
 /// How to log in, for commands that talk to a registry.

@@ -1,12 +1,14 @@
 //! `image push`: a layout, an archive or an engine's image to a registry.
 
-use clap::Args;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use serde_json::json;
-use spectra_oci::PushOptions;
+use spectra_oci::{Cache, Codec, Compression, PushOptions, Pushed, Trust};
 use spectra_types::{ExitCode, ImageRef};
 
 use super::{
-    Login,
+    Login, Unpacking,
     source::{FileKind, Source},
 };
 use crate::{
@@ -37,8 +39,46 @@ pub(crate) struct Arguments {
     /// Cut blobs into chunks of this many bytes, for registries behind a limit that they do not announce
     #[arg(long, env = "SPECTRA_CHUNK_SIZE", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     chunk_size: Option<u64>,
+    /// How raw layers, as `docker save` writes them, are compressed: `gzip` or `zstd`; compressed ones stay as they are
+    #[arg(long, env = "SPECTRA_COMPRESSION", value_name = "CODEC", default_value = "gzip")]
+    compression: Codec,
+    /// How hard to try to make raw layers small: gzip 1 to 12, zstd 1 to 19; 1 if it is not given
+    #[arg(long, env = "SPECTRA_COMPRESSION_LEVEL", value_name = "LEVEL")]
+    compression_level: Option<i32>,
+    /// Where earlier pushes noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`
+    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
+    no_cache: bool,
+    /// Take a raw layer for what it was when its file had the same inode, size and times, and read it not again
+    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
+    trust_cache: bool,
+    /// What to print when it is done: the digest, or the image pinned to it
+    #[arg(long, env = "SPECTRA_PRINT", value_enum, default_value_t = Print::Digest)]
+    print: Print,
+    #[command(flatten)]
+    unpacking: Unpacking,
     #[command(flatten)]
     login: Login,
+}
+
+/// What stands on standard output after a push.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Print {
+    /// `sha256:…`
+    Digest,
+    /// `registry/repository@sha256:…`, as `rollout start --image` takes it
+    Image,
+}
+
+impl Print {
+    fn text(self, pushed: &Pushed) -> String {
+        match self {
+            Self::Digest => pushed.image.digest().to_string(),
+            Self::Image => pushed.image.to_string(),
+        }
+    }
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
@@ -52,12 +92,21 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let source = source.named(arguments.name)?;
     let client = arguments.login.client(&arguments.image)?;
-    let artifact = source.open(&client, None, push_progress(printer)).await?;
+    let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
+    let compression = Compression::new(arguments.compression, arguments.compression_level)?;
+    let cache = match arguments.cache_dir {
+        _ if arguments.no_cache => None,
+        Some(directory) => Some(Cache::new(directory)),
+        None => Cache::usual(),
+    };
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,
         tags: arguments.tag,
         chunk_size: arguments.chunk_size,
+        compression,
+        cache,
+        trust: if arguments.trust_cache { Trust::FileState } else { Trust::Content },
     };
     let pushed = client.push(&arguments.image, &artifact, &options, push_progress(printer)).await?;
     printer.note(&format!(
@@ -76,6 +125,6 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "skipped_blobs": pushed.skipped,
         "uploaded_bytes": pushed.bytes,
     });
-    printer.data("image.push", &value, &pushed.image.to_string())?;
+    printer.data("image.push", &value, &arguments.print.text(&pushed))?;
     Ok(ExitCode::Done)
 }

@@ -9,6 +9,7 @@ use std::{
 use spectra_oci::{Artifact, Client, Engine, Platform, Progress};
 use spectra_types::ImageRef;
 
+use super::Unpacking;
 use crate::failure::Failure;
 
 /// Where an image is.
@@ -122,6 +123,7 @@ impl Source {
         &self,
         client: &Client,
         platform: Option<&Platform>,
+        unpacking: Unpacking,
         progress: Arc<dyn Progress>,
     ) -> Result<Artifact, Failure> {
         let artifact = match self {
@@ -141,12 +143,13 @@ impl Source {
                     }
                     _ => {}
                 }
-                let (path, name) = (path.clone(), name.clone());
-                tokio::task::spawn_blocking(move || spectra_oci::open(&path, name.as_deref())).await??
+                let (path, name, limits) = (path.clone(), name.clone(), unpacking.limits());
+                tokio::task::spawn_blocking(move || spectra_oci::open_within(&path, name.as_deref(), &limits))
+                    .await??
             }
             Self::Daemon { name } => {
                 let engine = Engine::find(|variable| std::env::var_os(variable))?;
-                engine.export(name).await?.artifact
+                engine.export(name, &unpacking.limits()).await?.artifact
             }
         };
         Ok(match platform {

@@ -75,7 +75,7 @@ pub(super) fn pinned(text: &str) -> Result<PinnedImage, String> {
         let (registry, repository) = (image.registry(), image.repository());
         return Err(format!(
             "`{image}` can mean another image at any time: give the digest, `{registry}/{repository}@sha256:…`, which \
-             `railway-deployer image inspect {image}` and `image push` print"
+             `railway-deployer image inspect {image}` and `image push --print image` print"
         ));
     };
     Ok(image.pin(digest))

@@ -55,7 +55,7 @@ pub(super) struct Flags {
     #[arg(long, env = "SPECTRA_SECRET", value_name = "id=ID,env=NAME|src=FILE")]
     secret: Vec<BuildSecret>,
     /// For a Dockerfile: build every step anew
-    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "SPECTRA_BUILD_NO_CACHE", value_parser = clap::builder::BoolishValueParser::new())]
     no_cache: bool,
     /// For a Dockerfile: ask the registry for base images even if they are there
     #[arg(long, env = "SPECTRA_PULL", value_parser = clap::builder::BoolishValueParser::new())]

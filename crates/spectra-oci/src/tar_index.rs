@@ -1,0 +1,410 @@
+//! A strict index of a tar archive: names, offsets and lengths.
+//!
+//! Tar has several dialects, and readers disagree about archives that mix them: what one takes for a file is content to another.
+//! Whatever can be read in two ways is refused here, and so is what no image archive needs: devices, sparse files, names that lead
+//! outside. Nothing is trusted: a header's length is never allocated, and names, headers and their number have limits.
+
+use std::{
+    collections::{HashMap, hash_map},
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use crate::Error;
+
+const BLOCK: u64 = 512;
+/// Longest name or link target, in bytes; the longest path of Linux.
+const MAX_NAME: u64 = 4096;
+/// Longest PAX header, in bytes.
+const MAX_PAX: u64 = 1 << 20;
+/// Most headers of an archive. An image has a few for each layer.
+const MAX_HEADERS: usize = 65_536;
+/// Most bytes of all names and link targets together.
+const MAX_NAMES: usize = 8 << 20;
+/// The largest size that a header's octal digits can say.
+const MAX_OCTAL: u64 = (1 << 33) - 1;
+
+/// What a name stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// A part of the archive.
+    File { offset: u64, length: u64 },
+    /// Another name.
+    Link(String),
+    /// Nothing that can be read.
+    Directory,
+}
+
+/// The entries by name, without `.` and double slashes.
+pub(crate) type Entries = HashMap<String, Entry>;
+
+/// Reads all headers of a tar archive. `origin` is what the user named, for messages.
+pub(crate) fn index(file: &File, origin: &Path) -> Result<Entries, Error> {
+    let total = file.metadata().map_err(Error::io("read", origin))?.len();
+    let mut scan = Scan { file, origin, total, at: 0, entries: HashMap::new(), headers: 0, names: 0 };
+    while scan.next()? {}
+    Ok(scan.entries)
+}
+
+struct Scan<'a> {
+    file: &'a File,
+    origin: &'a Path,
+    total: u64,
+    /// Where the next header begins.
+    at: u64,
+    entries: Entries,
+    headers: usize,
+    /// Bytes of all names so far.
+    names: usize,
+}
+
+/// What headers before an entry say about it.
+#[derive(Default)]
+struct Extended {
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    has_pax: bool,
+}
+
+impl Extended {
+    const fn is_empty(&self) -> bool {
+        !self.has_pax && self.long_name.is_none() && self.long_link.is_none()
+    }
+}
+
+struct Header([u8; 512]);
+
+impl Header {
+    /// A text field up to its first NUL.
+    fn text(&self, from: usize, length: usize) -> &[u8] {
+        let field = &self.0[from..from + length];
+        &field[..field.iter().position(|byte| *byte == 0).unwrap_or(length)]
+    }
+
+    const fn kind(&self) -> u8 {
+        self.0[156]
+    }
+
+    /// The name with the prefix that the POSIX dialect keeps apart.
+    fn name(&self) -> Vec<u8> {
+        let name = self.text(0, 100);
+        let prefix = if self.0[257..263] == *b"ustar\0" { self.text(345, 155) } else { b"" };
+        if prefix.is_empty() { name.to_owned() } else { [prefix, b"/", name].concat() }
+    }
+
+    /// The sum of all bytes, its own field taken for blanks. Old writers summed signed bytes.
+    fn has_right_sum(&self) -> bool {
+        let Ok(stated) = number(&self.0[148..156]) else { return false };
+        let bytes = || self.0[..148].iter().chain(&self.0[156..]);
+        let unsigned: u64 = bytes().map(|byte| u64::from(*byte)).sum::<u64>() + 8 * 32;
+        let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum::<i64>() + 8 * 32;
+        stated == unsigned || u64::try_from(signed) == Ok(stated)
+    }
+}
+
+/// A number in a header: octal digits, or base 256 where the first bit is set.
+fn number(field: &[u8]) -> Result<u64, &'static str> {
+    match field.first() {
+        // The second bit is the sign.
+        Some(first) if first & 0xc0 == 0xc0 => return Err("a negative size"),
+        Some(first) if first & 0x80 != 0 => {
+            let mut value = u64::from(first & 0x7f);
+            for byte in &field[1..] {
+                value = value
+                    .checked_mul(256)
+                    .and_then(|value| value.checked_add(u64::from(*byte)))
+                    .ok_or("a size that no file can have")?;
+            }
+            return Ok(value);
+        }
+        _ => {}
+    }
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
+    if text.first() == Some(&b'-') {
+        return Err("a negative size");
+    }
+    let mut value: u64 = 0;
+    for byte in text {
+        if !(b'0'..=b'7').contains(byte) {
+            return Err("a size that is not a number");
+        }
+        value = value.checked_mul(8).ok_or("a size that no file can have")? + u64::from(byte - b'0');
+    }
+    Ok(value)
+}
+
+impl Scan<'_> {
+    fn refuse(&self, reason: impl Into<String>) -> Error {
+        Error::input(self.origin, reason)
+    }
+
+    fn limit(&self, what: &str, limit: String) -> Error {
+        Error::Limit { path: self.origin.to_owned(), what: what.to_owned(), limit, flag: None }
+    }
+
+    fn read(&self, at: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        if at.checked_add(buffer.len() as u64).is_none_or(|end| end > self.total) {
+            return Err(self.refuse("it is not a tar archive, or cut off: there is no mark of its end"));
+        }
+        self.file.read_exact_at(buffer, at).map_err(Error::io("read", self.origin))
+    }
+
+    fn block(&mut self) -> Result<Header, Error> {
+        let mut block = [0; 512];
+        self.read(self.at, &mut block)?;
+        self.at += BLOCK;
+        Ok(Header(block))
+    }
+
+    /// The content of a header that describes another one.
+    fn content(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>, Error> {
+        if size > most {
+            return Err(self.limit(what, format!("{most} bytes")));
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        self.read(self.at, &mut bytes)?;
+        self.at += size.next_multiple_of(BLOCK);
+        Ok(bytes)
+    }
+
+    /// Reads one entry with the headers before it; `false` at the end.
+    fn next(&mut self) -> Result<bool, Error> {
+        let mut extended = Extended::default();
+        loop {
+            let header = self.block()?;
+            if header.0.iter().all(|byte| *byte == 0) {
+                if !extended.is_empty() {
+                    return Err(self.refuse("it ends after a header that describes another entry"));
+                }
+                // Two blocks of zeros end it; a writer may leave the second out, but nothing may follow the first.
+                if self.at < self.total && self.block()?.0.iter().any(|byte| *byte != 0) {
+                    return Err(self.refuse("it goes on after a block of zeros"));
+                }
+                return Ok(false);
+            }
+            self.headers += 1;
+            if self.headers > MAX_HEADERS {
+                return Err(self.limit("the number of its entries", MAX_HEADERS.to_string()));
+            }
+            if !header.has_right_sum() {
+                return Err(self.refuse("it is not a tar archive, or damaged: the sum of a header is wrong"));
+            }
+            let size =
+                number(&header.0[124..136]).map_err(|what| self.refuse(format!("an entry states {what}")))?;
+            let twice = "two headers in a row describe the same entry";
+            match header.kind() {
+                b'L' | b'K' => {
+                    let mut text = self.content(size, MAX_NAME + 1, "the length of a name")?;
+                    text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+                    let slot = match header.kind() {
+                        b'L' => &mut extended.long_name,
+                        _ => &mut extended.long_link,
+                    };
+                    if slot.replace(text).is_some() {
+                        return Err(self.refuse(twice));
+                    }
+                }
+                b'x' => {
+                    if std::mem::replace(&mut extended.has_pax, true) {
+                        return Err(self.refuse(twice));
+                    }
+                    let bytes = self.content(size, MAX_PAX, "the length of a PAX header")?;
+                    self.pax(&bytes, &mut extended)?;
+                }
+                b'g' => {
+                    let bytes = self.content(size, MAX_PAX, "the length of a PAX header")?;
+                    let mut all = Extended::default();
+                    self.pax(&bytes, &mut all)?;
+                    if all.name.is_some() || all.link.is_some() || all.size.is_some() {
+                        return Err(self.refuse("a header gives all entries the same name or size"));
+                    }
+                }
+                _ => {
+                    self.entry(&header, size, extended)?;
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// The records of a PAX header: `LENGTH KEY=VALUE`, each ended by a line feed.
+    fn pax(&self, mut rest: &[u8], extended: &mut Extended) -> Result<(), Error> {
+        let malformed = || self.refuse("a PAX header is malformed");
+        while !rest.is_empty() {
+            let blank = rest.iter().take(20).position(|byte| *byte == b' ').ok_or_else(malformed)?;
+            let length: usize = std::str::from_utf8(&rest[..blank])
+                .ok()
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(malformed)?;
+            let record = rest.get(blank + 1..length).ok_or_else(malformed)?;
+            let record = record.strip_suffix(b"\n").ok_or_else(malformed)?;
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
+            let (key, value) = (&record[..equals], &record[equals + 1..]);
+            let fresh = match key {
+                b"path" => extended.name.replace(value.to_owned()).is_none(),
+                b"linkpath" => extended.link.replace(value.to_owned()).is_none(),
+                b"size" => {
+                    let digits = std::str::from_utf8(value).ok();
+                    let size = digits
+                        .and_then(|digits| digits.parse().ok())
+                        .ok_or_else(|| self.refuse("a PAX header states a size that is not a number"))?;
+                    extended.size.replace(size).is_none()
+                }
+                key if key.starts_with(b"GNU.sparse.") => {
+                    return Err(self.refuse("an entry is stored sparse, which cannot be read by offset"));
+                }
+                _ => true,
+            };
+            if !fresh {
+                return Err(self.refuse("a PAX header says the same thing twice"));
+            }
+            rest = &rest[length..];
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, header: &Header, stated: u64, extended: Extended) -> Result<(), Error> {
+        let differ = |one: &Option<Vec<u8>>, other: &Option<Vec<u8>>| {
+            one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one != other)
+        };
+        if differ(&extended.name, &extended.long_name) || differ(&extended.link, &extended.long_link) {
+            return Err(self.refuse("two headers give the same entry different names"));
+        }
+        let name = extended.name.or(extended.long_name).unwrap_or_else(|| header.name());
+        let name = self.text(&name)?;
+        let shown = name.escape_debug().to_string();
+        let size = match extended.size {
+            None => stated,
+            // What does not fit into the header's digits has zero, or its lower part, there.
+            Some(size) if size == stated || size > MAX_OCTAL || stated == 0 => size,
+            Some(size) => {
+                return Err(self.refuse(format!("`{shown}` states two sizes, {stated} and {size} bytes")));
+            }
+        };
+        let kind = header.kind();
+        // The oldest dialect marks directories by a slash alone.
+        let is_directory = kind == b'5' || (matches!(kind, 0 | b'0') && name.ends_with('/'));
+        let key = normalise(&name, "")
+            .ok_or_else(|| self.refuse(format!("the name `{shown}` leads out of the archive")))?;
+        let entry = if is_directory {
+            Entry::Directory
+        } else {
+            match kind {
+                0 | b'0' | b'7' => Entry::File { offset: self.at, length: size },
+                b'1' | b'2' => {
+                    let link = extended.link.or(extended.long_link);
+                    let link = link.unwrap_or_else(|| header.text(157, 100).to_owned());
+                    let link = self.text(&link)?;
+                    // A symbolic link is relative to its directory, a hard link to the root of the archive.
+                    let base = if kind == b'2' { key.rfind('/').map_or("", |at| &key[..at]) } else { "" };
+                    let target = normalise(&link, base).ok_or_else(|| {
+                        let link = link.escape_debug();
+                        self.refuse(format!("the link `{shown}` leads out of the archive, to `{link}`"))
+                    })?;
+                    Entry::Link(target)
+                }
+                b'3' | b'4' | b'6' => {
+                    return Err(self.refuse(format!("`{shown}` is a device or a pipe")));
+                }
+                b'S' => {
+                    return Err(
+                        self.refuse(format!("`{shown}` is stored sparse, which cannot be read by offset"))
+                    );
+                }
+                other => {
+                    let kind = char::from(other).escape_debug().to_string();
+                    return Err(self.refuse(format!("`{shown}` is of the unknown kind `{kind}`")));
+                }
+            }
+        };
+        if let Entry::File { offset, length } = &entry {
+            let end = offset.checked_add(*length).filter(|end| *end <= self.total);
+            end.ok_or_else(|| {
+                self.refuse(format!("it is cut off inside `{shown}`, which states {length} bytes"))
+            })?;
+            // No overflow: the end is within the file.
+            self.at = offset + length.next_multiple_of(BLOCK);
+        } else if size != 0 {
+            return Err(self.refuse(format!("`{shown}` has no content, but states {size} bytes")));
+        }
+        self.insert(key, entry, &shown)
+    }
+
+    fn insert(&mut self, key: String, entry: Entry, shown: &str) -> Result<(), Error> {
+        if key.is_empty() {
+            return match entry {
+                Entry::Directory => Ok(()),
+                _ => Err(self.refuse("an entry has no name")),
+            };
+        }
+        self.names += key.len() + if let Entry::Link(target) = &entry { target.len() } else { 0 };
+        if self.names > MAX_NAMES {
+            return Err(self.limit("the length of all its names", format!("{MAX_NAMES} bytes")));
+        }
+        let known = match self.entries.entry(key) {
+            hash_map::Entry::Vacant(slot) => {
+                slot.insert(entry);
+                return Ok(());
+            }
+            hash_map::Entry::Occupied(slot) => slot.into_mut(),
+        };
+        let same = match (&*known, &entry) {
+            (&Entry::File { offset: one, length }, &Entry::File { offset: other, length: other_length }) => {
+                length == other_length
+                    && same(self.file, one, other, length).map_err(Error::io("read", self.origin))?
+            }
+            (known, entry) => known == entry,
+        };
+        // Which of them wins is what readers disagree about.
+        if same { Ok(()) } else { Err(self.refuse(format!("two different entries have the name `{shown}`"))) }
+    }
+
+    fn text(&self, bytes: &[u8]) -> Result<String, Error> {
+        let lossy = || String::from_utf8_lossy(&bytes[..bytes.len().min(100)]).escape_debug().to_string();
+        if bytes.len() as u64 > MAX_NAME {
+            return Err(self.limit("the length of a name", format!("{MAX_NAME} bytes")));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => Ok(text.to_owned()),
+            Ok(_) => Err(self.refuse(format!("the name `{}` has a zero byte in it", lossy()))),
+            Err(_) => Err(self.refuse(format!("the name `{}` is not UTF-8", lossy()))),
+        }
+    }
+}
+
+/// A name without `.` and `..`, inside `base`; `None` if it is absolute or leads above the root.
+pub(crate) fn normalise(name: &str, base: &str) -> Option<String> {
+    if name.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in base.split('/').chain(name.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// Whether two parts of a file have the same bytes. Each part is read once, so the whole costs at most reading the file twice.
+fn same(file: &File, one: u64, other: u64, length: u64) -> std::io::Result<bool> {
+    let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut at = 0;
+    while at < length {
+        let count = usize::try_from(length - at).unwrap_or(usize::MAX).min(left.len());
+        file.read_exact_at(&mut left[..count], one + at)?;
+        file.read_exact_at(&mut right[..count], other + at)?;
+        if left[..count] != right[..count] {
+            return Ok(false);
+        }
+        at += count as u64;
+    }
+    Ok(true)
+}
