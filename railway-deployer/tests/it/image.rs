@@ -117,11 +117,10 @@ fn a_level_that_a_codec_does_not_have_is_wrong_usage() {
     let place = Place::new();
     let push = ["image", "push", "x", "127.0.0.1:1/x", "--compression", "zstd", "--compression-level", "40"];
     insta::assert_snapshot!(place.run(&push).shown(), @"
-    exit 1
+    exit 2
     --- stdout
     --- stderr
-    error[SPX-300]: cannot open `x`
-      caused by: No such file or directory (os error 2)
+    error[SPX-320]: zstd has no level 40; it has 1 to 19
     ");
     let run = place.run(&["image", "push", "x", "127.0.0.1:1/x", "--compression", "xz"]);
     let shown = run.shown();

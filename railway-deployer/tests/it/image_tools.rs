@@ -242,7 +242,11 @@ fn a_dockerfile_that_nothing_can_build() {
     --- stderr
     error: `--env` is for an image.toml or a directory; a Dockerfile says it itself
     ");
-    place.program("buildah", "echo first; i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo line $i; done; echo 'step 2: boom' >&2; exit 3");
+    // More output than is repeated, before and after the reason.
+    place.program(
+        "buildah",
+        "n() { i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo line $i; done; }; echo first; n; echo 'step 2: boom' >&2; n; exit 3",
+    );
     let failed = build(&["--no-progress"]);
     assert_eq!(failed.code, 1);
     assert!(

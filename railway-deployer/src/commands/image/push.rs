@@ -85,6 +85,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     for tag in &arguments.tag {
         arguments.image.with_tag(tag).map_err(spectra_oci::Error::from)?;
     }
+    let compression = Compression::new(arguments.compression, arguments.compression_level)?;
     let source = match arguments.source {
         // A mistyped path must not be looked for in a registry.
         Source::Registry { bare: Some(path), .. } => Source::File { path, name: None, kind: FileKind::Any },
@@ -93,7 +94,6 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let source = source.named(arguments.name)?;
     let client = arguments.login.client(&arguments.image)?;
     let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
-    let compression = Compression::new(arguments.compression, arguments.compression_level)?;
     let cache = match arguments.cache_dir {
         _ if arguments.no_cache => None,
         Some(directory) => Some(Cache::new(directory)),

@@ -3,11 +3,11 @@
 use std::{
     collections::VecDeque,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::Command,
@@ -15,8 +15,10 @@ use tokio::{
 
 use crate::{failure::Failure, printer::Printer};
 
-/// How many lines of a failed tool an error repeats.
-const LAST_LINES: usize = 15;
+/// How many lines of a failed tool's standard error an error repeats.
+const LAST_ERRORS: usize = 15;
+/// How many lines of its standard output: what came just before, but not so much that it hides the reason.
+const LAST_OUTPUT: usize = 5;
 /// How long the last output of a tool that has ended may take.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long a tool may take to clean up after it was asked to end.
@@ -27,13 +29,11 @@ pub(super) async fn run(mut command: Command, what: &str, printer: Printer) -> R
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|source| Failure::io(format!("start {what}"), source))?;
     let mut group = Group::of(&child);
-    let last = Arc::new(Mutex::new(VecDeque::new()));
+    // The two are read independently, and which is first is chance: neither may push out the other's lines.
+    let (output_tail, error_tail) = (Tail::new(LAST_OUTPUT), Tail::new(LAST_ERRORS));
     let streams = (child.stdout.take(), child.stderr.take());
     let output = async {
-        tokio::join!(
-            forward(streams.0, Arc::clone(&last), printer),
-            forward(streams.1, Arc::clone(&last), printer)
-        )
+        tokio::join!(forward(streams.0, &output_tail, printer), forward(streams.1, &error_tail, printer))
     };
     tokio::pin!(output);
     let waited = tokio::select! {
@@ -49,8 +49,7 @@ pub(super) async fn run(mut command: Command, what: &str, printer: Printer) -> R
     if status.success() {
         return Ok(());
     }
-    let last = last.lock().unwrap_or_else(PoisonError::into_inner);
-    let lines: Vec<&str> = last.iter().map(String::as_str).collect();
+    let lines = [output_tail.lines(), error_tail.lines()].concat();
     let said = if lines.is_empty() { String::new() } else { format!("; it said:\n  {}", lines.join("\n  ")) };
     Err(Failure::Builder {
         code: "SPX-354",
@@ -63,12 +62,32 @@ pub(super) async fn run(mut command: Command, what: &str, printer: Printer) -> R
     })
 }
 
+/// The last lines of a stream.
+struct Tail {
+    most: usize,
+    lines: Mutex<VecDeque<String>>,
+}
+
+impl Tail {
+    fn new(most: usize) -> Self {
+        Self { most, lines: Mutex::default() }
+    }
+
+    fn push(&self, line: &str) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == self.most {
+            lines.pop_front();
+        }
+        lines.push_back(line.to_owned());
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
 /// Passes lines on to standard error and keeps the last of them.
-async fn forward(
-    stream: Option<impl AsyncRead + Unpin>,
-    last: Arc<Mutex<VecDeque<String>>>,
-    printer: Printer,
-) {
+async fn forward(stream: Option<impl AsyncRead + Unpin>, tail: &Tail, printer: Printer) {
     let Some(stream) = stream else { return };
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
@@ -80,11 +99,7 @@ async fn forward(
             printer.note(line);
         }
         if !line.is_empty() {
-            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.len() == LAST_LINES {
-                last.pop_front();
-            }
-            last.push_back(line.to_owned());
+            tail.push(line);
         }
         bytes.clear();
     }
@@ -113,6 +128,8 @@ impl Drop for Group {
         }
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
+            // A tool that has ended counts as there until somebody asked how it ended.
+            let _ = waitpid(Some(group), WaitOptions::NOHANG);
             if test_kill_process_group(group).is_err() {
                 return;
             }
