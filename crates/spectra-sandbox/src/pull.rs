@@ -4,6 +4,7 @@
 //! the sandbox must not share the mistakes that it is there to find.
 
 mod archive;
+mod challenge;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use spectra_types::{Algorithm, DEFAULT_REGISTRY, Digest, ImageRef};
 use tokio::sync::mpsc;
 
+use self::challenge::Challenge;
 use crate::contract::{ImagePuller, PullError, PulledImage, RegistryCredentials};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -496,39 +498,6 @@ impl Pull {
     }
 }
 
-/// One challenge of a `WWW-Authenticate` header.
-#[derive(Debug, PartialEq, Eq)]
-struct Challenge {
-    /// In lower case.
-    scheme: String,
-    parameters: HashMap<String, String>,
-}
-
-impl Challenge {
-    /// Reads `Scheme name="value",name=value`. One challenge a header, as registries send them.
-    fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let (scheme, mut rest) = text.split_once(' ').unwrap_or((text, ""));
-        if scheme.is_empty() {
-            return None;
-        }
-        let mut parameters = HashMap::new();
-        while let Some((name, after)) = rest.split_once('=') {
-            let (value, next) = match after.strip_prefix('"') {
-                Some(quoted) => {
-                    let end = quoted.find('"')?;
-                    (&quoted[..end], &quoted[end + 1..])
-                }
-                None => after.split_at(after.find(',').unwrap_or(after.len())),
-            };
-            let name = name.trim_matches([' ', ',']).to_ascii_lowercase();
-            parameters.insert(name, value.trim().to_owned());
-            rest = next;
-        }
-        Some(Self { scheme: scheme.to_ascii_lowercase(), parameters })
-    }
-}
-
 fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
     crate::registry::digest_of(algorithm, bytes)
 }
@@ -567,26 +536,7 @@ async fn words(response: Response) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn a_challenge_never_panics(text in "\\PC{0,60}") {
-            let _ = Challenge::parse(&text);
-        }
-
-        #[test]
-        fn a_challenge_reads_back(realm in "[a-z:/.]{1,20}", scope in "[a-z:/,]{1,20}") {
-            let challenge =
-                Challenge::parse(&format!("Bearer realm=\"{realm}\", service=x,scope=\"{scope}\"")).unwrap();
-            prop_assert_eq!(&challenge.scheme, "bearer");
-            prop_assert_eq!(&challenge.parameters["realm"], &realm);
-            prop_assert_eq!(&challenge.parameters["service"], "x");
-            prop_assert_eq!(&challenge.parameters["scope"], &scope);
-        }
-    }
 
     #[test]
     fn loopback_is_plain_http_and_the_rest_is_not() {

@@ -346,9 +346,9 @@ async fn the_registry_has_rules_switches_and_a_list_of_violations() {
     assert_eq!(settings["registry"]["repositories"], json!(["app"]));
     let begin = |name: &str| client.post(format!("{base}{name}/blobs/uploads/"));
     assert_eq!(begin("other").send().await.unwrap().status().as_u16(), 404);
-    let begun = begin("app").send().await.unwrap();
-    assert_eq!(begun.status().as_u16(), 202);
-    let location = format!("{}{}", world.info.url, begun.headers()["location"].to_str().unwrap());
+    let opened = begin("app").send().await.unwrap();
+    assert_eq!(opened.status().as_u16(), 202);
+    let location = format!("{}{}", world.info.url, opened.headers()["location"].to_str().unwrap());
     client.patch(&location).header("content-range", "5-6").body("xx").send().await.unwrap();
     let list = world.admin("GET", "violations", Value::Null).await;
     assert_eq!(list["violations"][0]["kind"], "wrong-content-range");

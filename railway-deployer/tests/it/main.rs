@@ -3,10 +3,12 @@
 
 mod audit;
 mod general;
+mod hostile;
 mod image;
 mod image_build;
 mod image_copy;
 mod image_tools;
+mod interop;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

@@ -18,6 +18,7 @@ pub(crate) mod network;
 pub(crate) mod notifications;
 pub(crate) mod private_networks;
 pub(crate) mod project;
+pub(crate) mod project_tokens;
 pub(crate) mod query;
 pub(crate) mod runs;
 pub(crate) mod scalars;

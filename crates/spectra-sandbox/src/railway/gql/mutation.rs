@@ -11,8 +11,8 @@ use super::deployment::Deployment;
 use super::egress::EgressGatewayWrites;
 use super::environment::{Environment, EnvironmentPatch};
 use super::inputs::{
-    Builder, EnvironmentCreateInput, EnvironmentRenameInput, ProjectCreateInput, ProjectTokenCreateInput,
-    ProjectUpdateInput, RegistryCredentialsInput, RestartPolicyType, ServiceConnectInput, ServiceCreateInput,
+    Builder, EnvironmentCreateInput, EnvironmentRenameInput, ProjectCreateInput, ProjectUpdateInput,
+    RegistryCredentialsInput, RestartPolicyType, ServiceConnectInput, ServiceCreateInput,
     ServiceDomainCreateInput, ServiceDomainUpdateInput, ServiceInstanceLimitsUpdateInput,
     ServiceInstanceUpdateInput, ServiceUpdateInput, VariableCollectionUpsertInput, VariableDeleteInput,
     VariableUpsertInput,
@@ -21,6 +21,7 @@ use super::network::NetworkWrites;
 use super::notifications::NotificationWrites;
 use super::private_networks::PrivateNetworkWrites;
 use super::project::Project;
+use super::project_tokens::ProjectTokenWrites;
 use super::scalars::EnvironmentConfig;
 use super::service::{Service, ServiceDomain};
 use super::triggers::TriggerWrites;
@@ -30,7 +31,7 @@ use crate::railway::ops::deployments::{Verb, act};
 use crate::railway::ops::instances::InstanceChange;
 use crate::railway::ops::variables::{Change, Scope};
 use crate::railway::ops::{
-    deployments, domains, environments, instances, patches, projects, services, tokens, variables,
+    deployments, domains, environments, instances, patches, projects, services, variables,
 };
 use crate::railway::refusal::Refusal;
 use crate::store::rows::{Cause, Credentials};
@@ -47,6 +48,7 @@ pub(crate) struct Mutation(
     NotificationWrites,
     TriggerWrites,
     DeletionWrites,
+    ProjectTokenWrites,
 );
 
 /// Projects, environments, services, variables, deployments and Railway domains.
@@ -583,24 +585,6 @@ impl BasicWrites {
         let request = request(ctx);
         let place = request.world().domains.get(&id).map(|row| row.environment_id.clone());
         request.mutate(place.as_deref(), |draft, who, _| domains::delete(draft, who, &id))?;
-        Ok(true)
-    }
-
-    async fn project_token_create(
-        &self,
-        ctx: &Context<'_>,
-        input: ProjectTokenCreateInput,
-    ) -> Result<String> {
-        let request = request(ctx);
-        let secret = request.mutate(Some(&input.environment_id), |draft, who, _| {
-            tokens::create(draft, who, &input.project_id, &input.environment_id, &input.name)
-        })?;
-        request.core.secrets.note(&secret);
-        Ok(secret)
-    }
-
-    async fn project_token_delete(&self, ctx: &Context<'_>, id: String) -> Result<bool> {
-        request(ctx).mutate(None, |draft, who, _| tokens::delete(draft, who, &id))?;
         Ok(true)
     }
 }
