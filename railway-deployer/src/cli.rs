@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Run a Railway-compatible platform on this machine
     #[command(subcommand)]
     Sandbox(commands::sandbox::Command),
+    /// Look for credentials in source code
+    #[command(subcommand)]
+    Secrets(commands::secrets::Command),
     /// Check what Spectra needs on this machine
     Doctor(commands::doctor::Arguments),
     /// Print a completion script for a shell

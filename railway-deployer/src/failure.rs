@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// Images and registries.
     #[error(transparent)]
     Image(#[from] spectra_oci::Error),
+    /// Scanners, and what they found.
+    #[error(transparent)]
+    Scan(#[from] spectra_scan::Error),
     /// The Railway API.
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
@@ -79,6 +82,7 @@ impl Failure {
             | Self::Recipe { .. }
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
+            Self::Scan(error) if error.is_usage() => ExitCode::Usage,
             Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
             Self::Railway(error) => match error.kind() {
                 ErrorKind::Unauthenticated | ErrorKind::Forbidden => ExitCode::NotAuthorised,
@@ -96,6 +100,7 @@ impl Failure {
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Image(error) => Some(error.code()),
+            Self::Scan(error) => Some(error.code()),
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
             Self::Journal(error) => Some(error.code()),
@@ -109,6 +114,7 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
             Self::Image(error) => error.hint(),
+            Self::Scan(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Delivery(error) => error.hint(),
             Self::Journal(error) => error.hint(),

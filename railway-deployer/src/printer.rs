@@ -68,6 +68,12 @@ impl Printer {
             to_stdout(&format!("{}\n", text.trim_end()));
             return Ok(());
         }
+        to_stdout(&Self::document(kind, value)?);
+        Ok(())
+    }
+
+    /// The document of a result: the value with `version` and `kind` added, and a line feed behind it.
+    pub(crate) fn document(kind: &str, value: &impl Serialize) -> Result<String, Failure> {
         let invalid = |source: serde_json::Error| Failure::io("write JSON", source.into());
         let mut document = json!({ "version": JSON_VERSION, "kind": kind });
         let value = serde_json::to_value(value).map_err(invalid)?;
@@ -77,8 +83,14 @@ impl Printer {
             document.insert("version".to_owned(), JSON_VERSION.into());
             document.insert("kind".to_owned(), kind.into());
         }
-        to_stdout(&format!("{}\n", serde_json::to_string_pretty(&document).map_err(invalid)?));
-        Ok(())
+        Ok(format!("{}\n", serde_json::to_string_pretty(&document).map_err(invalid)?))
+    }
+
+    /// Warns of something; also a machine that reads the result wants to know, so `quiet` alone silences it.
+    pub(crate) fn warn(self, text: &str) {
+        if !self.quiet {
+            to_stderr(&format!("{}: {text}\n", self.paint("warning", Status::Warn)));
+        }
     }
 
     /// Says something that is not the result.

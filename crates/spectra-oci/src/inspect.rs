@@ -105,23 +105,8 @@ impl Client {
 impl Artifact {
     /// Looks into a local image. Of an index, the image for `platform` is taken, `linux/amd64` by default. Blocking.
     pub fn inspect(&self, platform: Option<&Platform>) -> Result<Inspection, Error> {
-        let images = self.images();
-        let mut platforms = Vec::new();
-        let mut chosen = None;
         let is_index = matches!(self, Self::Index(_));
-        let wanted = platform.cloned().or_else(|| is_index.then(Platform::default));
-        for image in images {
-            let config = image.configuration()?;
-            platforms.push(config.platform());
-            if chosen.is_none() && wanted.as_ref().is_none_or(|wanted| config.platform().satisfies(wanted)) {
-                chosen = Some((image, config));
-            }
-        }
-        let Some((image, config)) = chosen else {
-            let reason = no_platform(&wanted.unwrap_or_default(), &platforms);
-            let origin = self.images().first().map(|image| image.origin.clone()).unwrap_or_default();
-            return Err(Error::Input { path: origin, reason });
-        };
+        let (image, config, platforms) = self.choose(platform)?;
         let layers = image.layers.iter().map(|layer| match layer {
             LayerSource::Ready(blob) => summary(&blob.descriptor),
             LayerSource::Raw { content, diff_id } => LayerSummary {
@@ -146,7 +131,7 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("malformed document: {error}"))
 }
 
-fn no_platform(wanted: &Platform, available: &[Platform]) -> String {
+pub(crate) fn no_platform(wanted: &Platform, available: &[Platform]) -> String {
     let names: Vec<String> = available.iter().map(ToString::to_string).collect();
     format!("there is no image for `{wanted}`, but for {}", crate::source::list(&names))
 }

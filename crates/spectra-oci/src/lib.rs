@@ -23,6 +23,7 @@ mod gzip;
 mod ignore;
 mod inspect;
 mod layer;
+mod layers;
 mod layout;
 mod limits;
 mod model;
@@ -50,6 +51,7 @@ pub use error::Error;
 pub use ignore::Patterns;
 pub use inspect::{Inspection, LayerSummary};
 pub use layer::{FileRule, Files, Owner};
+pub use layers::Layer;
 pub use layout::Layout;
 pub use limits::OpenLimits;
 pub use model::{

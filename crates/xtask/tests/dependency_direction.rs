@@ -17,6 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-rollout", &["spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
     ("spectra-github", &["spectra-types"]),
+    // Is handed layers as readers: it knows no registry.
+    ("spectra-scan", &["spectra-types"]),
     ("spectra-oci", &["spectra-rollout", "spectra-types"]),
     ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
@@ -60,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "spectra-railway",
             "spectra-rollout",
             "spectra-sandbox",
+            "spectra-scan",
             "spectra-types",
         ],
     ),

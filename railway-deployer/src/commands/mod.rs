@@ -4,8 +4,10 @@ pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod image;
+pub(crate) mod report;
 pub(crate) mod rollout;
 pub(crate) mod sandbox;
+pub(crate) mod secrets;
 
 use spectra_types::ExitCode;
 
@@ -22,6 +24,7 @@ pub(crate) async fn run(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure
         Command::Rollout(command) => rollout::run(command, &cli.global.journal, *printer).await,
         Command::Audit(command) => audit::run(command, &cli.global.journal, *printer).await,
         Command::Sandbox(command) => sandbox::run(command, *printer).await,
+        Command::Secrets(command) => secrets::run(command, *printer).await,
         Command::Doctor(arguments) => doctor::run(&arguments, *printer).await,
         Command::Completions(arguments) => completions::run(&arguments),
     }

@@ -252,6 +252,8 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
     let first = place.run(&["image", "copy", source, "oci:one", "--json"]).done().json();
     let second = place.run(&["image", "copy", source, "oci:two", "--json"]).done().json();
     assert_eq!(first["digest"], second["digest"], "compressing gives the same bytes each time");
+    let bill = place.run(&["image", "sbom", source, "--generator", "builtin", "--json"]).done().json();
+    assert_eq!(bill["sbom"]["bomFormat"], "CycloneDX");
     let missing = place.run(&["image", "inspect", "docker-daemon:localhost/none:v1"]);
     assert_eq!(missing.code, 1);
     assert!(missing.stderr.starts_with("error[SPX-351]: export `localhost/none:v1`: "), "{}", missing.stderr);

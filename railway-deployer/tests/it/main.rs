@@ -14,5 +14,6 @@ mod rollout_start;
 mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
+mod scan;
 mod support;
 mod world;

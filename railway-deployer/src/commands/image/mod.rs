@@ -1,10 +1,13 @@
-//! `image`: build, push, copy, inspect.
+//! `image`: build, push, copy, inspect, sbom, scan.
 
 mod build;
 mod copy;
 mod destination;
 mod inspect;
+mod local;
 mod push;
+mod sbom;
+mod scan;
 mod source;
 
 use clap::Subcommand;
@@ -24,6 +27,10 @@ pub(crate) enum Command {
     Copy(copy::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
+    /// List the packages in an image, as `CycloneDX` or SPDX
+    Sbom(sbom::Arguments),
+    /// Look for known vulnerabilities, and refuse what is too bad
+    Scan(scan::Arguments),
 }
 
 /// What an archive may cost, for commands that open one.
@@ -46,7 +53,7 @@ impl Unpacking {
 }
 
 /// How to log in, for commands that talk to a registry.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Login {
     /// User name for the registry; without it, docker's and podman's stored credentials are used
     #[arg(long, env = "SPECTRA_REGISTRY_USERNAME", requires = "password_source")]
@@ -99,5 +106,7 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Push(arguments) => Box::pin(push::run(arguments, printer)).await,
         Command::Copy(arguments) => Box::pin(copy::run(arguments, printer)).await,
         Command::Inspect(arguments) => Box::pin(inspect::run(arguments, printer)).await,
+        Command::Sbom(arguments) => Box::pin(sbom::run(arguments, printer)).await,
+        Command::Scan(arguments) => Box::pin(scan::run(arguments, printer)).await,
     }
 }

@@ -1,0 +1,135 @@
+//! What is known to be wrong with an image: scanners, waivers, and the gate.
+
+mod gate;
+mod grype;
+mod trivy;
+mod waivers;
+
+use std::{path::Path, time::Duration};
+
+pub use gate::{Gate, Judged, Waived};
+pub use waivers::{Waiver, Waivers};
+
+use crate::{Error, Finding, Tool, sarif, tool::Setting};
+
+/// A scanner of images.
+#[derive(Debug, Clone)]
+pub enum Scanner {
+    /// Aqua's Trivy.
+    Trivy(Tool),
+    /// Anchore's Grype.
+    Grype(Tool),
+}
+
+/// What to do when there is none.
+const ADVICE: &str = "install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its \
+                      report: `--sarif FILE`";
+
+impl Scanner {
+    /// Trivy if it is on PATH, else Grype.
+    pub fn find() -> Result<Self, Error> {
+        let trivy = Tool::find("trivy").map(Self::Trivy);
+        trivy.or_else(|| Tool::find("grype").map(Self::Grype)).ok_or(Error::NoTool {
+            attempt: "scan the image",
+            missing: "neither `trivy` nor `grype` is on PATH",
+            advice: ADVICE,
+        })
+    }
+
+    /// Trivy, if it is on PATH.
+    pub fn trivy() -> Result<Self, Error> {
+        let missing =
+            Error::NoTool { attempt: "scan the image", missing: "`trivy` is not on PATH", advice: ADVICE };
+        Tool::find("trivy").map(Self::Trivy).ok_or(missing)
+    }
+
+    /// Grype, if it is on PATH.
+    pub fn grype() -> Result<Self, Error> {
+        let missing =
+            Error::NoTool { attempt: "scan the image", missing: "`grype` is not on PATH", advice: ADVICE };
+        Tool::find("grype").map(Self::Grype).ok_or(missing)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Trivy(tool) | Self::Grype(tool) => tool.name(),
+        }
+    }
+}
+
+/// What scanners found.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The findings, each once, the worst first.
+    pub findings: Vec<Finding>,
+    /// The scanners that ran or whose reports were read.
+    pub tools: Vec<String>,
+    /// What should be known about it.
+    pub notes: Vec<String>,
+}
+
+/// Has a scanner look into an OCI layout that holds the one image.
+///
+/// `directory` is where it runs: an empty one, since scanners read settings and lists of ignored findings from where they are.
+/// A scanner that fails is an error: its silence says nothing about the image.
+pub async fn scan(
+    scanner: &Scanner,
+    layout: &Path,
+    directory: &Path,
+    timeout: Duration,
+) -> Result<Scan, Error> {
+    let (tool, arguments, without) = match scanner {
+        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::WITHOUT),
+        Scanner::Grype(tool) => (tool, grype::arguments(layout), grype::WITHOUT),
+    };
+    let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+    let bytes = tool.run(&arguments, &Setting { directory, without, with: &[], timeout }).await?;
+    let mut scan = match scanner {
+        Scanner::Trivy(_) => trivy::parse(&bytes)?,
+        Scanner::Grype(_) => grype::parse(&bytes)?,
+    };
+    scan.tidy();
+    Ok(scan)
+}
+
+impl Scan {
+    /// Reads the reports of other scanners; each is a name for messages and the bytes.
+    pub fn from_sarif(reports: &[(String, Vec<u8>)]) -> Result<Self, Error> {
+        let mut scan = Self::default();
+        for (name, bytes) in reports {
+            let log = sarif::read(&format!("`{name}`"), bytes)?;
+            if log.suppressed > 0 {
+                scan.notes.push(format!(
+                    "`{name}` itself suppresses {} results; they do not count",
+                    log.suppressed
+                ));
+            }
+            scan.findings.extend(log.findings);
+            scan.tools.extend(log.tools);
+        }
+        scan.tidy();
+        Ok(scan)
+    }
+
+    /// Puts the findings of another scan to these.
+    pub fn merge(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.tools.extend(other.tools);
+        self.notes.extend(other.notes);
+        self.tidy();
+    }
+
+    /// The worst first; what was found twice at one place once, with the worse severity.
+    fn tidy(&mut self) {
+        Finding::sort(&mut self.findings);
+        let mut seen = std::collections::BTreeSet::new();
+        self.findings.retain(|finding| seen.insert((finding.fingerprint.clone(), finding.installed.clone())));
+        self.tools.sort();
+        self.tools.dedup();
+    }
+}
+
+#[cfg(test)]
+mod tests;

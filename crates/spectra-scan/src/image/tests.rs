@@ -1,0 +1,170 @@
+//! Reports of scanners, waivers, and the gate.
+
+use std::{ffi::OsStr, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use jiff::civil::date;
+
+use super::*;
+use crate::Severity;
+
+const TRIVY: &str = r#"{"SchemaVersion":2,"ArtifactName":"x","Results":[
+    {"Target":"x (debian 12.5)","Class":"os-pkgs","Type":"debian","Vulnerabilities":[
+        {"VulnerabilityID":"CVE-2026-0001","PkgName":"libssl3","InstalledVersion":"3.0.1","FixedVersion":"3.0.2","Severity":"CRITICAL",
+         "Title":"one","PrimaryURL":"https://avd.aquasec.com/nvd/cve-2026-0001","Layer":{"Digest":"sha256:aa","DiffID":"sha256:bb"},
+         "CVSS":{"nvd":{"V3Score":9.8},"redhat":{"V3Score":7.4}}},
+        {"VulnerabilityID":"CVE-2026-0002","PkgName":"zlib1g","InstalledVersion":"1.2","Severity":"HIGH","Description":"two\nmore"}]},
+    {"Target":"app/package-lock.json","Class":"lang-pkgs","Vulnerabilities":[
+        {"VulnerabilityID":"CVE-2026-0003","PkgName":"left-pad","InstalledVersion":"1","FixedVersion":"","Severity":"UNKNOWN"}]},
+    {"Target":"nothing","Class":"lang-pkgs"}]}"#;
+
+const GRYPE: &str = r#"{"matches":[{"vulnerability":{"id":"CVE-2026-0001","dataSource":"https://d","severity":"Unknown","cvss":[],
+      "fix":{"versions":["3.0.2"],"state":"fixed"}},
+    "relatedVulnerabilities":[{"id":"CVE-2026-0001","severity":"High","description":"one\ntwo","cvss":[{"metrics":{"baseScore":8.1}}]}],
+    "artifact":{"name":"libssl3","version":"3.0.1","locations":[{"path":"/var/lib/dpkg/status","layerID":"sha256:aa"}]}},
+   {"vulnerability":{"id":"CVE-2026-0009","severity":"Negligible","fix":{"versions":[],"state":"not-fixed"}},
+    "artifact":{"name":"bash","version":"5","locations":[]}}],
+   "ignoredMatches":[{}],"source":{},"descriptor":{"name":"grype","version":"0.90.0"}}"#;
+
+fn shown(scan: &Scan) -> String {
+    let line = |f: &Finding| {
+        format!(
+            "{} {} {:?} {:?} -> {:?} at {:?} in {:?}: {}",
+            f.severity, f.id, f.package, f.installed, f.fixed, f.location, f.layer, f.title
+        )
+    };
+    let mut lines: Vec<String> = scan.findings.iter().map(line).collect();
+    lines.extend(scan.notes.iter().cloned());
+    lines.join("\n").replace("Some(", "(")
+}
+
+fn trivy() -> Scan {
+    let mut scan = trivy::parse(TRIVY.as_bytes()).unwrap();
+    scan.tidy();
+    scan
+}
+
+#[test]
+fn reads_the_report_of_trivy() {
+    let scan = trivy();
+    insta::assert_snapshot!(shown(&scan), @r#"
+    critical CVE-2026-0001 ("libssl3") ("3.0.1") -> ("3.0.2") at None in ("sha256:aa"): one
+    high CVE-2026-0002 ("zlib1g") ("1.2") -> None at None in None: two
+    unknown CVE-2026-0003 ("left-pad") ("1") -> None at ("app/package-lock.json") in None:
+    "#);
+    assert_eq!(scan.findings[0].score, Some(9.8));
+}
+
+#[test]
+fn reads_the_report_of_grype() {
+    let mut scan = grype::parse(GRYPE.as_bytes()).unwrap();
+    scan.tidy();
+    insta::assert_snapshot!(shown(&scan), @r#"
+    high CVE-2026-0001 ("libssl3") ("3.0.1") -> ("3.0.2") at ("var/lib/dpkg/status") in ("sha256:aa"): one
+    low CVE-2026-0009 ("bash") ("5") -> None at None in None: 
+    grype's own settings ignore 1 matches; they do not count
+    "#);
+}
+
+#[test]
+fn what_is_no_report_is_an_error() {
+    assert!(trivy::parse(b"").is_err() && trivy::parse(b"{}").is_err() && grype::parse(b"{}").is_err());
+    assert!(trivy::parse(br#"{"SchemaVersion":3}"#).is_err());
+    assert!(grype::parse(br#"{"matches":[],"descriptor":{"name":"syft"}}"#).is_err());
+    let nothing = trivy::parse(br#"{"SchemaVersion":2}"#).unwrap();
+    assert!(nothing.notes[0].starts_with("trivy recognised no packages"), "{:?}", nothing.notes);
+}
+
+fn waivers(text: &str) -> Result<Waivers, Error> {
+    Waivers::parse(Path::new("waivers.toml"), text)
+}
+
+#[test]
+fn waivers_hold_until_their_last_day_and_are_told_apart() {
+    let list = waivers(
+        r#"
+        version = 1
+        [[waiver]]
+        id = "CVE-2026-0001"
+        package = "libssl*"
+        reason = "not reachable"
+        expires = "2026-06-30"
+        approved-by = "ada"
+        [[waiver]]
+        id = "CVE-2026-0002"
+        package = "other"
+        reason = "x"
+        expires = "2030-01-01"
+        "#,
+    )
+    .unwrap();
+    let gate = Gate { fail_on: Some(Severity::Critical), ignore_unfixed: false };
+    let judged = gate.judge(&trivy(), &list, date(2026, 6, 30));
+    assert_eq!((judged.passes(), judged.waived.len(), judged.findings.len()), (true, 1, 2));
+    assert_eq!(judged.waived[0].waiver.justification(), "not reachable (until 2026-06-30, approved by ada)");
+    insta::assert_snapshot!(judged.warnings.join("\n"), @"
+    the waiver of `CVE-2026-0002` for `other` fits no finding; remove it
+    1 findings have no known severity; the threshold says nothing about them
+    ");
+    let judged = gate.judge(&trivy(), &list, date(2026, 7, 1));
+    assert_eq!((judged.passes(), judged.waived.len(), judged.refusing), (false, 0, 1));
+    insta::assert_snapshot!(judged.warnings[0], @"the waiver of `CVE-2026-0001` for `libssl*` ran out on 2026-06-30; it does not count");
+}
+
+#[test]
+fn a_waiver_with_a_mistake_is_refused() {
+    let waiver = |fields: &str| waivers(&format!("[[waiver]]\n{fields}")).unwrap_err().to_string();
+    let good = "id = \"CVE-1\"\nreason = \"x\"\nexpires = \"2026-01-01\"\n";
+    assert!(waivers(&format!("[[waiver]]\n{good}")).is_ok());
+    for (line, with) in [
+        ("reason = \"x\"\n", ""),
+        ("reason = \"x\"", "reason = \" \""),
+        ("expires = \"2026-01-01\"\n", ""),
+        ("2026-01-01", "2026-02-30"),
+        ("2026-01-01", "never"),
+        ("CVE-1", "CVE-*"),
+        ("id", "pacakge = \"x\"\nid"),
+    ] {
+        let message = waiver(&good.replacen(line, with, 1));
+        assert!(message.starts_with("cannot use the waivers in `waivers.toml`: "), "{message}");
+    }
+    assert!(waivers("version = 2").is_err() && waivers("[[waivers]]").is_err());
+}
+
+#[test]
+fn thresholds_and_what_has_no_fix() {
+    let judge = |fail_on, ignore_unfixed| {
+        let judged = Gate { fail_on, ignore_unfixed }.judge(&trivy(), &Waivers::default(), date(2026, 1, 1));
+        (judged.refusing, judged.findings.len(), judged.unfixed, judged.warnings.len())
+    };
+    assert_eq!(judge(None, false), (0, 3, 0, 0));
+    assert_eq!(judge(Some(Severity::Critical), false), (1, 3, 0, 1));
+    assert_eq!(judge(Some(Severity::High), false), (2, 3, 0, 1));
+    assert_eq!(judge(Some(Severity::Low), false), (2, 3, 0, 1), "an unknown severity is warned of");
+    assert_eq!(judge(Some(Severity::High), true), (1, 1, 2, 0));
+}
+
+#[test]
+fn two_scanners_that_agree_are_one_finding() {
+    let mut scan = trivy();
+    scan.merge(trivy());
+    assert_eq!((scan.findings.len(), scan.tools.len()), (3, 1));
+}
+
+#[test]
+fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grype");
+    let script = format!(
+        "#!/bin/sh\necho \"$@ $GRYPE_ONLY_FIXED\" >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let scanner = Scanner::Grype(Tool::find_in("grype", folder.path().as_os_str()).unwrap());
+    assert!(Tool::find_in("trivy", OsStr::new("/nowhere")).is_none());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run =
+        || runtime.block_on(scan(&scanner, Path::new("/layout"), folder.path(), Duration::from_mins(1)));
+    assert_eq!(run().unwrap().findings.len(), 2);
+    std::fs::write(folder.path().join("fail"), "").unwrap();
+    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --output json --quiet");
+}

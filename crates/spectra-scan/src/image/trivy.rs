@@ -1,0 +1,126 @@
+//! Trivy's report, schema 2.
+
+use std::{ffi::OsString, path::Path};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Scan;
+use crate::{Error, Finding, Severity};
+
+/// Settings that would hide findings or change the report.
+pub(super) const WITHOUT: &[&str] = &[
+    "TRIVY_CONFIG",
+    "TRIVY_EXIT_CODE",
+    "TRIVY_EXIT_ON_EOL",
+    "TRIVY_FORMAT",
+    "TRIVY_IGNORE_POLICY",
+    "TRIVY_IGNORE_STATUS",
+    "TRIVY_IGNORE_UNFIXED",
+    "TRIVY_IGNOREFILE",
+    "TRIVY_OUTPUT",
+    "TRIVY_PKG_TYPES",
+    "TRIVY_SCANNERS",
+    "TRIVY_SEVERITY",
+    "TRIVY_SHOW_SUPPRESSED",
+    "TRIVY_SKIP_DIRS",
+    "TRIVY_SKIP_FILES",
+    "TRIVY_TEMPLATE",
+    "TRIVY_VEX",
+    "TRIVY_VULN_TYPE",
+];
+
+pub(super) fn arguments(layout: &Path) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["image", "--quiet", "--format", "json", "--scanners", "vuln", "--input"].map(Into::into).into();
+    arguments.push(layout.into());
+    arguments
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Report {
+    schema_version: u32,
+    results: Option<Vec<Target>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Target {
+    #[serde(rename = "Target", default)]
+    name: String,
+    #[serde(default)]
+    class: String,
+    vulnerabilities: Option<Vec<Vulnerability>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Vulnerability {
+    #[serde(rename = "VulnerabilityID")]
+    id: String,
+    #[serde(default)]
+    pkg_name: String,
+    pkg_path: Option<String>,
+    installed_version: Option<String>,
+    fixed_version: Option<String>,
+    severity: Option<String>,
+    title: Option<String>,
+    description: Option<String>,
+    #[serde(rename = "PrimaryURL")]
+    primary_url: Option<String>,
+    layer: Option<LayerPart>,
+    #[serde(rename = "CVSS", default)]
+    cvss: Option<serde_json::Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct LayerPart {
+    digest: Option<String>,
+    #[serde(rename = "DiffID")]
+    diff_id: Option<String>,
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
+    let what = "what `trivy` printed";
+    let report: Report = serde_json::from_slice(bytes).map_err(|error| Error::report(what, error))?;
+    if report.schema_version != 2 {
+        let reason = format!("it has schema version {}, expected 2", report.schema_version);
+        return Err(Error::report(what, reason));
+    }
+    let mut scan = Scan { tools: vec!["trivy".to_owned()], ..Scan::default() };
+    let targets = report.results.unwrap_or_default();
+    if targets.is_empty() {
+        scan.notes.push(
+            "trivy recognised no packages in the image: no findings means here that nothing was looked up"
+                .to_owned(),
+        );
+    }
+    for target in targets {
+        for vulnerability in target.vulnerabilities.unwrap_or_default() {
+            let of_system = target.class == "os-pkgs";
+            scan.findings.push(finding(&target.name, of_system, vulnerability));
+        }
+    }
+    Ok(scan)
+}
+
+fn finding(target: &str, of_system: bool, found: Vulnerability) -> Finding {
+    let severity = Severity::from_word(found.severity.as_deref().unwrap_or_default());
+    let title = found.title.or(found.description).unwrap_or_default();
+    let mut finding = Finding::new("trivy", &found.id, severity, &title);
+    // The highest of what the databases say.
+    let scores = found.cvss.iter().flat_map(serde_json::Map::values);
+    let scores = scores.flat_map(|scores| [&scores["V3Score"], &scores["V40Score"]]);
+    finding.score = scores.filter_map(Value::as_f64).reduce(f64::max);
+    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
+    finding.package = Some(found.pkg_name);
+    finding.installed = text(found.installed_version);
+    finding.fixed = text(found.fixed_version);
+    // The target of a system's packages is the image's name; that of other packages is a file.
+    finding.location = text(found.pkg_path).or_else(|| (!of_system).then(|| target.to_owned()));
+    finding.layer = found.layer.and_then(|layer| text(layer.digest).or(text(layer.diff_id)));
+    finding.url = text(found.primary_url);
+    finding.identified()
+}

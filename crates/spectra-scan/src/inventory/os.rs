@@ -1,0 +1,71 @@
+//! `/etc/os-release`.
+
+use std::collections::BTreeMap;
+
+/// Which distribution an image is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatingSystem {
+    /// `debian`, `alpine`.
+    pub id: String,
+    /// `12`, `3.22.1`; rolling releases have none.
+    pub version: Option<String>,
+    /// `Debian GNU/Linux 12 (bookworm)`.
+    pub name: Option<String>,
+}
+
+impl OperatingSystem {
+    /// Reads the file; `None` if it names no distribution.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut values: BTreeMap<&str, String> = BTreeMap::new();
+        for line in text.lines() {
+            let line = line.trim();
+            if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+                values.insert(name.trim(), unquote(value.trim()));
+            }
+        }
+        let mut take = |name: &str| values.remove(name).filter(|value| !value.is_empty());
+        let id = take("ID")?.to_ascii_lowercase();
+        Some(Self { id, version: take("VERSION_ID"), name: take("PRETTY_NAME").or_else(|| take("NAME")) })
+    }
+
+    /// `debian-12`, as package URLs have it.
+    #[must_use]
+    pub fn distribution(&self) -> Option<String> {
+        self.version.as_ref().map(|version| format!("{}-{version}", self.id))
+    }
+}
+
+/// A value as a shell reads it: in either quotes or none, with backslashes where they escape.
+fn unquote(text: &str) -> String {
+    let (inner, escapes) = match text.as_bytes() {
+        [b'"', .., b'"'] => (&text[1..text.len() - 1], true),
+        [b'\'', .., b'\''] => (&text[1..text.len() - 1], false),
+        _ => (text, true),
+    };
+    if !escapes {
+        return inner.to_owned();
+    }
+    let mut output = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        output.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_or_not() {
+        let text = "# comment\nPRETTY_NAME=\"A \\\"Small\\\" System\"\nID='Small'\nVERSION_ID=3.22.1\nnonsense\n=x\n";
+        let system = OperatingSystem::parse(text).unwrap();
+        assert_eq!(system.name.as_deref(), Some("A \"Small\" System"));
+        assert_eq!(system.distribution().as_deref(), Some("small-3.22.1"));
+        assert_eq!(OperatingSystem::parse("ID=arch\n").unwrap().distribution(), None);
+        assert_eq!(OperatingSystem::parse("ID=\"\"\nNAME=x\n"), None);
+        assert_eq!(OperatingSystem::parse("ID=\""), OperatingSystem::parse("ID=\""), "half a quote");
+    }
+}

@@ -1,0 +1,262 @@
+//! What is left of the layers when they are applied one on another, as far as it matters.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write as _},
+};
+
+use spectra_types::Digest;
+
+use super::{
+    cargo, elf,
+    tarball::{EntryKind, Tarball},
+};
+use crate::Error;
+
+/// A package database with more bytes is not read: the largest distributions need some megabytes.
+const MAX_DATABASE: u64 = 64 * 1024 * 1024;
+/// What all databases together may have, replaced ones included.
+const MAX_KEPT: u64 = 256 * 1024 * 1024;
+/// How many files may matter, replaced ones included.
+const MAX_FILES: u64 = 100_000;
+/// Entries of all layers together.
+const MAX_ENTRIES: u64 = 20_000_000;
+/// Bytes of all layers together, decompressed: a limit on time, since nothing of it is held.
+const MAX_BYTES: u64 = 256 << 30;
+/// A larger program is not looked into.
+const MAX_PROGRAM: u64 = 1 << 30;
+/// A program up to this size is looked into in memory, a larger one through a temporary file.
+const IN_MEMORY: usize = 16 * 1024 * 1024;
+/// Where `cargo auditable` puts its list, and how large that may be.
+const CRATES_SECTION: &[u8] = b".dep-v0";
+const MAX_SECTION: u64 = 8 * 1024 * 1024;
+
+/// A layer's tar, decompressed; an error of whoever opens it.
+pub type Opened = Result<Box<dyn Read + Send>, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A layer to be looked into.
+pub struct LayerInput<'a> {
+    /// Its digest as stored.
+    pub digest: Digest,
+    /// Opens the tar that it holds, decompressed. It is read to its end, so that the reader can check the digest.
+    pub open: Box<dyn Fn() -> Opened + 'a>,
+}
+
+impl std::fmt::Debug for LayerInput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LayerInput").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// A file that matters.
+pub(super) struct Kept {
+    pub(super) layer: usize,
+    pub(super) content: Content,
+}
+
+pub(super) enum Content {
+    /// A package database or `os-release`.
+    Text(Vec<u8>),
+    /// What `cargo auditable` left in a program, as JSON.
+    Crates(Vec<u8>),
+    /// A database that is not read.
+    Rpm,
+    /// Something that should have been read.
+    Unread(String),
+}
+
+/// The files that matter, by path without a leading slash.
+#[derive(Default)]
+pub(super) struct Tree {
+    pub(super) files: BTreeMap<String, Kept>,
+    entries: u64,
+    bytes: u64,
+    kept_files: u64,
+    kept_bytes: u64,
+}
+
+impl Tree {
+    pub(super) fn read(layers: &[LayerInput<'_>]) -> Result<Self, Error> {
+        let mut tree = Self::default();
+        for (number, layer) in layers.iter().enumerate() {
+            let failed = |source| Error::Layer { digest: layer.digest.to_string(), source };
+            let reader = (layer.open)().map_err(failed)?;
+            match tree.apply(number, reader) {
+                Ok(()) => {}
+                Err(Stop::Read(error)) => return Err(failed(error.into())),
+                Err(Stop::TooLarge(what, limit)) => return Err(Error::TooLarge { what, limit }),
+            }
+        }
+        Ok(tree)
+    }
+
+    fn apply(&mut self, layer: usize, reader: Box<dyn Read + Send>) -> Result<(), Stop> {
+        let mut tarball = Tarball::new(reader);
+        while let Some(entry) = tarball.next()? {
+            self.entries += 1;
+            self.bytes = self.bytes.saturating_add(entry.size);
+            if self.entries > MAX_ENTRIES {
+                return Err(Stop::TooLarge("files", MAX_ENTRIES));
+            }
+            if self.bytes > MAX_BYTES {
+                return Err(Stop::TooLarge("bytes", MAX_BYTES));
+            }
+            let Some(path) = normalise(&entry.path) else { continue };
+            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+            if name == ".wh..wh..opq" {
+                self.remove_below(folder, layer);
+                continue;
+            }
+            if let Some(hidden) = name.strip_prefix(".wh.") {
+                let hidden = if folder.is_empty() { hidden.to_owned() } else { format!("{folder}/{hidden}") };
+                // A whiteout is about the layers below, wherever it stands in its own.
+                if self.files.get(&hidden).is_some_and(|kept| kept.layer < layer) {
+                    self.files.remove(&hidden);
+                }
+                self.remove_below(&hidden, layer);
+                continue;
+            }
+            self.files.remove(&path);
+            if entry.kind != EntryKind::Directory {
+                self.remove_below(&path, layer);
+            }
+            if let Some(content) = take(&path, entry.kind, entry.size, &mut tarball)? {
+                self.kept_files += 1;
+                self.kept_bytes += match &content {
+                    Content::Text(bytes) | Content::Crates(bytes) => bytes.len() as u64,
+                    Content::Rpm | Content::Unread(_) => 0,
+                };
+                if self.kept_files > MAX_FILES {
+                    return Err(Stop::TooLarge("package databases", MAX_FILES));
+                }
+                if self.kept_bytes > MAX_KEPT {
+                    return Err(Stop::TooLarge("bytes in package databases", MAX_KEPT));
+                }
+                self.files.insert(path, Kept { layer, content });
+            }
+        }
+        tarball.finish()?;
+        Ok(())
+    }
+
+    fn remove_below(&mut self, folder: &str, layer: usize) {
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let below: Vec<String> = self
+            .files
+            .range(prefix.clone()..)
+            .take_while(|(path, _)| path.starts_with(&prefix))
+            .filter(|(_, kept)| kept.layer < layer)
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in below {
+            self.files.remove(&path);
+        }
+    }
+}
+
+/// What matters of a file; `None` if nothing does.
+fn take(path: &str, kind: EntryKind, size: u64, reader: &mut impl Read) -> Result<Option<Content>, Stop> {
+    if kind == EntryKind::Directory {
+        return Ok(None);
+    }
+    if is_rpm(path) {
+        return Ok(Some(Content::Rpm));
+    }
+    if !is_database(path) {
+        return if kind == EntryKind::File { crates(size, reader) } else { Ok(None) };
+    }
+    Ok(Some(match kind {
+        EntryKind::File if size > MAX_DATABASE => {
+            Content::Unread(format!("it has {size} bytes, more than a package database has"))
+        }
+        EntryKind::File => {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes)?;
+            Content::Text(bytes)
+        }
+        // The usual link from /etc to /usr/lib, both of which are looked for.
+        EntryKind::Other if path == "etc/os-release" => return Ok(None),
+        EntryKind::Other => Content::Unread("it is no file, and links are not followed".to_owned()),
+        EntryKind::Sparse | EntryKind::Directory => {
+            Content::Unread("it is stored with its holes left out".to_owned())
+        }
+    }))
+}
+
+/// Why a layer is not read on.
+enum Stop {
+    Read(std::io::Error),
+    TooLarge(&'static str, u64),
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// What `cargo auditable` left, if the file is a program with such a list.
+fn crates(size: u64, reader: &mut impl Read) -> Result<Option<Content>, Stop> {
+    let mut magic = Vec::with_capacity(4);
+    reader.take(4).read_to_end(&mut magic)?;
+    if magic != elf::MAGIC {
+        return Ok(None);
+    }
+    if size > MAX_PROGRAM {
+        return Ok(Some(Content::Unread(format!("a program of {size} bytes is not looked into"))));
+    }
+    let mut file = tempfile::spooled_tempfile(IN_MEMORY);
+    file.write_all(&magic)?;
+    std::io::copy(reader, &mut file)?;
+    let unread = |error: std::io::Error| Content::Unread(format!("its list of crates is damaged: {error}"));
+    Ok(match elf::section(&mut file, CRATES_SECTION, MAX_SECTION) {
+        Ok(None) => None,
+        Ok(Some(section)) => Some(cargo::inflate(&section).map_or_else(unread, Content::Crates)),
+        Err(error) => Some(unread(error)),
+    })
+}
+
+fn is_database(path: &str) -> bool {
+    matches!(
+        path,
+        "etc/os-release"
+            | "usr/lib/os-release"
+            | "var/lib/dpkg/status"
+            | "lib/apk/db/installed"
+            | "usr/lib/apk/db/installed"
+    ) || path
+        .strip_prefix("var/lib/dpkg/status.d/")
+        .is_some_and(|name| !name.contains('/') && !name.ends_with(".md5sums"))
+}
+
+fn is_rpm(path: &str) -> bool {
+    ["var/lib/rpm/", "usr/lib/sysimage/rpm/", "usr/share/rpm/"].iter().any(|folder| {
+        path.strip_prefix(folder)
+            .is_some_and(|name| matches!(name, "Packages" | "Packages.db" | "rpmdb.sqlite"))
+    })
+}
+
+/// The path without `.` and empty parts; `None` for the root itself, and for one that leads out of it.
+fn normalise(path: &str) -> Option<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => return None,
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_name_leads_out_or_around() {
+        let normalise = |path: &str| super::normalise(path).unwrap_or_default();
+        assert_eq!(normalise("./a//b/./c/"), "a/b/c");
+        assert_eq!(normalise("/etc/os-release"), "etc/os-release");
+        assert_eq!(normalise("a/../../etc/os-release"), "");
+        assert_eq!(normalise("./"), "");
+    }
+}

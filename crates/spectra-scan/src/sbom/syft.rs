@@ -1,0 +1,79 @@
+//! Bills by Syft.
+
+use std::{ffi::OsStr, path::Path, time::Duration};
+
+use super::{Format, Subject, identified, parse, seconds};
+use crate::{Error, Tool, tool::Setting};
+
+/// Settings that would change the output, or make it go elsewhere.
+const WITHOUT: &[&str] = &[
+    "SYFT_OUTPUT",
+    "SYFT_FILE",
+    "SYFT_SELECT_CATALOGERS",
+    "SYFT_EXCLUDE",
+    "SYFT_CONFIG",
+    "SYFT_QUIET",
+    "SYFT_LOG_VERBOSITY",
+];
+
+/// Has Syft look into an OCI layout that holds the one image, and writes its bill with the time and identifiers of this crate.
+///
+/// `directory` is where Syft runs: an empty one, since it reads settings from where it is.
+pub async fn with_syft(
+    syft: &Tool,
+    layout: &Path,
+    directory: &Path,
+    subject: &Subject,
+    format: Format,
+    timeout: Duration,
+) -> Result<String, Error> {
+    let output = match format {
+        Format::CycloneDx => "cyclonedx-json@1.6",
+        Format::Spdx => "spdx-json@2.3",
+    };
+    let source = format!("oci-dir:{}", layout.display());
+    let version = subject.digest.to_string();
+    let arguments = [
+        "scan",
+        &source,
+        "--output",
+        output,
+        "--source-name",
+        &subject.name,
+        "--source-version",
+        &version,
+        "--quiet",
+    ];
+    let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
+    let setting =
+        Setting { directory, without: WITHOUT, with: &[("SYFT_CHECK_FOR_APP_UPDATE", "false")], timeout };
+    let bytes = syft.run(&arguments, &setting).await?;
+    let mut document = parse(syft.name(), &bytes)?;
+    let strange = |what: &str| Error::report(format!("what `{}` printed", syft.name()), what);
+    match format {
+        Format::CycloneDx => {
+            if document["bomFormat"] != "CycloneDX" {
+                return Err(strange("it is no CycloneDX document"));
+            }
+            let metadata =
+                document["metadata"].as_object_mut().ok_or_else(|| strange("it has no metadata"))?;
+            metadata.remove("timestamp");
+            if let Some(created) = subject.created {
+                metadata.insert("timestamp".to_owned(), seconds(created).into());
+            }
+            if let Some(fields) = document.as_object_mut() {
+                fields.remove("serialNumber");
+            }
+        }
+        Format::Spdx => {
+            if !document["spdxVersion"].is_string() {
+                return Err(strange("it is no SPDX document"));
+            }
+            document["creationInfo"]["created"] = seconds(subject.created.unwrap_or_default()).into();
+            if let Some(fields) = document.as_object_mut() {
+                fields.remove("documentNamespace");
+            }
+        }
+    }
+    Ok(identified(format, subject, document))
+}

@@ -1,0 +1,112 @@
+//! Secrets by gitleaks.
+
+use std::{ffi::OsString, path::Path, time::Duration};
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Options, Outcome, detect::report, walk};
+use crate::{Error, Severity, Tool, tool::Setting};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Leak {
+    #[serde(rename = "RuleID")]
+    rule: String,
+    #[serde(default)]
+    description: String,
+    start_line: u64,
+    file: String,
+    #[serde(default)]
+    secret: String,
+    #[serde(default)]
+    commit: String,
+}
+
+/// Has gitleaks search a directory, or the history of its repository. Its settings and allowed findings in the directory hold.
+pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> Result<Outcome, Error> {
+    let root = std::fs::canonicalize(&options.root).map_err(Error::io("scan", &options.root))?;
+    if history {
+        return run(gitleaks, "git", &root, options.timeout).await;
+    }
+    // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
+    let max_size = options.max_size;
+    let mirrored = tokio::task::spawn_blocking(move || mirror(&root, max_size)).await;
+    let lost = |error| Error::io("copy", &options.root)(std::io::Error::other(error));
+    let (place, mut found) = mirrored.map_err(lost)??;
+    found.add(run(gitleaks, "dir", place.path(), options.timeout).await?);
+    Ok(found)
+}
+
+async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> Result<Outcome, Error> {
+    let folder = std::fs::canonicalize(folder).map_err(Error::io("scan", folder))?;
+    let mut arguments: Vec<OsString> = vec![verb.into(), folder.clone().into()];
+    // To standard output: a file with secrets would have to be guarded.
+    arguments.extend(
+        [
+            "--no-banner",
+            "--no-color",
+            "--log-level",
+            "error",
+            "--exit-code",
+            "0",
+            "--report-format",
+            "json",
+            "--report-path",
+            "-",
+        ]
+        .map(OsString::from),
+    );
+    let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
+    let directory = if folder.is_dir() { folder.as_path() } else { folder.parent().unwrap_or(&folder) };
+    let setting = Setting { directory, without: &[], with: &[], timeout };
+    let bytes = Zeroizing::new(gitleaks.run(&arguments, &setting).await?);
+    parse(&bytes, &folder)
+}
+
+/// The files that [`walk::scan`] would read, in a directory that only this user can look into and that is gone when it is dropped.
+fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Error> {
+    let place = tempfile::Builder::new().prefix("spectra-").tempdir();
+    let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
+    let mut outcome = Outcome::default();
+    for name in walk::paths(root) {
+        let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
+        let target = place.path().join(&name);
+        let size = std::fs::metadata(&source).map(|metadata| metadata.len());
+        let copied = match size {
+            Ok(size) if size > max_size => {
+                Err(std::io::Error::other(format!("it has more than {max_size} bytes")))
+            }
+            Ok(_) => target.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+                // A link costs nothing, where both are on one file system.
+                std::fs::hard_link(&source, &target).or_else(|_| std::fs::copy(&source, &target).map(drop))
+            }),
+            Err(error) => Err(error),
+        };
+        match copied {
+            Ok(()) => outcome.files += 1,
+            Err(error) => outcome.unread.push(format!("`{name}`: {error}")),
+        }
+    }
+    Ok((place, outcome))
+}
+
+fn parse(bytes: &[u8], folder: &Path) -> Result<Outcome, Error> {
+    // The error of the parser may quote what it read.
+    let strange = |_| Error::report("what `gitleaks` printed", "it is no report of gitleaks 8");
+    let leaks: Vec<Leak> = serde_json::from_slice(bytes).map_err(strange)?;
+    let mut outcome = Outcome::default();
+    for leak in leaks {
+        let secret = Zeroizing::new(leak.secret);
+        let path = Path::new(&leak.file);
+        let path = path.strip_prefix(folder).unwrap_or(path).to_string_lossy();
+        let title = if leak.description.is_empty() { &leak.rule } else { &leak.description };
+        // gitleaks has no severities. A generic match is a guess; the others are tokens of somebody.
+        let severity = if leak.rule.starts_with("generic") { Severity::Medium } else { Severity::High };
+        let mut finding =
+            report("gitleaks", &leak.rule, title, severity, &path, leak.start_line, secret.as_bytes());
+        finding.commit = Some(leak.commit).filter(|commit| !commit.is_empty());
+        outcome.findings.push(finding);
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,197 @@
+//! Everything that was ever added to a repository.
+
+use std::{
+    io::{BufRead, BufReader, Read as _},
+    path::Path,
+    process::Stdio,
+};
+
+use super::{Outcome, detect::search, walk::git};
+use crate::Error;
+
+/// A longer line is searched in pieces.
+const MAX_LINE: u64 = 4 * 1024 * 1024;
+/// What is searched at once at the most.
+const MAX_CHUNK: usize = 16 * 1024 * 1024;
+
+/// Searches what the commits of all branches have added, oldest first. The first commit with a secret is named.
+pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
+    let wrong = |reason: String| Error::History { path: root.to_owned(), reason };
+    let shallow = git(root).args(["rev-parse", "--is-shallow-repository"]).output();
+    let shallow = shallow.map_err(|error| wrong(format!("git did not start: {error}")))?;
+    if !shallow.status.success() {
+        return Err(wrong(String::from_utf8_lossy(&shallow.stderr).trim().to_owned()));
+    }
+    let mut outcome = Outcome::default();
+    if shallow.stdout.starts_with(b"true") {
+        outcome.warnings.push(
+            "the clone is shallow: commits before it were not searched; `git fetch --unshallow` gets them"
+                .to_owned(),
+        );
+    }
+    let mut command = git(root);
+    // Of merges, what they add to all of their parents.
+    command.args([
+        "log",
+        "--all",
+        "--reverse",
+        "--patch",
+        "--cc",
+        "--unified=0",
+        "--no-color",
+        "--no-ext-diff",
+    ]);
+    command.args([
+        "--no-textconv",
+        "--relative",
+        "--format=tformat:%x00%H",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+        "--",
+        ".",
+    ]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| wrong(format!("git did not start: {error}")))?;
+    let stderr = child.stderr.take();
+    let words = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(mut pipe) = stderr {
+            // Lost words make a message shorter, and nothing else.
+            let _ = pipe.read_to_end(&mut text);
+        }
+        text
+    });
+    let read = child.stdout.take().map_or(Ok(()), |stdout| {
+        Patches::new(&mut outcome).read(BufReader::with_capacity(256 * 1024, stdout))
+    });
+    let status = child.wait().map_err(|error| wrong(error.to_string()))?;
+    let words = words.join().unwrap_or_default();
+    read.map_err(|error| wrong(error.to_string()))?;
+    if !status.success() {
+        return Err(wrong(format!("git ended with {status}: {}", String::from_utf8_lossy(&words).trim())));
+    }
+    Ok(outcome)
+}
+
+/// The parser of `git log --patch`.
+struct Patches<'a> {
+    outcome: &'a mut Outcome,
+    seen: std::collections::BTreeSet<String>,
+    commit: String,
+    path: String,
+    /// Lines that stand together, and the number of the first one.
+    chunk: Vec<u8>,
+    first: u64,
+    next: u64,
+    /// How many parents a patch is against; its lines begin with a column for each.
+    parents: usize,
+    /// Whether lines of content may come.
+    in_hunk: bool,
+}
+
+impl<'a> Patches<'a> {
+    fn new(outcome: &'a mut Outcome) -> Self {
+        Self {
+            outcome,
+            seen: std::collections::BTreeSet::new(),
+            commit: String::new(),
+            path: String::new(),
+            chunk: Vec::new(),
+            first: 1,
+            next: 1,
+            parents: 1,
+            in_hunk: false,
+        }
+    }
+
+    fn read(mut self, mut reader: impl BufRead) -> std::io::Result<()> {
+        let mut line = Vec::new();
+        // Of a line that came in pieces, the later ones have no columns before them.
+        let mut continued = false;
+        loop {
+            line.clear();
+            if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+                self.flush();
+                return Ok(());
+            }
+            let whole = line.ends_with(b"\n");
+            if continued {
+                if self.in_hunk {
+                    self.chunk.extend_from_slice(&line);
+                }
+            } else {
+                self.line(&line);
+            }
+            continued = !whole;
+            if self.chunk.len() > MAX_CHUNK {
+                self.flush();
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if let Some(commit) = line.strip_prefix(b"\0") {
+            self.flush();
+            self.in_hunk = false;
+            String::from_utf8_lossy(commit).trim().clone_into(&mut self.commit);
+        } else if line.starts_with(b"diff ") {
+            self.flush();
+            self.in_hunk = false;
+        } else if !self.in_hunk && line.starts_with(b"+++ ") {
+            self.path = path(&line[4..]);
+            self.outcome.files += 1;
+        } else if line.starts_with(b"@@") {
+            self.flush();
+            self.parents = line.iter().take_while(|byte| **byte == b'@').count() - 1;
+            self.first = start(line).unwrap_or(1);
+            self.next = self.first;
+            self.in_hunk = true;
+        } else if self.in_hunk && line.len() > self.parents {
+            let (columns, content) = line.split_at(self.parents);
+            if columns.contains(&b'-') || columns.contains(&b'\\') {
+                return;
+            }
+            self.next += 1;
+            if columns.iter().all(|column| *column == b'+') {
+                self.chunk.extend_from_slice(content);
+            } else {
+                self.flush();
+                self.first = self.next;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.chunk.is_empty() {
+            return;
+        }
+        let hits = search(&self.path, &self.chunk, self.first);
+        self.outcome.bytes += self.chunk.len() as u64;
+        self.outcome.allowed += hits.allowed;
+        for mut finding in hits.findings {
+            if self.seen.insert(finding.fingerprint.clone()) {
+                finding.commit = Some(self.commit.clone());
+                self.outcome.findings.push(finding);
+            }
+        }
+        self.chunk.clear();
+        self.first = self.next;
+    }
+}
+
+/// The path behind `+++ `; `b/` before it, a tab behind it if it has spaces, and quotes around it if it has worse.
+fn path(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let text = text.trim_end_matches(['\n', '\r', '\t']).trim_matches('"');
+    text.strip_prefix("b/").unwrap_or(text).to_owned()
+}
+
+/// The first line in the new file, from `@@ -1,2 +3,4 @@`.
+fn start(line: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(line);
+    let place = text.split(' ').find_map(|word| word.strip_prefix('+'))?;
+    place.split(',').next()?.parse().ok()
+}

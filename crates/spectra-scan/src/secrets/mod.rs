@@ -1,0 +1,151 @@
+//! Secrets in source code and its history.
+//!
+//! A finding says where a secret is and never what: the value is used for a fingerprint, which stays when lines move, and is then
+//! forgotten.
+
+mod checks;
+mod detect;
+mod gitleaks;
+mod history;
+mod ignores;
+mod rules;
+mod walk;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use checks::Candidate;
+pub use ignores::{IGNORE_FILE, Ignores};
+pub use rules::{RULES, Rule};
+
+use crate::{Error, Finding, Tool};
+
+/// Who searches.
+#[derive(Debug, Clone)]
+pub enum Searcher {
+    /// gitleaks.
+    Gitleaks(Tool),
+    /// The rules of this crate.
+    Builtin,
+}
+
+impl Searcher {
+    /// gitleaks if it is on PATH, else the rules of this crate.
+    #[must_use]
+    pub fn find() -> Self {
+        Tool::find("gitleaks").map_or(Self::Builtin, Self::Gitleaks)
+    }
+
+    /// gitleaks, if it is on PATH.
+    pub fn gitleaks() -> Result<Self, Error> {
+        Tool::find("gitleaks").map(Self::Gitleaks).ok_or(Error::NoTool {
+            attempt: "search for secrets",
+            missing: "`gitleaks` is not on PATH",
+            advice: "install gitleaks (https://github.com/gitleaks/gitleaks), or leave it to the rules that come with Spectra: `--scanner builtin`",
+        })
+    }
+
+    /// The name in reports.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Gitleaks(tool) => tool.name(),
+            Self::Builtin => detect::TOOL,
+        }
+    }
+}
+
+/// What is searched, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A directory or a file.
+    pub root: PathBuf,
+    /// Also everything that was ever committed.
+    pub history: bool,
+    /// Larger files are not read.
+    pub max_size: u64,
+    /// How long gitleaks may take.
+    pub timeout: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The findings; none holds a secret.
+    pub findings: Vec<Finding>,
+    /// How many secrets are allowed by a comment in their line.
+    pub allowed: usize,
+    /// How many findings the ignore file lists.
+    pub ignored: usize,
+    /// How many files, and versions of files in the history, were read; of gitleaks, files alone.
+    pub files: u64,
+    /// How many bytes were searched. Unknown of gitleaks.
+    pub bytes: u64,
+    /// How many files are no text.
+    pub binary: u64,
+    /// What should have been read and was not, and why.
+    pub unread: Vec<String>,
+    /// What else should be known.
+    pub warnings: Vec<String>,
+}
+
+impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.allowed += other.allowed;
+        self.ignored += other.ignored;
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.binary += other.binary;
+        self.unread.extend(other.unread);
+        self.warnings.extend(other.warnings);
+    }
+}
+
+/// Searches. Findings that `ignores` lists are taken out, and entries that fit nothing are warned of.
+pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) -> Result<Outcome, Error> {
+    let mut outcome = match searcher {
+        Searcher::Gitleaks(tool) => {
+            let mut outcome = gitleaks::scan(tool, options, false).await?;
+            if options.history {
+                join(&mut outcome, gitleaks::scan(tool, options, true).await?);
+            }
+            outcome
+        }
+        Searcher::Builtin => {
+            let options = options.clone();
+            let root = options.root.clone();
+            let task = tokio::task::spawn_blocking(move || {
+                let mut outcome = walk::scan(&options.root, options.max_size)?;
+                if options.history {
+                    join(&mut outcome, history::scan(&options.root)?);
+                }
+                Ok(outcome)
+            });
+            task.await.map_err(|error| Error::io("scan", root)(std::io::Error::other(error)))??
+        }
+    };
+    Finding::sort(&mut outcome.findings);
+    outcome.unread.sort();
+    outcome.ignored = ignores.apply(&mut outcome.findings);
+    for fingerprint in ignores.unused() {
+        // A scan of the files alone does not see what the history holds.
+        if options.history {
+            outcome.warnings.push(format!("`{fingerprint}` in `{IGNORE_FILE}` fits no finding; remove it"));
+        }
+    }
+    Ok(outcome)
+}
+
+/// Adds what the history holds. What is still in a file is reported there.
+fn join(outcome: &mut Outcome, mut history: Outcome) {
+    let here: std::collections::BTreeSet<String> =
+        outcome.findings.iter().map(|finding| finding.fingerprint.clone()).collect();
+    history.findings.retain(|finding| !here.contains(&finding.fingerprint));
+    outcome.add(history);
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+mod rules_tests;

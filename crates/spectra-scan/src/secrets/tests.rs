@@ -1,0 +1,227 @@
+//! Directories, histories, and what never leaves.
+
+use std::{path::Path, process::Command};
+
+use proptest::prelude::*;
+
+use super::{detect::search, *};
+use crate::sarif::{Suppressed, Writer};
+
+fn options(root: &Path) -> Options {
+    Options { root: root.to_owned(), history: false, max_size: 1 << 20, timeout: Duration::from_mins(1) }
+}
+
+fn run(options: &Options, ignores: Ignores) -> Result<Outcome, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(scan(&Searcher::Builtin, options, ignores))
+}
+
+fn secret(seed: char) -> String {
+    format!("{}_{}{seed}Zk3Q9xV7bN5mT1rW8yL2pH6dJ4sG0fXq7u", "ghp", "aB")
+}
+
+fn write(root: &Path, name: &str, text: &str) {
+    let path = root.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn git(root: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@t.test",
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "commit.gpgsign=false",
+        ])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_SYSTEM", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn places(outcome: &Outcome) -> Vec<(String, u64)> {
+    outcome
+        .findings
+        .iter()
+        .map(|finding| (finding.location.clone().unwrap(), finding.line.unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_directory_as_git_would_take_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, ".gitignore", "target\n*.log\n");
+    write(root, "a.txt", &format!("one\ntwo {}\n", secret('a')));
+    write(root, ".hidden/b.env", &format!("X={}\n", secret('b')));
+    write(root, "target/c.txt", &secret('c'));
+    write(root, "d.log", &secret('d'));
+    write(root, "binary", &format!("\0{}", secret('e')));
+    write(root, "large", &format!("{}{}", secret('f'), "x".repeat(1 << 20)));
+    write(root, ".git/config", &secret('g'));
+    let wide: Vec<u8> =
+        format!("\u{feff}\n\n{}", secret('h')).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(root.join("wide.txt"), wide).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", root.join("link")).unwrap();
+    // No repository yet: git is not asked, and `.gitignore` holds all the same.
+    std::fs::remove_dir_all(root.join(".git")).unwrap();
+    let outcome = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!(
+        places(&outcome),
+        [(".hidden/b.env".to_owned(), 1), ("a.txt".to_owned(), 2), ("wide.txt".to_owned(), 3)]
+    );
+    assert_eq!(outcome.unread, ["`large`: it has more than 1048576 bytes"]);
+    assert_eq!((outcome.files, outcome.binary), (4, 1));
+    let file = run(&options(&root.join("a.txt")), Ignores::default()).unwrap();
+    assert_eq!(places(&file), [("a.txt".to_owned(), 2)]);
+    assert!(matches!(run(&options(&root.join("missing")), Ignores::default()), Err(Error::Io { .. })));
+}
+
+#[test]
+fn a_file_that_git_has_is_searched_though_it_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, ".gitignore", ".env*\n");
+    write(root, ".env", &secret('a'));
+    write(root, ".env.local", &secret('b'));
+    git(root, &["add", "--force", ".gitignore", ".env"]);
+    let outcome = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!(places(&outcome), [(".env".to_owned(), 1)]);
+}
+
+#[test]
+fn what_is_allowed_and_what_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(
+        root,
+        "a",
+        &format!("{} # spectra:allow-secret\n{} gitleaks:allow\n{}\n", secret('a'), secret('b'), secret('c')),
+    );
+    let outcome = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!((places(&outcome), outcome.allowed), (vec![("a".to_owned(), 3)], 2));
+    let list = root.join(IGNORE_FILE);
+    let stale = "0".repeat(32);
+    std::fs::write(&list, format!("# looked at\n{} # a test\n\n{stale}\n", outcome.findings[0].fingerprint))
+        .unwrap();
+    // The fingerprint stays when the line moves.
+    write(root, "a", &format!("\n\n\n{}\n", secret('c')));
+    git(root, &["init", "--quiet"]);
+    let options = Options { history: true, ..options(root) };
+    let outcome = run(&options, Ignores::read(&list).unwrap()).unwrap();
+    assert_eq!((outcome.findings.len(), outcome.ignored), (0, 1));
+    assert_eq!(outcome.warnings, [format!("`{stale}` in `{IGNORE_FILE}` fits no finding; remove it")]);
+    std::fs::write(&list, "not a fingerprint\n").unwrap();
+    assert!(Ignores::read(&list).unwrap_err().to_string().ends_with("line 1 is no fingerprint of a finding"));
+}
+
+#[test]
+fn the_history_of_all_branches() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, "kept", "fine\n");
+    write(root, "with space/gone.txt", &format!("1\n2\n{}\n", secret('a')));
+    git(root, &["add", "."]);
+    git(root, &["commit", "--quiet", "-m", "one"]);
+    let first = git(root, &["rev-parse", "HEAD"]);
+    git(root, &["rm", "--quiet", "-r", "with space"]);
+    write(root, "kept", &format!("fine\n{}\n", secret('b')));
+    git(root, &["commit", "--quiet", "-a", "-m", "two"]);
+    git(root, &["checkout", "--quiet", "-b", "side", &first]);
+    write(root, "side", &format!("++ {}\n-- x\n{}\n", secret('c'), secret('d')));
+    git(root, &["add", "."]);
+    git(root, &["commit", "--quiet", "-m", "three"]);
+    git(root, &["checkout", "--quiet", "main"]);
+    git(root, &["merge", "--quiet", "--no-commit", "side"]);
+    // Something that neither parent has.
+    write(root, "kept", &format!("fine\n{}\n{}\n", secret('b'), secret('e')));
+    git(root, &["commit", "--quiet", "-a", "-m", "merge"]);
+    git(root, &["rm", "--quiet", "side"]);
+    git(root, &["commit", "--quiet", "-m", "four"]);
+    let here = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!(places(&here), [("kept".to_owned(), 2), ("kept".to_owned(), 3)]);
+    let all = run(&Options { history: true, ..options(root) }, Ignores::default()).unwrap();
+    let expected = [("kept", 2), ("kept", 3), ("side", 1), ("side", 3), ("with space/gone.txt", 3)];
+    assert_eq!(places(&all), expected.map(|(path, line)| (path.to_owned(), line)));
+    assert_eq!(all.findings[4].commit.as_deref(), Some(first.as_str()));
+    assert_eq!(all.findings[0].commit, None, "it is still there");
+    // In the history alone, what a merge brought in is found too.
+    write(root, "kept", "fine\n");
+    let past = run(&Options { history: true, ..options(root) }, Ignores::default()).unwrap();
+    assert_eq!(places(&past), places(&all));
+    assert!(past.findings.iter().all(|finding| finding.commit.is_some()));
+    // A part of the repository: its own paths alone.
+    let from_dot = run(&Options { history: true, ..options(&root.join(".")) }, Ignores::default()).unwrap();
+    assert_eq!(places(&from_dot), places(&all));
+}
+
+#[test]
+fn a_history_that_is_not_there_is_an_error_and_a_shallow_one_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(root, "a", "fine");
+    let history = |root: &Path| run(&Options { history: true, ..options(root) }, Ignores::default());
+    assert!(matches!(history(root).unwrap_err(), Error::History { .. }));
+    git(root, &["init", "--quiet", "origin"]);
+    let origin = root.join("origin");
+    for number in ["1", "2"] {
+        write(&origin, "a", number);
+        git(&origin, &["add", "."]);
+        git(&origin, &["commit", "--quiet", "-m", number]);
+    }
+    let url = format!("file://{}", origin.display());
+    git(root, &["clone", "--quiet", "--depth", "1", &url, "clone"]);
+    let outcome = history(&root.join("clone")).unwrap();
+    assert!(outcome.warnings[0].starts_with("the clone is shallow"), "{:?}", outcome.warnings);
+}
+
+proptest! {
+    /// Whatever is written about a finding, the secret is not in it, nor any longer part of it.
+    #[test]
+    fn no_output_holds_the_secret(tail in "[A-Za-z0-9]{36}", lead in "[ -~]{0,40}", in_path: bool) {
+        let secret = format!("{}_{tail}", "gho");
+        let path = if in_path { format!("keys/{secret}.txt") } else { "file".to_owned() };
+        let text = format!("{}\n'{secret}'", lead.replace(['g', 's'], ""));
+        let hits = search(&path, text.as_bytes(), 1);
+        let tools = ["spectra-secrets".to_owned()];
+        let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &tools };
+        let suppressed: Vec<Suppressed<'_>> = hits
+            .findings
+            .iter()
+            .map(|finding| Suppressed { finding, justification: "j".to_owned() })
+            .collect();
+        let outputs = [
+            format!("{hits:?}"),
+            serde_json::to_string(&hits.findings).unwrap(),
+            writer.write(&hits.findings, &[]),
+            writer.write(&[], &suppressed),
+        ];
+        for output in outputs {
+            for part in secret.as_bytes()[4..].windows(8) {
+                prop_assert!(!output.contains(std::str::from_utf8(part).unwrap()), "{output}");
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let mut text = b"password = '".to_vec();
+        text.extend(&bytes);
+        text.extend(b"' postgres://a:b@c -----BEGIN PRIVATE KEY-----");
+        text.extend(&bytes);
+        let _ = search("x", &text, 1);
+        let _ = detect::text(bytes);
+    }
+}

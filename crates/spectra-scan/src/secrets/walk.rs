@@ -1,0 +1,157 @@
+//! The files of a directory, as git would take them.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
+};
+
+use ignore::{WalkBuilder, WalkState};
+
+use super::{
+    Outcome,
+    detect::{search, text},
+};
+use crate::Error;
+
+/// Searches a directory, or one file, with all cores.
+///
+/// Files that `.gitignore` names are left out, unless git has them all the same. Links are not followed, so that nothing outside is
+/// read. What is too large or cannot be read is listed in the outcome.
+pub(super) fn scan(root: &Path, max_size: u64) -> Result<Outcome, Error> {
+    std::fs::symlink_metadata(root).map_err(Error::io("scan", root))?;
+    let total = Mutex::new(Outcome::default());
+    let add = |outcome: Outcome| total.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
+    builder(root).build_parallel().run(|| {
+        Box::new(|entry| {
+            match entry {
+                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                    add(file(root, entry.path(), max_size));
+                }
+                Ok(_) => {}
+                Err(error) => add(Outcome { unread: vec![error.to_string()], ..Outcome::default() }),
+            }
+            WalkState::Continue
+        })
+    });
+    for path in tracked_though_ignored(root, &add) {
+        add(file(root, &path, max_size));
+    }
+    Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The paths that [`scan`] reads, relative.
+pub(super) fn paths(root: &Path) -> std::collections::BTreeSet<String> {
+    let walked = builder(root).build().flatten();
+    let walked = walked.filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
+    let mut paths: std::collections::BTreeSet<String> =
+        walked.map(|entry| name(root, entry.path())).collect();
+    paths.extend(tracked_though_ignored(root, &|_| ()).iter().map(|path| name(root, path)));
+    paths
+}
+
+fn builder(root: &Path) -> WalkBuilder {
+    let mut builder = WalkBuilder::new(root);
+    builder
+        .hidden(false)
+        .ignore(false)
+        // What one person's settings hide, another's repository still holds.
+        .git_global(false)
+        .git_exclude(false)
+        .git_ignore(true)
+        .require_git(false)
+        .follow_links(false)
+        .threads(std::thread::available_parallelism().map_or(1, usize::from))
+        .filter_entry(|entry| entry.file_name() != ".git");
+    builder
+}
+
+fn name(root: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(root).ok().filter(|path| !path.as_os_str().is_empty());
+    let relative = relative.or_else(|| path.file_name().map(Path::new)).unwrap_or(path);
+    relative.to_string_lossy().into_owned()
+}
+
+fn file(root: &Path, path: &Path, max_size: u64) -> Outcome {
+    let name = name(root, path);
+    let mut outcome = Outcome::default();
+    let mut bytes = Vec::new();
+    // One byte more than may be, since a file can grow.
+    let read =
+        File::open(path).and_then(|file| file.take(max_size.saturating_add(1)).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        outcome.unread.push(format!("`{name}`: {error}"));
+        return outcome;
+    }
+    let too_large = bytes.len() as u64 > max_size;
+    let Some(text) = text(bytes) else {
+        outcome.binary += 1;
+        return outcome;
+    };
+    if too_large {
+        outcome.unread.push(format!("`{name}`: it has more than {max_size} bytes"));
+        return outcome;
+    }
+    outcome.files += 1;
+    outcome.bytes += text.len() as u64;
+    let hits = search(&name, &text, 1);
+    outcome.findings = hits.findings;
+    outcome.allowed = hits.allowed;
+    outcome
+}
+
+/// Git, without anything that a repository's own settings could make it run.
+pub(super) fn git(root: &Path) -> Command {
+    let mut command = Command::new("git");
+    let folder = if root.is_dir() {
+        root
+    } else {
+        root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    };
+    command.arg("-C").arg(folder).args([
+        "--no-pager",
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "core.quotePath=false",
+    ]);
+    command.args(["-c", "log.showSignature=false", "-c", "core.hooksPath=/dev/null"]);
+    // A hook of git sets these for its own repository.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"] {
+        command.env_remove(name);
+    }
+    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null());
+    command
+}
+
+/// Files that `.gitignore` names and git has nevertheless: whoever clones the repository gets them.
+fn tracked_though_ignored(root: &Path, add: &dyn Fn(Outcome)) -> Vec<PathBuf> {
+    if !root.is_dir() || !in_repository(root) {
+        return Vec::new();
+    }
+    let listed = git(root).args(["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"]).output();
+    let failed = |reason: &str| {
+        let text = format!("files that git has although `.gitignore` names them: {reason}");
+        add(Outcome { unread: vec![text], ..Outcome::default() });
+        Vec::new()
+    };
+    match listed {
+        Ok(output) if output.status.success() => output
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|path| !path.is_empty())
+            .map(|path| root.join(String::from_utf8_lossy(path).as_ref()))
+            // One that was deleted and not yet committed, or is a link.
+            .filter(|path| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
+            .collect(),
+        Ok(output) => failed(String::from_utf8_lossy(&output.stderr).trim()),
+        Err(error) => failed(&format!("git did not start: {error}")),
+    }
+}
+
+/// Whether there is a repository around.
+fn in_repository(root: &Path) -> bool {
+    std::path::absolute(root).is_ok_and(|path| path.ancestors().any(|folder| folder.join(".git").exists()))
+}

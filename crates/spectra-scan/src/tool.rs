@@ -1,0 +1,214 @@
+//! Running the tools of others.
+
+use std::{
+    ffi::OsStr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use crate::Error;
+
+/// The most of a report that is read: real ones have some megabytes.
+const MAX_OUTPUT: u64 = 512 * 1024 * 1024;
+/// How much of a failed program's last words is shown.
+const LAST_WORDS: usize = 2000;
+
+/// A program that was found on PATH.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    name: &'static str,
+    path: PathBuf,
+}
+
+/// How a program is run.
+#[derive(Debug)]
+pub(crate) struct Setting<'a> {
+    /// Where. Scanners read settings from their directory, which must not be the user's by chance.
+    pub(crate) directory: &'a Path,
+    /// Variables that would change what is reported.
+    pub(crate) without: &'a [&'a str],
+    /// Variables to set.
+    pub(crate) with: &'a [(&'a str, &'a str)],
+    /// How long it may take.
+    pub(crate) timeout: Duration,
+}
+
+impl Tool {
+    /// Looks for the program on the process's PATH.
+    #[must_use]
+    pub fn find(name: &'static str) -> Option<Self> {
+        Self::find_in(name, &std::env::var_os("PATH").unwrap_or_default())
+    }
+
+    /// Looks for the program in the directories of a PATH.
+    #[must_use]
+    pub fn find_in(name: &'static str, path: &OsStr) -> Option<Self> {
+        let runs = |file: &PathBuf| {
+            std::fs::metadata(file)
+                .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+        };
+        let path = std::env::split_paths(path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .find(runs)?;
+        Some(Self { name, path })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the program to its end and returns what it printed to standard output.
+    ///
+    /// Whatever else than exit code 0 is an error, with its last words. The program and everything that it started in its process
+    /// group are ended if they take too long, and when the future is dropped.
+    pub(crate) async fn run(&self, arguments: &[&OsStr], setting: &Setting<'_>) -> Result<Vec<u8>, Error> {
+        let failed = |reason: String| Error::ToolFailed { program: self.name.to_owned(), reason };
+        let mut command = Command::new(&self.path);
+        command.args(arguments).current_dir(setting.directory).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for name in setting.without {
+            command.env_remove(name);
+        }
+        command.envs(setting.with.iter().copied());
+        let mut child = command.spawn().map_err(|error| failed(format!("it did not start: {error}")))?;
+        let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let all = async {
+            let output = async {
+                let mut output = Vec::new();
+                if let Some(stdout) = stdout {
+                    stdout.take(MAX_OUTPUT + 1).read_to_end(&mut output).await?;
+                }
+                Ok::<_, std::io::Error>(output)
+            };
+            let (output, words) = tokio::join!(output, last_words(stderr));
+            (output, words, child.wait().await)
+        };
+        let Ok((output, words, status)) = tokio::time::timeout(setting.timeout, all).await else {
+            return Err(Error::ToolTimeout { program: self.name.to_owned(), limit: setting.timeout });
+        };
+        group.0 = None;
+        let status = status.map_err(|error| failed(error.to_string()))?;
+        let output = output.map_err(|error| failed(format!("its output was lost: {error}")))?;
+        if output.len() as u64 > MAX_OUTPUT {
+            return Err(failed(format!("it printed more than {} MiB", MAX_OUTPUT >> 20)));
+        }
+        if !status.success() {
+            let words = if words.is_empty() { "it said nothing".to_owned() } else { words };
+            return Err(failed(format!("{status}; {words}")));
+        }
+        Ok(output)
+    }
+}
+
+/// A process group that ends with this value, unless it has ended already.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Fails if nothing of it is left, which is what is wanted.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Reads to the end and keeps the last of it, without colours and other control characters.
+async fn last_words(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut pipe) = pipe else { return String::new() };
+    let mut tail: Vec<u8> = Vec::new();
+    let mut buffer = vec![0; 8192];
+    while let Ok(count) = pipe.read(&mut buffer).await
+        && count > 0
+    {
+        tail.extend_from_slice(&buffer[..count]);
+        let surplus = tail.len().saturating_sub(LAST_WORDS);
+        tail.drain(..surplus);
+    }
+    let text = String::from_utf8_lossy(&tail);
+    let words: Vec<String> = text.lines().map(plain).filter(|line| !line.is_empty()).collect();
+    words.join("; ")
+}
+
+/// A line without colours, its tabs and other control characters as spaces.
+fn plain(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    // What follows the mark is numbers, and one letter at the end.
+    for part in parts {
+        let mut rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').chars();
+        rest.next();
+        text.push_str(rest.as_str());
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(folder: &Path, script: &str) -> Tool {
+        let path = folder.join("scanner");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Tool::find_in("scanner", folder.as_os_str()).unwrap()
+    }
+
+    fn run(folder: &Path, script: &str, timeout: Duration) -> Result<Vec<u8>, Error> {
+        let tool = program(folder, script);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let setting = Setting { directory: folder, without: &["HOME"], with: &[("QUIET", "yes")], timeout };
+        runtime.block_on(tool.run(&[OsStr::new("a b")], &setting))
+    }
+
+    #[test]
+    fn what_it_prints_and_how_it_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let minute = Duration::from_mins(1);
+        let output = run(folder.path(), r#"printf '%s|%s|%s' "$1" "$QUIET" "$HOME""#, minute).unwrap();
+        assert_eq!(output, b"a b|yes|");
+        let error =
+            run(folder.path(), r"printf '\033[1;31mno\033[0m\tdatabase\n' >&2; exit 3", minute).unwrap_err();
+        insta::assert_snapshot!(error, @"`scanner` failed: exit status: 3; no database");
+        let error = run(folder.path(), "kill -9 $$", minute).unwrap_err();
+        insta::assert_snapshot!(error, @"`scanner` failed: signal: 9 (SIGKILL); it said nothing");
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_ended_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        // The child has the pipe: were it not ended too, it could still be written to.
+        let script = "sleep 1000 & echo $! > child; wait";
+        let error = run(folder.path(), script, Duration::from_millis(500)).unwrap_err();
+        assert!(matches!(error, Error::ToolTimeout { .. }), "{error}");
+        let child: i32 =
+            std::fs::read_to_string(folder.path().join("child")).unwrap().trim().parse().unwrap();
+        let child = Pid::from_raw(child).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let state = |pid: Pid| {
+            std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default()
+        };
+        // Nobody waits for an orphan in some containers, so a zombie counts as ended.
+        while !matches!(state(child).split(' ').nth(2), None | Some("Z")) {
+            assert!(std::time::Instant::now() < deadline, "the child goes on");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_run_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("scanner"), "").unwrap();
+        assert!(Tool::find_in("scanner", folder.path().as_os_str()).is_none());
+        assert!(Tool::find_in("scanner", OsStr::new(".:")).is_none(), "not from where one stands");
+    }
+}
