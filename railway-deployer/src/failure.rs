@@ -56,6 +56,12 @@ pub(crate) enum Failure {
     /// Checks failed; they have been printed.
     #[error("{failed} of {total} checks failed")]
     Checks { failed: usize, total: usize },
+    /// An `image.toml` is not understood.
+    #[error("{message}")]
+    Recipe { message: String },
+    /// A tool that builds Dockerfiles is missing or failed.
+    #[error("{message}")]
+    Builder { code: &'static str, message: String, hint: &'static str },
     /// A worker task ended unexpectedly.
     #[error("a worker task ended early")]
     Worker(#[from] tokio::task::JoinError),
@@ -83,6 +89,7 @@ impl Failure {
         match self {
             Self::Usage { .. }
             | Self::Signing(_)
+            | Self::Recipe { .. }
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
             Self::Scan(error) if error.is_usage() => ExitCode::Usage,
@@ -116,6 +123,8 @@ impl Failure {
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
             Self::Journal(error) => Some(error.code()),
+            Self::Recipe { .. } => Some(ErrorCode::new("SPX-355")),
+            Self::Builder { code, .. } => Some(ErrorCode::new(code)),
             _ => None,
         }
     }
@@ -134,7 +143,10 @@ impl Failure {
             Self::Delivery(error) => error.hint(),
             Self::Journal(error) => error.hint(),
             Self::HandedOver { hint, .. } => Some(hint),
-            Self::SandboxState { hint, .. } | Self::State { hint, .. } => Some(hint),
+            Self::SandboxState { hint, .. } | Self::State { hint, .. } | Self::Builder { hint, .. } => {
+                Some(hint)
+            }
+            Self::Recipe { .. } => Some("docs/cli.md describes the file"),
             _ => None,
         }
     }

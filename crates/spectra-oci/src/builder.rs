@@ -1,25 +1,24 @@
-//! Images from directories, without a daemon, the same bytes on every machine.
+//! Images from directories and base images, without a daemon, the same bytes on every machine.
 
 use std::{
-    fs::{self, File, Metadata},
-    io::{self, Write as _},
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    path::{Component, Path, PathBuf},
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
 };
 
 use spectra_types::Digest;
-use tar::{EntryType, Header};
 
 use crate::{
-    Config, Descriptor, Error, ImageConfig, ImageManifest, Layout, Platform,
-    content::{Blob, Content, Hashing},
-    gzip,
+    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Platform,
+    base::{BASE_DIGEST, BASE_NAME, Base, BaseTree},
+    content::{Blob, Content, Hasher},
+    layer::{Files, write_layer},
     layout::persist,
     media_type,
-    model::{Empty, History, RootFs},
+    model::{Empty, Healthcheck, History, RootFs},
 };
 
-/// A directory whose content becomes one layer.
+/// A directory whose content becomes one layer, with plain attributes; [`Files`] says more.
 #[derive(Debug, Clone)]
 pub struct LayerInput {
     /// The directory.
@@ -30,14 +29,16 @@ pub struct LayerInput {
 
 /// Describes an image and writes it into an OCI layout.
 ///
-/// The output depends on nothing but the content, names, permission bits and link targets of the files and on what is set
-/// here: entries are sorted, owned by 0:0, and carry one time. Symbolic links are kept as they are and never
-/// followed. Extended attributes are not kept, and hard links become separate files.
+/// The output depends on nothing but the base image, the content, names and link targets of the files, whether their owner
+/// may execute them, and on what is set here: entries are sorted and carry one time. Symbolic links are kept as they are and
+/// never followed. Extended attributes are not kept, and hard links become separate files.
 #[derive(Debug, Clone, Default)]
 pub struct ImageBuilder {
     platform: Platform,
+    base: Option<Base>,
     config: Config,
-    layers: Vec<LayerInput>,
+    layers: Vec<Vec<Files>>,
+    annotations: BTreeMap<String, String>,
     created: u32,
 }
 
@@ -48,12 +49,21 @@ pub struct BuiltImage {
     pub manifest: Descriptor,
     /// Digest of the configuration.
     pub config: Digest,
-    /// The layers, lowest first.
+    /// The layers, lowest first; those of the base image come first.
     pub layers: Vec<Descriptor>,
-    /// Entries in all layers.
+    /// Entries in the layers that were made.
     pub entries: u64,
     /// Bytes of all blobs and the manifest.
     pub size: u64,
+}
+
+/// What was built for several platforms.
+#[derive(Debug, Clone)]
+pub struct BuiltIndex {
+    /// The index.
+    pub index: Descriptor,
+    /// Its images, in order.
+    pub images: Vec<BuiltImage>,
 }
 
 impl ImageBuilder {
@@ -63,10 +73,23 @@ impl ImageBuilder {
         Self::default()
     }
 
+    /// Builds on another image: its layers stay below as they are, and its configuration holds where nothing else is set.
+    #[must_use]
+    pub fn base(mut self, base: Base) -> Self {
+        self.base = Some(base);
+        self
+    }
+
+    /// Adds a layer of one directory on top.
+    #[must_use]
+    pub fn layer(self, layer: LayerInput) -> Self {
+        self.files(vec![Files { from: layer.directory, to: layer.target, ..Files::default() }])
+    }
+
     /// Adds a layer on top.
     #[must_use]
-    pub fn layer(mut self, layer: LayerInput) -> Self {
-        self.layers.push(layer);
+    pub fn files(mut self, files: Vec<Files>) -> Self {
+        self.layers.push(files);
         self
     }
 
@@ -104,6 +127,27 @@ impl ImageBuilder {
     #[must_use]
     pub fn user(mut self, user: &str) -> Self {
         user.clone_into(&mut self.config.user);
+        self
+    }
+
+    /// Signal that asks the program to end, such as `SIGTERM`.
+    #[must_use]
+    pub fn stop_signal(mut self, signal: &str) -> Self {
+        signal.clone_into(&mut self.config.stop_signal);
+        self
+    }
+
+    /// How an engine tells whether the program is well.
+    #[must_use]
+    pub fn healthcheck(mut self, check: Healthcheck) -> Self {
+        self.config.healthcheck = Some(check);
+        self
+    }
+
+    /// Adds an annotation to the manifest; the same name again replaces it.
+    #[must_use]
+    pub fn annotation(mut self, name: &str, value: &str) -> Self {
+        self.annotations.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -147,218 +191,148 @@ impl ImageBuilder {
     /// Blobs arrive under their digest only when complete, and the layout's index changes last: a run that
     /// dies in between leaves the layout as it was, with at most unused blobs.
     pub fn build(&self, layout: &Layout, name: Option<&str>) -> Result<BuiltImage, Error> {
-        if self.layers.is_empty() {
+        let built = self.build_blobs(layout)?;
+        layout.tag(built.manifest.clone(), name)?;
+        Ok(built)
+    }
+
+    /// Builds one image a builder, and an index of them in that order. Blocking.
+    pub fn build_index(builders: &[Self], layout: &Layout, name: Option<&str>) -> Result<BuiltIndex, Error> {
+        let mut images: Vec<BuiltImage> = Vec::new();
+        for builder in builders {
+            let platform = &builder.platform;
+            if images.iter().any(|image| image.manifest.platform.as_ref() == Some(platform)) {
+                let reason = format!("the platform `{platform}` is named twice");
+                return Err(Error::Build { reason });
+            }
+            images.push(builder.build_blobs(layout)?);
+        }
+        let index = ImageIndex::new(images.iter().map(|image| image.manifest.clone()).collect());
+        let index = Blob::memory(media_type::INDEX, to_json(&index)?);
+        layout.add(&index)?;
+        layout.tag(index.descriptor.clone(), name)?;
+        Ok(BuiltIndex { index: index.descriptor, images })
+    }
+
+    /// Writes everything but the entry in the layout's index.
+    fn build_blobs(&self, layout: &Layout) -> Result<BuiltImage, Error> {
+        if self.layers.is_empty() && self.base.is_none() {
             return Err(Error::Build { reason: "there is no layer; give at least one directory".to_owned() });
         }
-        if self.config.entrypoint.is_empty() && self.config.cmd.is_empty() {
+        let created = jiff::Timestamp::from_second(i64::from(self.created))
+            .map_err(|error| Error::Build { reason: error.to_string() })?
+            .to_string();
+        let mut config = self.configuration(created.clone())?;
+        if config.config.entrypoint.is_empty() && config.config.cmd.is_empty() {
             let reason = "there is neither entrypoint nor command, so nothing could run it".to_owned();
             return Err(Error::Build { reason });
         }
         let mut layers = Vec::new();
-        let mut diff_ids = Vec::new();
-        let mut history = Vec::new();
+        let mut annotations = self.annotations.clone();
+        let mut tree = BaseTree::default();
+        if let Some(base) = &self.base {
+            for blob in base.layers()? {
+                layout.add(&blob)?;
+                layers.push(blob.descriptor);
+            }
+            annotations.insert(BASE_NAME.to_owned(), base.name.clone());
+            annotations.insert(BASE_DIGEST.to_owned(), base.pinned.digest().to_string());
+            if !self.layers.is_empty() {
+                tree = BaseTree::read(&base.image)?;
+            }
+        }
         let mut entries = 0;
-        let created = jiff::Timestamp::from_second(i64::from(self.created))
-            .map_err(|error| Error::Build { reason: error.to_string() })?
-            .to_string();
-        for input in &self.layers {
-            let layer = self.write_layer(input)?;
+        for files in &self.layers {
+            let layer = write_layer(files, &tree, self.created)?;
             entries += layer.entries;
-            diff_ids.push(layer.diff_id);
+            config.rootfs.diff_ids.push(layer.diff_id);
             layout.add(&layer.blob)?;
             layers.push(layer.blob.descriptor);
-            history.push(History {
+            let targets: Vec<&str> = files.iter().map(|files| files.to.as_str()).collect();
+            config.history.push(History {
                 created: Some(created.clone()),
-                created_by: Some(format!("spectra: directory to {}", input.target)),
+                created_by: Some(format!("spectra: files to {}", targets.join(", "))),
                 empty_layer: false,
             });
         }
-        let config = ImageConfig {
-            created: Some(created),
-            architecture: self.platform.architecture.clone(),
-            os: self.platform.os.clone(),
-            variant: self.platform.variant.clone(),
-            config: self.config.clone(),
-            rootfs: RootFs { diff_ids, ..RootFs::default() },
-            history,
-        };
         let config = Blob::memory(media_type::CONFIG, to_json(&config)?);
         layout.add(&config)?;
-        let manifest = oci_manifest(config.descriptor.clone(), layers.clone())?;
+        let manifest = ImageManifest {
+            schema_version: 2,
+            media_type: Some(media_type::MANIFEST.to_owned()),
+            config: config.descriptor.clone(),
+            layers: layers.clone(),
+            subject: None,
+            annotations,
+        };
+        let manifest = Blob::memory(media_type::MANIFEST, to_json(&manifest)?);
         layout.add(&manifest)?;
         let mut descriptor = manifest.descriptor;
         descriptor.platform = Some(self.platform.clone());
-        layout.tag(descriptor.clone(), name)?;
         let size =
             layers.iter().map(|layer| layer.size).sum::<u64>() + config.descriptor.size + descriptor.size;
         Ok(BuiltImage { manifest: descriptor, config: config.descriptor.digest, layers, entries, size })
     }
 
-    fn write_layer(&self, input: &LayerInput) -> Result<BuiltLayer, Error> {
-        let root = input.directory.as_path();
-        let metadata = fs::metadata(root).map_err(Error::io("read the directory", root))?;
-        if !metadata.is_dir() {
-            return Err(Error::Build { reason: format!("`{}` is not a directory", root.display()) });
-        }
-        let target = target_components(&input.target)?;
-        let mut files = Vec::new();
-        walk(root, Path::new(""), &mut files)?;
-        files.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
-
-        let (file, path) = gzip::spool()?;
-        let failed = |action| Error::io(action, path.to_path_buf());
-        let gzip = gzip::encoder(Hashing::new(io::BufWriter::with_capacity(256 * 1024, file)));
-        let mut archive = tar::Builder::new(Hashing::new(gzip));
-        let mut entries = 0;
-        let mut parent = PathBuf::new();
-        for component in &target {
-            parent.push(component);
-            let mut header = self.header(EntryType::Directory, 0o755);
-            archive
-                .append_data(&mut header, parent.join(""), io::empty())
-                .map_err(failed("write the layer to"))?;
-            entries += 1;
-        }
-        for file in &files {
-            self.append(&mut archive, root, &parent, file, &path)?;
-            entries += 1;
-        }
-        let (gzip, diff_id, _) = archive.into_inner().map_err(failed("write the layer to"))?.finish();
-        let mut hashing = gzip.finish().map_err(failed("write the layer to"))?;
-        hashing.flush().map_err(failed("write the layer to"))?;
-        let (_, digest, length) = hashing.finish();
-        let descriptor = Descriptor::new(media_type::LAYER_GZIP, digest, length);
-        let content = Content::Temporary { path: std::sync::Arc::new(path), length };
-        Ok(BuiltLayer { blob: Blob { descriptor, content }, diff_id, entries })
-    }
-
-    fn append<W: io::Write>(
-        &self,
-        archive: &mut tar::Builder<W>,
-        root: &Path,
-        target: &Path,
-        entry: &Found,
-        spool: &Path,
-    ) -> Result<(), Error> {
-        let name = target.join(&entry.path);
-        let source = root.join(&entry.path);
-        let mode = entry.metadata.mode() & 0o7777;
-        match entry.kind {
-            EntryType::Directory => {
-                let mut header = self.header(EntryType::Directory, mode);
-                archive
-                    .append_data(&mut header, name.join(""), io::empty())
-                    .map_err(Error::io("write the layer to", spool))
-            }
-            EntryType::Symlink => {
-                let link = fs::read_link(&source).map_err(Error::io("read the link", &source))?;
-                // The mode of a link means nothing and differs between systems.
-                let mut header = self.header(EntryType::Symlink, 0o777);
-                archive.append_link(&mut header, &name, &link).map_err(Error::io("add the link", &source))
-            }
-            _ => {
-                let file = File::open(&source).map_err(Error::io("open", &source))?;
-                let opened = file.metadata().map_err(Error::io("read", &source))?;
-                let before = &entry.metadata;
-                // A link put in the file's place since the walk would lead out of the directory.
-                if (opened.dev(), opened.ino(), opened.len()) != (before.dev(), before.ino(), before.len()) {
-                    return Err(changed(&source));
-                }
-                let mut header = self.header(EntryType::Regular, mode);
-                header.set_size(opened.len());
-                let mut reader = Hashing::new(io::Read::take(file, opened.len()));
-                archive.append_data(&mut header, &name, &mut reader).map_err(Error::io("add", &source))?;
-                if reader.finish().2 == opened.len() { Ok(()) } else { Err(changed(&source)) }
-            }
-        }
-    }
-
-    fn header(&self, kind: EntryType, mode: u32) -> Header {
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(u64::from(self.created));
-        header.set_size(0);
-        header
-    }
-}
-
-struct BuiltLayer {
-    blob: Blob,
-    diff_id: Digest,
-    entries: u64,
-}
-
-struct Found {
-    path: PathBuf,
-    metadata: Metadata,
-    kind: EntryType,
-}
-
-fn changed(path: &Path) -> Error {
-    Error::Build {
-        reason: format!(
-            "`{}` changed while it was read; build again when nothing writes to it",
-            path.display()
-        ),
-    }
-}
-
-fn walk(root: &Path, relative: &Path, found: &mut Vec<Found>) -> Result<(), Error> {
-    let directory = root.join(relative);
-    let listing = fs::read_dir(&directory).map_err(Error::io("list", &directory))?;
-    for entry in listing {
-        let entry = entry.map_err(Error::io("list", &directory))?;
-        let path = relative.join(entry.file_name());
-        // Of the entry itself, not of what a link points to.
-        let metadata = entry.metadata().map_err(Error::io("read", entry.path()))?;
-        let kind = if metadata.is_dir() {
-            EntryType::Directory
-        } else if metadata.is_symlink() {
-            EntryType::Symlink
-        } else if metadata.is_file() {
-            EntryType::Regular
-        } else {
-            let reason = format!(
-                "`{}` is a socket, pipe or device, which images cannot hold; remove it or build from another directory",
-                entry.path().display()
-            );
-            return Err(Error::Build { reason });
+    /// The configuration before the layers of this build: the base image's, with what is set here on top.
+    fn configuration(&self, created: String) -> Result<ImageConfig, Error> {
+        let own = &self.config;
+        let Some(base) = &self.base else {
+            return Ok(ImageConfig {
+                created: Some(created),
+                architecture: self.platform.architecture.clone(),
+                os: self.platform.os.clone(),
+                variant: self.platform.variant.clone(),
+                config: own.clone(),
+                rootfs: RootFs::default(),
+                history: Vec::new(),
+            });
         };
-        if entry.file_name().as_bytes().starts_with(b".wh.") {
-            let reason = format!(
-                "`{}` begins with `.wh.`, which in a layer means \"delete the file of that name\"",
-                entry.path().display()
-            );
-            return Err(Error::Build { reason });
+        let mut merged = base.image.configuration()?;
+        let refuse = |reason: String| {
+            Err(Error::Build { reason: format!("the base image `{}` {reason}", base.pinned) })
+        };
+        if !merged.platform().satisfies(&self.platform) {
+            return refuse(format!("is for `{}`, not for `{}`", merged.platform(), self.platform));
         }
-        let is_directory = kind == EntryType::Directory;
-        found.push(Found { path: path.clone(), metadata, kind });
-        if is_directory {
-            walk(root, &path, found)?;
+        let (layers, diff_ids) = (base.image.layers.len(), merged.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return refuse(format!("has {layers} layers, and its configuration names {diff_ids}"));
         }
+        merged.created = Some(created);
+        let config = &mut merged.config;
+        for line in &own.env {
+            let name = line.split_inclusive('=').next().unwrap_or(line);
+            match config.env.iter_mut().find(|other| other.starts_with(name)) {
+                Some(other) => other.clone_from(line),
+                None => config.env.push(line.clone()),
+            }
+        }
+        config.labels.extend(own.labels.clone());
+        config.exposed_ports.extend(own.exposed_ports.clone());
+        // The base's arguments are meant for the base's program.
+        if !own.entrypoint.is_empty() {
+            config.entrypoint.clone_from(&own.entrypoint);
+            config.cmd.clear();
+        }
+        if !own.cmd.is_empty() {
+            config.cmd.clone_from(&own.cmd);
+        }
+        let pairs = [
+            (&own.user, &mut config.user),
+            (&own.working_dir, &mut config.working_dir),
+            (&own.stop_signal, &mut config.stop_signal),
+        ];
+        for (ours, theirs) in pairs {
+            if !ours.is_empty() {
+                theirs.clone_from(ours);
+            }
+        }
+        if own.healthcheck.is_some() {
+            config.healthcheck.clone_from(&own.healthcheck);
+        }
+        Ok(merged)
     }
-    Ok(())
-}
-
-fn target_components(target: &str) -> Result<Vec<String>, Error> {
-    let error = || Error::Build {
-        reason: format!(
-            "`{target}` is not a place in an image; write an absolute path without `..`, such as `/app`"
-        ),
-    };
-    let mut components = Vec::new();
-    let mut absolute = false;
-    for component in Path::new(target).components() {
-        match component {
-            Component::RootDir => absolute = true,
-            Component::Normal(name) => components.push(name.to_str().ok_or_else(error)?.to_owned()),
-            _ => return Err(error()),
-        }
-    }
-    if absolute { Ok(components) } else { Err(error()) }
 }
 
 /// The manifest for a configuration and layers, as a blob.
@@ -369,7 +343,7 @@ pub(crate) fn oci_manifest(config: Descriptor, layers: Vec<Descriptor>) -> Resul
         config,
         layers,
         subject: None,
-        annotations: std::collections::BTreeMap::new(),
+        annotations: BTreeMap::new(),
     };
     Ok(Blob::memory(media_type::MANIFEST, to_json(&manifest)?))
 }
@@ -378,7 +352,7 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(value).map_err(|error| Error::Build { reason: error.to_string() })
 }
 
-/// Writes a blob to `destination`, which appears only when complete.
+/// Writes a blob to `destination`, which appears only when complete and with the digest that it should have.
 pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
     match &blob.content {
         Content::Memory(bytes) => persist(bytes, destination),
@@ -386,7 +360,25 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
             let directory = destination.parent().unwrap_or_else(|| Path::new("."));
             let mut file =
                 tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
-            io::copy(&mut blob.content.reader()?, &mut file).map_err(Error::io("write", destination))?;
+            let mut hasher = Hasher::new(blob.descriptor.digest.algorithm());
+            let mut reader = blob.content.reader()?;
+            let mut buffer = vec![0; 256 * 1024];
+            loop {
+                let count = reader.read(&mut buffer).map_err(Error::io("read a blob for", destination))?;
+                if count == 0 {
+                    break;
+                }
+                hasher.update(&buffer[..count]);
+                file.write_all(&buffer[..count]).map_err(Error::io("write", destination))?;
+            }
+            let found = hasher.finish();
+            if found != blob.descriptor.digest {
+                return Err(Error::DigestMismatch {
+                    what: format!("the blob in {}", blob.content),
+                    expected: blob.descriptor.digest.clone(),
+                    found,
+                });
+            }
             file.as_file().sync_all().map_err(Error::io("write", destination))?;
             crate::layout::rename(file, destination)
         }

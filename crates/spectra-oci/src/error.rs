@@ -137,6 +137,30 @@ pub enum Error {
         /// What it wants instead.
         wants: &'static str,
     },
+    /// There is no engine to take an image from.
+    #[error("no Docker Engine was found; {reason}")]
+    NoEngine {
+        /// Where it was looked for, or why what `DOCKER_HOST` names cannot be used.
+        reason: String,
+    },
+    /// The Docker Engine cannot be reached, or refused.
+    #[error("{attempt}: the engine at `{address}` {reason}")]
+    Engine {
+        /// What was attempted on which image.
+        attempt: String,
+        /// Its socket or host.
+        address: String,
+        /// Its words, or why there are none.
+        reason: String,
+        /// Whether it has no such image.
+        missing: bool,
+    },
+    /// A file would be overwritten.
+    #[error("cannot write `{}`: it exists", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A way to compress has no such level.
     #[error("{codec} has no level {level}; it has {lowest} to {highest}")]
     Level {
@@ -185,6 +209,9 @@ impl Error {
             Self::Credentials { .. } => "SPX-310",
             Self::Worker { .. } => "SPX-311",
             Self::NoTokens { .. } => "SPX-312",
+            Self::NoEngine { .. } => "SPX-350",
+            Self::Engine { .. } => "SPX-351",
+            Self::Exists { .. } => "SPX-352",
             Self::Limit { .. } => "SPX-313",
             Self::Level { .. } => "SPX-320",
         })
@@ -200,6 +227,13 @@ impl Error {
             Self::NotFound { .. } => Some(
                 "check registry, repository and tag; some registries also answer so when credentials are missing, and some want the repository created first",
             ),
+            Self::NoEngine { .. } => Some(
+                "start Docker, or `podman system service --time=0 unix://PATH`, and name its socket in DOCKER_HOST=unix://PATH",
+            ),
+            Self::Engine { missing: true, .. } => Some(
+                "`docker images` lists what it has; an image of a registry needs no `docker-daemon:` before it",
+            ),
+            Self::Exists { .. } => Some("choose another file, or give `--force` to replace it"),
             Self::Limit { flag: Some(_), .. } => Some(
                 "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
             ),

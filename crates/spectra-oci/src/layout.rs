@@ -20,7 +20,7 @@ use crate::{
 
 /// The annotation under which an index names its images.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An OCI image layout on disk.
 #[derive(Debug, Clone)]
@@ -106,6 +106,12 @@ impl Layout {
         store(blob, &path)
     }
 
+    /// Removes a blob.
+    pub(crate) fn discard(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.blob_path(digest);
+        fs::remove_file(&path).map_err(Error::io("remove", path))
+    }
+
     /// A digest has only letters and digits, so that no path can lead out of the layout.
     fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
@@ -174,11 +180,13 @@ pub(crate) fn persist(bytes: &[u8], destination: &Path) -> Result<(), Error> {
 }
 
 pub(crate) fn rename(file: NamedTempFile, destination: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // Temporary files are private; layouts are read by other tools and users.
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))
-        .map_err(Error::io("write", destination))?;
+    make_readable(file.path())?;
     file.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
     Ok(())
+}
+
+/// Temporary files are private; layouts and archives are read by other tools and users.
+pub(crate) fn make_readable(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(Error::io("write", path))
 }

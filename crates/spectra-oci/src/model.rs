@@ -277,6 +277,47 @@ pub struct Config {
     /// Signal that asks the program to end.
     #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub stop_signal: String,
+    /// Directories that are kept apart from the image; the values are empty objects.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    pub volumes: BTreeMap<String, Empty>,
+    /// How an engine tells whether the program is well. Docker's; others ignore it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// Docker's: the shell of later builds on this image.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub shell: Vec<String>,
+    /// Docker's: instructions for later builds on this image.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub on_build: Vec<String>,
+}
+
+/// How an engine tells whether the program is well. Times are in nanoseconds; 0 and left-out fields mean the engine's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `["CMD", program, argument…]`, `["CMD-SHELL", line]`, or `["NONE"]`.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub test: Vec<String>,
+    /// Time between two checks.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
+    pub interval: u64,
+    /// How long one check may take.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
+    pub timeout: u64,
+    /// How long failures do not count after the start.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
+    pub start_period: u64,
+    /// Time between two checks during the start.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
+    pub start_interval: u64,
+    /// How many failures in a row make the program unwell.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "null_as_default")]
+    pub retries: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An empty JSON object.

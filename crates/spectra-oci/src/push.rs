@@ -416,9 +416,15 @@ async fn verify(blob: Blob) -> Result<(), Error> {
     .await
 }
 
-/// The repositories to link blobs from: those asked for, and those of the same registry that the image comes from.
+/// The repositories to link blobs from: those asked for, and those of the same registry that the image comes from or was
+/// built on.
 fn mount_sources(target: &ImageRef, artifact: &Artifact, options: &PushOptions) -> Vec<String> {
     let mut sources = options.mount_from.clone();
+    for repository in artifact.base_repositories(target.registry()) {
+        if repository != target.repository() && !sources.contains(&repository) {
+            sources.push(repository);
+        }
+    }
     for blob in artifact.images().iter().flat_map(|image| image.ready_layers()) {
         if let Content::Remote(remote) = &blob.content
             && let Some(repository) = remote.repository_in(target.registry())

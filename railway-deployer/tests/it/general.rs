@@ -19,9 +19,9 @@ fn wrong_usage_is_exit_code_2() {
     --- stderr
     error: the following required arguments were not provided:
       --output <OUTPUT>
-      <DIRECTORY>
+      <CONTEXT>
 
-    Usage: railway-deployer image build --output <OUTPUT> <DIRECTORY>
+    Usage: railway-deployer image build --output <OUTPUT> <CONTEXT>
 
     For more information, try '--help'.
     ");

@@ -70,7 +70,7 @@ fn build_push_inspect() {
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] uploaded
     [TIME] sha256:[HEX] manifest written
-    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (636 B), 0 already there
+    pushed `[REGISTRY]/team/app:v1`: 2 blobs sent (632 B), 0 already there
     ");
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target, "--no-progress"]).shown(), @"
     exit 0
@@ -86,7 +86,7 @@ fn build_push_inspect() {
     digest       sha256:[HEX]
     type         application/vnd.oci.image.manifest.v1+json
     platform     linux/amd64
-    size         636 B
+    size         632 B
     created      1970-01-01T00:00:00Z
     entrypoint   /bin/app --verbose
     user         1000:1000

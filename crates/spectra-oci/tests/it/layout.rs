@@ -96,7 +96,7 @@ fn what_an_image_cannot_hold_is_refused() {
 }
 
 /// Writes what `docker save` writes, its second layer a link to the first.
-fn docker_save(path: &Path, gzip: bool) -> Vec<String> {
+pub(crate) fn docker_save(path: &Path, gzip: bool) -> Vec<String> {
     let layer = |name: &str| {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();

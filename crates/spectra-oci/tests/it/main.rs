@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod auth;
+mod build;
 mod cache;
+mod companions;
 mod credentials;
+mod engine;
 mod fake;
 mod hostile;
 mod layout;

@@ -109,3 +109,24 @@ async fn other_bytes_than_promised_are_refused() {
         assert!(matches!(error, Error::DigestMismatch { .. } | Error::Transport { .. }), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_a_layout_has_whole_is_not_fetched_again() {
+    let (fake, _directory) = stocked().await;
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create(directory.path().join("layout")).unwrap();
+    let copy = async || {
+        let before = fake.lock().ranges_asked.len();
+        let artifact = open(&fake).await.reuse(&layout).unwrap().download(2).await.unwrap();
+        artifact.store(&layout, Some("v1")).unwrap();
+        fake.lock().ranges_asked.len() - before
+    };
+    let (first, second) = (copy().await, copy().await);
+    assert_eq!(first - second, 1, "the layer; documents are read each time");
+    let inspected = spectra_oci::open(layout.root(), None).unwrap().inspect(None).unwrap();
+    let layer = layout.root().join("blobs/sha256").join(inspected.layers[0].digest.hex());
+    let length = std::fs::metadata(&layer).unwrap().len();
+    std::fs::write(&layer, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    assert_eq!(copy().await, first, "a damaged layer is fetched again");
+    assert_ne!(std::fs::read(&layer).unwrap()[0], 0);
+}

@@ -1,12 +1,12 @@
-//! `image inspect`: what an image is, in a registry or on disk.
+//! `image inspect`: what an image is, in a registry, on disk or in an engine.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, sync::Arc};
 
 use clap::Args;
-use spectra_oci::{Inspection, Platform};
-use spectra_types::{ExitCode, ImageRef};
+use spectra_oci::{Inspection, NoProgress, Platform};
+use spectra_types::ExitCode;
 
-use super::{Login, Unpacking};
+use super::{Login, Unpacking, source::Source};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -15,8 +15,9 @@ use crate::{
 /// Arguments of `image inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A path to a layout or archive if there is a file or directory of that name, else an image reference
-    image: String,
+    /// A path to a layout or archive if there is one of that name, else an image reference; or with a prefix: docker://, oci:,
+    /// oci-archive:, docker-archive:, docker-daemon:
+    image: Source,
     /// Which image, if a layout or archive holds several
     #[arg(long, env = "SPECTRA_NAME")]
     name: Option<String>,
@@ -30,19 +31,12 @@ pub(crate) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let path = PathBuf::from(&arguments.image);
-    let inspection = if path.exists() {
-        let limits = arguments.unpacking.limits();
-        tokio::task::spawn_blocking(move || {
-            spectra_oci::open_within(&path, arguments.name.as_deref(), &limits)?
-                .inspect(arguments.platform.as_ref())
-        })
-        .await??
+    let source = arguments.image.named(arguments.name)?;
+    let inspection = if let Some(image) = source.image() {
+        arguments.login.client(image)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
-        let image: ImageRef = arguments.image.parse().map_err(|error| {
-            Failure::usage(format!("`{}` is neither a file nor an image reference: {error}", arguments.image))
-        })?;
-        arguments.login.client(&image)?.inspect(&image, arguments.platform.as_ref()).await?
+        let artifact = source.open(&Login::stored(), None, arguments.unpacking, Arc::new(NoProgress)).await?;
+        tokio::task::spawn_blocking(move || artifact.inspect(arguments.platform.as_ref())).await??
     };
     printer.data("image.inspect", &inspection, &text(&inspection))?;
     Ok(ExitCode::Done)

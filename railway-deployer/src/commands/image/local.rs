@@ -1,11 +1,11 @@
 //! An image that is to be looked into, on this disk whatever it was.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use spectra_oci::{Artifact, Image, Layout, Platform};
-use spectra_types::{Digest, ImageRef};
+use spectra_types::Digest;
 
-use super::{Login, Unpacking};
+use super::{Login, Unpacking, source::Source as Place};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// Which image is meant.
@@ -38,28 +38,26 @@ pub(super) struct Local {
 }
 
 impl Source {
-    /// Opens a layout or archive if there is a file or directory of that name, else downloads from a registry.
+    /// Opens the image, and downloads its layers if they are in a registry.
     pub(super) async fn open(self, image: &str, printer: Printer) -> Result<Local, Failure> {
-        let path = PathBuf::from(image);
-        let (artifact, name, repository) = if path.exists() {
-            let (file, name, limits) = (path.clone(), self.name, self.unpacking.limits());
-            let opened = move || spectra_oci::open_within(&file, name.as_deref(), &limits);
-            let artifact = tokio::task::spawn_blocking(opened).await??;
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            (artifact, name.unwrap_or_else(|| image.to_owned()), None)
-        } else {
-            let reference: ImageRef = image.parse().map_err(|error| {
-                Failure::usage(format!("`{image}` is neither a file nor an image reference: {error}"))
-            })?;
-            let client = self.login.client(&reference)?;
-            let progress = push_progress(printer);
-            let opened = client.open(&reference, self.platform.as_ref(), progress).await?;
-            // Of an index, the layers of one image are enough.
-            let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
-            let artifact = chosen.download(4).await?;
-            let repository = format!("{}/{}", reference.registry(), reference.repository());
-            (artifact, repository.clone(), Some(repository))
+        let place = image.parse::<Place>().map_err(Failure::usage)?.named(self.name)?;
+        let progress = push_progress(printer);
+        let client = match place.image() {
+            Some(reference) => self.login.client(reference)?,
+            None => Login::stored(),
         };
+        let opened = place.open(&client, self.platform.as_ref(), self.unpacking, progress).await?;
+        // Of an index, the layers of one image are enough.
+        let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
+        let artifact = chosen.download(4).await?;
+        let repository =
+            place.image().map(|reference| format!("{}/{}", reference.registry(), reference.repository()));
+        let name = match &place {
+            Place::File { path, .. } => path.file_name().map(|name| name.to_string_lossy().into_owned()),
+            Place::Registry { .. } => repository.clone(),
+            Place::Daemon { name } => Some(name.clone()),
+        };
+        let name = name.unwrap_or_else(|| image.to_owned());
         let image = artifact.select(self.platform.as_ref())?.clone();
         let configuration = image.configuration()?;
         Ok(Local {

@@ -1,7 +1,9 @@
-//! `image`: build, push, inspect, sbom, scan, sign, verify, attest.
+//! `image`: build, push, copy, inspect, sbom, scan, sign, verify, attest.
 
 mod attest;
 mod build;
+mod copy;
+mod destination;
 mod inspect;
 mod keygen;
 mod keys;
@@ -10,6 +12,7 @@ mod push;
 mod sbom;
 mod scan;
 mod sign;
+mod source;
 mod verify;
 
 use clap::Subcommand;
@@ -22,10 +25,12 @@ use crate::{failure::Failure, printer::Printer};
 /// Commands of `image`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an OCI layout from directories, without a daemon, the same bytes every time
-    Build(build::Arguments),
-    /// Push a layout or archive to a registry
+    /// Make an OCI layout from an image.toml or a directory, without a daemon and the same bytes every time, or from a Dockerfile
+    Build(Box<build::Arguments>),
+    /// Push a layout, an archive or an engine's image to a registry
     Push(push::Arguments),
+    /// Copy an image between registries, layouts, archives and engines, its digest unchanged
+    Copy(copy::Arguments),
     /// Show what an image runs, its labels, layers and digests
     Inspect(inspect::Arguments),
     /// Make a pair of keys to sign images with
@@ -102,18 +107,24 @@ impl Login {
         }
         Ok(Client::new(keychain, ClientOptions::default()))
     }
+
+    /// A client with stored credentials alone, for commands that may not meet a registry at all.
+    fn stored() -> Client {
+        Client::new(Keychain::new(Environment::from_process()), ClientOptions::default())
+    }
 }
 
 pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {
     match command {
-        Command::Build(arguments) => build::run(arguments, printer).await,
-        Command::Push(arguments) => push::run(arguments, printer).await,
-        Command::Inspect(arguments) => inspect::run(arguments, printer).await,
+        Command::Build(arguments) => Box::pin(build::run(*arguments, printer)).await,
+        Command::Push(arguments) => Box::pin(push::run(arguments, printer)).await,
+        Command::Copy(arguments) => Box::pin(copy::run(arguments, printer)).await,
+        Command::Inspect(arguments) => Box::pin(inspect::run(arguments, printer)).await,
         Command::Keygen(arguments) => keygen::run(&arguments, printer),
         Command::Sign(arguments) => Box::pin(sign::run(arguments, printer)).await,
         Command::Verify(arguments) => Box::pin(verify::run(arguments, printer)).await,
         Command::Attest(arguments) => Box::pin(attest::run(arguments, printer)).await,
-        Command::Sbom(arguments) => sbom::run(arguments, printer).await,
-        Command::Scan(arguments) => scan::run(arguments, printer).await,
+        Command::Sbom(arguments) => Box::pin(sbom::run(arguments, printer)).await,
+        Command::Scan(arguments) => Box::pin(scan::run(arguments, printer)).await,
     }
 }

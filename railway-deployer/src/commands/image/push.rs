@@ -1,4 +1,4 @@
-//! `image push`: a layout or archive to a registry.
+//! `image push`: a layout, an archive or an engine's image to a registry.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,10 @@ use serde_json::json;
 use spectra_oci::{Cache, Codec, Compression, PushOptions, Pushed, Trust};
 use spectra_types::{ExitCode, ImageRef};
 
-use super::{Login, Unpacking};
+use super::{
+    Login, Unpacking,
+    source::{FileKind, Source},
+};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -17,8 +20,8 @@ use crate::{
 /// Arguments of `image push`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// An OCI layout directory, an OCI archive, or what `docker save` wrote
-    source: PathBuf,
+    /// A layout or archive (also as `oci:`, `oci-archive:`, `docker-archive:`), or `docker-daemon:NAME`
+    source: Source,
     /// Where to push it: `registry/repository:tag`; without a tag, `latest`
     image: ImageRef,
     /// Which image, if the source holds several
@@ -83,16 +86,19 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         arguments.image.with_tag(tag).map_err(spectra_oci::Error::from)?;
     }
     let compression = Compression::new(arguments.compression, arguments.compression_level)?;
+    let source = match arguments.source {
+        // A mistyped path must not be looked for in a registry.
+        Source::Registry { bare: Some(path), .. } => Source::File { path, name: None, kind: FileKind::Any },
+        source => source,
+    };
+    let source = source.named(arguments.name)?;
+    let client = arguments.login.client(&arguments.image)?;
+    let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
     let cache = match arguments.cache_dir {
         _ if arguments.no_cache => None,
         Some(directory) => Some(Cache::new(directory)),
         None => Cache::usual(),
     };
-    let client = arguments.login.client(&arguments.image)?;
-    let (source, name) = (arguments.source.clone(), arguments.name.clone());
-    let limits = arguments.unpacking.limits();
-    let opened = move || spectra_oci::open_within(&source, name.as_deref(), &limits);
-    let artifact = tokio::task::spawn_blocking(opened).await??;
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,

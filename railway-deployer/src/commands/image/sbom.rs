@@ -18,7 +18,8 @@ use crate::{commands::report, failure::Failure, printer::Printer};
 /// Arguments of `image sbom`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A path to a layout or archive if there is a file or directory of that name, else an image reference
+    /// A path to a layout or archive if there is one of that name, else an image reference; or with a prefix: docker://, oci:,
+    /// oci-archive:, docker-archive:, docker-daemon:
     image: String,
     /// How to write it: `cyclonedx` (1.6) or `spdx` (2.3), both JSON
     #[arg(long, env = "SPECTRA_SBOM_FORMAT", default_value = "cyclonedx", value_name = "FORMAT")]

@@ -21,7 +21,8 @@ use crate::{
 /// Arguments of `image scan`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A path to a layout or archive if there is a file or directory of that name, else an image reference
+    /// A path to a layout or archive if there is one of that name, else an image reference; or with a prefix: docker://, oci:,
+    /// oci-archive:, docker-archive:, docker-daemon:
     #[arg(required_unless_present = "sarif")]
     image: Option<String>,
     /// Who looks: Trivy or Grype, whichever is on PATH, or the reports of another scanner

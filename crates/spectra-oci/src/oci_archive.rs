@@ -1,0 +1,151 @@
+//! Writing OCI archives: a layout in one tar file, the same bytes every time.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use tar::{EntryType, Header};
+
+use crate::{
+    Artifact, Descriptor, Error, ImageIndex,
+    builder::to_json,
+    content::{Blob, Hasher},
+    layout::{MARKER, REF_NAME, rename},
+};
+
+/// What to do about a file that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Leave it, and fail.
+    Refuse,
+    /// Replace it.
+    Replace,
+}
+
+impl Artifact {
+    /// Writes a local artifact (see [`Artifact::download`]) as an OCI archive, named `name` inside if given. Raw layers are
+    /// compressed on the way. The file appears when it is whole. Blocking.
+    pub fn write_archive(
+        &self,
+        path: &Path,
+        name: Option<&str>,
+        overwrite: Overwrite,
+    ) -> Result<Descriptor, Error> {
+        let exists = || Error::Exists { path: path.to_owned() };
+        if overwrite == Overwrite::Refuse && fs::symlink_metadata(path).is_ok() {
+            return Err(exists());
+        }
+        let mut blobs = BTreeMap::new();
+        let descriptor = self.gather(&mut blobs)?;
+        let mut entry = descriptor.clone();
+        if let Some(name) = name {
+            entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
+        }
+        let index = to_json(&ImageIndex::new(vec![entry]))?;
+
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or_else(|| Path::new("."));
+        let file = tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+        let mut archive = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
+        let failed = || Error::io("write", path);
+        append(&mut archive, "oci-layout", MARKER.as_bytes()).map_err(failed())?;
+        append(&mut archive, "index.json", &index).map_err(failed())?;
+        for directory in ["blobs/", "blobs/sha256/", "blobs/sha512/"] {
+            if blobs.keys().any(|name| format!("blobs/{name}").starts_with(directory)) {
+                let mut header = header(EntryType::Directory, 0o755, 0);
+                archive.append_data(&mut header, directory, io::empty()).map_err(failed())?;
+            }
+        }
+        for (name, blob) in &blobs {
+            let mut header = header(EntryType::Regular, 0o644, blob.descriptor.size);
+            let mut reader = Checked {
+                inner: blob.content.reader()?,
+                hasher: Hasher::new(blob.descriptor.digest.algorithm()),
+            };
+            archive.append_data(&mut header, format!("blobs/{name}"), &mut reader).map_err(failed())?;
+            let found = reader.hasher.finish();
+            if found != blob.descriptor.digest {
+                return Err(Error::DigestMismatch {
+                    what: format!("the blob in {}", blob.content),
+                    expected: blob.descriptor.digest.clone(),
+                    found,
+                });
+            }
+        }
+        let mut writer = archive.into_inner().map_err(failed())?;
+        writer.flush().map_err(failed())?;
+        let file = writer.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
+        file.as_file().sync_all().map_err(failed())?;
+        if overwrite == Overwrite::Replace {
+            rename(file, path)?;
+            return Ok(descriptor);
+        }
+        // Somebody may have made the file since the question above.
+        file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => Error::io("write", path)(error.error),
+        })?;
+        crate::layout::make_readable(path)?;
+        Ok(descriptor)
+    }
+
+    /// All blobs by `ALGORITHM/HEX`, each once.
+    fn gather(&self, blobs: &mut BTreeMap<String, Blob>) -> Result<Descriptor, Error> {
+        let mut add = |blob: &Blob| {
+            let digest = &blob.descriptor.digest;
+            blobs.entry(format!("{}/{}", digest.algorithm(), digest.hex())).or_insert_with(|| blob.clone());
+        };
+        match self {
+            Self::Index(index) => {
+                add(&index.document);
+                for child in &index.children {
+                    child.gather(blobs)?;
+                }
+                Ok(index.document.descriptor.clone())
+            }
+            Self::Image(image) => {
+                let image = image.with_manifest()?;
+                let Some(manifest) = &image.manifest else {
+                    return Err(Error::Build { reason: "an image has no manifest".to_owned() });
+                };
+                add(&image.config);
+                add(manifest);
+                image.ready_layers().for_each(&mut add);
+                Ok(manifest.descriptor.clone())
+            }
+        }
+    }
+}
+
+/// Hashes what is read.
+struct Checked {
+    inner: Box<dyn io::Read + Send>,
+    hasher: Hasher,
+}
+
+impl io::Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+fn header(kind: EntryType, mode: u32, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header
+}
+
+fn append<W: io::Write>(archive: &mut tar::Builder<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut header = header(EntryType::Regular, 0o644, bytes.len() as u64);
+    archive.append_data(&mut header, name, bytes)
+}

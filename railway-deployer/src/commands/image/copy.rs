@@ -1,0 +1,131 @@
+//! `image copy`: from anywhere to a registry, a layout or an archive, the digest unchanged.
+
+use clap::Args;
+use serde_json::json;
+use spectra_oci::{Artifact, Client, Descriptor, Layout, Overwrite, Platform, PushOptions};
+use spectra_types::{ExitCode, PinnedImage};
+
+use super::{Login, Unpacking, destination::Destination, source::Source};
+use crate::{failure::Failure, printer::Printer, progress::push_progress};
+
+/// Arguments of `image copy`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The image: a reference, a path, or with a prefix: docker://, oci:, oci-archive:, docker-archive:, docker-daemon:
+    source: Source,
+    /// Where to write it: a reference, `oci:DIRECTORY[:NAME]` or `oci-archive:FILE[:NAME]`
+    destination: Destination,
+    /// Which image, if a layout or archive holds several
+    #[arg(long, env = "SPECTRA_NAME")]
+    name: Option<String>,
+    /// Copy the image for one platform alone; without it all are copied, and the digest stays that of the index
+    #[arg(long, env = "SPECTRA_PLATFORM")]
+    platform: Option<Platform>,
+    /// Copy signatures and attestations too; between registries
+    #[arg(long, env = "SPECTRA_REFERRERS", value_parser = clap::builder::BoolishValueParser::new())]
+    referrers: bool,
+    /// Replace an archive that exists
+    #[arg(long, env = "SPECTRA_FORCE", value_parser = clap::builder::BoolishValueParser::new())]
+    force: bool,
+    /// How many blobs are on their way at the same time
+    #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    #[command(flatten)]
+    unpacking: Unpacking,
+    #[command(flatten)]
+    login: Login,
+}
+
+/// What was written.
+struct Copied {
+    descriptor: Descriptor,
+    image: Option<PinnedImage>,
+}
+
+pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    let source = arguments.source.named(arguments.name)?;
+    let destination = arguments.destination;
+    let between = match (source.image(), &destination) {
+        (Some(from), Destination::Registry(to)) => Some((from.clone(), to.clone())),
+        _ => None,
+    };
+    if arguments.referrers && between.is_none() {
+        return Err(Failure::usage(
+            "`--referrers` copies between registries; layouts and archives hold the image alone",
+        ));
+    }
+    if let Destination::Archive { path, .. } = &destination
+        && !arguments.force
+        && path.exists()
+    {
+        // Before anything is fetched.
+        return Err(spectra_oci::Error::Exists { path: path.clone() }.into());
+    }
+    let client = match (&destination, source.image()) {
+        (Destination::Registry(image), _) | (_, Some(image)) => arguments.login.client(image)?,
+        _ => Login::stored(),
+    };
+    let progress = push_progress(printer);
+    let artifact =
+        source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
+    let options = PushOptions { jobs: usize::from(arguments.jobs), ..PushOptions::default() };
+    let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
+    let companions = match (&between, arguments.referrers) {
+        (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
+        _ => Vec::new(),
+    };
+    let also = match companions.len() {
+        0 => String::new(),
+        1 => " and one companion".to_owned(),
+        count => format!(" and {count} companions"),
+    };
+    let digest = &copied.descriptor.digest;
+    printer.note(&format!("copied {}{also} to `{destination}`", digest.short()));
+    let value = json!({
+        "source": source.to_string(),
+        "destination": destination.to_string(),
+        "digest": digest,
+        "media_type": copied.descriptor.media_type,
+        "image": copied.image,
+        "referrers": companions.iter().map(|companion| json!({
+            "subject": companion.subject, "digest": companion.digest, "kind": companion.kind
+        })).collect::<Vec<_>>(),
+    });
+    let text = copied.image.as_ref().map_or_else(|| digest.to_string(), ToString::to_string);
+    printer.data("image.copy", &value, &text)?;
+    Ok(ExitCode::Done)
+}
+
+async fn write(
+    client: &Client,
+    artifact: &Artifact,
+    destination: &Destination,
+    options: &PushOptions,
+    force: bool,
+    printer: Printer,
+) -> Result<Copied, Failure> {
+    let descriptor = match destination.clone() {
+        Destination::Registry(target) => {
+            let pushed = client.push(&target, artifact, options, push_progress(printer)).await?;
+            return Ok(Copied { descriptor: pushed.manifest, image: Some(pushed.image) });
+        }
+        Destination::Layout { path, name } => {
+            let artifact = artifact.clone();
+            let (layout, artifact) = tokio::task::spawn_blocking(move || {
+                let layout = Layout::create(path)?;
+                let artifact = artifact.reuse(&layout)?;
+                Ok::<_, spectra_oci::Error>((layout, artifact))
+            })
+            .await??;
+            let local = artifact.download(options.jobs).await?;
+            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref())).await??
+        }
+        Destination::Archive { path, name } => {
+            let local = artifact.download(options.jobs).await?;
+            let overwrite = if force { Overwrite::Replace } else { Overwrite::Refuse };
+            tokio::task::spawn_blocking(move || local.write_archive(&path, name.as_deref(), overwrite))
+                .await??
+        }
+    };
+    Ok(Copied { descriptor, image: None })
+}

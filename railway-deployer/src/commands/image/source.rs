@@ -1,0 +1,226 @@
+//! Naming an image to read, in one way for all commands.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use spectra_oci::{Artifact, Client, Engine, Platform, Progress};
+use spectra_types::ImageRef;
+
+use super::Unpacking;
+use crate::failure::Failure;
+
+/// Where an image is.
+///
+/// | text | meaning |
+/// |---|---|
+/// | `docker://REFERENCE` | in a registry |
+/// | `oci:DIRECTORY[:NAME]` | in an OCI layout |
+/// | `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]` | in an archive |
+/// | `docker-daemon:NAME` | in a Docker Engine, or podman's service |
+/// | a path that exists, or begins with `/` or `.` | a layout or an archive |
+/// | anything else | a reference of a registry |
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// In a registry; `bare` is the text as a path, if nothing but its shape said that it is a reference.
+    Registry { image: ImageRef, bare: Option<PathBuf> },
+    /// On the local disk.
+    File { path: PathBuf, name: Option<String>, kind: FileKind },
+    /// In a Docker Engine.
+    Daemon { name: String },
+}
+
+/// What the user says that a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Any,
+    Layout,
+    Archive,
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(reference) = text.strip_prefix("docker://") {
+            let image: ImageRef = reference.parse().map_err(|error| format!("{error}"))?;
+            return Ok(Self::Registry { image, bare: None });
+        }
+        let prefixes = [
+            ("oci:", FileKind::Layout),
+            ("oci-archive:", FileKind::Archive),
+            ("docker-archive:", FileKind::Archive),
+        ];
+        for (prefix, kind) in prefixes {
+            if let Some(rest) = text.strip_prefix(prefix) {
+                let (path, name) = split_name(rest);
+                if path.is_empty() {
+                    return Err(format!("`{text}` names no file; write `{prefix}PATH`"));
+                }
+                return Ok(Self::File { path: path.into(), name: name.map(str::to_owned), kind });
+            }
+        }
+        if let Some(name) = text.strip_prefix("docker-daemon:") {
+            if name.is_empty() || name.contains("..") || name.contains(['?', '#', '%']) {
+                return Err(format!("`{text}` names no image of the engine; write `docker-daemon:NAME:TAG`"));
+            }
+            return Ok(Self::Daemon { name: name.to_owned() });
+        }
+        let path = Path::new(text);
+        if path.exists() || text.starts_with(['/', '.']) {
+            return Ok(Self::File { path: path.to_owned(), name: None, kind: FileKind::Any });
+        }
+        match text.parse() {
+            Ok(image) => Ok(Self::Registry { image, bare: Some(path.to_owned()) }),
+            Err(error) => Err(format!("`{text}` is neither a file nor an image reference: {error}")),
+        }
+    }
+}
+
+/// Splits `PATH[:NAME]` at the first colon, unless all of it is a path that exists.
+pub(super) fn split_name(text: &str) -> (&str, Option<&str>) {
+    if Path::new(text).exists() {
+        return (text, None);
+    }
+    text.split_once(':')
+        .map_or((text, None), |(path, name)| (path, Some(name).filter(|name| !name.is_empty())))
+}
+
+impl Source {
+    /// With the name that `--name` gave, which may not contradict one in the source.
+    pub(crate) fn named(mut self, wanted: Option<String>) -> Result<Self, Failure> {
+        let Some(wanted) = wanted else { return Ok(self) };
+        match &mut self {
+            Self::File { name, .. } => match name {
+                Some(name) if *name != wanted => {
+                    return Err(Failure::usage(format!(
+                        "the source names the image `{name}`, and `--name` says `{wanted}`"
+                    )));
+                }
+                name => *name = Some(wanted),
+            },
+            Self::Registry { .. } | Self::Daemon { .. } => {
+                return Err(Failure::usage(
+                    "`--name` chooses an image of a layout or archive; this source is one image",
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The image's place in a registry, if that is where it is.
+    pub(crate) const fn image(&self) -> Option<&ImageRef> {
+        match self {
+            Self::Registry { image, .. } => Some(image),
+            Self::File { .. } | Self::Daemon { .. } => None,
+        }
+    }
+
+    /// Opens the image: all of an index, or with `platform` the one for it. Layers of a registry are still there afterwards.
+    pub(crate) async fn open(
+        &self,
+        client: &Client,
+        platform: Option<&Platform>,
+        unpacking: Unpacking,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Artifact, Failure> {
+        let artifact = match self {
+            Self::Registry { image, .. } => return Ok(client.open(image, platform, progress).await?),
+            Self::File { path, name, kind } => {
+                let (is_directory, shown) = (path.is_dir(), path.display());
+                match kind {
+                    FileKind::Layout if path.exists() && !is_directory => {
+                        return Err(Failure::usage(format!(
+                            "`oci:{shown}` is a file; an archive is `oci-archive:{shown}`"
+                        )));
+                    }
+                    FileKind::Archive if is_directory => {
+                        return Err(Failure::usage(format!(
+                            "`{shown}` is a directory; a layout is `oci:{shown}`"
+                        )));
+                    }
+                    _ => {}
+                }
+                let (path, name, limits) = (path.clone(), name.clone(), unpacking.limits());
+                tokio::task::spawn_blocking(move || spectra_oci::open_within(&path, name.as_deref(), &limits))
+                    .await??
+            }
+            Self::Daemon { name } => {
+                let engine = Engine::find(|variable| std::env::var_os(variable))?;
+                engine.export(name, &unpacking.limits()).await?.artifact
+            }
+        };
+        Ok(match platform {
+            Some(platform) => artifact.for_platform(platform)?,
+            None => artifact,
+        })
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry { image, .. } => write!(f, "docker://{image}"),
+            Self::Daemon { name } => write!(f, "docker-daemon:{name}"),
+            Self::File { path, name, kind } => {
+                let prefix = match kind {
+                    FileKind::Any => "",
+                    FileKind::Layout => "oci:",
+                    FileKind::Archive => "archive:",
+                };
+                write!(f, "{prefix}{}", path.display())?;
+                name.as_ref().map_or(Ok(()), |name| write!(f, ":{name}"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn sources_are_told_apart() {
+        let file = |path: &str, name: Option<&str>, kind| Source::File {
+            path: path.into(),
+            name: name.map(str::to_owned),
+            kind,
+        };
+        assert_eq!(source("oci:out:v1"), file("out", Some("v1"), FileKind::Layout));
+        assert_eq!(source("oci:out"), file("out", None, FileKind::Layout));
+        assert_eq!(
+            source("docker-archive:a.tar:team/app:v1"),
+            file("a.tar", Some("team/app:v1"), FileKind::Archive)
+        );
+        assert_eq!(source("./out"), file("./out", None, FileKind::Any));
+        assert_eq!(
+            source("src"),
+            file("src", None, FileKind::Any),
+            "it exists, next to this crate's manifest"
+        );
+        assert_eq!(source("docker-daemon:app:v1"), Source::Daemon { name: "app:v1".to_owned() });
+        let image: ImageRef = "ghcr.io/team/app:v1".parse().unwrap();
+        assert_eq!(
+            source("ghcr.io/team/app:v1"),
+            Source::Registry { image: image.clone(), bare: Some("ghcr.io/team/app:v1".into()) }
+        );
+        assert_eq!(source("docker://ghcr.io/team/app:v1"), Source::Registry { image, bare: None });
+        for text in ["oci:", "docker-daemon:", "docker-daemon:../x", "docker://UPPER", "NO"] {
+            assert!(text.parse::<Source>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_may_not_contradict() {
+        assert_eq!(source("oci:out:v1").named(Some("v1".to_owned())).unwrap(), source("oci:out:v1"));
+        assert!(source("oci:out:v1").named(Some("v2".to_owned())).is_err());
+        assert!(source("docker-daemon:x").named(Some("v2".to_owned())).is_err());
+        assert_eq!(source("oci:out").named(Some("v2".to_owned())).unwrap(), source("oci:out:v2"));
+    }
+}

@@ -1,0 +1,260 @@
+//! `image copy` between all kinds of places, and engines as sources.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sha2::Digest as _;
+use spectra_sandbox::registry::RegistryAuth;
+
+use crate::{
+    image::registry,
+    support::{Place, content},
+};
+
+fn build(place: &Place) -> String {
+    content(place, "in");
+    let arguments =
+        ["image", "build", "in", "--output", "layout", "--name", "v1", "--entrypoint", "/bin/app"];
+    let platforms = ["--platform", "linux/amd64,linux/arm64"];
+    place.run(&[&arguments[..], &platforms].concat()).done().stdout.trim().to_owned()
+}
+
+#[test]
+fn an_image_keeps_its_digest_on_the_way_through_every_kind_of_place() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    let other = format!("{}/other/app:v1", running.address);
+    for (source, destination) in [
+        ("oci:layout:v1", "oci-archive:a.tar:v1"),
+        ("oci-archive:a.tar:v1", image.as_str()),
+        (image.as_str(), other.as_str()),
+        (other.as_str(), "oci:copied:v2"),
+        ("copied", "oci-archive:b.tar:v1"),
+    ] {
+        let copied = place.run(&["image", "copy", source, destination, "--json"]).done().json();
+        assert_eq!(copied["digest"], digest.as_str(), "{source} to {destination}");
+    }
+    let read = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert_eq!(read("a.tar"), read("b.tar"), "an archive is the same bytes, wherever the image comes from");
+    let single =
+        place.run(&["image", "copy", &image, "oci:arm", "--platform", "linux/arm64", "--json"]).done().json();
+    assert_ne!(single["digest"], digest.as_str());
+    assert_eq!(single["media_type"], "application/vnd.oci.image.manifest.v1+json");
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn nothing_is_overwritten_or_guessed() {
+    let place = Place::new();
+    build(&place);
+    place.write("a.tar", "mine");
+    insta::assert_snapshot!(place.run(&["image", "copy", "layout", "oci-archive:a.tar"]).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-352]: cannot write `a.tar`: it exists
+    hint: choose another file, or give `--force` to replace it
+    ");
+    assert_eq!(std::fs::read(place.path("a.tar")).unwrap(), b"mine");
+    place.run(&["image", "copy", "layout", "oci-archive:a.tar", "--force"]).done();
+    place.run(&["image", "inspect", "oci-archive:a.tar"]).done();
+    insta::assert_snapshot!(place.run(&["image", "copy", "layout", "./out"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: invalid value './out' for '<DESTINATION>': say what `./out` shall be: a layout, `oci:./out`, or an archive, `oci-archive:./out`
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(place.run(&["image", "copy", "oci-archive:layout", "oci:out"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `layout` is a directory; a layout is `oci:layout`
+    ");
+    insta::assert_snapshot!(place.run(&["image", "copy", "layout", "oci:out", "--referrers"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--referrers` copies between registries; layouts and archives hold the image alone
+    ");
+    insta::assert_snapshot!(place.run(&["image", "copy", "layout:v2", "oci:out", "--name", "v1"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--name` chooses an image of a layout or archive; this source is one image
+    ");
+}
+
+/// Writes a layout with an artifact about `subject`, as a signing tool leaves in a registry.
+fn signature(place: &Place, subject: &str, size: u64) -> String {
+    let hex = |bytes: &[u8]| {
+        let hash = sha2::Sha256::digest(bytes);
+        spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap()
+    };
+    let add = |bytes: &str| {
+        let digest = hex(bytes.as_bytes());
+        place.write(&format!("signature/blobs/sha256/{}", digest.hex()), bytes);
+        (digest, bytes.len())
+    };
+    let (config, _) = add("{}");
+    let (layer, length) = add("signed");
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/x.signature",
+        "config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{config}","size":2}},
+        "layers":[{{"mediaType":"text/plain","digest":"{layer}","size":{length}}}],
+        "subject":{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{subject}","size":{size}}}}}"#
+    );
+    let (digest, length) = add(&manifest);
+    place.write("signature/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{length}}}]}}"#
+    );
+    place.write("signature/index.json", &index);
+    digest.to_string()
+}
+
+#[test]
+fn signatures_are_copied_when_asked_for() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    let (from, to) = (format!("{}/team/app", running.address), format!("{}/mirror/app", running.address));
+    place.run(&["image", "push", "layout", &format!("{from}:v1")]).done();
+    let size = std::fs::metadata(place.path("layout/blobs/sha256").join(&digest[7..])).unwrap().len();
+    let signature = signature(&place, &digest, size);
+    place.run(&["image", "push", "signature", &format!("{from}@{signature}")]).done();
+
+    let copied =
+        place.run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--json"]).done().json();
+    assert_eq!(copied["referrers"], serde_json::json!([]));
+    let copied = place
+        .run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--referrers", "--json"])
+        .done()
+        .json();
+    assert_eq!(
+        copied["referrers"],
+        serde_json::json!([{ "subject": digest, "digest": signature, "kind": "application/x.signature" }])
+    );
+    place.run(&["image", "copy", &format!("{to}@{signature}"), "oci:again"]).done();
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+/// podman's service with a store of its own, ended with the value.
+struct Engine {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A configuration that keeps a tool's images inside the place.
+pub(crate) fn container_storage(place: &mut Place) {
+    let (root, run) = (place.path("store"), place.path("run"));
+    let text = format!(
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
+        root.display(),
+        run.display()
+    );
+    place.write("storage.conf", &text);
+    place.write("policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    place.write("registries.conf", "");
+    let path = |name: &str| place.path(name).display().to_string();
+    for (name, value) in [
+        ("CONTAINERS_STORAGE_CONF", path("storage.conf")),
+        ("CONTAINERS_REGISTRIES_CONF", path("registries.conf")),
+        ("XDG_RUNTIME_DIR", path("run")),
+    ] {
+        place.set(name, &value);
+    }
+    std::fs::create_dir_all(place.path("run")).unwrap();
+}
+
+/// Whether a tool is there; a missing one is said, or an error if the machine has to have it.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn have(tool: &str) -> bool {
+    let there = ["/usr/bin", "/bin"].iter().any(|directory| Path::new(directory).join(tool).is_file());
+    let variable = format!("SPECTRA_REQUIRE_{}", tool.to_uppercase());
+    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
+    assert!(there || !required, "{variable}=1, and there is no {tool}");
+    if !there {
+        eprintln!("skipped: there is no {tool} on this machine; `apt-get install {tool}`");
+    }
+    there
+}
+
+#[test]
+fn an_image_of_podmans_service_is_inspected_and_copied() {
+    if !have("podman") {
+        return;
+    }
+    let mut place = Place::new();
+    container_storage(&mut place);
+    content(&place, "in");
+    place
+        .run(&[
+            "image",
+            "build",
+            "in",
+            "--output",
+            "layout",
+            "--name",
+            "localhost/team/app:v1",
+            "--entrypoint",
+            "/bin/app",
+        ])
+        .done();
+    place.run(&["image", "copy", "layout", "oci-archive:a.tar:localhost/team/app:v1"]).done();
+    let podman = |arguments: &[&str]| {
+        let mut command = Command::new("podman");
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(place.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(place.path("."));
+        command
+    };
+    let loaded = podman(&["load", "-i", "a.tar"]).output().unwrap();
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    let socket = place.path("podman.sock");
+    let child = podman(&[
+        "--runtime",
+        "runc",
+        "system",
+        "service",
+        "--time=0",
+        &format!("unix://{}", socket.display()),
+    ])
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let engine = Engine { child, socket };
+    let begun = Instant::now();
+    while std::os::unix::net::UnixStream::connect(&engine.socket).is_err() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "podman's service does not come up");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    place.set("DOCKER_HOST", &format!("unix://{}", engine.socket.display()));
+    let source = "docker-daemon:localhost/team/app:v1";
+    let found = place.run(&["image", "inspect", source, "--json"]).done().json();
+    assert_eq!(found["entrypoint"], serde_json::json!(["/bin/app"]));
+    let first = place.run(&["image", "copy", source, "oci:one", "--json"]).done().json();
+    let second = place.run(&["image", "copy", source, "oci:two", "--json"]).done().json();
+    assert_eq!(first["digest"], second["digest"], "compressing gives the same bytes each time");
+    let bill = place.run(&["image", "sbom", source, "--generator", "builtin", "--json"]).done().json();
+    assert_eq!(bill["sbom"]["bomFormat"], "CycloneDX");
+    let missing = place.run(&["image", "inspect", "docker-daemon:localhost/none:v1"]);
+    assert_eq!(missing.code, 1);
+    assert!(missing.stderr.starts_with("error[SPX-351]: export `localhost/none:v1`: "), "{}", missing.stderr);
+}
