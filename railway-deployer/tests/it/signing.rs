@@ -22,7 +22,8 @@ fn signed_place() -> (Place, Running, String) {
     let running = registry(&mut place, RegistryAuth::Anonymous);
     build(&place);
     let target = format!("{}/team/app:v1", running.address);
-    let pinned = place.run(&["image", "push", "layout", &target]).done().stdout.trim().to_owned();
+    let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
+    let pinned = pushed.stdout.trim().to_owned();
     place.set("COSIGN_PASSWORD", PASSWORD);
     place.run(&["image", "keygen", "--output", "ci"]).done();
     place.write("provenance.json", PROVENANCE);
