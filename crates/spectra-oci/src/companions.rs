@@ -46,7 +46,7 @@ impl Client {
         todo.reverse();
         let mut seen: HashSet<Digest> = todo.iter().cloned().collect();
         while let Some(subject) = todo.pop() {
-            let referrers = self.referrers(&source.pin(subject.clone())).await?;
+            let referrers = self.referrers(&source.pin(subject.clone()), None).await?;
             for referrer in &referrers {
                 let from = source.pin(referrer.digest.clone()).image_ref();
                 let to = target.pin(referrer.digest.clone()).image_ref();
@@ -92,7 +92,7 @@ impl Client {
         progress: &Arc<dyn Progress>,
     ) -> Result<(), Error> {
         for _ in 0..LIST_ATTEMPTS {
-            let mut listed = self.referrers(subject).await?;
+            let mut listed = self.referrers(subject, None).await?;
             let missing: Vec<&Descriptor> = referrers
                 .iter()
                 .filter(|wanted| !listed.iter().any(|entry| entry.digest == wanted.digest))
