@@ -81,10 +81,10 @@ async fn signatures_go_along_and_are_listed_under_the_fallback_tag() {
             "application/vnd.dev.cosign.artifact.sig.v1+json".to_owned(),
         ]
     );
-    let listed = client().referrers(&target.pin(digest.clone())).await.unwrap();
+    let listed = client().referrers(&target.pin(digest.clone()), None).await.unwrap();
     assert_eq!((listed.len(), &listed[0].digest), (1, &bill));
     assert_eq!(listed[0].artifact_type.as_deref(), Some("application/vnd.cyclonedx+json"));
-    assert_eq!(client().referrers(&target.pin(bill)).await.unwrap()[0].digest, signature);
+    assert_eq!(client().referrers(&target.pin(bill), None).await.unwrap()[0].digest, signature);
     client().resolve(&target.with_tag(&old).unwrap()).await.unwrap();
 
     // What others have listed stays listed.
