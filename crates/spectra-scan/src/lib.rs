@@ -18,6 +18,7 @@ pub mod inventory;
 pub mod sarif;
 pub mod sbom;
 pub mod secrets;
+mod text;
 mod tool;
 
 pub use error::Error;
