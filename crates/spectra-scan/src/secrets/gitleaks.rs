@@ -6,7 +6,14 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{Options, Outcome, detect::report, walk};
-use crate::{Error, Severity, Tool, tool::Setting};
+use crate::{
+    Error, Severity, Tool,
+    environment::{Own, of_process},
+    tool::Setting,
+};
+
+/// Its variables name other rules, which may find nothing.
+const OWN: Own = Own { prefix: "GITLEAKS_", keep: &[] };
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -59,7 +66,7 @@ async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> R
     );
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
     let directory = if folder.is_dir() { folder.as_path() } else { folder.parent().unwrap_or(&folder) };
-    let setting = Setting { directory, without: &[], with: &[], timeout };
+    let setting = Setting { directory, environment: &of_process(), own: OWN, with: &[], timeout };
     let bytes = Zeroizing::new(gitleaks.run(&arguments, &setting).await?);
     parse(&bytes, &folder)
 }
