@@ -64,9 +64,20 @@ async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> R
         ]
         .map(OsString::from),
     );
+    if verb == "git" {
+        // What it asks git for by itself, and nothing that settings of the repository could make git run.
+        let log = "--log-opts=--full-history --all --diff-filter=tuxdb --no-textconv --no-ext-diff";
+        arguments.push(log.into());
+    }
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
     let directory = if folder.is_dir() { folder.as_path() } else { folder.parent().unwrap_or(&folder) };
-    let setting = Setting { directory, environment: &of_process(), own: OWN, with: &[], timeout };
+    // It calls git. What the repository's settings could make git run, or leave out, is said before them.
+    let mut with = walk::NO_TRANSPORT.to_vec();
+    with.extend([("GIT_CONFIG_COUNT", "3"), ("GIT_OPTIONAL_LOCKS", "0")]);
+    with.extend([("GIT_CONFIG_KEY_0", "core.fsmonitor"), ("GIT_CONFIG_VALUE_0", "false")]);
+    with.extend([("GIT_CONFIG_KEY_1", "log.showSignature"), ("GIT_CONFIG_VALUE_1", "false")]);
+    with.extend([("GIT_CONFIG_KEY_2", "log.showRoot"), ("GIT_CONFIG_VALUE_2", "true")]);
+    let setting = Setting { directory, environment: &of_process(), own: OWN, with: &with, timeout };
     let bytes = Zeroizing::new(gitleaks.run(&arguments, &setting).await?);
     parse(&bytes, &folder)
 }

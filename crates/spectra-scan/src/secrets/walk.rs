@@ -102,6 +102,11 @@ fn file(root: &Path, path: &Path, max_size: u64) -> Outcome {
     outcome
 }
 
+/// A repository may be one that git gets missing objects for when they are asked for, by a program that the repository names. No
+/// transport has this name; the second variable is newer and gives the better message.
+pub(super) const NO_TRANSPORT: [(&str, &str); 2] =
+    [("GIT_ALLOW_PROTOCOL", "none"), ("GIT_NO_LAZY_FETCH", "1")];
+
 /// Git, without anything that a repository's own settings could make it run.
 pub(super) fn git(root: &Path) -> Command {
     let mut command = Command::new("git");
@@ -122,7 +127,7 @@ pub(super) fn git(root: &Path) -> Command {
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"] {
         command.env_remove(name);
     }
-    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null());
+    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").envs(NO_TRANSPORT).stdin(Stdio::null());
     command
 }
 
