@@ -87,7 +87,7 @@ fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Er
     let place = tempfile::Builder::new().prefix("spectra-").tempdir();
     let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
     let mut outcome = Outcome::default();
-    for name in walk::paths(root) {
+    for name in walk::paths(root, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
         let target = place.path().join(&name);
         let size = std::fs::metadata(&source).map(|metadata| metadata.len());

@@ -244,6 +244,65 @@ fn the_git_of_gitleaks_has_no_transport() {
     }
 }
 
+#[test]
+fn a_history_is_whole_though_attributes_call_it_binary_and_settings_hide_its_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    git(root, &["config", "log.showRoot", "false"]);
+    write(root, ".gitattributes", "*.env -diff\n");
+    write(root, "a.env", &format!("one\n{}\n", secret('a')));
+    write(root, "b.txt", &format!("{}\n", secret('b')));
+    write(root, "image", &format!("\0\n{}\nmore\n", secret('c')));
+    git(root, &["add", "."]);
+    git(root, &["commit", "--quiet", "-m", "one"]);
+    git(root, &["rm", "--quiet", "a.env", "b.txt", "image"]);
+    git(root, &["commit", "--quiet", "-m", "two"]);
+    let outcome = run(&Options { history: true, ..options(root) }, Ignores::default()).unwrap();
+    assert_eq!(places(&outcome), [("a.env".to_owned(), 2), ("b.txt".to_owned(), 1)]);
+    assert_eq!(outcome.binary, 1, "what is no text is counted");
+}
+
+/// A chain of folders with a path that is longer than the system takes.
+fn too_deep(root: &Path) {
+    let name = "d".repeat(250);
+    let chain = |first: &str| {
+        let mut path = root.join(first);
+        for _ in 0..10 {
+            path.push(&name);
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let upper = chain("upper");
+    chain("lower");
+    std::fs::rename(root.join("lower"), upper.join("lower")).unwrap();
+}
+
+#[test]
+fn with_gitleaks_too_what_cannot_be_looked_into_is_said() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, ".git/index", "garbage");
+    write(root, "a", "fine");
+    too_deep(root);
+    let by_gitleaks = run_gitleaks(tools.path(), &options(root));
+    let builtin = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!(by_gitleaks.unread.len(), builtin.unread.len());
+    let said = |word: &str| by_gitleaks.unread.iter().any(|reason| reason.contains(word));
+    assert!(said("although `.gitignore` names them"), "{:?}", by_gitleaks.unread);
+    assert!(said("too long"), "{:?}", by_gitleaks.unread);
+}
+
+#[test]
+fn a_name_with_an_escape_sequence_does_not_reach_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a\u{1b}[2J", &"x".repeat((1 << 20) + 1));
+    let outcome = run(&options(folder.path()), Ignores::default()).unwrap();
+    assert_eq!(outcome.unread, ["`a [2J`: it has more than 1048576 bytes"]);
+}
+
 proptest! {
     /// Whatever is written about a finding, the secret is not in it, nor any longer part of it.
     #[test]
