@@ -10,6 +10,7 @@
 //! Findings of all kinds are one type, [`Finding`], and leave as SARIF ([`sarif`]), JSON or text. The crate knows no registry:
 //! layers are handed to it as readers, and nothing of an image is unpacked.
 
+mod environment;
 mod error;
 mod finding;
 mod glob;
@@ -18,6 +19,7 @@ pub mod inventory;
 pub mod sarif;
 pub mod sbom;
 pub mod secrets;
+mod text;
 mod tool;
 
 pub use error::Error;

@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use crate::Error;
+use crate::{
+    Error,
+    environment::{Environment, Own, for_scanner},
+};
 
 /// The most of a report that is read: real ones have some megabytes.
 const MAX_OUTPUT: u64 = 512 * 1024 * 1024;
@@ -31,8 +34,10 @@ pub struct Tool {
 pub(crate) struct Setting<'a> {
     /// Where. Scanners read settings from their directory, which must not be the user's by chance.
     pub(crate) directory: &'a Path,
-    /// Variables that would change what is reported.
-    pub(crate) without: &'a [&'a str],
+    /// The environment that it is run from.
+    pub(crate) environment: &'a Environment,
+    /// Its own variables; of these it gets few, and of our secrets nothing.
+    pub(crate) own: Own,
     /// Variables to set.
     pub(crate) with: &'a [(&'a str, &'a str)],
     /// How long it may take.
@@ -75,9 +80,7 @@ impl Tool {
         let mut command = Command::new(&self.path);
         command.args(arguments).current_dir(setting.directory).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in setting.without {
-            command.env_remove(name);
-        }
+        command.env_clear().envs(for_scanner(setting.environment, setting.own));
         command.envs(setting.with.iter().copied());
         let mut child = command.spawn().map_err(|error| failed(format!("it did not start: {error}")))?;
         let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
@@ -108,6 +111,16 @@ impl Tool {
         }
         Ok(output)
     }
+}
+
+/// Makes a file without any settings in the directory that a program will run in, and returns its name.
+///
+/// Some programs read settings in the user's home, unless they are given a file.
+pub(crate) fn no_settings(directory: &Path) -> Result<&'static str, Error> {
+    let name = "no-settings.yaml";
+    let path = directory.join(name);
+    std::fs::write(&path, "").map_err(Error::io("write", path))?;
+    Ok(name)
 }
 
 /// A process group that ends with this value, unless it has ended already.
@@ -163,10 +176,22 @@ mod tests {
         Tool::find_in("scanner", folder.as_os_str()).unwrap()
     }
 
+    const OWN: Own = Own { prefix: "SCANNER_", keep: &["SCANNER_CACHE", "SCANNER_DB_"] };
+
     fn run(folder: &Path, script: &str, timeout: Duration) -> Result<Vec<u8>, Error> {
+        run_from(folder, script, timeout, &crate::environment::of_process())
+    }
+
+    fn run_from(
+        folder: &Path,
+        script: &str,
+        timeout: Duration,
+        environment: &Environment,
+    ) -> Result<Vec<u8>, Error> {
         let tool = program(folder, script);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let setting = Setting { directory: folder, without: &["HOME"], with: &[("QUIET", "yes")], timeout };
+        let setting =
+            Setting { directory: folder, environment, own: OWN, with: &[("QUIET", "yes")], timeout };
         runtime.block_on(tool.run(&[OsStr::new("a b")], &setting))
     }
 
@@ -174,13 +199,38 @@ mod tests {
     fn what_it_prints_and_how_it_fails() {
         let folder = tempfile::tempdir().unwrap();
         let minute = Duration::from_mins(1);
-        let output = run(folder.path(), r#"printf '%s|%s|%s' "$1" "$QUIET" "$HOME""#, minute).unwrap();
-        assert_eq!(output, b"a b|yes|");
+        let output = run(folder.path(), r#"printf '%s|%s' "$1" "$QUIET""#, minute).unwrap();
+        assert_eq!(output, b"a b|yes");
         let error =
             run(folder.path(), r"printf '\033[1;31mno\033[0m\tdatabase\n' >&2; exit 3", minute).unwrap_err();
         insta::assert_snapshot!(error, @"`scanner` failed: exit status: 3; no database");
         let error = run(folder.path(), "kill -9 $$", minute).unwrap_err();
         insta::assert_snapshot!(error, @"`scanner` failed: signal: 9 (SIGKILL); it said nothing");
+    }
+
+    #[test]
+    fn a_scanner_gets_neither_our_secrets_nor_settings_that_nobody_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = [
+            "SCANNER_SOMETHING_NEW",
+            "SCANNER_CACHE_ELSEWHERE",
+            "SPECTRA_TOKEN",
+            "RAILWAY_TOKEN",
+            "COSIGN_PASSWORD",
+            "TF_TOKEN_app_terraform_io",
+            "TERRAFORM_API_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "DOCKER_PASSWORD",
+        ];
+        let stays = ["SCANNER_CACHE", "SCANNER_DB_URL", "HOME", "HTTPS_PROXY"];
+        let mut environment: Environment =
+            gone.into_iter().chain(stays).map(|name| (name.into(), "set".into())).collect();
+        environment.push(("PATH".into(), std::env::var_os("PATH").unwrap()));
+        let output = run_from(folder.path(), "env", Duration::from_mins(1), &environment).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        let names: Vec<&str> = output.lines().filter_map(|line| line.strip_suffix("=set")).collect();
+        assert!(stays.iter().all(|name| names.contains(name)), "{output}");
+        assert!(gone.iter().all(|name| !names.contains(name)), "{output}");
     }
 
     #[test]

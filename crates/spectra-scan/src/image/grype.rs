@@ -5,25 +5,16 @@ use std::{ffi::OsString, path::Path};
 use serde::Deserialize;
 
 use super::Scan;
-use crate::{Error, Finding, Severity};
+use crate::{Error, Finding, Severity, environment::Own};
 
-/// Settings that would hide findings or change the report.
-pub(super) const WITHOUT: &[&str] = &[
-    "GRYPE_CONFIG",
-    "GRYPE_EXCLUDE",
-    "GRYPE_FAIL_ON_SEVERITY",
-    "GRYPE_FILE",
-    "GRYPE_ONLY_FIXED",
-    "GRYPE_ONLY_NOTFIXED",
-    "GRYPE_OUTPUT",
-    "GRYPE_OUTPUT_TEMPLATE_FILE",
-    "GRYPE_VEX_DOCUMENTS",
-];
+/// Where its data is. Everything else might hide findings or change the report.
+pub(super) const OWN: Own = Own { prefix: "GRYPE_", keep: &["GRYPE_DB_"] };
 
-pub(super) fn arguments(layout: &Path) -> Vec<OsString> {
+/// `settings` is a file, so that those in the user's home do not count.
+pub(super) fn arguments(layout: &Path, settings: &str) -> Vec<OsString> {
     let mut source = OsString::from("oci-dir:");
     source.push(layout);
-    vec![source, "--output".into(), "json".into(), "--quiet".into()]
+    vec![source, "--config".into(), settings.into(), "--output".into(), "json".into(), "--quiet".into()]
 }
 
 #[derive(Deserialize)]

@@ -10,7 +10,13 @@ use std::{path::Path, time::Duration};
 pub use gate::{Gate, Judged, Waived};
 pub use waivers::{Waiver, Waivers};
 
-use crate::{Error, Finding, Tool, sarif, tool::Setting};
+use crate::{
+    Error, Finding, Tool,
+    environment::{Environment, of_process},
+    sarif,
+    text::plain,
+    tool::{Setting, no_settings},
+};
 
 /// A scanner of images.
 #[derive(Debug, Clone)]
@@ -80,12 +86,23 @@ pub async fn scan(
     directory: &Path,
     timeout: Duration,
 ) -> Result<Scan, Error> {
-    let (tool, arguments, without) = match scanner {
-        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::WITHOUT),
-        Scanner::Grype(tool) => (tool, grype::arguments(layout), grype::WITHOUT),
+    scan_from(&of_process(), scanner, layout, directory, timeout).await
+}
+
+/// [`scan`] in an environment that need not be the process's own.
+async fn scan_from(
+    environment: &Environment,
+    scanner: &Scanner,
+    layout: &Path,
+    directory: &Path,
+    timeout: Duration,
+) -> Result<Scan, Error> {
+    let (tool, arguments, own) = match scanner {
+        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::OWN),
+        Scanner::Grype(tool) => (tool, grype::arguments(layout, no_settings(directory)?), grype::OWN),
     };
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    let bytes = tool.run(&arguments, &Setting { directory, without, with: &[], timeout }).await?;
+    let bytes = tool.run(&arguments, &Setting { directory, environment, own, with: &[], timeout }).await?;
     let mut scan = match scanner {
         Scanner::Trivy(_) => trivy::parse(&bytes)?,
         Scanner::Grype(_) => grype::parse(&bytes)?,
@@ -126,6 +143,9 @@ impl Scan {
         Finding::sort(&mut self.findings);
         let mut seen = std::collections::BTreeSet::new();
         self.findings.retain(|finding| seen.insert((finding.fingerprint.clone(), finding.installed.clone())));
+        for note in &mut self.notes {
+            *note = plain(note);
+        }
         self.tools.sort();
         self.tools.dedup();
     }

@@ -146,8 +146,10 @@ fn thresholds_and_what_has_no_fix() {
 #[test]
 fn two_scanners_that_agree_are_one_finding() {
     let mut scan = trivy();
+    scan.notes.push("a note about `a\u{1b}[2J`".to_owned());
     scan.merge(trivy());
     assert_eq!((scan.findings.len(), scan.tools.len()), (3, 1));
+    assert_eq!(scan.notes, ["a note about `a [2J`"], "no terminal obeys it");
 }
 
 #[test]
@@ -155,16 +157,25 @@ fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grype");
     let script = format!(
-        "#!/bin/sh\necho \"$@ $GRYPE_ONLY_FIXED\" >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
+        "#!/bin/sh\necho \"$@ $GRYPE_ONLY_FIXED $GRYPE_IGNORE_WONTFIX $GRYPE_DB_CACHE_DIR\" >&2\ncat no-settings.yaml >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
     );
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let scanner = Scanner::Grype(Tool::find_in("grype", folder.path().as_os_str()).unwrap());
     assert!(Tool::find_in("trivy", OsStr::new("/nowhere")).is_none());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let run =
-        || runtime.block_on(scan(&scanner, Path::new("/layout"), folder.path(), Duration::from_mins(1)));
+    let mut environment = of_process();
+    for (name, value) in
+        [("GRYPE_ONLY_FIXED", "true"), ("GRYPE_IGNORE_WONTFIX", "yes"), ("GRYPE_DB_CACHE_DIR", "/cache")]
+    {
+        environment.push((name.into(), value.into()));
+    }
+    let minute = Duration::from_mins(1);
+    let run = || {
+        let scan = scan_from(&environment, &scanner, Path::new("/layout"), folder.path(), minute);
+        runtime.block_on(scan)
+    };
     assert_eq!(run().unwrap().findings.len(), 2);
     std::fs::write(folder.path().join("fail"), "").unwrap();
-    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --output json --quiet");
+    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --config no-settings.yaml --output json --quiet   /cache");
 }

@@ -6,29 +6,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Scan;
-use crate::{Error, Finding, Severity};
+use crate::{Error, Finding, Severity, environment::Own};
 
-/// Settings that would hide findings or change the report.
-pub(super) const WITHOUT: &[&str] = &[
-    "TRIVY_CONFIG",
-    "TRIVY_EXIT_CODE",
-    "TRIVY_EXIT_ON_EOL",
-    "TRIVY_FORMAT",
-    "TRIVY_IGNORE_POLICY",
-    "TRIVY_IGNORE_STATUS",
-    "TRIVY_IGNORE_UNFIXED",
-    "TRIVY_IGNOREFILE",
-    "TRIVY_OUTPUT",
-    "TRIVY_PKG_TYPES",
-    "TRIVY_SCANNERS",
-    "TRIVY_SEVERITY",
-    "TRIVY_SHOW_SUPPRESSED",
-    "TRIVY_SKIP_DIRS",
-    "TRIVY_SKIP_FILES",
-    "TRIVY_TEMPLATE",
-    "TRIVY_VEX",
-    "TRIVY_VULN_TYPE",
-];
+/// Where its data is. Everything else might hide findings or change the report.
+pub(super) const OWN: Own = Own {
+    prefix: "TRIVY_",
+    keep: &[
+        "TRIVY_CACHE_DIR",
+        "TRIVY_DB_REPOSITORY",
+        "TRIVY_JAVA_DB_REPOSITORY",
+        "TRIVY_SKIP_DB_UPDATE",
+        "TRIVY_SKIP_JAVA_DB_UPDATE",
+    ],
+};
 
 pub(super) fn arguments(layout: &Path) -> Vec<OsString> {
     let mut arguments: Vec<OsString> =

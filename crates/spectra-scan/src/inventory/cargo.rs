@@ -1,13 +1,17 @@
 //! The list of crates that `cargo auditable` and newer versions of Cargo put into a program.
 
-use std::io::Read as _;
+use std::{collections::BTreeSet, io::Read as _};
 
 use serde::Deserialize;
 
-use super::package::{Kind, Package, Place};
+use super::package::{Kind, Package, Place, name};
 
 /// A list with more bytes is an attack or a mistake: a thousand crates need about a hundred kilobytes.
 const MAX_LIST: u64 = 16 * 1024 * 1024;
+/// What a list may have; the largest programs have some thousand crates.
+const MAX_CRATES: usize = 50_000;
+/// How many needs of its crates a list may have, each counted once.
+const MAX_EDGES: usize = 500_000;
 
 #[derive(Deserialize)]
 struct List {
@@ -21,7 +25,7 @@ struct Entry {
     #[serde(default)]
     kind: Use,
     #[serde(default)]
-    dependencies: Vec<usize>,
+    dependencies: BTreeSet<usize>,
 }
 
 #[derive(Deserialize, Default, PartialEq, Eq)]
@@ -45,8 +49,16 @@ pub(super) fn inflate(section: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 /// The crates that are linked in. Those that only the build needed are not in the image.
-pub(super) fn parse(json: &[u8], place: &Place<'_>) -> Result<Vec<Package>, serde_json::Error> {
-    let list: List = serde_json::from_slice(json)?;
+pub(super) fn parse(json: &[u8], place: &Place<'_>) -> Result<Vec<Package>, String> {
+    let list: List = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let edges: usize = list.packages.iter().map(|entry| entry.dependencies.len()).sum();
+    if list.packages.len() > MAX_CRATES || edges > MAX_EDGES {
+        return Err(format!("it has {} crates and {edges} dependencies", list.packages.len()));
+    }
+    for entry in &list.packages {
+        name(&entry.name)?;
+        name(&entry.version)?;
+    }
     let packages: Vec<Package> = list
         .packages
         .iter()
@@ -56,12 +68,8 @@ pub(super) fn parse(json: &[u8], place: &Place<'_>) -> Result<Vec<Package>, serd
     let found = list.packages.iter().zip(&packages).filter(|(entry, _)| entry.kind == Use::Runtime);
     Ok(found
         .map(|(entry, package)| {
-            let mut needs: Vec<String> = entry
-                .dependencies
-                .iter()
-                .filter(|index| linked(index))
-                .map(|index| packages[*index].purl.clone())
-                .collect();
+            let needed = entry.dependencies.iter().filter(|index| linked(index));
+            let mut needs: Vec<_> = needed.map(|index| packages[*index].purl.clone()).collect();
             needs.sort();
             needs.dedup();
             Package { needs, ..package.clone() }

@@ -21,7 +21,7 @@ use tree::{Content, Tree};
 #[cfg(test)]
 mod tests;
 
-use crate::Error;
+use crate::{Error, text::plain};
 
 /// What was found in an image.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +37,15 @@ pub struct Inventory {
 /// What is always missing from an inventory made here.
 const SCOPE: &str = "read were the package databases of dpkg and apk, and what `cargo auditable` left in programs; packages of other \
                      managers and languages are not listed";
+
+/// How many packages an image may have; what crates need counts too.
+const MAX_PACKAGES: usize = 1_000_000;
+
+fn count(left: &mut usize, packages: usize) -> Result<(), Error> {
+    let limit = MAX_PACKAGES as u64;
+    *left = left.checked_sub(packages).ok_or(Error::TooLarge { what: "packages", limit })?;
+    Ok(())
+}
 
 /// Applies the layers, lowest first, and reads what package managers left in the result. Blocking.
 ///
@@ -65,25 +74,46 @@ pub fn read(layers: &[LayerInput<'_>]) -> Result<Inventory, Error> {
         }
     }
     let system = inventory.system.clone();
+    let mut left = MAX_PACKAGES;
     for (path, kept) in &tree.files {
         let place = package::Place { path, layer: &layers[kept.layer].digest, system: system.as_ref() };
         match &kept.content {
             Content::Text(bytes) => {
                 let text = String::from_utf8_lossy(bytes);
+                let mut add = |packages: &mut dyn Iterator<Item = Result<Package, String>>| {
+                    for package in packages {
+                        match package {
+                            Ok(package) => inventory.packages.push(package),
+                            Err(reason) => {
+                                let text = format!("`/{path}` was read only in part: {reason}");
+                                inventory.notes.push(text);
+                                return Ok(());
+                            }
+                        }
+                        count(&mut left, 1)?;
+                    }
+                    Ok(())
+                };
                 if path.ends_with("apk/db/installed") {
-                    inventory.packages.extend(apk::parse(&text, &place));
+                    add(&mut apk::parse(&text, &place))?;
                 } else if path.starts_with("var/lib/dpkg/") {
-                    inventory.packages.extend(dpkg::parse(&text, &place));
+                    add(&mut dpkg::parse(&text, &place))?;
                 }
             }
             Content::Crates(json) => match cargo::parse(json, &place) {
-                Ok(packages) => inventory.packages.extend(packages),
+                Ok(packages) => {
+                    count(&mut left, packages.iter().map(|package| 1 + package.needs.len()).sum())?;
+                    inventory.packages.extend(packages);
+                }
                 Err(error) => {
                     inventory.notes.push(format!("the list of crates in `/{path}` was not read: {error}"));
                 }
             },
             Content::Rpm | Content::Unread(_) => {}
         }
+    }
+    for note in &mut inventory.notes {
+        *note = plain(note);
     }
     inventory.packages.sort();
     inventory.packages.dedup();

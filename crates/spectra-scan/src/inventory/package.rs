@@ -1,10 +1,15 @@
 //! A package, and the name by which everybody knows it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use spectra_types::Digest;
 
 use super::OperatingSystem;
+
+/// The longest name or version, in bytes.
+pub(super) const MAX_NAME: usize = 256;
+/// The longest text that is meant for people, in bytes.
+const MAX_TEXT: usize = 4096;
 
 /// Who installed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,18 +40,18 @@ pub struct Package {
     /// Who maintains it.
     pub supplier: Option<String>,
     /// The package URL.
-    pub purl: String,
+    pub purl: Arc<str>,
     /// The file that says so, without a leading slash.
-    pub path: String,
+    pub path: Arc<str>,
     /// The layer that this file is from.
     pub layer: Digest,
     /// What it needs, as package URLs; known of crates alone.
-    pub needs: Vec<String>,
+    pub needs: Vec<Arc<str>>,
 }
 
 /// Where a package was found.
 pub(super) struct Place<'a> {
-    pub(super) path: &'a str,
+    pub(super) path: &'a Arc<str>,
     pub(super) layer: &'a Digest,
     pub(super) system: Option<&'a OperatingSystem>,
 }
@@ -61,8 +66,8 @@ impl Package {
             source: None,
             licence: None,
             supplier: None,
-            purl: String::new(),
-            path: place.path.to_owned(),
+            purl: Arc::default(),
+            path: Arc::clone(place.path),
             layer: place.layer.clone(),
             needs: Vec::new(),
         }
@@ -94,9 +99,23 @@ impl Package {
         for (number, (name, value)) in qualifiers.iter().enumerate() {
             let _ = write!(purl, "{}{name}={}", if number == 0 { '?' } else { '&' }, encode(value));
         }
-        self.purl = purl;
+        self.purl = purl.into();
         self
     }
+}
+
+/// A name or a version, unless it is longer than any is: it is repeated in URLs, and in those of what needs it.
+pub(super) fn name(text: &str) -> Result<&str, String> {
+    within(text, MAX_NAME)
+}
+
+/// A licence or the like, unless it is longer than any is.
+pub(super) fn words(text: &str) -> Result<&str, String> {
+    within(text, MAX_TEXT)
+}
+
+fn within(text: &str, limit: usize) -> Result<&str, String> {
+    if text.len() <= limit { Ok(text) } else { Err(format!("a field has {} bytes", text.len())) }
 }
 
 /// Percent-encodes a part of a package URL. A colon stays, as the specification wants.

@@ -7,6 +7,8 @@ use std::io::{self, Read};
 
 /// What an extended header may have. Paths end at 4 KiB, and attributes at 64 KiB.
 const MAX_EXTENSION: u64 = 1024 * 1024;
+/// The longest path: no system takes a longer one, and what is found in a file repeats its path.
+const MAX_PATH: usize = 4096;
 const BLOCK: usize = 512;
 
 /// What an entry is.
@@ -89,6 +91,9 @@ impl<R: Read> Tarball<R> {
                 self.skip_sparse_map(header[482] != 0)?;
             }
             let path = extension.path.take().unwrap_or_else(|| name(&header));
+            if path.len() > MAX_PATH {
+                return Err(invalid(format!("a path has {} bytes", path.len())));
+            }
             let path = String::from_utf8_lossy(&path).into_owned();
             let kind = match kind {
                 b'5' => EntryKind::Directory,
@@ -305,6 +310,22 @@ mod tests {
         let endless = io::Cursor::new(header.as_bytes().to_vec()).chain(io::repeat(b'a'));
         let error = Tarball::new(endless).next().unwrap_err();
         assert_eq!(error.to_string(), "an extended header has 10737418240 bytes");
+    }
+
+    #[test]
+    fn a_path_that_no_system_takes_is_refused() {
+        let with = |length: usize| {
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append_pax_extensions([("path", "a".repeat(length).as_bytes())]).unwrap();
+            let mut header = tar::Header::new_ustar();
+            header.set_path("short").unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            builder.append(&header, io::empty()).unwrap();
+            entries(&builder.into_inner().unwrap())
+        };
+        assert_eq!(with(4096).unwrap()[0].0.len(), 4096);
+        assert_eq!(with(4097).unwrap_err().to_string(), "a path has 4097 bytes");
     }
 
     proptest! {

@@ -124,7 +124,7 @@ fn program(json: &str) -> Vec<u8> {
 }
 
 fn purls(inventory: &Inventory) -> Vec<&str> {
-    inventory.packages.iter().map(|package| package.purl.as_str()).collect()
+    inventory.packages.iter().map(|package| &*package.purl).collect()
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn packages_of_apk_and_crates() {
         ]
     );
     assert_eq!(
-        inventory.packages[3].needs,
+        inventory.packages[3].needs.iter().map(|purl| &**purl).collect::<Vec<_>>(),
         ["pkg:cargo/anyhow@1.0.1", "pkg:cargo/serde@1.0.200"],
         "without what builds"
     );
@@ -234,6 +234,25 @@ fn what_was_not_read_is_said() {
     the list of crates in `/a` was not read: EOF while parsing an object at line 1 column 1
     ");
     assert!(inventory.packages.is_empty());
+}
+
+#[test]
+fn fields_that_are_too_long_are_not_copied_and_that_is_said() {
+    let long = "n".repeat(257);
+    let crates = format!(r#"{{"packages":[{{"name":"{long}","version":"1"}}]}}"#);
+    let inventory = inspect(vec![vec![
+        text("etc/os-release", &format!("ID=debian\nVERSION_ID={long}\n")),
+        text("lib/apk/db/installed", &format!("P:a\nV:{long}\n")),
+        text("var/lib/dpkg/status", &format!("Package: a\nVersion: 1\n\nPackage: {long}\nVersion: 1\n")),
+        Node::File("app\u{1b}[2J", program(&crates)),
+    ]])
+    .unwrap();
+    assert_eq!(purls(&inventory), ["pkg:deb/debian/a@1"]);
+    insta::assert_snapshot!(inventory.notes[1..].join("\n"), @"
+    the list of crates in `/app [2J` was not read: a field has 257 bytes
+    `/lib/apk/db/installed` was read only in part: a field has 257 bytes
+    `/var/lib/dpkg/status` was read only in part: a field has 257 bytes
+    ");
 }
 
 /// Counts what is read, and finds at the end that it is something else than was promised.

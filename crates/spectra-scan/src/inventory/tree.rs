@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write as _},
+    sync::Arc,
 };
 
 use spectra_types::Digest;
@@ -15,13 +16,13 @@ use crate::Error;
 
 /// A package database with more bytes is not read: the largest distributions need some megabytes.
 const MAX_DATABASE: u64 = 64 * 1024 * 1024;
-/// What all databases together may have, replaced ones included.
+/// What all databases together may have with their paths, replaced ones included.
 const MAX_KEPT: u64 = 256 * 1024 * 1024;
 /// How many files may matter, replaced ones included.
 const MAX_FILES: u64 = 100_000;
 /// Entries of all layers together.
 const MAX_ENTRIES: u64 = 20_000_000;
-/// Bytes of all layers together, decompressed: a limit on time, since nothing of it is held.
+/// Bytes of all layers together, decompressed, headers and all: a limit on time, since nothing of it is held.
 const MAX_BYTES: u64 = 256 << 30;
 /// A larger program is not looked into.
 const MAX_PROGRAM: u64 = 1 << 30;
@@ -68,20 +69,29 @@ pub(super) enum Content {
 /// The files that matter, by path without a leading slash.
 #[derive(Default)]
 pub(super) struct Tree {
-    pub(super) files: BTreeMap<String, Kept>,
+    pub(super) files: BTreeMap<Arc<str>, Kept>,
     entries: u64,
-    bytes: u64,
     kept_files: u64,
     kept_bytes: u64,
 }
 
 impl Tree {
     pub(super) fn read(layers: &[LayerInput<'_>]) -> Result<Self, Error> {
+        Self::read_within(layers, MAX_BYTES)
+    }
+
+    /// [`Tree::read`] with another limit on the bytes of all layers.
+    fn read_within(layers: &[LayerInput<'_>], limit: u64) -> Result<Self, Error> {
         let mut tree = Self::default();
+        let mut left = limit;
         for (number, layer) in layers.iter().enumerate() {
             let failed = |source| Error::Layer { digest: layer.digest.to_string(), source };
             let reader = (layer.open)().map_err(failed)?;
-            match tree.apply(number, reader) {
+            let mut reader = Limited { reader, left, exceeded: false };
+            let applied = tree.apply(number, &mut reader);
+            left = reader.left;
+            match applied {
+                _ if reader.exceeded => return Err(Error::TooLarge { what: "bytes", limit }),
                 Ok(()) => {}
                 Err(Stop::Read(error)) => return Err(failed(error.into())),
                 Err(Stop::TooLarge(what, limit)) => return Err(Error::TooLarge { what, limit }),
@@ -90,16 +100,12 @@ impl Tree {
         Ok(tree)
     }
 
-    fn apply(&mut self, layer: usize, reader: Box<dyn Read + Send>) -> Result<(), Stop> {
+    fn apply(&mut self, layer: usize, reader: &mut impl Read) -> Result<(), Stop> {
         let mut tarball = Tarball::new(reader);
         while let Some(entry) = tarball.next()? {
             self.entries += 1;
-            self.bytes = self.bytes.saturating_add(entry.size);
             if self.entries > MAX_ENTRIES {
                 return Err(Stop::TooLarge("files", MAX_ENTRIES));
-            }
-            if self.bytes > MAX_BYTES {
-                return Err(Stop::TooLarge("bytes", MAX_BYTES));
             }
             let Some(path) = normalise(&entry.path) else { continue };
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
@@ -110,18 +116,20 @@ impl Tree {
             if let Some(hidden) = name.strip_prefix(".wh.") {
                 let hidden = if folder.is_empty() { hidden.to_owned() } else { format!("{folder}/{hidden}") };
                 // A whiteout is about the layers below, wherever it stands in its own.
-                if self.files.get(&hidden).is_some_and(|kept| kept.layer < layer) {
-                    self.files.remove(&hidden);
+                if self.files.get(hidden.as_str()).is_some_and(|kept| kept.layer < layer) {
+                    self.files.remove(hidden.as_str());
                 }
                 self.remove_below(&hidden, layer);
                 continue;
             }
-            self.files.remove(&path);
+            self.files.remove(path.as_str());
             if entry.kind != EntryKind::Directory {
                 self.remove_below(&path, layer);
             }
             if let Some(content) = take(&path, entry.kind, entry.size, &mut tarball)? {
                 self.kept_files += 1;
+                // What is not read has a path all the same.
+                self.kept_bytes += path.len() as u64;
                 self.kept_bytes += match &content {
                     Content::Text(bytes) | Content::Crates(bytes) => bytes.len() as u64,
                     Content::Rpm | Content::Unread(_) => 0,
@@ -132,7 +140,7 @@ impl Tree {
                 if self.kept_bytes > MAX_KEPT {
                     return Err(Stop::TooLarge("bytes in package databases", MAX_KEPT));
                 }
-                self.files.insert(path, Kept { layer, content });
+                self.files.insert(path.into(), Kept { layer, content });
             }
         }
         tarball.finish()?;
@@ -141,16 +149,37 @@ impl Tree {
 
     fn remove_below(&mut self, folder: &str, layer: usize) {
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        let below: Vec<String> = self
+        let below: Vec<Arc<str>> = self
             .files
-            .range(prefix.clone()..)
-            .take_while(|(path, _)| path.starts_with(&prefix))
+            .range(Arc::from(prefix.as_str())..)
+            .take_while(|(path, _)| path.starts_with(prefix.as_str()))
             .filter(|(_, kept)| kept.layer < layer)
-            .map(|(path, _)| path.clone())
+            .map(|(path, _)| Arc::clone(path))
             .collect();
         for path in below {
             self.files.remove(&path);
         }
+    }
+}
+
+/// A stream that ends with an error before it has given more than it may.
+struct Limited<R> {
+    reader: R,
+    left: u64,
+    exceeded: bool,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        // One byte more tells whether the stream goes on.
+        let most = usize::try_from(self.left.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.reader.read(&mut buffer[..most])?;
+        let Some(left) = self.left.checked_sub(count as u64) else {
+            self.exceeded = true;
+            return Err(std::io::Error::other("the layers are too large"));
+        };
+        self.left = left;
+        Ok(count)
     }
 }
 
@@ -251,6 +280,62 @@ fn normalise(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A block again and again.
+    struct Blocks(Cursor<[u8; 512]>);
+    impl Read for Blocks {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.position() == 512 {
+                self.0.set_position(0);
+            }
+            self.0.read(buffer)
+        }
+    }
+
+    /// A header, and behind it blocks of this byte without an end.
+    fn endless(kind: tar::EntryType, byte: u8) -> Box<dyn Read + Send> {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.as_mut_bytes()[482] = 1;
+        header.set_cksum();
+        let header = Cursor::new(header.as_bytes().to_vec());
+        Box::new(header.chain(Blocks(Cursor::new([byte; 512]))))
+    }
+
+    fn read_within(limit: u64, open: impl Fn() -> Box<dyn Read + Send>) -> Result<Tree, Error> {
+        let digest = format!("sha256:{:064x}", 1).parse().unwrap();
+        Tree::read_within(&[LayerInput { digest, open: Box::new(move || Ok(open())) }], limit)
+    }
+
+    #[test]
+    fn what_no_entry_states_counts_too() {
+        let refused = |open: &dyn Fn() -> Box<dyn Read + Send>| {
+            matches!(read_within(1 << 20, open), Err(Error::TooLarge { what: "bytes", limit: 0x10_0000 }))
+        };
+        // A map of holes that says in each block that there is more, and what follows the end mark.
+        assert!(refused(&|| endless(tar::EntryType::GNUSparse, 1)));
+        assert!(refused(&|| Box::new(std::io::repeat(0))));
+        let exact = || -> Box<dyn Read + Send> { Box::new(std::io::repeat(0).take(1 << 20)) };
+        assert!(read_within(1 << 20, exact).is_ok());
+    }
+
+    #[test]
+    fn paths_of_files_that_are_not_read_count() {
+        let mut tree = Tree { kept_bytes: MAX_KEPT - 22, ..Tree::default() };
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        builder.append_data(&mut header, "var/lib/rpm/Packages.db", std::io::empty()).unwrap();
+        let bytes = builder.into_inner().unwrap();
+        assert!(matches!(tree.apply(0, &mut bytes.as_slice()), Err(Stop::TooLarge(_, MAX_KEPT))));
+        tree.kept_bytes = MAX_KEPT - 23;
+        assert!(tree.apply(0, &mut bytes.as_slice()).is_ok());
+    }
+
     #[test]
     fn no_name_leads_out_or_around() {
         let normalise = |path: &str| super::normalise(path).unwrap_or_default();

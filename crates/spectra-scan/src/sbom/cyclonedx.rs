@@ -76,7 +76,7 @@ fn component(package: &Package, id: &str) -> Value {
         "bom-ref": id,
         "name": package.name,
         "version": package.version,
-        "purl": package.purl,
+        "purl": &*package.purl,
         "properties": properties,
     });
     // As a name: it is the packager's text, which need not be an expression of SPDX.
@@ -93,14 +93,14 @@ fn component(package: &Package, id: &str) -> Value {
 pub(super) fn references(packages: &[Package]) -> Vec<String> {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for package in packages {
-        *seen.entry(&package.purl).or_default() += 1;
+        *seen.entry(&*package.purl).or_default() += 1;
     }
     let mut given = BTreeSet::new();
     packages
         .iter()
         .map(|package| {
-            let mut id = package.purl.clone();
-            if seen[package.purl.as_str()] > 1 {
+            let mut id = package.purl.to_string();
+            if seen[&*package.purl] > 1 {
                 id = format!("{id}#{}", package.path);
             }
             // A damaged database may list one package twice with different details.
@@ -119,7 +119,7 @@ fn dependencies(root: &Value, packages: &[Package], references: &[String]) -> Ve
     let mut list = vec![json!({ "ref": root, "dependsOn": references })];
     let mut by_place: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for (package, id) in packages.iter().zip(references) {
-        by_place.insert((&package.path, &package.purl), id);
+        by_place.insert((&*package.path, &*package.purl), id);
     }
     for (package, id) in packages.iter().zip(references) {
         if package.kind == Kind::Cargo {

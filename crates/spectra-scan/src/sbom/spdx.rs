@@ -1,5 +1,7 @@
 //! SPDX 2.3.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Generator, Subject, cyclonedx::references, hex, seconds};
@@ -19,13 +21,16 @@ pub(super) fn document(subject: &Subject, inventory: &Inventory, generator: Gene
     let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
     let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", ROOT)];
     relations.extend(ids.iter().map(|id| relation(ROOT, "CONTAINS", id)));
+    let mut by_place: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for (package, id) in inventory.packages.iter().zip(&ids) {
+        by_place.entry((&*package.path, &*package.purl)).or_insert(id);
+    }
     for (package, id) in
         inventory.packages.iter().zip(&ids).filter(|(package, _)| package.kind == Kind::Cargo)
     {
         for purl in &package.needs {
-            let needed = inventory.packages.iter().zip(&ids);
-            let mut needed = needed.filter(|(other, _)| other.purl == *purl && other.path == package.path);
-            relations.extend(needed.next().map(|(_, other)| relation(id, "DEPENDS_ON", other)));
+            let needed = by_place.get(&(&*package.path, &**purl));
+            relations.extend(needed.map(|other| relation(id, "DEPENDS_ON", other)));
         }
     }
     // The field must be there; an image that does not say when it was made has the first moment of the epoch.
@@ -81,7 +86,7 @@ fn entry(package: &Package, id: &str) -> Value {
         "externalRefs": [{
             "referenceCategory": "PACKAGE-MANAGER",
             "referenceType": "purl",
-            "referenceLocator": package.purl,
+            "referenceLocator": &*package.purl,
         }],
     });
     if let Some(licence) = &package.licence {

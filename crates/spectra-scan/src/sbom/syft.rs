@@ -3,18 +3,14 @@
 use std::{ffi::OsStr, path::Path, time::Duration};
 
 use super::{Format, Subject, identified, parse, seconds};
-use crate::{Error, Tool, tool::Setting};
+use crate::{
+    Error, Tool,
+    environment::{Own, of_process},
+    tool::{Setting, no_settings},
+};
 
-/// Settings that would change the output, or make it go elsewhere.
-const WITHOUT: &[&str] = &[
-    "SYFT_OUTPUT",
-    "SYFT_FILE",
-    "SYFT_SELECT_CATALOGERS",
-    "SYFT_EXCLUDE",
-    "SYFT_CONFIG",
-    "SYFT_QUIET",
-    "SYFT_LOG_VERBOSITY",
-];
+/// Where its data is. Everything else might change the output, or make it go elsewhere.
+const OWN: Own = Own { prefix: "SYFT_", keep: &["SYFT_CACHE_DIR"] };
 
 /// Has Syft look into an OCI layout that holds the one image, and writes its bill with the time and identifiers of this crate.
 ///
@@ -36,6 +32,8 @@ pub async fn with_syft(
     let arguments = [
         "scan",
         &source,
+        "--config",
+        no_settings(directory)?,
         "--output",
         output,
         "--source-name",
@@ -45,8 +43,8 @@ pub async fn with_syft(
         "--quiet",
     ];
     let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
-    let setting =
-        Setting { directory, without: WITHOUT, with: &[("SYFT_CHECK_FOR_APP_UPDATE", "false")], timeout };
+    let with = &[("SYFT_CHECK_FOR_APP_UPDATE", "false")];
+    let setting = Setting { directory, environment: &of_process(), own: OWN, with, timeout };
     let bytes = syft.run(&arguments, &setting).await?;
     let mut document = parse(syft.name(), &bytes)?;
     let strange = |what: &str| Error::report(format!("what `{}` printed", syft.name()), what);

@@ -6,7 +6,14 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{Options, Outcome, detect::report, walk};
-use crate::{Error, Severity, Tool, tool::Setting};
+use crate::{
+    Error, Severity, Tool,
+    environment::{Own, of_process},
+    tool::Setting,
+};
+
+/// Its variables name other rules, which may find nothing.
+const OWN: Own = Own { prefix: "GITLEAKS_", keep: &[] };
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -57,9 +64,20 @@ async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> R
         ]
         .map(OsString::from),
     );
+    if verb == "git" {
+        // What it asks git for by itself, and nothing that settings of the repository could make git run.
+        let log = "--log-opts=--full-history --all --diff-filter=tuxdb --no-textconv --no-ext-diff";
+        arguments.push(log.into());
+    }
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
     let directory = if folder.is_dir() { folder.as_path() } else { folder.parent().unwrap_or(&folder) };
-    let setting = Setting { directory, without: &[], with: &[], timeout };
+    // It calls git. What the repository's settings could make git run, or leave out, is said before them.
+    let mut with = walk::NO_TRANSPORT.to_vec();
+    with.extend([("GIT_CONFIG_COUNT", "3"), ("GIT_OPTIONAL_LOCKS", "0")]);
+    with.extend([("GIT_CONFIG_KEY_0", "core.fsmonitor"), ("GIT_CONFIG_VALUE_0", "false")]);
+    with.extend([("GIT_CONFIG_KEY_1", "log.showSignature"), ("GIT_CONFIG_VALUE_1", "false")]);
+    with.extend([("GIT_CONFIG_KEY_2", "log.showRoot"), ("GIT_CONFIG_VALUE_2", "true")]);
+    let setting = Setting { directory, environment: &of_process(), own: OWN, with: &with, timeout };
     let bytes = Zeroizing::new(gitleaks.run(&arguments, &setting).await?);
     parse(&bytes, &folder)
 }
@@ -69,7 +87,7 @@ fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Er
     let place = tempfile::Builder::new().prefix("spectra-").tempdir();
     let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
     let mut outcome = Outcome::default();
-    for name in walk::paths(root) {
+    for name in walk::paths(root, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
         let target = place.path().join(&name);
         let size = std::fs::metadata(&source).map(|metadata| metadata.len());

@@ -6,8 +6,12 @@ use std::{
     process::Stdio,
 };
 
-use super::{Outcome, detect::search, walk::git};
-use crate::Error;
+use super::{
+    Outcome,
+    detect::{search, text},
+    walk::git,
+};
+use crate::{Error, text::plain};
 
 /// A longer line is searched in pieces.
 const MAX_LINE: u64 = 4 * 1024 * 1024;
@@ -16,7 +20,7 @@ const MAX_CHUNK: usize = 16 * 1024 * 1024;
 
 /// Searches what the commits of all branches have added, oldest first. The first commit with a secret is named.
 pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
-    let wrong = |reason: String| Error::History { path: root.to_owned(), reason };
+    let wrong = |reason: String| Error::History { path: root.to_owned(), reason: plain(&reason) };
     let shallow = git(root).args(["rev-parse", "--is-shallow-repository"]).output();
     let shallow = shallow.map_err(|error| wrong(format!("git did not start: {error}")))?;
     if !shallow.status.success() {
@@ -40,6 +44,8 @@ pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
         "--unified=0",
         "--no-color",
         "--no-ext-diff",
+        // Attributes of the repository may call any file binary, and then nothing of it is shown.
+        "--text",
     ]);
     command.args([
         "--no-textconv",
@@ -90,6 +96,8 @@ struct Patches<'a> {
     parents: usize,
     /// Whether lines of content may come.
     in_hunk: bool,
+    /// Whether this version of the file is known to be no text.
+    binary: bool,
 }
 
 impl<'a> Patches<'a> {
@@ -104,6 +112,7 @@ impl<'a> Patches<'a> {
             next: 1,
             parents: 1,
             in_hunk: false,
+            binary: false,
         }
     }
 
@@ -143,6 +152,7 @@ impl<'a> Patches<'a> {
         } else if !self.in_hunk && line.starts_with(b"+++ ") {
             self.path = path(&line[4..]);
             self.outcome.files += 1;
+            self.binary = false;
         } else if line.starts_with(b"@@") {
             self.flush();
             self.parents = line.iter().take_while(|byte| **byte == b'@').count() - 1;
@@ -168,8 +178,16 @@ impl<'a> Patches<'a> {
         if self.chunk.is_empty() {
             return;
         }
-        let hits = search(&self.path, &self.chunk, self.first);
-        self.outcome.bytes += self.chunk.len() as u64;
+        let first = std::mem::replace(&mut self.first, self.next);
+        let Some(chunk) = text(std::mem::take(&mut self.chunk)) else {
+            if !std::mem::replace(&mut self.binary, true) {
+                self.outcome.files = self.outcome.files.saturating_sub(1);
+                self.outcome.binary += 1;
+            }
+            return;
+        };
+        let hits = search(&self.path, &chunk, first);
+        self.outcome.bytes += chunk.len() as u64;
         self.outcome.allowed += hits.allowed;
         for mut finding in hits.findings {
             if self.seen.insert(finding.fingerprint.clone()) {
@@ -177,8 +195,6 @@ impl<'a> Patches<'a> {
                 self.outcome.findings.push(finding);
             }
         }
-        self.chunk.clear();
-        self.first = self.next;
     }
 }
 

@@ -17,7 +17,7 @@ pub use checks::Candidate;
 pub use ignores::{IGNORE_FILE, Ignores};
 pub use rules::{RULES, Rule};
 
-use crate::{Error, Finding, Tool};
+use crate::{Error, Finding, Tool, text::plain};
 
 /// Who searches.
 #[derive(Debug, Clone)]
@@ -125,6 +125,9 @@ pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) 
         }
     };
     Finding::sort(&mut outcome.findings);
+    for text in outcome.unread.iter_mut().chain(&mut outcome.warnings) {
+        *text = plain(text);
+    }
     outcome.unread.sort();
     outcome.ignored = ignores.apply(&mut outcome.findings);
     for fingerprint in ignores.unused() {

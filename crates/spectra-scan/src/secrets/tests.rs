@@ -187,6 +187,122 @@ fn a_history_that_is_not_there_is_an_error_and_a_shallow_one_is_said() {
     assert!(outcome.warnings[0].starts_with("the clone is shallow"), "{:?}", outcome.warnings);
 }
 
+#[test]
+fn a_partial_clone_runs_no_program_that_the_repository_names() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let root = &folder.path().join("repository");
+    std::fs::create_dir(root).unwrap();
+    git(root, &["init", "--quiet"]);
+    write(root, "a", "fine\n");
+    git(root, &["add", "."]);
+    git(root, &["commit", "--quiet", "-m", "one"]);
+    let blob = git(root, &["rev-parse", "HEAD:a"]);
+    std::fs::remove_file(root.join(".git/objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+    let (program, ran) = (folder.path().join("program"), folder.path().join("ran"));
+    std::fs::write(&program, format!("#!/bin/sh\ntouch '{}'\n", ran.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", root.to_str().unwrap()),
+        ("remote.origin.uploadpack", program.to_str().unwrap()),
+    ] {
+        git(root, &["config", name, value]);
+    }
+    let error = run(&Options { history: true, ..options(root) }, Ignores::default()).unwrap_err();
+    assert!(matches!(error, Error::History { .. }), "what is missing was not searched: {error}");
+    assert!(!ran.exists(), "the repository's program was run");
+    // It would have been: the trap is a real one.
+    let _ = Command::new("git").arg("-C").arg(root).args(["log", "-p"]).output().unwrap();
+    assert!(ran.exists(), "git no longer gets what is missing");
+}
+
+/// A program of this name and folder that says that it has found nothing, and writes down what it was given.
+fn gitleaks(folder: &Path) -> Searcher {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join("gitleaks");
+    let script = format!("#!/bin/sh\nenv > '{}/environment'\necho '[]'\n", folder.display());
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Searcher::Gitleaks(Tool::find_in("gitleaks", folder.as_os_str()).unwrap())
+}
+
+fn run_gitleaks(folder: &Path, options: &Options) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(scan(&gitleaks(folder), options, Ignores::default())).unwrap()
+}
+
+#[test]
+fn the_git_of_gitleaks_has_no_transport() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run_gitleaks(tools.path(), &Options { history: true, ..options(folder.path()) });
+    let environment = std::fs::read_to_string(tools.path().join("environment")).unwrap();
+    for line in ["GIT_ALLOW_PROTOCOL=none", "GIT_NO_LAZY_FETCH=1", "GIT_CONFIG_KEY_1=log.showSignature"] {
+        assert!(environment.lines().any(|other| other == line), "{line}: {environment}");
+    }
+}
+
+#[test]
+fn a_history_is_whole_though_attributes_call_it_binary_and_settings_hide_its_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    git(root, &["config", "log.showRoot", "false"]);
+    write(root, ".gitattributes", "*.env -diff\n");
+    write(root, "a.env", &format!("one\n{}\n", secret('a')));
+    write(root, "b.txt", &format!("{}\n", secret('b')));
+    write(root, "image", &format!("\0\n{}\nmore\n", secret('c')));
+    git(root, &["add", "."]);
+    git(root, &["commit", "--quiet", "-m", "one"]);
+    git(root, &["rm", "--quiet", "a.env", "b.txt", "image"]);
+    git(root, &["commit", "--quiet", "-m", "two"]);
+    let outcome = run(&Options { history: true, ..options(root) }, Ignores::default()).unwrap();
+    assert_eq!(places(&outcome), [("a.env".to_owned(), 2), ("b.txt".to_owned(), 1)]);
+    assert_eq!(outcome.binary, 1, "what is no text is counted");
+}
+
+/// A chain of folders with a path that is longer than the system takes.
+fn too_deep(root: &Path) {
+    let name = "d".repeat(250);
+    let chain = |first: &str| {
+        let mut path = root.join(first);
+        for _ in 0..10 {
+            path.push(&name);
+        }
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let upper = chain("upper");
+    chain("lower");
+    std::fs::rename(root.join("lower"), upper.join("lower")).unwrap();
+}
+
+#[test]
+fn with_gitleaks_too_what_cannot_be_looked_into_is_said() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, ".git/index", "garbage");
+    write(root, "a", "fine");
+    too_deep(root);
+    let by_gitleaks = run_gitleaks(tools.path(), &options(root));
+    let builtin = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!(by_gitleaks.unread.len(), builtin.unread.len());
+    let said = |word: &str| by_gitleaks.unread.iter().any(|reason| reason.contains(word));
+    assert!(said("although `.gitignore` names them"), "{:?}", by_gitleaks.unread);
+    assert!(said("too long"), "{:?}", by_gitleaks.unread);
+}
+
+#[test]
+fn a_name_with_an_escape_sequence_does_not_reach_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a\u{1b}[2J", &"x".repeat((1 << 20) + 1));
+    let outcome = run(&options(folder.path()), Ignores::default()).unwrap();
+    assert_eq!(outcome.unread, ["`a [2J`: it has more than 1048576 bytes"]);
+}
+
 proptest! {
     /// Whatever is written about a finding, the secret is not in it, nor any longer part of it.
     #[test]

@@ -1,6 +1,7 @@
 //! The files of a directory, as git would take them.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
@@ -36,19 +37,29 @@ pub(super) fn scan(root: &Path, max_size: u64) -> Result<Outcome, Error> {
             WalkState::Continue
         })
     });
-    for path in tracked_though_ignored(root, &add) {
+    let tracked = tracked_though_ignored(root, |reason| {
+        add(Outcome { unread: vec![reason], ..Outcome::default() });
+    });
+    for path in tracked {
         add(file(root, &path, max_size));
     }
     Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The paths that [`scan`] reads, relative.
-pub(super) fn paths(root: &Path) -> std::collections::BTreeSet<String> {
-    let walked = builder(root).build().flatten();
-    let walked = walked.filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()));
-    let mut paths: std::collections::BTreeSet<String> =
-        walked.map(|entry| name(root, entry.path())).collect();
-    paths.extend(tracked_though_ignored(root, &|_| ()).iter().map(|path| name(root, path)));
+/// The paths that [`scan`] reads, relative; what could not be looked into goes to `unread`.
+pub(super) fn paths(root: &Path, unread: &mut Vec<String>) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for entry in builder(root).build() {
+        match entry {
+            Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                paths.insert(name(root, entry.path()));
+            }
+            Ok(_) => {}
+            Err(error) => unread.push(error.to_string()),
+        }
+    }
+    let tracked = tracked_though_ignored(root, |reason| unread.push(reason));
+    paths.extend(tracked.iter().map(|path| name(root, path)));
     paths
 }
 
@@ -102,6 +113,11 @@ fn file(root: &Path, path: &Path, max_size: u64) -> Outcome {
     outcome
 }
 
+/// A repository may be one that git gets missing objects for when they are asked for, by a program that the repository names. No
+/// transport has this name; the second variable is newer and gives the better message.
+pub(super) const NO_TRANSPORT: [(&str, &str); 2] =
+    [("GIT_ALLOW_PROTOCOL", "none"), ("GIT_NO_LAZY_FETCH", "1")];
+
 /// Git, without anything that a repository's own settings could make it run.
 pub(super) fn git(root: &Path) -> Command {
     let mut command = Command::new("git");
@@ -117,24 +133,24 @@ pub(super) fn git(root: &Path) -> Command {
         "-c",
         "core.quotePath=false",
     ]);
-    command.args(["-c", "log.showSignature=false", "-c", "core.hooksPath=/dev/null"]);
+    command.args(["-c", "log.showSignature=false", "-c", "log.showRoot=true"]);
+    command.args(["-c", "core.hooksPath=/dev/null"]);
     // A hook of git sets these for its own repository.
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"] {
         command.env_remove(name);
     }
-    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").stdin(Stdio::null());
+    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").envs(NO_TRANSPORT).stdin(Stdio::null());
     command
 }
 
 /// Files that `.gitignore` names and git has nevertheless: whoever clones the repository gets them.
-fn tracked_though_ignored(root: &Path, add: &dyn Fn(Outcome)) -> Vec<PathBuf> {
+fn tracked_though_ignored(root: &Path, unread: impl FnOnce(String)) -> Vec<PathBuf> {
     if !root.is_dir() || !in_repository(root) {
         return Vec::new();
     }
     let listed = git(root).args(["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"]).output();
     let failed = |reason: &str| {
-        let text = format!("files that git has although `.gitignore` names them: {reason}");
-        add(Outcome { unread: vec![text], ..Outcome::default() });
+        unread(format!("files that git has although `.gitignore` names them: {reason}"));
         Vec::new()
     };
     match listed {
