@@ -94,7 +94,7 @@ impl Printer {
     /// Warns of something; also a machine that reads the result wants to know, so `quiet` alone silences it.
     pub(crate) fn warn(self, text: &str) {
         if !self.quiet {
-            to_stderr(&format!("{}: {text}\n", self.paint("warning", Status::Warn)));
+            to_stderr(&format!("{}: {}\n", self.paint("warning", Status::Warn), plain(text)));
         }
     }
 
@@ -196,6 +196,13 @@ pub(crate) fn to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(Redactor::global().redact(text).as_bytes());
 }
 
+/// A text of others on one line: without control characters, which a terminal would obey, and which could make lines that look
+/// like our own.
+pub(crate) fn plain(text: &str) -> String {
+    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().map(|c| if is_break(c) { ' ' } else { c }).collect()
+}
+
 /// A size for people, in the units that registries use.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -210,6 +217,13 @@ pub(crate) fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn text_of_others_makes_no_line_of_its_own() {
+        let forged = "application/x\r\naccepted  signature\u{1b}[2K\u{9b}1m\u{2028}";
+        assert_eq!(super::plain(forged), "application/x  accepted  signature [2K 1m ");
+        assert_eq!(super::plain("größer als `x`"), "größer als `x`");
+    }
+
     #[test]
     fn sizes() {
         assert_eq!(super::bytes(1023), "1023 B");

@@ -19,6 +19,9 @@ use crate::{
     session::Session,
 };
 
+/// No list of tags has more pages.
+const MAX_TAG_PAGES: usize = 10_000;
+
 /// How a [`Client`] behaves.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
@@ -138,6 +141,7 @@ impl Client {
         let session = self.pull_session(image)?;
         let attempt = format!("list the tags of `{}/{}`", image.registry(), image.repository());
         let mut tags = Vec::new();
+        let mut pages = 0;
         let mut next = Some(session.url("tags/list?n=1000")?);
         while let Some(url) = next.take() {
             let (headers, bytes) = session.document(&attempt, url.clone(), HeaderMap::new()).await?;
@@ -145,9 +149,14 @@ impl Client {
                 .map_err(|error| session.protocol(&attempt, format!("malformed list: {error}")))?;
             tags.extend(page.tags);
             next = next_page(&url, &headers);
-            // A server that names the same page again must not keep us for ever.
+            // A server that names the same page again must not keep us for ever, nor one that leads in circles.
             if next.as_ref() == Some(&url) {
                 next = None;
+            }
+            pages += 1;
+            if next.is_some() && pages == MAX_TAG_PAGES {
+                let reason = format!("its list has more than {MAX_TAG_PAGES} pages, and no more are read");
+                return Err(session.protocol(&attempt, reason));
             }
         }
         tags.sort();

@@ -1,5 +1,7 @@
 //! What a registry has about an image that may be a signature, in every form that cosign has attached them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use spectra_sign::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
 use spectra_types::PinnedImage;
@@ -15,9 +17,31 @@ const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
 const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
 /// The longest signature or attestation that is read, in bytes: an attestation can hold a whole bill of material.
 pub const MAX_EVIDENCE: u64 = 32 * 1024 * 1024;
+/// The most bytes that are read of everything that may be a signature of one image, manifests included: all of it is in
+/// memory at once.
+const MAX_ALL_EVIDENCE: u64 = 256 * 1024 * 1024;
 /// Layers of one tag.
 const MAX_LAYERS: usize = 200;
 const JOBS: usize = 4;
+
+/// What may still be read for one image.
+pub(crate) struct Budget(AtomicU64);
+
+impl Budget {
+    fn new() -> Self {
+        Self(AtomicU64::new(MAX_ALL_EVIDENCE))
+    }
+
+    /// Takes `size` bytes; the `Err` says in words that they are too many.
+    pub(crate) fn take(&self, size: u64) -> Result<(), String> {
+        let rest = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rest| rest.checked_sub(size));
+        rest.map(drop).map_err(|_| {
+            format!(
+                "with it, there are more than {MAX_ALL_EVIDENCE} bytes about this image, and no more are read"
+            )
+        })
+    }
+}
 
 impl EvidenceSource for Client {
     fn gather<'a>(&'a self, image: &'a PinnedImage) -> EvidenceFuture<'a> {
@@ -32,20 +56,27 @@ impl Client {
     async fn evidence(&self, image: &PinnedImage) -> Result<Gathered, Error> {
         let session = self.pull_session(&image.image_ref())?;
         let (_, manifest) = session.manifest(&image.image_ref()).await?;
-        let (bundles, signatures, attestations) = futures::try_join!(
-            async { session.bundles(image, self.referrers(image, None).await?).await },
-            session.tagged(image, "sig"),
-            session.tagged(image, "att"),
+        let budget = Budget::new();
+        let (mut evidence, signatures, attestations) = futures::try_join!(
+            async { session.bundles(image, self.referrers(image, None).await?, &budget).await },
+            session.tagged(image, "sig", &budget),
+            session.tagged(image, "att", &budget),
         )?;
-        let evidence = [bundles, signatures, attestations].concat();
+        evidence.extend(signatures);
+        evidence.extend(attestations);
         Ok(Gathered { manifest: manifest.to_vec(), evidence })
     }
 }
 
 impl Session {
     /// The bundles among an image's referrers.
-    async fn bundles(&self, image: &PinnedImage, entries: Vec<Descriptor>) -> Result<Vec<Evidence>, Error> {
-        let artifacts = self.artifacts(&image.image_ref(), entries, BUNDLES).await?;
+    async fn bundles(
+        &self,
+        image: &PinnedImage,
+        entries: Vec<Descriptor>,
+        budget: &Budget,
+    ) -> Result<Vec<Evidence>, Error> {
+        let artifacts = self.artifacts(&image.image_ref(), entries, BUNDLES, budget).await?;
         stream::iter(artifacts)
             .map(|(digest, manifest)| async move {
                 let stated_time = manifest
@@ -54,7 +85,7 @@ impl Session {
                     .and_then(|manifest| manifest.annotations.get(CREATED_ANNOTATION).cloned());
                 let material = match manifest {
                     Err(reason) => Material::Unreadable(reason),
-                    Ok(manifest) => self.bundle(image, &manifest).await?,
+                    Ok(manifest) => self.bundle(image, &manifest, budget).await?,
                 };
                 Ok(Evidence { origin: digest.to_string(), stated_time, material })
             })
@@ -63,7 +94,12 @@ impl Session {
             .await
     }
 
-    async fn bundle(&self, image: &PinnedImage, manifest: &ArtifactManifest) -> Result<Material, Error> {
+    async fn bundle(
+        &self,
+        image: &PinnedImage,
+        manifest: &ArtifactManifest,
+        budget: &Budget,
+    ) -> Result<Material, Error> {
         // What it is about is signed; this only keeps a confused list from looking like a forgery.
         if manifest.subject.as_ref().is_some_and(|subject| subject.digest != *image.digest()) {
             return Ok(Material::Unreadable("its manifest is about another image".to_owned()));
@@ -71,11 +107,16 @@ impl Session {
         let [layer] = manifest.layers.as_slice() else {
             return Ok(Material::Unreadable(format!("it has {} layers, expected 1", manifest.layers.len())));
         };
-        Ok(self.content(layer).await?.map_or_else(Material::Unreadable, Material::Bundle))
+        Ok(self.content(layer, budget).await?.map_or_else(Material::Unreadable, Material::Bundle))
     }
 
     /// What is under the tag that cosign used before version 3, a layer each.
-    async fn tagged(&self, image: &PinnedImage, suffix: &str) -> Result<Vec<Evidence>, Error> {
+    async fn tagged(
+        &self,
+        image: &PinnedImage,
+        suffix: &str,
+        budget: &Budget,
+    ) -> Result<Vec<Evidence>, Error> {
         let digest = image.digest();
         let tag = format!("{}-{}.{suffix}", digest.algorithm(), digest.hex());
         // A digest that makes no tag was never signed so.
@@ -104,7 +145,7 @@ impl Session {
             .map(|(number, layer)| async move {
                 let certificate = layer.annotations.contains_key(CERTIFICATE_ANNOTATION);
                 let signature = layer.annotations.get(SIGNATURE_ANNOTATION).cloned().unwrap_or_default();
-                let material = match (layer.media_type.as_str(), self.content(&layer).await?) {
+                let material = match (layer.media_type.as_str(), self.content(&layer, budget).await?) {
                     (_, Err(reason)) => Material::Unreadable(reason),
                     (SIMPLE, Ok(payload)) => Material::Simple { payload, signature, certificate },
                     (ENVELOPE, Ok(json)) => Material::Envelope { json, certificate },
@@ -118,12 +159,20 @@ impl Session {
     }
 
     /// A blob; the inner `Err` concerns this blob alone.
-    async fn content(&self, descriptor: &Descriptor) -> Result<Result<Vec<u8>, String>, Error> {
+    async fn content(
+        &self,
+        descriptor: &Descriptor,
+        budget: &Budget,
+    ) -> Result<Result<Vec<u8>, String>, Error> {
         if descriptor.size > MAX_EVIDENCE {
             return Ok(Err(format!("it has {} bytes, and {MAX_EVIDENCE} are read", descriptor.size)));
         }
-        match self.limited_blob(descriptor, MAX_EVIDENCE).await {
-            Ok(bytes) => Ok(Ok(bytes.to_vec())),
+        if let Err(reason) = budget.take(descriptor.size) {
+            return Ok(Err(reason));
+        }
+        // No more than was counted.
+        match self.limited_blob(descriptor, descriptor.size).await {
+            Ok(bytes) => Ok(Ok(bytes.into())),
             Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. } | Error::Protocol { .. })) => {
                 Ok(Err(error.to_string()))
             }

@@ -21,6 +21,7 @@ use crate::{
     builder::to_json,
     client::next_page,
     content::{Blob, digest_like},
+    evidence::Budget,
     media_type,
     session::{Body, Call, Session},
 };
@@ -35,6 +36,8 @@ const ATTEMPTS: u32 = 10;
 const SIGHTINGS: u32 = 2;
 /// No list is longer: what comes after it is an attack, or a mistake.
 const MAX_REFERRERS: usize = 1000;
+/// No list has more pages: a registry may send pages without entries, and lead from one to the other and back.
+const MAX_PAGES: usize = MAX_REFERRERS;
 const JOBS: usize = 8;
 
 /// Something to attach to an image.
@@ -163,15 +166,19 @@ impl Session {
             url.query_pairs_mut().append_pair("artifactType", wanted);
         }
         let mut found = Vec::new();
-        let mut first = true;
+        let mut pages = 0;
         let mut next = Some(url);
         while let Some(url) = next.take() {
+            if pages == MAX_PAGES {
+                let reason = format!("its list has more than {MAX_PAGES} pages, and no more are read");
+                return Err(self.protocol(&attempt, reason));
+            }
             let (headers, bytes) = match self.document(&attempt, url.clone(), HeaderMap::new()).await {
                 Ok(answer) => answer,
-                Err(error) if first && has_no_api(&error) => return Ok(None),
+                Err(error) if pages == 0 && has_no_api(&error) => return Ok(None),
                 Err(error) => return Err(error),
             };
-            first = false;
+            pages += 1;
             let index = self.index(&attempt, &bytes)?;
             let applied = headers.get(FILTERS_APPLIED).and_then(|value| value.to_str().ok());
             let filtered =
@@ -318,12 +325,14 @@ impl Session {
         Ok(bytes)
     }
 
-    /// The manifests of referrers whose type begins with `prefix`, or is not said by the list; in the list's order.
+    /// The manifests of referrers whose type begins with `prefix`, or is not said by the list; in the list's order. The inner
+    /// `Err` concerns that entry alone.
     pub(crate) async fn artifacts(
         &self,
         image: &ImageRef,
         entries: Vec<Descriptor>,
         prefix: &str,
+        budget: &Budget,
     ) -> Result<Vec<(Digest, Result<ArtifactManifest, String>)>, Error> {
         let candidates = entries.into_iter().filter(|entry| match entry.artifact_type.as_deref() {
             None | Some(EMPTY) => true,
@@ -333,7 +342,9 @@ impl Session {
             .map(|entry| async move {
                 let digest = entry.digest;
                 let manifest = match self.manifest(&image.pin(digest.clone()).image_ref()).await {
-                    Ok((_, bytes)) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+                    Ok((_, bytes)) => budget
+                        .take(bytes.len() as u64)
+                        .and_then(|()| serde_json::from_slice(&bytes).map_err(|error| error.to_string())),
                     // It was removed since, or is not what the list says: that concerns this entry alone.
                     Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. })) => {
                         Err(error.to_string())

@@ -233,7 +233,8 @@ impl Session {
                 return Err(self.protocol(attempt, "no upload").into());
             };
             let rest = size - upload.offset;
-            let chunk = self.chunk_size().map(|chunk| chunk.max(upload.minimum).max(1));
+            // A first chunk of one byte could not be acknowledged: `Range: 0-0` stands for nothing.
+            let chunk = self.chunk_size().map(|chunk| chunk.max(upload.minimum).max(2));
             upload.chunked |= chunk.is_some_and(|chunk| rest > chunk);
             let closing = !upload.chunked || rest == 0;
             let length = if closing { rest } else { chunk.unwrap_or(DEFAULT_CHUNK).min(rest) };
@@ -248,8 +249,19 @@ impl Session {
                 }
                 // What the registry says it has counts, not what we believe to have sent.
                 let sent = upload.offset + length;
-                upload.offset = received(response.headers()).unwrap_or(sent).min(sent);
+                let kept = received(response.headers()).unwrap_or(sent).min(sent);
+                let advanced = kept > upload.offset;
+                upload.offset = kept;
                 way.note();
+                if !advanced {
+                    // It would go on for ever.
+                    if corrections == 0 {
+                        let reason = "the registry keeps nothing of what it accepts";
+                        return Err(self.protocol(attempt, reason).into());
+                    }
+                    corrections -= 1;
+                    self.progress.restarted(&blob.descriptor.digest, kept);
+                }
                 continue;
             }
             let smaller =

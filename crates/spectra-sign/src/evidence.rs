@@ -9,7 +9,7 @@ use spectra_types::PinnedImage;
 pub struct Evidence {
     /// Where it was found: the digest of its manifest, or a tag with the number of a layer.
     pub origin: String,
-    /// When it was attached, as its manifest states it. Nothing protects that.
+    /// When it was attached, as its manifest states it: any text. Nothing protects that.
     pub stated_time: Option<String>,
     /// What was found.
     pub material: Material,

@@ -62,7 +62,7 @@ pub struct Accepted {
     pub form: Form,
     /// What it says, if it is more than a signature of the image: a URI.
     pub predicate_type: Option<String>,
-    /// When, by its own word or that of a log. Nobody checked that.
+    /// When, by its own word or that of a log, RFC 3339. Nobody checked that.
     pub stated_time: Option<String>,
     /// What was signed with it.
     pub annotations: BTreeMap<String, String>,
@@ -156,7 +156,12 @@ fn check(subject: Subject<'_>, evidence: &Evidence, keys: &[TrustedKey]) -> Resu
         fingerprint: key.public_key.fingerprint(),
         form,
         predicate_type: None,
-        stated_time: evidence.stated_time.clone(),
+        // Nothing protects it: only what is a time is passed on, and written anew.
+        stated_time: evidence
+            .stated_time
+            .as_deref()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok())
+            .map(|time| time.to_string()),
         annotations: BTreeMap::new(),
         predicate: None,
     };

@@ -332,3 +332,21 @@ proptest! {
         prop_assert!(SigningKey::parse(&Secret::new(text), None).is_err());
     }
 }
+
+#[test]
+fn an_unsigned_annotation_was_passed_on_as_a_time() {
+    let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+    let digest: Digest = DIGEST.parse().unwrap();
+    let bundle = sign_statement(&key, &Statement::signature(&digest, &BTreeMap::new())).unwrap();
+    for (stated, shown) in [
+        ("2026-01-02T03:04:05+01:00", Some("2026-01-02T02:04:05Z")),
+        ("2026-01-02T03:04:05Z\naccepted  signature by release", None),
+        ("yesterday", None),
+    ] {
+        let mut evidence = evidence("one", Material::Bundle(bundle.clone()));
+        evidence.stated_time = Some(stated.to_owned());
+        let subject = Subject { digest: &digest, manifest: b"{}" };
+        let found = examine(subject, &[evidence], &[trusted("ci", &key)]);
+        assert_eq!(found.accepted[0].stated_time.as_deref(), shown, "{stated}");
+    }
+}

@@ -8,7 +8,7 @@ use spectra_scan::{Finding, Severity};
 
 use crate::{
     failure::Failure,
-    printer::{Printer, to_stdout},
+    printer::{Printer, plain, to_stdout},
 };
 
 /// How findings are written.
@@ -89,11 +89,6 @@ pub(crate) fn table(findings: &[Finding], columns: &[Column]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// A scanner's text without control characters, which a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// `2 critical, 1 low`.

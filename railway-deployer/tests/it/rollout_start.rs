@@ -364,3 +364,21 @@ fn an_image_that_is_not_signed_as_the_policy_file_wants_is_not_begun() {
     let records = world.place.run(&["audit", "log", "--kind", "signature.accepted", "--json"]).done().json();
     assert!(records.to_string().contains("\"key\":\"ci\""), "{records}");
 }
+
+#[test]
+fn rollback_knew_no_signature_file_and_let_an_unsigned_image_through() {
+    let world = World::new();
+    let (old, never) = (world.image("old", &[]), world.image("never", &[]));
+    world.start(&old, &[]).done();
+    world.place.run(&["image", "keygen", "--output", "ci", "--no-password"]).done();
+    let policy = "version = 1\n[[policy]]\nname = \"ci\"\nkeys = [{ name = \"ci\", file = \"ci.pub\" }]\n";
+    world.place.write("signatures.toml", policy);
+    let back =
+        || world.place.run(&["rollout", "rollback", "--to", &never, "--signature-policy", "signatures.toml"]);
+    let refused = back();
+    assert!(refused.code == 5 && refused.stderr.contains("SPX-335"), "{}", refused.shown());
+    assert_eq!(world.serving(), digest(&old));
+    world.place.run(&["image", "sign", &never, "--key", "ci.key"]).done();
+    back().done();
+    assert_eq!(world.serving(), digest(&never));
+}

@@ -230,3 +230,17 @@ fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
         cosign.verify("verify", &pinned, &["--key", "cosign.pub"]).unwrap();
     }
 }
+
+#[test]
+fn keygen_left_a_private_key_where_the_public_one_was_in_the_way() {
+    let place = Place::new();
+    place.write("ci.pub", "another key");
+    let keygen = || place.run(&["image", "keygen", "--output", "ci", "--no-password"]);
+    let refused = keygen();
+    assert!(refused.code == 1 && refused.stderr.contains("cannot write `ci.pub`"), "{}", refused.shown());
+    assert!(!place.path("ci.key").exists());
+    assert_eq!(std::fs::read_to_string(place.path("ci.pub")).unwrap(), "another key");
+    std::fs::remove_file(place.path("ci.pub")).unwrap();
+    keygen().done();
+    assert!(place.path("ci.key").exists());
+}

@@ -83,8 +83,16 @@ impl DataSource for Image {
         let policy = config.verify.as_known().map(|verify| verify.policy("verify")).transpose()?;
         let signatures = match (policy, &found.pinned) {
             (Some(policy), Some(pinned)) => Attr::Known(verified(cx, policy, pinned).await?),
-            // An image of a registry always has a digest.
-            (Some(_), None) | (None, _) => Attr::Null,
+            // Null would read as if the signatures were there, and nobody had asked.
+            (Some(_), None) => {
+                return Err(Diagnostic::error(
+                    format!("The signatures of `{image}` cannot be verified"),
+                    "The registry told no digest of it, and signatures are about a digest. Nothing was changed.",
+                )
+                .at("verify")
+                .into());
+            }
+            (None, _) => Attr::Null,
         };
         Ok(ImageModel {
             signatures,

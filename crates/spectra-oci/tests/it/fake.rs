@@ -59,6 +59,8 @@ pub(crate) struct Registry {
     pub(crate) repositories_are_born_with_a_manifest: bool,
     /// Whether it keeps lists of referrers, pages of one entry each.
     pub(crate) lists_referrers: bool,
+    /// Whether its list of referrers is two empty pages, each of which leads to the other.
+    pub(crate) referrers_lead_in_circles: bool,
     /// Whether it keeps to `If-Match` and `If-None-Match` when a manifest is written.
     pub(crate) keeps_conditions: bool,
     /// Where the next readers of a tag `sha256-…` wait for each other.
@@ -156,7 +158,7 @@ fn empty(status: u16) -> Response {
     answer(status).body(Body::empty()).unwrap()
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let hash = sha2::Sha256::digest(bytes);
     spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap().to_string()
 }
@@ -304,6 +306,13 @@ fn route(
                 read(state, headers, &blob)
             }
         };
+    }
+    if rest.contains("/referrers/") && state.referrers_lead_in_circles {
+        let other = if target.ends_with("page=1") { 2 } else { 1 };
+        return answer(200)
+            .header("link", format!("<{path}?page={other}>; rel=\"next\""))
+            .body(r#"{"schemaVersion":2,"manifests":[]}"#.into())
+            .unwrap();
     }
     if let Some((repository, subject)) = rest.split_once("/referrers/")
         && state.lists_referrers

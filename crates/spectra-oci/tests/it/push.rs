@@ -210,3 +210,16 @@ impl Progress for Recorder {
         self.0.lock().unwrap().push("retrying".to_owned());
     }
 }
+
+#[tokio::test]
+async fn a_registry_that_keeps_nothing_of_what_it_accepts_kept_us_for_ever() {
+    let fake = Fake::start().await;
+    for _ in 0..10 {
+        let nothing = Action::Answer(StatusCode::ACCEPTED, vec![("range", "0-0".to_owned())]);
+        fake.fault(Method::PATCH, "/blobs/uploads/", nothing);
+    }
+    let options = PushOptions { jobs: 1, chunk_size: Some(1 << 20), ..PushOptions::default() };
+    let error = push(&fake, 3_000_000, &options).await.unwrap_err().to_string();
+    assert!(error.contains("keeps nothing of what it accepts"), "{error}");
+    assert_eq!(fake.count("PATCH", "/blobs/uploads/"), 4);
+}

@@ -179,3 +179,54 @@ async fn not_knowing_is_an_error_and_not_an_image_without_signatures() {
         assert!(fake::client().gather(&image).await.is_err(), "{path}");
     }
 }
+
+#[tokio::test]
+async fn pages_of_referrers_that_lead_in_circles_kept_us_for_ever() {
+    let fake = Fake::start().await;
+    let image = pushed(&fake).await;
+    fake.lock().referrers_lead_in_circles = true;
+    let error = fake::client().referrers(&image, None).await.unwrap_err().to_string();
+    assert!(error.contains("more than 1000 pages"), "{error}");
+    assert_eq!(fake.count("GET", "/referrers/"), 1000);
+}
+
+#[tokio::test]
+async fn evidence_had_no_limit_over_all_and_its_stated_size_did_not_bind() {
+    let fake = Fake::start().await;
+    let image = pushed(&fake).await;
+    let payload = b"payload".to_vec();
+    let digest = fake::digest(&payload);
+    let layer = |size: u64| {
+        serde_json::json!({
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "digest": digest, "size": size,
+        })
+    };
+    // The first is longer than it says. Of the others, 32 MiB each by their own word, seven fit in what is left of 256 MiB.
+    let layers: Vec<_> = [1].into_iter().chain([spectra_oci::MAX_EVIDENCE; 9]).map(layer).collect();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": 2 },
+        "layers": layers,
+    });
+    let tag = format!("sha256-{}.sig", image.digest().hex());
+    {
+        let mut state = fake.lock();
+        state.blobs.insert(("team/app".to_owned(), digest.clone()), payload);
+        let document =
+            ("application/vnd.oci.image.manifest.v1+json".to_owned(), manifest.to_string().into_bytes());
+        state.manifests.insert(("team/app".to_owned(), tag), document);
+    }
+    let gathered = fake::client().gather(&image).await.unwrap();
+    let reasons: Vec<_> = gathered
+        .evidence
+        .iter()
+        .map(|evidence| match &evidence.material {
+            Material::Unreadable(reason) => reason.as_str(),
+            _ => "read",
+        })
+        .collect();
+    let with = |text: &str| reasons.iter().filter(|reason| reason.contains(text)).count();
+    assert!(reasons[0].contains("longer than 1 bytes"), "{reasons:?}");
+    assert_eq!((reasons.len(), with("read"), with("no more are read")), (10, 9, 2), "{reasons:?}");
+}

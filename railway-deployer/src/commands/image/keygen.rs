@@ -1,6 +1,11 @@
 //! `image keygen`: a pair of keys to sign images with.
 
-use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 use serde_json::json;
@@ -33,8 +38,11 @@ enum Kind {
 }
 
 pub(super) fn run(arguments: &Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let password =
-        if arguments.no_password { None } else { arguments.password.find("Password of the new key: ")? };
+    let password = if arguments.no_password {
+        None
+    } else {
+        arguments.password.find_new("Password of the new key: ")?
+    };
     if password.as_ref().is_none_or(|password| password.expose().is_empty()) && !arguments.no_password {
         return Err(Failure::usage(
             "the private key needs a password: `--password-file` or COSIGN_PASSWORD; `--no-password` leaves it unencrypted",
@@ -53,13 +61,7 @@ pub(super) fn run(arguments: &Arguments, printer: Printer) -> Result<ExitCode, F
     let failed = |source| Error::Key { from: format!("`{}`", private.display()), source };
     let key = SigningKey::generate(algorithm).map_err(failed)?;
     let pem = key.to_pem(password.as_ref()).map_err(failed)?;
-    for (path, text, mode) in
-        [(&private, pem.expose().as_str(), 0o600), (&public, key.public().to_pem().as_str(), 0o644)]
-    {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(mode).open(path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(Failure::file("write", path))?;
-    }
+    write_both([(&private, pem.expose(), 0o600), (&public, &key.public().to_pem(), 0o644)])?;
     let fingerprint = key.public().fingerprint();
     let value = json!({
         "private_key": private,
@@ -75,4 +77,28 @@ pub(super) fn run(arguments: &Arguments, printer: Printer) -> Result<ExitCode, F
     );
     printer.data("image.keygen", &value, &text)?;
     Ok(ExitCode::Done)
+}
+
+/// Writes two new files, path, text and mode, or none: a private key without its public one would be in the way of the next try.
+fn write_both(files: [(&Path, &str, u32); 2]) -> Result<(), Failure> {
+    let mut opened: Vec<(&Path, File, &str)> = Vec::new();
+    let mut write = || {
+        for (path, text, mode) in files {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(mode).open(path);
+            opened.push((path, file.map_err(Failure::file("write", path))?, text));
+        }
+        for (path, file, text) in &mut opened {
+            file.write_all(text.as_bytes()).map_err(Failure::file("write", *path))?;
+        }
+        Ok(())
+    };
+    let result = write();
+    if result.is_err() {
+        for (path, ..) in &opened {
+            // What went wrong first is what is told.
+            let _ = fs::remove_file(path);
+        }
+    }
+    result
 }

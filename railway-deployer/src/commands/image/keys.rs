@@ -109,6 +109,25 @@ pub(super) struct PasswordFlags {
 impl PasswordFlags {
     /// The password that was given, or typed at a terminal; `None` where there is neither.
     pub(super) fn find(&self, prompt: &str) -> Result<Option<Secret<String>>, Failure> {
+        if let Some(password) = self.given()? {
+            return Ok(Some(password));
+        }
+        typed(prompt)
+    }
+
+    /// Like [`find`](Self::find), for a password that nobody has used yet: it has to be typed twice.
+    pub(super) fn find_new(&self, prompt: &str) -> Result<Option<Secret<String>>, Failure> {
+        if let Some(password) = self.given()? {
+            return Ok(Some(password));
+        }
+        let Some(password) = typed(prompt)? else { return Ok(None) };
+        match typed("The same again: ")? {
+            Some(again) if again.expose() == password.expose() => Ok(Some(password)),
+            _ => Err(Failure::usage("the two passwords differ")),
+        }
+    }
+
+    fn given(&self) -> Result<Option<Secret<String>>, Failure> {
         if let Some(path) = &self.password_file {
             let text = std::fs::read_to_string(path).map_err(Failure::file("read the password in", path))?;
             let text = Secret::new(text);
@@ -117,14 +136,16 @@ impl PasswordFlags {
         if let Some(password) = &self.key_password {
             return Ok(Some(password.clone()));
         }
-        if let Ok(password) = std::env::var("COSIGN_PASSWORD") {
-            return Ok(Some(Secret::new(password)));
-        }
-        if !io::stdin().is_terminal() {
-            return Ok(None);
-        }
-        ask(prompt).map(Some).map_err(|source| Failure::io("read the password", source))
+        Ok(std::env::var("COSIGN_PASSWORD").ok().map(Secret::new))
     }
+}
+
+/// What is typed at the terminal; `None` where there is none.
+fn typed(prompt: &str) -> Result<Option<Secret<String>>, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    ask(prompt).map(Some).map_err(|source| Failure::io("read the password", source))
 }
 
 /// Asks at the terminal, without showing what is typed.

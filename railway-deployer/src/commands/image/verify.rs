@@ -13,7 +13,10 @@ use super::{
     Login,
     keys::{KeySource, pinned, policy_file},
 };
-use crate::{failure::Failure, printer::Printer};
+use crate::{
+    failure::Failure,
+    printer::{Printer, plain},
+};
 
 /// Arguments of `image verify`.
 #[derive(Debug, Args)]
@@ -95,23 +98,44 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     }
 }
 
+/// Lines for people. Much of it is the registry's word, so every value is kept to its line.
 fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> String {
     let mut output = format!("image     {image}\n");
     for one in accepted {
         let what = one.predicate_type.as_deref().unwrap_or("signature");
         let time = one.stated_time.as_ref().map(|time| format!(", stated time {time}")).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            output,
+        let line = format!(
             "accepted  {what} by {} ({}), {}{time}, {}",
             one.key, one.fingerprint, one.form, one.origin
         );
+        // Writing to a String cannot fail.
+        let _ = writeln!(output, "{}", plain(&line));
         for (name, value) in &one.annotations {
-            let _ = writeln!(output, "            {name}={value}");
+            let _ = writeln!(output, "            {}", plain(&format!("{name}={value}")));
         }
     }
     for Rejected { origin, reason } in rejected {
-        let _ = writeln!(output, "rejected  {origin}: {reason}");
+        let _ = writeln!(output, "{}", plain(&format!("rejected  {origin}: {reason}")));
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use spectra_sign::Rejection;
+
+    use super::*;
+
+    #[test]
+    fn unsigned_text_forged_lines_of_the_result() {
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let image = "ghcr.io/acme/shop".parse::<ImageRef>().unwrap().pin(digest);
+        let forged = "x`\naccepted  signature by ci\u{1b}[1A\r".to_owned();
+        let reasons = [Rejection::Malformed(forged.clone()), Rejection::UnknownKey(Some(forged))];
+        let rejected = reasons.map(|reason| Rejected { origin: "sha256-0.sig#1".to_owned(), reason });
+        let text = text(&image, &[], &rejected);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.lines().skip(1).all(|line| line.starts_with("rejected  ")), "{text}");
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+    }
 }

@@ -1,12 +1,33 @@
 //! The flags that describe one rollout. Whatever does not fit flags is written in a file.
 
+use std::path::PathBuf;
+
 use clap::{Args, builder::BoolishValueParser};
 use spectra_rollout::spec::{ApprovalRule, Approver};
 use spectra_rollout::{Adopt, HealthPolicy, RolloutRequest};
+use spectra_sign::SignaturePolicy;
 use spectra_types::{HumanDuration, ImageRef, ImageRefError, PinnedImage};
 
 use super::place::PlaceFlags;
-use crate::failure::Failure;
+use crate::{commands::image::policy_file, failure::Failure};
+
+/// Whose signatures are asked for.
+#[derive(Debug, Args)]
+pub(super) struct SignatureFlags {
+    /// TOML file that says whose signatures the images need, besides the policies of the journal
+    #[arg(long, value_name = "FILE", env = "SPECTRA_SIGNATURE_POLICY")]
+    signature_policy: Option<PathBuf>,
+}
+
+impl SignatureFlags {
+    /// The policies of the file, with their names; none without a file.
+    pub(super) fn policies(&self) -> Result<Vec<(String, SignaturePolicy)>, Failure> {
+        match &self.signature_policy {
+            Some(path) => Ok(policy_file(path)?.policies),
+            None => Ok(Vec::new()),
+        }
+    }
+}
 
 /// One rollout.
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use spectra_types::{ExitCode, PinnedImage};
 
 use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
-use super::flags::pinned;
+use super::flags::{SignatureFlags, pinned};
 use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
@@ -27,6 +27,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_REASON", default_value = "")]
     reason: String,
     #[command(flatten)]
+    signatures: SignatureFlags,
+    #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
     credentials: Credentials,
@@ -42,6 +44,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let place = arguments.place.place()?;
     let registry = arguments.credentials.login(&arguments.to)?;
+    let signatures = arguments.signatures.policies()?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -52,7 +55,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         folder: &arguments.folder,
         registry,
         logs: arguments.logs,
-        signatures: &[],
+        signatures: &signatures,
     };
     let RolledBackTo { image, delivered } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

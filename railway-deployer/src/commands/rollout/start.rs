@@ -11,13 +11,13 @@ use spectra_types::{ExitCode, error_chain};
 
 use super::credentials::Credentials;
 use super::crew::{Crew, Patience};
-use super::flags::RequestFlags;
+use super::flags::{RequestFlags, SignatureFlags};
 use super::logs::Logs;
 use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome, spec};
-use crate::{commands::image::policy_file, failure::Failure, printer::Printer};
+use crate::{failure::Failure, printer::Printer};
 
 /// Arguments of `rollout start`.
 #[derive(Debug, Args)]
@@ -29,9 +29,8 @@ pub(crate) struct Arguments {
     spec: Option<PathBuf>,
     #[command(flatten)]
     request: RequestFlags,
-    /// TOML file that says whose signatures the images need, besides the policies of the journal
-    #[arg(long, value_name = "FILE", env = "SPECTRA_SIGNATURE_POLICY")]
-    signature_policy: Option<PathBuf>,
+    #[command(flatten)]
+    signatures: SignatureFlags,
     #[command(flatten)]
     patience: Patience,
     #[command(flatten)]
@@ -50,10 +49,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         None => vec![arguments.request.request(&arguments.service)?],
     };
     let registry = arguments.credentials.login(requests.iter().map(|request| &request.candidate))?;
-    let signatures = match &arguments.signature_policy {
-        Some(path) => policy_file(path)?.policies,
-        None => Vec::new(),
-    };
+    let signatures = arguments.signatures.policies()?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
