@@ -161,7 +161,8 @@ impl Error {
                 Some("use the version of Spectra that wrote it, or a later one")
             }
             Self::Policy { .. } => Some(
-                "change the rollout, or the `spectra_deployment_policy` that asks for it; there is no way around a policy",
+                "change the rollout, or the `spectra_deployment_policy` that asks for it; only a way back to a version that was \
+                 stable passes it over",
             ),
             Self::Unsigned(_) => Some(
                 "sign the image with `railway-deployer image sign`, or change the policy; `railway-deployer image verify` shows \

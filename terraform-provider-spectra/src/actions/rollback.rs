@@ -2,27 +2,25 @@
 
 use std::time::Duration;
 
-use spectra_delivery::Delivery;
-use spectra_railway::{Client, InstanceRef, rollback_candidate};
-use spectra_rollout::{Outcome, RolloutRequest};
-use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, PinnedImage, ProjectId, ServiceId};
+use spectra_delivery::{Delivery, Error};
+use spectra_railway::InstanceRef;
+use spectra_rollout::{Outcome, Place, RolloutRequest};
+use spectra_types::{EnvironmentId, HumanDuration, PinnedImage, ProjectId, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
 use super::{RegistryCredentialsModel, check, instance};
-use crate::errors::{UNCHANGED, known, railway};
+use crate::errors::{UNCHANGED, known, sentence};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::delivery;
 use crate::resources::rollout::delivery::Terms;
 use crate::resources::rollout::{HealthModel, report};
 
-/// How far back is looked: Railway keeps no more than a few days of images, and few services are deployed more often.
-const LOOK_BACK: u32 = 100;
-
 /// Brings a service in one environment back to the image that ran before, or to another one that is named.
 ///
-/// That is the newest deployment that served and ran another digest than the one that runs now. It is rolled out like
-/// any other image, by digest and with today's variables: observed, probed, watched, and undone if it fails.
-/// Migrations that the service ran are not undone.
+/// That is the newest other image that was stable: by the journal, or, where it knows of none, by Railway's list of
+/// deployments. One that failed, or that a rollback went away from, is passed by. It is rolled out like any other image,
+/// by digest and with today's variables: observed, probed, watched, and undone if it fails. Migrations that the service
+/// ran are not undone.
 ///
 /// To an image that served as the stable one, and that nobody went back from since, it is an emergency exit: freeze
 /// windows and policies do not hold it up. What they would have asked for is in the audit trail, and a warning says when the
@@ -41,7 +39,7 @@ pub(crate) struct RollbackModel {
     /// The service.
     #[tf(required)]
     service_id: Attr<Text<ServiceId>>,
-    /// The image to go back to, pinned to a digest; found among earlier deployments when left out.
+    /// The image to go back to, pinned to a digest; the one that was stable before when left out.
     #[tf(optional)]
     image: Attr<Text<PinnedImage>>,
     /// Why; recorded.
@@ -87,14 +85,13 @@ impl Action for Rollback {
         config: RollbackModel,
         progress: &Progress,
     ) -> Result<Diagnostics, Diagnostics> {
-        let client = cx.client.railway()?;
         let at = instance(&config.project_id, &config.environment_id, &config.service_id)?;
         let image = match config.image.as_known() {
             Some(image) => {
                 progress.say(format!("rolling service `{}` back to {image}, as asked", at.service));
                 image.get().clone()
             }
-            None => find(client, &at, progress).await?,
+            None => find(cx, &at, progress).await?,
         };
         let duration = |attribute: &Attr<Text<HumanDuration>>, name: &str| -> Result<Duration, Diagnostics> {
             Ok(known(attribute, name)?.get().get())
@@ -143,57 +140,27 @@ impl Action for Rollback {
 }
 
 /// The image to go back to.
-async fn find(client: &Client, at: &InstanceRef, progress: &Progress) -> Result<PinnedImage, Diagnostics> {
-    let failed = |error: spectra_railway::Error| -> Diagnostics {
-        railway(format!("The service `{}` could not be read", at.service), &error, UNCHANGED).into()
-    };
-    let refuse = |summary: String, detail: &str| -> Diagnostics {
-        let detail = format!("{detail} {UNCHANGED}\n\nName the `image` to go back to.");
-        Diagnostic::error(summary, detail).at("image").into()
-    };
-    let found = client.fresh_instance(at).await.map_err(failed)?;
-    let recent = client.recent_deployments(at, LOOK_BACK).await.map_err(failed)?;
-    let serving = found
-        .active_deployments
-        .iter()
-        .filter(|deployment| deployment.is_serving())
-        .max_by_key(|deployment| deployment.created_at);
-    // Where nothing serves, what is set is what did not come up.
-    let current: Option<Digest> = match serving {
-        Some(serving) => serving.digest.clone(),
-        None => found
-            .image
-            .as_deref()
-            .and_then(|image| image.parse::<ImageRef>().ok())
-            .and_then(|image| image.digest().cloned())
-            .or_else(|| recent.first()?.digest.clone()),
-    };
-    let Some(current) = current else {
-        return Err(refuse(
-            format!("It is not known what service `{}` runs", found.service_name),
-            "Railway does not say which digest runs, so none can be told to be another one.",
-        ));
-    };
-    let Some((deployment, image)) = rollback_candidate(&recent, &current) else {
-        return Err(refuse(
-            format!("There is nothing to roll service `{}` back to", found.service_name),
-            &format!(
-                "Among its last {} deployments none that served, and that Railway still keeps, ran another digest than \
-                 {current}.",
-                recent.len()
-            ),
-        ));
-    };
-    progress.say(format!(
-        "rolling service `{}` back from {current} to {image}, which deployment `{}` of {} ran",
-        found.service_name, deployment.id, deployment.created_at
-    ));
+async fn find(cx: &Cx, at: &InstanceRef, progress: &Progress) -> Result<PinnedImage, Diagnostics> {
+    let place = Place::from(at.clone());
+    let work = async |delivery: &Delivery<'_>| Box::pin(delivery.version_before(&place)).await;
+    let image = delivery::with_delivery(cx, Terms::default(), work).await?.map_err(|error| match error {
+        Error::NothingBefore { .. } => Diagnostic::error(
+            format!("There is nothing to roll service `{}` back to", at.service),
+            format!("{}. {UNCHANGED}\n\nName the `image` to go back to.", sentence(&error.to_string())),
+        )
+        .at("image")
+        .into(),
+        error => delivery::refused(&error),
+    })?;
+    progress.say(format!("rolling service `{}` back to {image}, which was stable before", at.service));
     Ok(image)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use spectra_journal::{Draft, Journal};
+    use spectra_rollout::{Entry, Failure, FailureReason, Phase};
 
     use super::*;
     use crate::fake::{Fake, instance as service, list, snapshot};
@@ -231,10 +198,46 @@ mod tests {
         let fake = railway(std::slice::from_ref(&serving), &[serving.clone(), failed]).await;
         let refused = fake.core().await.invoke::<Rollback>(&config()).await.unwrap_err();
         let error = refused.to_string();
-        assert!(error.contains("nothing to roll service `web` back to"), "{error}");
+        assert!(error.contains("nothing to roll service `s-1` back to"), "{error}");
         assert!(error.contains("Name the `image`"), "{error}");
         let wrote = fake.seen().iter().any(|operation| operation.starts_with("ServiceInstance"));
         assert!(!wrote, "{:?}", fake.seen());
+    }
+
+    #[tokio::test]
+    async fn what_the_journal_says_of_a_version_counts_more_than_that_railway_lists_it_as_served() {
+        let serving = deployment("d-1", "SUCCESS", "a");
+        let failed = deployment("d-0", "SUCCESS", "b");
+        let fake = railway(std::slice::from_ref(&serving), &[failed, serving.clone()]).await;
+        let place = Place::from(InstanceRef {
+            project: "p-1".parse().unwrap(),
+            environment: "e-1".parse().unwrap(),
+            service: "s-1".parse().unwrap(),
+        });
+        let image = format!("ghcr.io/team/web@sha256:{}", "b".repeat(64)).parse().unwrap();
+        let failure = Failure {
+            phase: Phase::Baking,
+            step: None,
+            reason: FailureReason::Unhealthy { failures: 3 },
+            last_measurement: None,
+        };
+        let entries = [
+            Entry::Begun { request: Box::new(RolloutRequest::new(place.clone(), image)) },
+            Entry::Finished { outcome: Outcome::RolledBack { failure, deployment: None } },
+        ];
+        let journal = Journal::open(&fake.journal().parse().unwrap()).await.unwrap();
+        for entry in &entries {
+            let draft = Draft {
+                subject: place.subject(),
+                rollout: Some("r-1".to_owned()),
+                kind: entry.kind().to_owned(),
+                body: serde_json::to_value(entry).unwrap(),
+            };
+            journal.append(draft).await.unwrap();
+        }
+        let refused = fake.core().await.invoke::<Rollback>(&config()).await.unwrap_err().to_string();
+        assert!(refused.contains("nothing to roll service `s-1` back to"), "{refused}");
+        assert!(!fake.seen().iter().any(|operation| operation.starts_with("ServiceInstance")));
     }
 
     #[tokio::test]
