@@ -16,6 +16,11 @@ use crate::wish::ask;
 pub enum Aborted {
     /// No rollout was open.
     NothingOpen,
+    /// A rollout is open, and it is not the one that was named; nothing was asked of it.
+    Another {
+        /// The one that is open.
+        open: String,
+    },
     /// The process that runs it was asked, and it ended.
     Ended {
         /// The rollout.
@@ -43,7 +48,7 @@ impl Delivery<'_> {
         reason: &str,
         cancel: &CancellationToken,
     ) -> Result<Aborted, Error> {
-        let (rollout, request) = match standing(self.journal, &place.subject()).await? {
+        let (rollout, own) = match standing(self.journal, &place.subject()).await? {
             Standing::None | Standing::Ended { .. } => {
                 free_what_the_dead_have(self.journal, &self.holder).await?;
                 return Ok(Aborted::NothingOpen);
@@ -56,15 +61,27 @@ impl Delivery<'_> {
                 });
             }
             Standing::Open { rollout, .. } if id.is_some_and(|id| id != rollout) => {
-                return Ok(Aborted::NothingOpen);
+                return Ok(Aborted::Another { open: rollout });
             }
-            Standing::Open { rollout, request, .. } => (rollout, request),
+            Standing::Open { rollout, request, .. } => (rollout, request.place),
         };
-        let own = &request.place;
         let wish = Wish::Abort { by: by.to_owned(), reason: reason.to_owned() };
         // Written in any case: the record shows who asked, also when nobody is there to hear it.
-        let asked = ask(self.journal, own, &rollout, &wish).await?;
-        let mut following = Following::after(self.journal, rollout.clone(), asked.seq);
+        let asked = ask(self.journal, &own, &rollout, &wish).await?;
+        let result = self.see_it_end(&own, &rollout, asked.seq, cancel).await;
+        result.map_err(|error| error.after_wish(&rollout))
+    }
+
+    /// Waits until a rollout that was asked to go back has ended, and ends it from here if its process is gone.
+    async fn see_it_end(
+        &self,
+        own: &Place,
+        rollout: &str,
+        asked: u64,
+        cancel: &CancellationToken,
+    ) -> Result<Aborted, Error> {
+        let rollout = rollout.to_owned();
+        let mut following = Following::after(self.journal, rollout.clone(), asked);
         loop {
             if let Some(outcome) = following.outcome().await? {
                 return Ok(Aborted::Ended { rollout, outcome: Box::new(outcome) });

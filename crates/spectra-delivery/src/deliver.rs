@@ -114,7 +114,8 @@ fn refuse_invalid(request: &RolloutRequest) -> Result<(), Error> {
 }
 
 impl Delivery<'_> {
-    /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it.
+    /// Rolls `request` out. An `Err` says that it was not begun, and that nothing was changed by it;
+    /// [`Error::AfterRecovery`] that an earlier one was brought to an end before.
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
     /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to, and
@@ -171,7 +172,8 @@ impl Delivery<'_> {
     ) -> Result<Delivered, Error> {
         let mut recovered = Vec::new();
         for place in places {
-            if let Some(report) = self.settle(&place.subject(), leases, cancel).await? {
+            let settled = self.settle(&place.subject(), leases, cancel).await;
+            if let Some(report) = settled.map_err(|error| error.after_recovery(&recovered))? {
                 if matches!(report.outcome, Outcome::RollbackFailed { .. } | Outcome::Fenced { .. }) {
                     return Ok(Delivered {
                         recovered,
@@ -184,6 +186,22 @@ impl Delivery<'_> {
                 recovered.push(report);
             }
         }
+        match Box::pin(self.begin(request, verdict, leases, cancel)).await {
+            Ok(report) => {
+                Ok(Delivered { recovered, report, begun: true, warnings: Vec::new(), taken_back: Vec::new() })
+            }
+            Err(error) => Err(error.after_recovery(&recovered)),
+        }
+    }
+
+    /// Runs a rollout to its end, where nothing is open any more. An `Err` says that it was not begun.
+    async fn begin(
+        &self,
+        request: RolloutRequest,
+        verdict: Option<Verdict>,
+        leases: &Leases,
+        cancel: &CancellationToken,
+    ) -> Result<Report, Error> {
         let probes = Probes::new(self.client, &request).await?;
         let rollout = rollout_id();
         let own = request.place.subject();
@@ -212,7 +230,7 @@ impl Delivery<'_> {
         let running = Box::pin(run(&rollout, request, rig.ports(&diary), cancel));
         let report = self.with_logs(&rollout, entries, running).await;
         self.look_back(&report).await;
-        Ok(Delivered { recovered, report, begun: true, warnings: Vec::new(), taken_back: Vec::new() })
+        Ok(report)
     }
 
     /// Brings what another process left open to an end. The lease shows that the other process acts no more.

@@ -2,11 +2,11 @@
 
 use spectra_journal::Held;
 use spectra_rollout::spec::Problem;
-use spectra_rollout::{UnknownTimeZone, Violation};
+use spectra_rollout::{Outcome, Report, UnknownTimeZone, Violation};
 use spectra_sign::{Refusal, UNAVAILABLE, UNSIGNED, Unavailable};
 use spectra_types::{ErrorCode, ExitCode};
 
-/// A rollout was not begun, and nothing was changed.
+/// A rollout was not begun. Nothing was changed, unless [`changed_nothing`](Error::changed_nothing) says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -112,14 +112,60 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The platform could not be asked.
-    #[error("nothing was begun and nothing was changed: {0}")]
+    #[error("the platform could not be asked: {0}")]
     Railway(#[from] spectra_railway::Error),
     /// The service cannot be probed.
     #[error("the service cannot be probed: {0}")]
     Probe(String),
+    /// An earlier rollout was brought to an end, and then the one that was asked for could not be begun.
+    #[error("{}; the one that was asked for was not begun", brought_to_an_end(.recovered))]
+    AfterRecovery {
+        /// The earlier rollouts, and how each ended; at least one.
+        recovered: Vec<(String, Outcome)>,
+        /// Why the one that was asked for was not begun.
+        source: Box<Self>,
+    },
+    /// A wish was written down, and what came of it could not be found out.
+    #[error("the wish is written down for rollout `{rollout}`, and what comes of it could not be followed")]
+    AfterWish {
+        /// The rollout that it is for.
+        rollout: String,
+        /// Why not.
+        source: Box<Self>,
+    },
 }
 
 impl Error {
+    /// This error, where those rollouts had been brought to an end before.
+    pub(crate) fn after_recovery(self, recovered: &[Report]) -> Self {
+        if recovered.is_empty() {
+            return self;
+        }
+        let recovered =
+            recovered.iter().map(|report| (report.rollout.clone(), report.outcome.clone())).collect();
+        Self::AfterRecovery { recovered, source: Box::new(self) }
+    }
+
+    /// This error, where a wish for that rollout had been written down before.
+    pub(crate) fn after_wish(self, rollout: &str) -> Self {
+        Self::AfterWish { rollout: rollout.to_owned(), source: Box::new(self) }
+    }
+
+    /// Whether nothing was changed: neither on the platform, nor will it be by a rollout that was asked for something.
+    #[must_use]
+    pub const fn changed_nothing(&self) -> bool {
+        !matches!(self, Self::AfterRecovery { .. } | Self::AfterWish { .. })
+    }
+
+    /// What went wrong, without what had been done before.
+    #[must_use]
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::AfterRecovery { source, .. } | Self::AfterWish { source, .. } => source.cause(),
+            cause => cause,
+        }
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
@@ -142,6 +188,7 @@ impl Error {
             Self::GitHub(error) => error.code(),
             Self::Journal(error) => error.code(),
             Self::Railway(error) => error.code(),
+            Self::AfterRecovery { source, .. } | Self::AfterWish { source, .. } => source.code(),
         }
     }
 
@@ -175,6 +222,7 @@ impl Error {
             Self::NothingBefore { .. } => Some("name the version to go back to: `--to REPOSITORY@sha256:…`"),
             Self::Journal(error) => error.hint(),
             Self::Railway(error) => error.hint(),
+            Self::AfterRecovery { source, .. } | Self::AfterWish { source, .. } => source.hint(),
             Self::Invalid { .. }
             | Self::NoSuchRollout(_)
             | Self::Probe(_)
@@ -197,6 +245,11 @@ impl Error {
                 }
                 _ => ExitCode::Failed,
             },
+            Self::AfterRecovery { source, .. } | Self::AfterWish { source, .. } => match source.exit_code() {
+                // That code says that nothing was tried.
+                ExitCode::Usage => ExitCode::Failed,
+                code => code,
+            },
             _ => ExitCode::Failed,
         }
     }
@@ -208,7 +261,61 @@ fn list(problems: &[Problem]) -> String {
     lines.join("; ")
 }
 
+fn brought_to_an_end(recovered: &[(String, Outcome)]) -> String {
+    let each: Vec<_> = recovered
+        .iter()
+        .map(|(rollout, outcome)| format!("rollout `{rollout}` was brought to an end first ({outcome})"))
+        .collect();
+    each.join("; ")
+}
+
 fn join(violations: &[Violation]) -> String {
     let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
     lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use spectra_rollout::{Phase, Place, Snapshot};
+    use spectra_types::error_chain;
+
+    use super::*;
+
+    fn complete(rollout: &str) -> Report {
+        Report {
+            rollout: rollout.to_owned(),
+            candidate: format!("ghcr.io/team/web@sha256:{}", "a".repeat(64)).parse().unwrap(),
+            outcome: Outcome::Complete { deployment: "d-1".parse().unwrap() },
+            phase: Phase::Complete,
+            snapshot: Snapshot { running: None, setting: None, pre_deploy: None },
+            observed: None,
+            deployment: None,
+            place: Place {
+                project: "p-1".parse().unwrap(),
+                environment: "e-1".parse().unwrap(),
+                service: "s-1".parse().unwrap(),
+            },
+            measurements: Vec::new(),
+            leftovers: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_after_a_recovery_tells_of_it_and_does_not_say_that_nothing_was_changed() {
+        let refusal = || Error::Probe("it has no domain".to_owned());
+        let alone = refusal().after_recovery(&[]);
+        assert!(alone.changed_nothing());
+        assert_eq!(alone.to_string(), refusal().to_string());
+        let after = refusal().after_recovery(&[complete("ro-1")]);
+        assert!(!after.changed_nothing());
+        let text = error_chain(&after);
+        assert!(text.starts_with("rollout `ro-1` was brought to an end first (complete: "), "{text}");
+        assert!(text.contains("; the one that was asked for was not begun: "), "{text}");
+        assert!(text.ends_with("it has no domain"), "{text}");
+        assert_eq!((after.code(), after.exit_code()), (refusal().code(), refusal().exit_code()));
+        assert!(matches!(after.cause(), Error::Probe(_)));
+        let usage = Error::NoSuchRollout("ro-2".to_owned()).after_wish("ro-1");
+        assert_eq!(usage.exit_code(), ExitCode::Failed, "something was tried");
+    }
 }

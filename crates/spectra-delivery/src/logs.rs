@@ -84,8 +84,8 @@ pub struct DeploymentLogs<'a> {
     allowance: (f64, Instant),
     left_out: u64,
     in_trouble: bool,
-    /// It goes back, so what failed has something to say.
-    failed: bool,
+    /// What it goes back from: the newest deployment by then, which has something to say.
+    failed: Option<DeploymentId>,
 }
 
 impl<'a> DeploymentLogs<'a> {
@@ -103,7 +103,7 @@ impl<'a> DeploymentLogs<'a> {
             allowance: (AT_ONCE, Instant::now()),
             left_out: 0,
             in_trouble: false,
-            failed: false,
+            failed: None,
         }
     }
 
@@ -114,7 +114,9 @@ impl<'a> DeploymentLogs<'a> {
                 action: Action::Deploy { place } | Action::Restore { place },
                 made: Made::Deployment { id },
             } => self.follow(place.clone(), id.clone()),
-            Entry::GoingBack { .. } => self.failed = true,
+            Entry::GoingBack { .. } if self.failed.is_none() => {
+                self.failed = self.followed.back().map(|followed| followed.deployment.clone());
+            }
             _ => {}
         }
     }
@@ -199,7 +201,7 @@ impl<'a> DeploymentLogs<'a> {
     /// Tells what is there already; of a deployment that failed, its first words are waited for a moment.
     async fn last_words(&mut self, listener: LogListener<'_>) {
         let deadline = Instant::now() + LAST_WORDS;
-        while self.failed && self.followed.front().is_some_and(|followed| !followed.heard) {
+        while self.failed_unheard() {
             if tokio::time::timeout_at(deadline, self.tell_one(listener)).await.is_err() {
                 break;
             }
@@ -222,6 +224,12 @@ impl<'a> DeploymentLogs<'a> {
                 line: &line,
             });
         }
+    }
+
+    /// Whether what failed is followed and has said nothing yet.
+    fn failed_unheard(&self) -> bool {
+        let failed = self.failed.as_ref();
+        self.followed.iter().any(|followed| Some(&followed.deployment) == failed && !followed.heard)
     }
 
     /// Does `work` and tells what the deployments print that `entries` say it starts; ends when the work does.

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use futures::stream;
 use spectra_railway::LogLine;
+use spectra_rollout::{Failure, FailureReason, Phase};
 
 use super::*;
 
@@ -12,6 +13,8 @@ use super::*;
 struct Fake {
     build: Vec<LogNews>,
     deploy: Vec<LogNews>,
+    /// Logs that say nothing for so long, by deployment.
+    late: Vec<(&'static str, LogKind, Duration)>,
     asked: Mutex<Vec<(String, LogKind)>>,
 }
 
@@ -22,7 +25,12 @@ impl Source for Fake {
             LogKind::Build => self.build.clone(),
             LogKind::Deploy => self.deploy.clone(),
         };
-        stream::iter(news).chain(stream::pending()).boxed()
+        let news = stream::iter(news).chain(stream::pending());
+        let late = self.late.iter().find(|(late, log, _)| *late == deployment.as_str() && *log == kind);
+        match late {
+            Some(&(.., pause)) => stream::once(tokio::time::sleep(pause).map(|()| news)).flatten().boxed(),
+            None => news.boxed(),
+        }
     }
 }
 
@@ -64,16 +72,41 @@ async fn the_build_is_told_then_what_the_deployment_prints() {
     let source = Fake {
         build: vec![line("pulling"), line("pulled")],
         deploy: vec![line("listening\nready")],
+        late: vec![("d1", LogKind::Deploy, Duration::from_millis(100))],
         ..Fake::default()
     };
-    let mut heard = told(&source, vec![deployed("d1"), deployed("d1")]).await;
-    heard.retain(|line| !line.starts_with("Build"));
-    assert_eq!(heard, ["Deploy d1: listening", "Deploy d1: ready"]);
+    let heard = told(&source, vec![deployed("d1"), deployed("d1")]).await;
+    assert_eq!(heard, ["Build d1: pulling", "Build d1: pulled", "Deploy d1: listening", "Deploy d1: ready"]);
     let asked = source.asked.into_inner().unwrap();
     assert_eq!(asked, [("d1".to_owned(), LogKind::Build), ("d1".to_owned(), LogKind::Deploy)]);
 
+    // Once it runs, a build has nothing to say.
+    let late = vec![("d1", LogKind::Build, Duration::from_millis(100))];
+    let source = Fake { build: vec![line("pulled")], deploy: vec![line("ready")], late, ..Fake::default() };
+    assert_eq!(told(&source, vec![deployed("d1")]).await, ["Deploy d1: ready"]);
+
     let failed = Fake { build: vec![line("no such image")], ..Fake::default() };
     assert_eq!(told(&failed, vec![deployed("d1")]).await, ["Build d1: no such image"]);
+}
+
+/// The first deployment of a rollout is a canary, or another service's; what failed is the newest.
+#[tokio::test(start_paused = true)]
+async fn the_last_words_that_are_waited_for_are_those_of_the_newest_deployment() {
+    let source = Fake {
+        deploy: vec![line("words")],
+        // After the work has ended, which takes a second.
+        late: vec![("d2", LogKind::Deploy, Duration::from_millis(1500))],
+        ..Fake::default()
+    };
+    let failure = Failure {
+        phase: Phase::Baking,
+        step: None,
+        reason: FailureReason::Interrupted,
+        last_measurement: None,
+    };
+    let entries = vec![deployed("d1"), deployed("d2"), Entry::GoingBack { failure }, deployed("d3")];
+    let heard = told(&source, entries).await;
+    assert!(heard.contains(&"Deploy d2: words".to_owned()), "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,7 +29,8 @@ pub enum Promoted {
 }
 
 /// Asks the open rollout of a service (only `id`, if that is given) to end the wait that it is in, and waits until it has
-/// heard. A rollout listens while it waits for something, and not on its way back.
+/// heard. A rollout listens while it waits for something, and not on its way back. A wait for an approval or a freeze does not end
+/// by it.
 pub async fn promote(
     journal: &Journal,
     place: &Place,
@@ -46,7 +47,13 @@ pub async fn promote(
         return Ok(Promoted::NothingRuns);
     }
     let asked = ask(journal, &own, &rollout, &Wish::Promote { by: by.to_owned() }).await?;
-    let mut following = Following::after(journal, rollout.clone(), asked.seq);
+    heard(journal, &own, &rollout, asked.seq).await.map_err(|error| error.after_wish(&rollout))
+}
+
+/// Waits until a rollout that was asked to go on has heard, or is no more.
+async fn heard(journal: &Journal, own: &Place, rollout: &str, asked: u64) -> Result<Promoted, Error> {
+    let rollout = rollout.to_owned();
+    let mut following = Following::after(journal, rollout.clone(), asked);
     loop {
         for (_, entry) in following.read().await? {
             match entry {
@@ -57,7 +64,7 @@ pub async fn promote(
                 _ => {}
             }
         }
-        if !is_acted_on(journal, &own).await? {
+        if !is_acted_on(journal, own).await? {
             return Ok(Promoted::NothingRuns);
         }
         following.pause().await;

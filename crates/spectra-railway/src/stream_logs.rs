@@ -155,12 +155,6 @@ pub enum LogNews {
 }
 
 impl LogStream {
-    /// Which log it is.
-    #[must_use]
-    pub const fn kind(&self) -> LogKind {
-        self.kind
-    }
-
     /// The next line, as soon as there is one. May be abandoned; nothing is lost then, but the pause before the next look
     /// begins anew where there are no subscriptions.
     pub async fn next(&mut self) -> LogNews {

@@ -1,12 +1,12 @@
 //! `action.spectra_abort`: a rollout goes back.
 
 use spectra_delivery::{Aborted, Delivery, Standing};
-use spectra_rollout::{Outcome, Place};
+use spectra_rollout::{Outcome, Place, Report};
 use spectra_types::{EnvironmentId, ProjectId, ServiceId};
 use tfplugin::{Action, Attr, Diagnostic, Diagnostics, Model, Progress, Text};
 
 use super::{RegistryCredentialsModel, check, instance};
-use crate::errors::sentence;
+use crate::errors::{UNCHANGED, sentence};
 use crate::provider::{Clients, Cx};
 use crate::resources::rollout::delivery::{self, Terms};
 use crate::resources::rollout::report;
@@ -81,16 +81,22 @@ impl Action for Abort {
                 progress.say(format!("no rollout of {place} is open; nothing was done"));
                 Ok(Diagnostics::new())
             }
+            Aborted::Another { open } => Err(Diagnostic::error(
+                "Another rollout is open",
+                format!(
+                    "Rollout `{}` is not open; `{open}` of {place} is, and it was asked nothing. {UNCHANGED}\n\nName that one, or \
+                     leave `rollout_id` out.",
+                    id.unwrap_or_default()
+                ),
+            )
+            .into()),
             Aborted::Ended { rollout, outcome } => {
                 progress.say(format!("rollout `{rollout}` ended: {outcome}"));
                 ended(&rollout, &outcome, &place)
             }
-            Aborted::Recovered(report) if went_back(&report.outcome) => {
-                progress.say(format!("rollout `{}` was brought to an end from here: {}", report.rollout, report.outcome));
-                Ok(Diagnostics::new())
-            }
             Aborted::Recovered(report) => {
-                Err(report::of_rollout(&report, "Invoke the action again to try again.").into())
+                progress.say(format!("rollout `{}` was brought to an end from here: {}", report.rollout, report.outcome));
+                recovered(&report, &place)
             }
             Aborted::Asked { rollout } => Err(Diagnostic::error(
                 "Stopped",
@@ -107,6 +113,15 @@ impl Action for Abort {
 /// Whether what ran before runs, which is what an abort is for.
 const fn went_back(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::RolledBack { .. } | Outcome::Refused { .. })
+}
+
+/// What was done from here of a rollout whose process was gone. One that was as good as complete is completed.
+fn recovered(report: &Report, place: &Place) -> Result<Diagnostics, Diagnostics> {
+    match &report.outcome {
+        outcome if went_back(outcome) => Ok(Diagnostics::new()),
+        outcome @ Outcome::Complete { .. } => ended(&report.rollout, outcome, place),
+        _ => Err(report::of_rollout(report, "Invoke the action again to try again.").into()),
+    }
 }
 
 /// What another process did of the rollout that it was asked to end.
@@ -129,5 +144,23 @@ fn ended(rollout: &str, outcome: &Outcome, place: &Place) -> Result<Diagnostics,
             ),
         )
         .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::rollout::report::tests::failed;
+
+    /// Terraform takes an action that fails without an error for a mistake in the provider.
+    #[test]
+    fn a_rollout_that_was_completed_from_here_is_a_warning_and_no_failure() {
+        let mut report = failed(format!("ghcr.io/team/web@sha256:{}", "a".repeat(64)).parse().unwrap());
+        let place = report.place.clone();
+        assert!(recovered(&report, &place).unwrap_err().has_errors());
+        report.outcome = Outcome::Complete { deployment: "d-1".parse().unwrap() };
+        let told = recovered(&report, &place).unwrap();
+        assert!(!told.has_errors());
+        assert_eq!(told.iter().count(), 1);
     }
 }

@@ -68,7 +68,10 @@ impl Action for Promote {
         };
         match asked.map_err(|error| delivery::not_done("The rollout could not be promoted", &error))? {
             Promoted::Heard { rollout } => {
-                progress.say(format!("rollout `{rollout}` goes on"));
+                progress.say(format!(
+                    "the wish is written down for rollout `{rollout}`; a pause or an analysis ends by it, a wait for an approval \
+                     or a freeze does not"
+                ));
                 Ok(Diagnostics::new())
             }
             Promoted::Ended { rollout, outcome } if matches!(*outcome, Outcome::Complete { .. }) => {

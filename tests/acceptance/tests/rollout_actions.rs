@@ -68,7 +68,7 @@ fn promote_lets_a_rollout_of_another_process_go_on_and_says_when_none_runs() {
     assert_eq!(sandbox.mutations(before), Vec::<String>::new());
 
     let running = baking(&terraform, &second.pinned, "promoted.log");
-    let _ = terraform.run(&PROMOTE).success().says("goes on");
+    let _ = terraform.run(&PROMOTE).success().says("the wish is written down for rollout");
     let (code, said) = running.end();
     assert_eq!(code, 0, "{said}");
     assert_eq!(get(&terraform.output("url")).body.trim(), "second");

@@ -12,6 +12,7 @@ mod group;
 mod leases;
 mod logs;
 mod migrations;
+mod open;
 mod pre_deploy;
 mod rollback;
 mod signatures;

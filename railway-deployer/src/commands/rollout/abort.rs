@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     handover: Handover,
 }
 
-/// Ends with the exit code of the rollout; 0 if none was open.
+/// Ends with the exit code of the rollout; 0 if none was open, 1 if another one than the named one is.
 pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -> Result<ExitCode, Failure> {
     let journal = open_existing(journal).await?;
     let place = arguments.which.place(&journal).await?;
@@ -62,6 +62,13 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
             printer.data("rollout.result", &value, "no rollout is open; nothing was done")?;
             Ok(ExitCode::Done)
         }
+        Aborted::Another { open } => Err(Failure::State {
+            message: format!(
+                "rollout {} is not open; {open} is, and it was asked nothing",
+                arguments.which.id().unwrap_or_default()
+            ),
+            hint: "see `railway-deployer rollout status`",
+        }),
         Aborted::Ended { rollout, outcome } => {
             let value = json!({
                 "rollout": rollout,

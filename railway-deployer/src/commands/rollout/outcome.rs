@@ -59,6 +59,16 @@ pub(super) fn value(report: &Report, recovered: &[Report], folder: &Folder) -> V
 
 /// A rollout that was not begun.
 pub(super) fn not_begun(image: &PinnedImage, place: &spectra_rollout::Place, failure: &Failure) -> Value {
+    let before = match failure {
+        Failure::Delivery(spectra_delivery::Error::AfterRecovery { recovered, .. }) => recovered.as_slice(),
+        _ => &[],
+    };
+    let recovered: Vec<_> = before
+        .iter()
+        .map(|(rollout, outcome)| {
+            json!({ "rollout": rollout, "outcome": outcome.phase(), "message": outcome.to_string() })
+        })
+        .collect();
     json!({
         "rollout": null,
         "outcome": "not_begun",
@@ -71,6 +81,7 @@ pub(super) fn not_begun(image: &PinnedImage, place: &spectra_rollout::Place, fai
         "service_id": place.service,
         "image": image,
         "digest": image.digest(),
+        "recovered": recovered,
     })
 }
 

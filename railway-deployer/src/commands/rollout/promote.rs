@@ -24,7 +24,10 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let by = Holder::of_this_process(env!("CARGO_PKG_NAME")).to_string();
     match spectra_delivery::promote(&journal, &place, arguments.which.id(), &by).await? {
         Promoted::Heard { rollout } => {
-            let text = format!("rollout {rollout} goes on");
+            let text = format!(
+                "the wish is written down for rollout {rollout}; a pause or an analysis ends by it, a wait for an approval or a \
+                 freeze does not"
+            );
             printer.data("rollout.promote", &json!({ "rollout": rollout, "heard": true }), &text)?;
             Ok(ExitCode::Done)
         }

@@ -108,7 +108,7 @@ pub(crate) async fn tidy(cx: &Cx) {
 
 /// A rollout that was not begun.
 pub(crate) fn refused(error: &Error) -> Diagnostics {
-    let attribute = match error {
+    let attribute = match error.cause() {
         Error::Probe(_) => "health",
         _ => "image",
     };
@@ -122,7 +122,8 @@ pub(crate) fn not_done(summary: &str, error: &Error) -> Diagnostics {
 
 fn said(summary: &str, error: &Error) -> Diagnostic {
     let hint = error.hint().map(|hint| format!("\n\n{}.", sentence(hint))).unwrap_or_default();
-    let detail = format!("{} [{}]. {UNCHANGED}{hint}", sentence(&error_chain(error)), error.code());
+    let left = if error.changed_nothing() { format!(" {UNCHANGED}") } else { String::new() };
+    let detail = format!("{} [{}].{left}{hint}", sentence(&error_chain(error)), error.code());
     Diagnostic::error(summary, detail)
 }
 
@@ -158,4 +159,26 @@ pub(crate) async fn http_probe(
             Diagnostic::error("The service cannot be probed", detail).at("health").into()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_before_a_failure_is_not_denied() {
+        let source = || Box::new(Error::Probe("it has no domain".to_owned()));
+        let outcome = spectra_rollout::Outcome::Complete { deployment: "d-1".parse().unwrap() };
+        let recovered = vec![("ro-earlier".to_owned(), outcome)];
+        let after_recovery = refused(&Error::AfterRecovery { recovered, source: source() });
+        let after_wish =
+            not_done("It failed", &Error::AfterWish { rollout: "ro-earlier".to_owned(), source: source() });
+        for told in [after_recovery, after_wish].iter().flat_map(Diagnostics::iter) {
+            assert!(told.detail.contains("ollout `ro-earlier`"), "{}", told.detail);
+            assert!(told.detail.contains("it has no domain"), "{}", told.detail);
+            assert!(!told.detail.contains(UNCHANGED), "{}", told.detail);
+        }
+        let before = refused(&source());
+        assert!(before.iter().all(|told| told.detail.contains(UNCHANGED)));
+    }
 }

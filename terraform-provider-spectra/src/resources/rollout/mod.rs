@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use spectra_delivery::Delivered;
 use spectra_railway::{Deployment, Instance, InstanceRef};
-use spectra_rollout::{Adopt, Outcome, Phase, Report};
+use spectra_rollout::{Adopt, Outcome, Phase, Place, Report};
 use spectra_types::{Digest, EnvironmentId, HumanDuration, ImageRef, ProjectId, ServiceId};
 use tfplugin::{Apply, Attr, Diagnostic, Diagnostics, Import, Operation, Plan, Resource, StateSlot, Text};
 
@@ -142,7 +142,9 @@ impl Resource for Rollout {
         let instance = planned.instance()?;
         let id = format!("{}/{}", instance.environment, instance.service);
         let planned = RolloutModel { id: id.into(), ..planned };
-        let delivered = roll_out(cx, &planned, &apply.config, Adopt::IfRunning).await?;
+        // A login that is given is used: what runs already may have been pulled with another one.
+        let adopt = if planned.registry_credentials.is_null() { Adopt::IfRunning } else { Adopt::Never };
+        let delivered = roll_out(cx, &planned, &apply.config, adopt).await?;
         let mut diagnostics = report::others(&delivered);
         // A rollout that never succeeded is no object: there is nothing to keep, and nothing to taint.
         if let Some(diagnostic) = failure(&planned, &delivered, Operation::Create) {
@@ -178,7 +180,8 @@ impl Resource for Rollout {
                 Diagnostic::error("There is no prior state", "An update has a state to start from.").into()
             );
         };
-        if !needs_rollout(&prior, &planned) {
+        // A rollout that the plan shows is made, also where what was unknown then turns out to be as before.
+        if !needs_rollout(&prior, &planned) && !planned.rollout_id.is_unknown() {
             // Other settings matter to the next rollout only.
             state.save(planned);
             return Ok(Diagnostics::new());
@@ -188,7 +191,9 @@ impl Resource for Rollout {
         let delivered = roll_out(cx, &planned, &config, adopt).await?;
         let mut diagnostics = report::others(&delivered);
         if let Some(diagnostic) = failure(&planned, &delivered, Operation::Update) {
-            state.save(failed(prior, &delivered.report));
+            if tells_of(&planned, &delivered)? {
+                state.save(failed(prior, &delivered.report));
+            }
             diagnostics.push(diagnostic);
             return Err(diagnostics);
         }
@@ -246,12 +251,23 @@ fn needs_rollout(prior: &RolloutModel, planned: &RolloutModel) -> bool {
         || new_login(prior, planned)
 }
 
-/// Whether the login to the registry was raised to another version. That it works is seen by pulling with it.
+/// Whether there is another login to the registry than before, or may be. That it works is seen by pulling with it. The
+/// password is not in state: another one shows by its version.
 fn new_login(prior: &RolloutModel, planned: &RolloutModel) -> bool {
-    let version = |model: &RolloutModel| {
-        model.registry_credentials.as_known().and_then(|login| login.password_wo_version.as_known().copied())
+    let planned = match &planned.registry_credentials {
+        Attr::Null => return false,
+        Attr::Unknown => return true,
+        Attr::Known(login) => login,
     };
-    version(planned).is_some() && version(prior) != version(planned)
+    prior.registry_credentials.as_known().is_none_or(|prior| {
+        prior.username != planned.username || prior.password_wo_version != planned.password_wo_version
+    })
+}
+
+/// Whether the report of a delivery is about the resource's own service. An earlier rollout that could not be brought to an
+/// end may be another one's: of a service that takes part in both.
+fn tells_of(planned: &RolloutModel, delivered: &Delivered) -> Result<bool, Diagnostics> {
+    Ok(delivered.begun || delivered.report.place == Place::from(planned.instance()?))
 }
 
 /// Whether the last rollout left the service as state says it was asked for: it completed, or it failed and what ran
@@ -526,5 +542,41 @@ mod tests {
         assert!(needs_rollout(&read(imported.clone(), &found), &configured()));
         found.active_deployments.clear();
         assert!(needs_rollout(&read(imported, &found), &configured()));
+    }
+
+    #[test]
+    fn a_login_that_was_never_sent_needs_a_rollout() {
+        let login = |username: &str, version: Attr<i64>| {
+            Attr::Known(model::RegistryCredentialsModel {
+                username: username.into(),
+                password_wo: Attr::Null,
+                password_wo_version: version,
+            })
+        };
+        let with = |login| RolloutModel { registry_credentials: login, ..configured() };
+        for (prior, planned, new) in [
+            (Attr::Null, login("team", Attr::Null), true),
+            (Attr::Null, Attr::Unknown, true),
+            (Attr::Null, Attr::Null, false),
+            (login("team", Attr::Null), login("team", Attr::Null), false),
+            (login("team", Attr::Null), login("other", Attr::Null), true),
+            (login("team", Attr::Known(1)), login("team", Attr::Known(2)), true),
+            (login("team", Attr::Known(1)), login("team", Attr::Known(1)), false),
+            (login("team", Attr::Known(1)), Attr::Null, false),
+        ] {
+            let context = format!("{prior:?} {planned:?}");
+            assert_eq!(new_login(&with(prior), &with(planned)), new, "{context}");
+        }
+    }
+
+    #[test]
+    fn the_failed_rollout_of_another_service_says_nothing_of_the_own_one() {
+        let image = format!("ghcr.io/team/app@{DIGEST}").parse().unwrap();
+        let mut earlier = report::tests::delivered(report::tests::failed(image), false);
+        assert!(tells_of(&configured(), &earlier).unwrap());
+        earlier.report.place.service = "s-2".parse().unwrap();
+        assert!(!tells_of(&configured(), &earlier).unwrap());
+        earlier.begun = true;
+        assert!(tells_of(&configured(), &earlier).unwrap());
     }
 }

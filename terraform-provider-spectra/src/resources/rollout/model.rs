@@ -76,7 +76,8 @@ pub(crate) struct RolloutModel {
     #[tf(optional, validate(length(1..=1024)))]
     pub(crate) freeze_override: Attr<String>,
     /// How Railway logs in to the registry of `image`; the image that ran before is pulled with it too where it is of the same
-    /// registry. Without it, Railway keeps the login that it has.
+    /// registry. Another login deploys the image anew, also where it runs already. Without it, Railway keeps the login that it
+    /// has.
     #[tf(optional)]
     pub(crate) registry_credentials: Attr<RegistryCredentialsModel>,
     /// Any values; a change deploys the image anew, for instance because variables changed.

@@ -185,7 +185,7 @@ fn advice(failure: &Failure, again: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use spectra_rollout::{Phase, Place, Snapshot};
@@ -196,7 +196,8 @@ mod tests {
         format!("ghcr.io/team/web@sha256:{}", letter.repeat(64)).parse().unwrap()
     }
 
-    fn failed(candidate: PinnedImage) -> Report {
+    /// Of an earlier rollout whose way back failed.
+    pub(crate) fn failed(candidate: PinnedImage) -> Report {
         let failure = Failure {
             phase: Phase::Baking,
             step: None,
@@ -223,7 +224,7 @@ mod tests {
         }
     }
 
-    fn delivered(report: Report, begun: bool) -> Delivered {
+    pub(crate) fn delivered(report: Report, begun: bool) -> Delivered {
         Delivered { recovered: Vec::new(), report, begun, warnings: Vec::new(), taken_back: Vec::new() }
     }
 
