@@ -33,7 +33,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Railway(#[from] spectra_railway::Error),
     /// A rollout that was not begun, or a journal that says nothing of it.
-    #[error(transparent)]
+    #[error("{}", not_begun(.0))]
     Delivery(#[from] spectra_delivery::Error),
     /// The journal.
     #[error(transparent)]
@@ -163,6 +163,14 @@ impl Failure {
             source = error.source();
         }
         texts
+    }
+}
+
+/// What became of a rollout that Railway was asked about in vain: the question may have looked like a change.
+fn not_begun(error: &spectra_delivery::Error) -> String {
+    match error {
+        spectra_delivery::Error::Railway(_) => format!("nothing was begun and nothing was changed: {error}"),
+        error => error.to_string(),
     }
 }
 
