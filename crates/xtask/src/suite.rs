@@ -59,7 +59,9 @@ impl Step {
             Self::Tests => "tests: units, integration, documentation, acceptance with real Terraform",
             Self::TerraformFormat => "terraform fmt: modules and examples are formatted",
             Self::Modules => "modules: validate, and terraform test against the sandbox",
-            Self::Examples => "examples: the quickstart is planned, applied, refused, destroyed",
+            Self::Examples => {
+                "examples: images are built; the quickstart is planned, applied, refused, destroyed"
+            }
             Self::Kills => {
                 "kills: at every place of a rollout's record, with every command that may come next"
             }
@@ -314,17 +316,25 @@ async fn modules(context: &Context, programs: &Programs, binary: &Binary) -> Res
     Ok(())
 }
 
-/// Every example is applied. There is one so far; a directory without a step here fails.
+/// Every example is applied, or built if it is an image; a directory without a step here fails.
 async fn examples(context: &Context, programs: &Programs, binary: &Binary) -> Result<(), Error> {
     let source = context.workspace.root.join("examples");
     for entry in std::fs::read_dir(&source).map_err(Error::file("read", &source))? {
-        let entry = entry.map_err(Error::file("read", &source))?;
-        if entry.path().is_dir() && entry.file_name() != "quickstart" {
-            return Err(Error::unexpected(
-                entry.path().display().to_string(),
-                "no step applies this example",
-            ));
+        let path = entry.map_err(Error::file("read", &source))?.path();
+        if !path.is_dir() || path.ends_with("quickstart") {
+            continue;
         }
+        if !path.join("image.toml").is_file() {
+            return Err(Error::unexpected(path.display().to_string(), "no step applies this example"));
+        }
+        let temporary =
+            tempfile::tempdir().map_err(Error::file("create a directory in", std::env::temp_dir()))?;
+        let build = Job::new(&programs.deployer)
+            .args(["image", "build"])
+            .arg(&path)
+            .arg("--output")
+            .arg(temporary.path().join("layout"));
+        context.processes.run(&build).await?.success()?;
     }
     let service = workspace::example_service(context).await?;
     quickstart::story(context, programs, &service, binary.clone()).await
