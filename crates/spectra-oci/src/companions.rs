@@ -4,15 +4,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
-use crate::{
-    Artifact, Client, Descriptor, Error, ImageIndex, Index, Progress, PushOptions, builder::to_json,
-    content::Blob, media_type,
-};
+use crate::{Artifact, Client, Descriptor, Error, NoProgress, Progress, PushOptions, auth::Scopes};
 
 /// The suffixes of the tags by which cosign finds things where it does not use referrers.
 const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];
-/// How often the list of referrers is written when others write it too.
-const LIST_ATTEMPTS: usize = 5;
 
 /// Something that belongs to an image and was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +57,7 @@ impl Client {
                 });
             }
             if !referrers.is_empty() {
-                self.complete_list(&target.pin(subject.clone()), &referrers, &options, progress).await?;
+                self.complete_list(&target.pin(subject.clone()), &referrers).await?;
             }
             for suffix in COSIGN_TAGS {
                 let tag = format!("{}-{}.{suffix}", subject.algorithm(), subject.hex());
@@ -83,36 +78,18 @@ impl Client {
     }
 
     /// Makes sure that the target's registry lists the referrers. One with an API has listed them as they came; for others
-    /// the list is a manifest that clients write, and read again in case somebody else wrote at the same time.
-    async fn complete_list(
-        &self,
-        subject: &PinnedImage,
-        referrers: &[Descriptor],
-        options: &PushOptions,
-        progress: &Arc<dyn Progress>,
-    ) -> Result<(), Error> {
-        for _ in 0..LIST_ATTEMPTS {
-            let mut listed = self.referrers(subject, None).await?;
-            let missing: Vec<&Descriptor> = referrers
-                .iter()
-                .filter(|wanted| !listed.iter().any(|entry| entry.digest == wanted.digest))
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
+    /// they are entered into the list that clients keep, as [`attach`](Self::attach) does.
+    async fn complete_list(&self, subject: &PinnedImage, referrers: &[Descriptor]) -> Result<(), Error> {
+        let listed = self.referrers(subject, None).await?;
+        let registry = self.registry(subject.registry())?;
+        let scopes = Scopes::none().repository(subject.repository(), "pull,push");
+        let session = self.session(&registry, subject.repository(), scopes, Arc::new(NoProgress));
+        for wanted in referrers {
+            if !listed.iter().any(|entry| entry.digest == wanted.digest) {
+                session.list_by_hand(subject, wanted).await?;
             }
-            listed.extend(missing.into_iter().cloned());
-            let document = Blob::memory(media_type::INDEX, to_json(&ImageIndex::new(listed))?);
-            let digest = subject.digest();
-            let tag = subject.image_ref().with_tag(&format!("{}-{}", digest.algorithm(), digest.hex()))?;
-            // Its entries are there already; only the list is written.
-            let list = Artifact::Index(Index { document, children: Vec::new() });
-            self.push(&tag, &list, options, Arc::clone(progress)).await?;
         }
-        Err(Error::Protocol {
-            attempt: format!("list what refers to `{subject}`"),
-            host: subject.registry().to_owned(),
-            reason: format!("what was written to the list was gone again {LIST_ATTEMPTS} times"),
-        })
+        Ok(())
     }
 }
 

@@ -228,7 +228,11 @@ impl Session {
 
     /// Enters a manifest into the list that clients keep. If we die before it is written, the manifest is in the registry, and
     /// attaching again finds its blobs and lists it.
-    async fn list_by_hand(&self, subject: &PinnedImage, entry: &Descriptor) -> Result<String, Error> {
+    pub(crate) async fn list_by_hand(
+        &self,
+        subject: &PinnedImage,
+        entry: &Descriptor,
+    ) -> Result<String, Error> {
         let tag = fallback_tag(subject.digest());
         let mut sightings = 0;
         for attempt in 1..=ATTEMPTS {
