@@ -176,6 +176,9 @@ enum BenchTask {
         /// skopeo, if it is not on PATH
         #[arg(long, value_name = "FILE")]
         skopeo: Option<PathBuf>,
+        /// cosign, if it is not on PATH
+        #[arg(long, value_name = "FILE")]
+        cosign: Option<PathBuf>,
     },
 }
 
@@ -258,8 +261,8 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
         Task::Bench { what: BenchTask::Rollouts { count, bin_dir } } => {
             rollouts::run(&context, count, bin_dir.as_deref()).await
         }
-        Task::Bench { what: BenchTask::Push { runs, bin_dir, crane, skopeo } } => {
-            bench_push::run(&context, bench_push::Options { runs, bin_dir, crane, skopeo }).await
+        Task::Bench { what: BenchTask::Push { runs, bin_dir, crane, skopeo, cosign } } => {
+            bench_push::run(&context, bench_push::Options { runs, bin_dir, crane, skopeo, cosign }).await
         }
     }
 }

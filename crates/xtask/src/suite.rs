@@ -84,9 +84,9 @@ impl Step {
 
 /// How many tests the runners reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
     ignored: u64,
 }
 
@@ -244,7 +244,7 @@ async fn kills(context: &Context, programs: &Programs, binary: &Binary) -> Resul
 }
 
 /// Adds up the closing lines of cargo's test runners.
-fn count(text: &str) -> Counts {
+pub(crate) fn count(text: &str) -> Counts {
     let mut counts = Counts::default();
     for line in text.lines() {
         let Some((_, rest)) = line.split_once("test result: ") else { continue };
