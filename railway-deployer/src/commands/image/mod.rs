@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     /// Sign a statement about an image: provenance, bill of material, scan
     Attest(attest::Arguments),
-    /// List the packages in an image, as `CycloneDX` or SPDX
+    /// List the packages in an image, as CycloneDX or SPDX
     Sbom(sbom::Arguments),
     /// Look for known vulnerabilities, and refuse what is too bad
     Scan(scan::Arguments),
