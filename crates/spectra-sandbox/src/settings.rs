@@ -330,6 +330,7 @@ impl Settings {
             ));
         }
         signals::check_profiles(&self.traffic)?;
+        self.registry.check()?;
         if !(0.0..=1.0).contains(&self.webhook_duplicate_probability) {
             return Err(format!(
                 "`webhook_duplicate_probability` cannot be `{}`: use 0 to 1",

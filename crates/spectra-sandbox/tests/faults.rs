@@ -342,6 +342,19 @@ async fn the_registry_has_rules_switches_and_a_list_of_violations() {
     world.admin("POST", "faults", rule).await;
     assert_eq!(client.get(&base).send().await.unwrap().status().as_u16(), 503);
     assert_eq!(client.get(&base).send().await.unwrap().status().as_u16(), 200);
+    // Values that no clock can hold, and one that would let nobody in.
+    let login = json!({ "scheme": "bearer", "user": "ada", "password": "pw", "token_lifetime": "999999h" });
+    let busy = json!({ "type": "busy", "after": u64::MAX });
+    for (method, path, body, reason) in [
+        ("POST", "faults", json!({ "operation": "registry.ping", "action": busy }), "ten years"),
+        ("PUT", "settings", json!({ "registry": { "login": login } }), "token_lifetime"),
+        ("PUT", "settings", json!({ "registry": { "requests_per_second": 0 } }), "requests_per_second"),
+    ] {
+        let url = format!("{}/{path}", world.info.admin);
+        let refused = client.request(method.parse().unwrap(), url).json(&body).send().await.unwrap();
+        assert_eq!(refused.status().as_u16(), 400, "{body}");
+        assert!(refused.text().await.unwrap().contains(reason), "{body}");
+    }
     let settings = world.admin("PUT", "settings", json!({ "registry": { "repositories": ["app"] } })).await;
     assert_eq!(settings["registry"]["repositories"], json!(["app"]));
     let begin = |name: &str| client.post(format!("{base}{name}/blobs/uploads/"));
@@ -352,6 +365,12 @@ async fn the_registry_has_rules_switches_and_a_list_of_violations() {
     client.patch(&location).header("content-range", "5-6").body("xx").send().await.unwrap();
     let list = world.admin("GET", "violations", Value::Null).await;
     assert_eq!(list["violations"][0]["kind"], "wrong-content-range");
+    assert_eq!(list["met"], json!({ "repositories": 1 }));
     world.admin("DELETE", "violations", Value::Null).await;
     assert_eq!(world.admin("GET", "violations", Value::Null).await["violations"], json!([]));
+    // The login of the registry is shown on purpose, whoever else was given the password.
+    let login = json!({ "scheme": "basic", "user": "ada", "password": "a-shown-password" });
+    world.admin("PUT", "settings", json!({ "registry": { "login": login } })).await;
+    let secrets = world.admin("POST", "secrets", json!({ "values": ["a-shown-password"] })).await;
+    assert_eq!(secrets["found"], 0, "{secrets}");
 }

@@ -55,9 +55,13 @@ pub(crate) fn handle(
         ("POST", "faults") => set_fault(core, body),
         ("DELETE", "faults") => {
             let cleared = core.faults.clear(query.get("id").map(String::as_str));
+            core.parts.registry.forget_waits();
             keep_faults(core).unwrap_or_else(|| ok(&json!({ "cleared": cleared })))
         }
-        ("GET", "violations") => ok(&json!({ "violations": core.parts.registry.violations() })),
+        ("GET", "violations") => {
+            let registry = &core.parts.registry;
+            ok(&json!({ "violations": registry.violations(), "met": registry.met() }))
+        }
         ("DELETE", "violations") => {
             core.parts.registry.clear_violations();
             ok(&json!({ "cleared": true }))

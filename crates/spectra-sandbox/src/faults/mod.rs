@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spectra_types::HumanDuration;
 
-use crate::clock::Tick;
+use crate::clock::{LONGEST, Tick};
 
 /// Marks an answer that the server does not send: it cuts the connection.
 #[derive(Debug, Clone, Copy)]
@@ -350,6 +350,11 @@ impl Rule {
         {
             return Err(format!("`action.status` cannot be `{status}`: use 200 to 599"));
         }
+        if let Action::Busy { after, .. } = &self.action
+            && *after > LONGEST.as_secs()
+        {
+            return Err(format!("`action.after` cannot be `{after}`: use ten years (316224000) at most"));
+        }
         if let Action::WsRefuse { status } = &self.action
             && !(400..=599).contains(status)
         {
@@ -408,6 +413,17 @@ impl Faults {
 
     /// The actions that apply to this request, in the order they were set.
     pub(crate) fn take(&self, stage: Stage, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
+        self.take_rules(stage, operation, fields, now).into_iter().map(|(_, action)| action).collect()
+    }
+
+    /// As [`Faults::take`], each with the id of its rule, for [`Faults::give_back`].
+    pub(crate) fn take_rules(
+        &self,
+        stage: Stage,
+        operation: &str,
+        fields: &[String],
+        now: Tick,
+    ) -> Vec<(String, Action)> {
         let mut actions = Vec::new();
         for rule in self.lock().iter_mut() {
             let all = if stage == Stage::Registry { "registry.*" } else { "*" };
@@ -424,9 +440,16 @@ impl Faults {
                 continue;
             }
             rule.applied += 1;
-            actions.push(rule.action.clone());
+            actions.push((rule.id.clone(), rule.action.clone()));
         }
         actions
+    }
+
+    /// A rule that was taken could do nothing: it has not applied after all.
+    pub(crate) fn give_back(&self, id: &str) {
+        if let Some(rule) = self.lock().iter_mut().find(|rule| rule.id == id) {
+            rule.applied = rule.applied.saturating_sub(1);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {

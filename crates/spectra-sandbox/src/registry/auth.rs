@@ -22,7 +22,9 @@ use uuid::Uuid;
 use super::{
     error::{ApiError, Code},
     name::RepositoryName,
+    quirks::{Quirks, TokenField},
 };
+use crate::clock::LONGEST;
 
 /// Where tokens are fetched, below the registry's root. No repository can have this name.
 pub(crate) const TOKEN_PATH: &str = "_token";
@@ -56,6 +58,25 @@ pub enum RegistryAuth {
     },
 }
 
+/// A right that a request needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Need<'a> {
+    /// To do something to a repository.
+    Repository(&'a RepositoryName, Action),
+    /// To list all repositories.
+    Catalog,
+}
+
+impl<'a> Need<'a> {
+    /// Kind, name and actions, as a scope has them.
+    fn parts(self) -> (&'static str, &'a str, &'static [&'static str]) {
+        match self {
+            Self::Repository(name, action) => ("repository", name.as_str(), action.needs()),
+            Self::Catalog => ("registry", "catalog", &["*"]),
+        }
+    }
+}
+
 /// What a request does to a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -65,11 +86,12 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    const fn as_str(self) -> &'static str {
+    /// What a token has to grant. Whoever writes reads as well.
+    const fn needs(self) -> &'static [&'static str] {
         match self {
-            Self::Pull => "pull",
-            Self::Push => "push",
-            Self::Delete => "delete",
+            Self::Pull => &["pull"],
+            Self::Push => &["pull", "push"],
+            Self::Delete => &["delete"],
         }
     }
 }
@@ -130,19 +152,14 @@ impl Gate {
         Arc::clone(&self.auth.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes all tokens invalid. `false` if there are none because another way to log in is asked for.
-    pub(crate) fn revoke(&self) -> bool {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        matches!(*self.auth(), RegistryAuth::Bearer { .. })
+    /// Makes all tokens invalid, and says whether there were any. `None` if another way to log in is asked for.
+    pub(crate) fn revoke(&self) -> Option<bool> {
+        let revoked = std::mem::take(&mut *self.tokens.lock().unwrap_or_else(PoisonError::into_inner));
+        matches!(*self.auth(), RegistryAuth::Bearer { .. }).then_some(!revoked.is_empty())
     }
 
-    /// May the request go on? `target` is the repository and what is done to it; `None` for `/v2/` itself,
-    /// which needs only somebody known.
-    pub(crate) fn check(
-        &self,
-        headers: &HeaderMap,
-        target: Option<(&RepositoryName, Action)>,
-    ) -> Result<(), ApiError> {
+    /// May the request go on? It needs all of `needs`; for `/v2/` itself there are none, and somebody known is enough.
+    pub(crate) fn check(&self, headers: &HeaderMap, needs: &[Need<'_>]) -> Result<(), ApiError> {
         match &*self.auth() {
             RegistryAuth::Anonymous => Ok(()),
             RegistryAuth::Basic { user, password } => match basic(headers) {
@@ -156,21 +173,22 @@ impl Gate {
                     "Basic realm=\"spectra-sandbox\"",
                 )),
             },
-            RegistryAuth::Bearer { .. } => self.check_token(headers, target),
+            RegistryAuth::Bearer { .. } => self.check_token(headers, needs),
         }
     }
 
-    fn check_token(
-        &self,
-        headers: &HeaderMap,
-        target: Option<(&RepositoryName, Action)>,
-    ) -> Result<(), ApiError> {
+    fn check_token(&self, headers: &HeaderMap, needs: &[Need<'_>]) -> Result<(), ApiError> {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
         let mut challenge = format!("Bearer realm=\"http://{host}/v2/{TOKEN_PATH}\",service=\"{SERVICE}\"");
-        if let Some((name, action)) = target {
-            // A pusher reads as well: what is asked for is what the next requests will need.
-            let actions = if action == Action::Push { "pull,push" } else { action.as_str() };
-            challenge = format!("{challenge},scope=\"repository:{name}:{actions}\"");
+        let scopes: Vec<String> = needs
+            .iter()
+            .map(|need| {
+                let (kind, name, actions) = need.parts();
+                format!("{kind}:{name}:{}", actions.join(","))
+            })
+            .collect();
+        if !scopes.is_empty() {
+            challenge = format!("{challenge},scope=\"{}\"", scopes.join(" "));
         }
         let Some(token) = authorization(headers, "bearer") else {
             return Err(refused("a token is needed", &challenge));
@@ -181,8 +199,10 @@ impl Gate {
             challenge.push_str(",error=\"invalid_token\"");
             return Err(refused("the token is unknown or has expired", &challenge));
         };
-        let allowed = target.is_none_or(|(name, action)| {
-            token.scopes.iter().any(|scope| scope.allows("repository", name.as_str(), action.as_str()))
+        let allowed = needs.iter().all(|need| {
+            let (kind, name, actions) = need.parts();
+            let granted = |action: &&str| token.scopes.iter().any(|scope| scope.allows(kind, name, action));
+            actions.iter().all(granted)
         });
         if allowed {
             return Ok(());
@@ -192,7 +212,7 @@ impl Gate {
     }
 
     /// The token endpoint. `form` holds the query of a GET or the form of an `OAuth2` POST.
-    pub(crate) fn issue(&self, headers: &HeaderMap, form: &[(String, String)]) -> Response {
+    pub(crate) fn issue(&self, headers: &HeaderMap, form: &[(String, String)], quirks: &Quirks) -> Response {
         let auth = self.auth();
         let RegistryAuth::Bearer { user, password, token_lifetime, anonymous_pull } = &*auth else {
             return StatusCode::NOT_FOUND.into_response();
@@ -201,9 +221,13 @@ impl Gate {
         let given = match field("grant_type").as_deref() {
             // The identity token of this registry is its password.
             Some("refresh_token") => field("refresh_token").map(|token| (user.clone(), token)),
-            Some(_) => field("username").zip(field("password")),
+            Some("password") => field("username").zip(field("password")),
+            Some(_) => return bad_form("unsupported_grant_type"),
             None => basic(headers),
         };
+        if field("grant_type").is_some() && (field("service").is_none() || field("client_id").is_none()) {
+            return bad_form("invalid_request");
+        }
         let known = match &given {
             Some((given_user, given)) if given_user == user && given == password.expose() => true,
             Some(_) => return refused("user or password is wrong", "Basic realm=\"token\"").into_response(),
@@ -225,18 +249,33 @@ impl Gate {
             return refused("a user and a password are needed", "Basic realm=\"token\"").into_response();
         }
         let token = Uuid::new_v4().simple().to_string();
-        let expires = Instant::now() + *token_lifetime;
+        let now = Instant::now();
+        // Beyond what a clock can say: as good as for ever.
+        let expires = now.checked_add(*token_lifetime).unwrap_or(now + LONGEST);
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(token.clone(), Token { scopes, expires });
-        let mut answer =
-            json!({ "token": token, "access_token": token, "expires_in": token_lifetime.as_secs() });
+        let mut answer = json!({});
+        if quirks.token_field != TokenField::AccessToken {
+            answer["token"] = json!(token);
+        }
+        if quirks.token_field != TokenField::Token {
+            answer["access_token"] = json!(token);
+        }
+        if !quirks.hide_expiry {
+            answer["expires_in"] = json!(token_lifetime.as_secs());
+        }
         if known && field("offline_token").or_else(|| field("access_type")).is_some() {
             answer["refresh_token"] = json!(password.expose());
         }
         Json(answer).into_response()
     }
+}
+
+/// The refusal of a form, as `OAuth2` has it.
+fn bad_form(error: &str) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response()
 }
 
 /// The credentials behind a scheme of the `Authorization` header.

@@ -3,7 +3,7 @@
 use std::io::{self, SeekFrom};
 
 use axum::{body::Body, response::Response};
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use serde_json::json;
 use spectra_types::Digest;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -11,17 +11,20 @@ use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::{
-    CONTENT_DIGEST, MIN_LENGTH, Mounts, Registry, UPLOAD_ID, ViolationKind, drain,
+    CONTENT_DIGEST, MIN_LENGTH, Mounts, Registry, UPLOAD_ID, ViolationKind,
+    auth::{Action, Need},
     error::{ApiError, Code},
     name::RepositoryName,
     parse_digest, query,
     range::{ChunkRange, Requested, requested},
     reply, text_header, unsupported,
-    upload::{AppendError, Upload},
+    upload::{AppendError, MOST_OPEN, Upload},
 };
 
 /// How much of a blob is read at once when it is sent.
 const READ_SIZE: usize = 256 << 10;
+/// A chunk of so many bytes is kept whole, whatever the switches say: an upload has to come to its end.
+const LEAST_KEPT: u64 = 1_000;
 
 impl Registry {
     /// `POST /v2/<name>/blobs/uploads/`: begins an upload, or mounts, or takes everything in one request.
@@ -35,23 +38,33 @@ impl Registry {
         let quirks = self.quirks();
         if let Some(digest) = query(parts, "mount") {
             let digest = parse_digest(&digest)?;
+            if quirks.mounts == Mounts::Ignore {
+                self.meet("mounts");
+            }
+            let from = query(parts, "from").and_then(|from| from.parse::<RepositoryName>().ok());
+            if let Some(from) = from.as_ref().filter(|_| quirks.mount_needs_scope) {
+                let needs = [Need::Repository(name, Action::Push), Need::Repository(from, Action::Pull)];
+                self.check(parts, &needs).inspect_err(|_| self.meet("mount_needs_scope"))?;
+            }
             // A mount that cannot be served is no error: the client gets an upload instead.
             if quirks.mounts == Mounts::Serve
-                && let Some(from) = query(parts, "from").and_then(|from| from.parse().ok())
+                && let Some(from) = from
                 // Reading the other repository needs the right to; without it, answer as if it had nothing.
-                && self.check(parts, Some((&from, super::Action::Pull))).is_ok()
+                && self.check(parts, &[Need::Repository(&from, Action::Pull)]).is_ok()
                 && shared.store.mount_blob(&from, name, &digest).await?
             {
                 return Ok(created(name, &digest));
             }
         } else if quirks.post_begins_only {
-            drain(body).await;
+            if query(parts, "digest").is_some() {
+                self.meet("post_begins_only");
+            }
         } else if let Some(digest) = query(parts, "digest") {
             let digest = parse_digest(&digest)?;
             if shared.store.blob_size(name, &digest).await?.is_some() {
                 shared.violations.record(ViolationKind::BlobResent, name, digest.to_string());
             }
-            let mut upload = shared.uploads.begin(&shared.store, name).await?;
+            let mut upload = self.begin(name).await?;
             return match upload.append(body, shared.max_blob).await {
                 Ok(()) => self.finish(name, upload, &digest).await,
                 Err(error) => {
@@ -62,12 +75,20 @@ impl Registry {
                 }
             };
         }
-        let upload = shared.uploads.begin(&shared.store, name).await?;
+        let upload = self.begin(name).await?;
         let mut response = accepted(name, &upload);
         if let Some(minimum) = quirks.min_part.filter(|_| quirks.announce_min_part) {
+            self.meet("announce_min_part");
             response.headers_mut().insert(MIN_LENGTH, HeaderValue::from(minimum));
         }
         Ok(response)
+    }
+
+    async fn begin(&self, name: &RepositoryName) -> Result<Upload, ApiError> {
+        self.0.uploads.begin(&self.0.store, name).await?.ok_or_else(|| {
+            let message = format!("{MOST_OPEN} uploads are under way; end or cancel some");
+            ApiError::new(Code::TooManyRequests, message)
+        })
     }
 
     /// `GET`, `PATCH`, `PUT` and `DELETE` of an upload under way.
@@ -106,6 +127,7 @@ impl Registry {
                 self.append(parts, name, &mut upload, body).await?;
                 let mut response = accepted(name, &upload);
                 if quirks.patch_created {
+                    self.meet("patch_created");
                     *response.status_mut() = StatusCode::CREATED;
                 }
                 Ok(response)
@@ -123,6 +145,7 @@ impl Registry {
                 let empty_close = before > 0 && upload.offset == before;
                 let finished = self.finish(name, upload, &digest).await?;
                 if empty_close && quirks.empty_close_fails {
+                    self.meet("empty_close_fails");
                     return Err(ApiError::new(Code::Unknown, "an unexpected error occurred"));
                 }
                 Ok(finished)
@@ -190,6 +213,10 @@ impl Registry {
                 format!("Content-Range announces {} bytes, {came} came; they were dropped", range.length()),
             ));
         }
+        if parts.method == Method::PATCH && came > LEAST_KEPT && self.quirks().keeps_less {
+            upload.truncate(before + came / 2).await?;
+            self.meet("keeps_less");
+        }
         Ok(())
     }
 
@@ -207,6 +234,7 @@ impl Registry {
             return Ok(());
         };
         upload.truncate(before).await?;
+        self.meet("min_part");
         if quirks.announce_min_part {
             let detail = format!("a part of {last} bytes was not the last; the minimum is {minimum}");
             self.0.violations.record(ViolationKind::PartTooSmall, name, detail);
@@ -261,7 +289,11 @@ impl Registry {
             (header::ETAG, format!("\"{digest}\"")),
             (CONTENT_DIGEST, digest.to_string()),
         ];
-        let asked = text_header(parts, &header::RANGE).filter(|_| !self.quirks().ignore_range);
+        let mut asked = text_header(parts, &header::RANGE);
+        if asked.is_some() && self.quirks().ignore_range {
+            self.meet("ignore_range");
+            asked = None;
+        }
         let (status, start, length) = match requested(asked.as_deref(), size) {
             Requested::Whole => (StatusCode::OK, 0, size),
             Requested::Part { start, end } => {

@@ -21,7 +21,11 @@ impl Registry {
                 .detail(json!({ "name": name.as_str() }))
         })?;
         let (tags, link) = page(parts, tags, &format!("/v2/{name}/tags/list"))?;
-        let tags = if tags.is_empty() && self.quirks().null_tags { Value::Null } else { json!(tags) };
+        let null = tags.is_empty() && self.quirks().null_tags;
+        if null {
+            self.meet("null_tags");
+        }
+        let tags = if null { Value::Null } else { json!(tags) };
         Ok(json_reply(&json!({ "name": name.as_str(), "tags": tags }), link))
     }
 

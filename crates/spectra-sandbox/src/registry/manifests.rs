@@ -16,7 +16,9 @@ use super::{
     name::{Reference, RepositoryName},
     reply,
     store::{StoredManifest, digest_of},
-    text_header, unsupported,
+    text_header,
+    unlisted::fallback_tag,
+    unsupported,
 };
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -96,6 +98,10 @@ impl Registry {
         reference: &Reference,
     ) -> Result<Response, ApiError> {
         let manifest = self.find(name, reference).await?;
+        if self.quirks().accept_matters && !accepts(parts, &manifest.media_type) {
+            self.meet("accept_matters");
+            return Err(manifest_unknown(name, reference));
+        }
         let etag = format!("\"{}\"", manifest.digest);
         let mut headers = vec![(CONTENT_DIGEST, manifest.digest.to_string()), (header::ETAG, etag.clone())];
         let known = text_header(parts, &header::IF_NONE_MATCH)
@@ -125,6 +131,9 @@ impl Registry {
             return Err(ApiError::new(Code::ManifestInvalid, detail));
         }
         let referrers = self.quirks().referrers;
+        if manifest.subject.is_some() && referrers != Referrers::Offered {
+            self.meet("referrers");
+        }
         if manifest.subject.is_some() && referrers == Referrers::Refused {
             return Err(ApiError::new(Code::Unsupported, "manifests with a subject are not taken here"));
         }
@@ -149,6 +158,17 @@ impl Registry {
         let stored = StoredManifest { digest, media_type, body: body.into() };
         shared.store.put_manifest(name, &stored, tag, subject.as_ref(), &held).await?;
         drop(held);
+        if let Some(tag) = tag {
+            shared.unlisted.write(name, tag, &stored.body);
+        }
+        if let Some(subject) = subject.as_ref().filter(|_| referrers == Referrers::Missing) {
+            let index = match shared.store.tag(name, &fallback_tag(subject)).await? {
+                Some(index) => shared.store.manifest(name, &index).await?,
+                None => None,
+            };
+            let index = index.as_ref().map(|index| index.body.as_ref());
+            shared.unlisted.take(name, subject, &stored.digest, index);
+        }
         let mut headers = vec![
             (header::LOCATION, format!("/v2/{name}/manifests/{}", stored.digest)),
             (CONTENT_DIGEST, stored.digest.to_string()),
@@ -222,6 +242,7 @@ impl Registry {
                 let stored = self.find(name, reference).await?;
                 let manifest: Option<Manifest> = serde_json::from_slice(&stored.body).ok();
                 let subject = manifest.and_then(|manifest| manifest.subject).map(|subject| subject.digest);
+                self.0.unlisted.remove(name, digest);
                 self.0.store.delete_manifest(name, digest, subject.as_ref()).await?
             }
         };
@@ -231,6 +252,16 @@ impl Registry {
             Err(manifest_unknown(name, reference))
         }
     }
+}
+
+/// Whether a request wants a document of this type. One that says nothing wants none.
+fn accepts(parts: &Parts, media_type: &str) -> bool {
+    let family = media_type.split_once('/').map_or(media_type, |(family, _)| family);
+    let accept = parts.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accept.flat_map(|text| text.split(',')).any(|entry| {
+        let entry = entry.split(';').next().unwrap_or(entry).trim();
+        entry == media_type || entry == "*/*" || entry.strip_suffix("/*") == Some(family)
+    })
 }
 
 /// Whether a layer of this type may be kept elsewhere.

@@ -7,23 +7,25 @@
 mod auth;
 mod blobs;
 mod error;
+mod incoming;
 mod lists;
 mod manifests;
+mod met;
 mod name;
 mod quirks;
 mod range;
 mod storage;
 mod store;
 mod trouble;
+mod unlisted;
 mod upload;
 mod violation;
+mod waits;
 
 use std::{
-    collections::HashMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, RwLock},
 };
 
 use axum::{
@@ -39,18 +41,22 @@ pub(crate) use self::store::{Hasher, digest_of};
 pub use self::{
     auth::RegistryAuth,
     name::{NameError, RepositoryName},
-    quirks::{Login, Mounts, Quirks, Referrers, Scheme},
+    quirks::{Login, Mounts, Quirks, Referrers, Scheme, TokenField},
     violation::{Violation, ViolationKind},
 };
 use self::{
-    auth::{Action, Gate, TOKEN_PATH},
+    auth::{Action, Gate, Need, TOKEN_PATH},
     error::{ApiError, Code},
+    incoming::Incoming,
+    met::Met,
     quirks::Recent,
     storage::{Signed, Storage},
     store::Store,
-    trouble::{Trouble, cut, drain},
+    trouble::{Trouble, cut},
+    unlisted::Unlisted,
     upload::Uploads,
     violation::Violations,
+    waits::Waits,
 };
 use crate::{
     clock::Clock,
@@ -103,13 +109,14 @@ struct Shared {
     store: Store,
     uploads: Uploads,
     violations: Violations,
+    met: Met,
+    unlisted: Unlisted,
     gate: Gate,
     quirks: RwLock<Arc<Quirks>>,
     recent: Mutex<Recent>,
     faults: Arc<Faults>,
     clock: Option<Clock>,
-    /// Until when which request (method and path) was asked to wait.
-    waits: Mutex<HashMap<String, Instant>>,
+    waits: Waits,
     storage: tokio::sync::OnceCell<Storage>,
     max_manifest: u64,
     max_blob: u64,
@@ -128,19 +135,22 @@ impl Registry {
         faults: Arc<Faults>,
         clock: Option<Clock>,
     ) -> Result<Self, OpenError> {
-        let store = Store::open(config.root.clone())
-            .await
-            .map_err(|source| OpenError { root: config.root, source })?;
+        let fail = |source| OpenError { root: config.root.clone(), source };
+        let store = Store::open(config.root.clone()).await.map_err(fail)?;
+        let uploads = Uploads::default();
+        uploads.purge(&store).await.map_err(fail)?;
         Ok(Self(Arc::new(Shared {
             store,
-            uploads: Uploads::default(),
+            uploads,
             violations: Violations::default(),
+            met: Met::default(),
+            unlisted: Unlisted::default(),
             gate: Gate::new(config.auth),
             quirks: RwLock::default(),
             recent: Mutex::default(),
             faults,
             clock,
-            waits: Mutex::default(),
+            waits: Waits::default(),
             storage: tokio::sync::OnceCell::new(),
             max_manifest: config.max_manifest,
             max_blob: config.max_blob,
@@ -153,10 +163,12 @@ impl Registry {
     }
 
     /// What clients did wrong since the start or the last [`Registry::clear_violations`], oldest first; at most
-    /// the last thousand.
+    /// the last thousand. After them comes what they have not done yet: referrers that no list has.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
-        self.0.violations.all()
+        let mut all = self.0.violations.all();
+        all.extend(self.unlisted());
+        all
     }
 
     /// Sets a fault rule, written as for `POST /_sandbox/faults`; the error says what is wrong with it.
@@ -170,7 +182,7 @@ impl Registry {
     /// Removes all fault rules, and with them what clients were asked to wait for.
     pub fn clear_faults(&self) {
         self.0.faults.clear(None);
-        self.0.waits.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.forget_waits();
     }
 
     /// How often the fault rules have applied, all together.
@@ -186,6 +198,7 @@ impl Registry {
     /// Empties the list of violations.
     pub fn clear_violations(&self) {
         self.0.violations.clear();
+        self.0.unlisted.clear();
     }
 }
 
@@ -264,17 +277,6 @@ impl Target<'_> {
     }
 }
 
-/// What counts as the same request when it is repeated. Nothing for those that several blobs share: another one may have been on
-/// its way already.
-fn request_key(parts: &Parts) -> Option<String> {
-    let path = decoded(parts);
-    let own = matches!(
-        Target::parse(&path),
-        Some(Target::Blob(..) | Target::Manifest(..) | Target::Upload(..) | Target::Tags(_))
-    );
-    own.then(|| format!("{} {path}", parts.method))
-}
-
 async fn answer(State(registry): State<Registry>, request: Request<Body>) -> Response {
     answer_to(registry, request).await
 }
@@ -285,12 +287,18 @@ async fn answer_to(registry: Registry, request: Request<Body>) -> Response {
     let head_only = parts.method == Method::HEAD;
     let trouble = registry.trouble(&parts);
     if let Some(silence) = trouble.silence() {
+        registry.settle(&trouble);
         tokio::time::sleep(silence).await;
         return cut();
     }
     // A task of its own: when a client goes away, the handler of its request is dropped at any await. An upload
     // must write what it has and put its file and offset in order first.
-    let answered = tokio::spawn(async move { registry.respond(&parts, body, &trouble).await }).await;
+    let answered = tokio::spawn(async move {
+        let response = registry.respond(&parts, body, &trouble).await;
+        registry.settle(&trouble);
+        response
+    })
+    .await;
     let mut response = match answered {
         Ok(response) => response,
         Err(error) => ApiError::new(Code::Unknown, format!("the registry failed: {error}")).into_response(),
@@ -315,25 +323,42 @@ impl Registry {
             return Trouble::default();
         };
         let name = format!("registry.{request}");
-        Trouble::new(self.0.faults.take(Stage::Registry, &name, &[], self.now()))
+        Trouble::new(self.0.faults.take_rules(Stage::Registry, &name, &[], self.now()))
+    }
+
+    /// Rules that could do nothing have not applied, and wait for a request that they are good for.
+    fn settle(&self, trouble: &Trouble) {
+        trouble.idle().for_each(|id| self.0.faults.give_back(id));
     }
 
     async fn respond(&self, parts: &Parts, body: Body, trouble: &Trouble) -> Response {
         self.check_wait(parts);
+        let incoming = Incoming::new(&parts.headers, body);
         if let Some(response) = trouble.instead() {
-            drain(body).await;
+            incoming.drain().await;
             self.note_wait(parts, &response);
             return response;
         }
-        if trouble.revokes_tokens() && !self.0.gate.revoke() {
-            drain(body).await;
-            return ApiError::new(Code::Unauthorized, "the credentials were revoked").into_response();
+        if trouble.revokes_tokens() {
+            let revoked = self.0.gate.revoke();
+            if revoked != Some(false) {
+                trouble.has_revoked();
+            }
+            if revoked.is_none() {
+                incoming.drain().await;
+                return ApiError::new(Code::Unauthorized, "the credentials were revoked").into_response();
+            }
         }
+        let limit = self.body_limit(parts);
+        let body = incoming.body(limit.map(|(limit, _)| limit));
         let (body, broken) = trouble.request_body(&parts.method, body);
-        let response = match self.admitted(parts, body).await {
-            Ok(response) => response,
-            Err(error) => error.into_response(),
-        };
+        let mut response = self.admitted(parts, body).await.unwrap_or_else(IntoResponse::into_response);
+        if let Some((limit, switch)) = limit.filter(|_| incoming.is_over()) {
+            response = self.too_large(limit, switch).into_response();
+        }
+        if !broken.load(std::sync::atomic::Ordering::SeqCst) {
+            incoming.drain().await;
+        }
         self.note_wait(parts, &response);
         trouble.spoil(&parts.method, response, &broken)
     }
@@ -343,50 +368,25 @@ impl Registry {
         let target = Target::parse(&path).ok_or_else(|| {
             ApiError::new(Code::NameUnknown, format!("`{path}` names nothing in a registry"))
         })?;
-        if let Err(error) = self.check_quirks(parts, &target) {
-            drain(body).await;
-            return Err(error);
-        }
+        self.check_quirks(parts)?;
         // An error, too, may say where to go on.
         let mut response = self.route(parts, &target, body).await.unwrap_or_else(IntoResponse::into_response);
-        if self.quirks().hide_digest {
-            response.headers_mut().remove(CONTENT_DIGEST);
+        if self.quirks().hide_digest && response.headers_mut().remove(CONTENT_DIGEST).is_some() {
+            self.meet("hide_digest");
         }
         self.relocate(parts, &target, response).await
     }
 
-    /// Remembers that the client was asked to wait.
-    fn note_wait(&self, parts: &Parts, response: &Response) {
-        if response.status() != StatusCode::TOO_MANY_REQUESTS {
-            return;
-        }
-        let asked = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-        // A date is rounded up to the second, so that a client that keeps to it is never blamed.
-        let Some(seconds) = asked.and_then(|text| text.parse().ok()) else { return };
-        let Some(key) = request_key(parts) else { return };
-        let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        waits.retain(|_, until| *until > now);
-        waits.insert(key, now + Duration::from_secs(seconds));
-    }
-
-    fn check_wait(&self, parts: &Parts) {
-        let Some(key) = request_key(parts) else { return };
-        let mut waits = self.0.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(until) = waits.remove(&key) else { return };
-        let early = until.saturating_duration_since(Instant::now());
-        if !early.is_zero() {
-            let detail = format!("`{}` came {early:?} early", parts.method);
-            self.0.violations.record(ViolationKind::TooSoon, parts.uri.path(), detail);
-        }
-    }
-
     /// Checks that the request may do this; whoever has a signed address has been checked before.
-    fn check(&self, parts: &Parts, target: Option<(&RepositoryName, Action)>) -> Result<(), ApiError> {
+    fn check(&self, parts: &Parts, needs: &[Need<'_>]) -> Result<(), ApiError> {
         if parts.extensions.get::<Signed>().is_some() {
             return Ok(());
         }
-        self.0.gate.check(&parts.headers, target)
+        let checked = self.0.gate.check(&parts.headers, needs);
+        if checked.is_err() && self.quirks().login.is_some() {
+            self.meet("login");
+        }
+        checked
     }
 
     async fn route(&self, parts: &Parts, target: &Target<'_>, body: Body) -> Result<Response, ApiError> {
@@ -397,12 +397,12 @@ impl Registry {
         let get = method == "GET";
         match *target {
             Target::Base if get => {
-                self.check(parts, None)?;
+                self.check(parts, &[])?;
                 Ok((StatusCode::OK, axum::Json(serde_json::json!({}))).into_response())
             }
             Target::Token if get || method == "POST" => self.token(parts, body).await,
             Target::Catalog if get => {
-                self.check(parts, None)?;
+                self.check(parts, &[Need::Catalog])?;
                 self.catalog(parts).await
             }
             Target::Tags(name) if get => self.tags(parts, &self.admit(parts, name, Action::Pull)?).await,
@@ -439,11 +439,12 @@ impl Registry {
         }
     }
 
-    /// Parses the repository's name and checks that the request may act on it.
+    /// Parses the repository's name and checks that the request may act on it, and then that a switch leaves it there.
     fn admit(&self, parts: &Parts, name: &str, action: Action) -> Result<RepositoryName, ApiError> {
         let name: RepositoryName =
             name.parse().map_err(|error: NameError| ApiError::new(Code::NameInvalid, error.to_string()))?;
-        self.check(parts, Some((&name, action)))?;
+        self.check(parts, &[Need::Repository(&name, action)])?;
+        self.check_offered(parts)?;
         Ok(name)
     }
 
@@ -458,7 +459,17 @@ impl Registry {
             parts.uri.query().unwrap_or_default().to_owned().into()
         };
         let form: Vec<(String, String)> = url::form_urlencoded::parse(&form).into_owned().collect();
-        Ok(self.0.gate.issue(&parts.headers, &form))
+        let quirks = self.quirks();
+        let response = self.0.gate.issue(&parts.headers, &form, &quirks);
+        if response.status().is_success() {
+            if quirks.token_field != TokenField::Both {
+                self.meet("token_field");
+            }
+            if quirks.hide_expiry {
+                self.meet("hide_expiry");
+            }
+        }
+        Ok(response)
     }
 }
 

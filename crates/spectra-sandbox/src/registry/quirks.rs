@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use spectra_types::HumanDuration;
 
 use super::{
-    Registry, RegistryAuth, Target,
+    Registry, RegistryAuth, Target, decoded,
     error::{ApiError, Code},
     query,
 };
@@ -95,9 +95,9 @@ impl From<&Login> for RegistryAuth {
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of a settings document")]
 pub struct Quirks {
-    /// Bodies that announce more bytes are answered 413, as by a front end.
+    /// Bodies of more bytes are answered 413, as by a front end; without a length, when the limit is reached.
     pub max_body: Option<u64>,
-    /// `PATCH` bodies that announce more bytes are answered 416.
+    /// `PATCH` bodies of more bytes are answered 416.
     pub max_patch: Option<u64>,
     /// All parts of an upload but the last have at least so many bytes; the part after a smaller one is refused.
     pub min_part: Option<u64>,
@@ -129,7 +129,52 @@ pub struct Quirks {
     pub requests_per_second: Option<u32>,
     /// How clients log in.
     pub login: Option<Login>,
+    /// Who may not read where a mount is from is answered 401 with both scopes, in place of beginning an upload.
+    pub mount_needs_scope: bool,
+    /// The name under which the token service gives a token.
+    pub token_field: TokenField,
+    /// The token service does not say how long a token is good for.
+    pub hide_expiry: bool,
+    /// A manifest of a type that `Accept` does not name is 404, as by registries of before manifests had several types.
+    pub accept_matters: bool,
+    /// Of a chunk of more than a thousand bytes only the first half is kept, and `Range` says so.
+    pub keeps_less: bool,
 }
+
+/// Where a token stands in the answer of the token service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenField {
+    /// In both.
+    #[default]
+    Both,
+    /// In `token`.
+    Token,
+    /// In `access_token`, as `OAuth2` has it.
+    AccessToken,
+}
+
+/// The longest life of a token, in days.
+const LONGEST_DAYS: u64 = 3_660;
+
+impl Quirks {
+    /// Says what is wrong with a value, naming the key.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.requests_per_second == Some(0) {
+            return Err("`registry.requests_per_second` cannot be `0`: use at least 1, or null".to_owned());
+        }
+        let lifetime = self.login.as_ref().map(|login| login.token_lifetime);
+        match lifetime.filter(|lifetime| lifetime.get().as_secs() > LONGEST_DAYS * 86_400) {
+            Some(lifetime) => Err(format!(
+                "`registry.login.token_lifetime` cannot be `{lifetime}`: use ten years (`87840h`) at most"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+const MAX_BODY: &str = "max_body";
+const MAX_PATCH: &str = "max_patch";
 
 /// Requests of the last second.
 #[derive(Debug, Default)]
@@ -159,11 +204,32 @@ impl Registry {
     /// Sets the switches, for the requests that come from now on.
     pub fn set_quirks(&self, quirks: Quirks) {
         self.0.gate.replace(quirks.login.as_ref().map(RegistryAuth::from));
+        self.0.met.clear();
+        self.forget_waits();
         *self.0.quirks.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(quirks);
     }
 
-    /// What a switch refuses before the body is looked at.
-    pub(super) fn check_quirks(&self, parts: &Parts, target: &Target<'_>) -> Result<(), ApiError> {
+    /// How many bytes the body of a request may have, and the switch that says so.
+    pub(super) fn body_limit(&self, parts: &Parts) -> Option<(u64, &'static str)> {
+        let quirks = self.quirks();
+        let patch = quirks.max_patch.filter(|_| parts.method == Method::PATCH);
+        let limits = [quirks.max_body.map(|limit| (limit, MAX_BODY)), patch.map(|limit| (limit, MAX_PATCH))];
+        limits.into_iter().flatten().min_by_key(|(limit, _)| *limit)
+    }
+
+    /// The refusal of a body that is larger.
+    pub(super) fn too_large(&self, limit: u64, switch: &'static str) -> ApiError {
+        self.meet(switch);
+        let (what, status) = if switch == MAX_PATCH {
+            ("chunk", StatusCode::RANGE_NOT_SATISFIABLE)
+        } else {
+            ("body", StatusCode::PAYLOAD_TOO_LARGE)
+        };
+        ApiError::new(Code::SizeInvalid, format!("a {what} has at most {limit} bytes here")).status(status)
+    }
+
+    /// What a switch refuses before the request is looked at.
+    pub(super) fn check_quirks(&self, parts: &Parts) -> Result<(), ApiError> {
         let quirks = self.quirks();
         if let Some(limit) = quirks.requests_per_second
             && !self
@@ -173,6 +239,7 @@ impl Registry {
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .admit(limit, Instant::now())
         {
+            self.meet("requests_per_second");
             return Err(ApiError::new(Code::TooManyRequests, format!("at most {limit} requests a second"))
                 .header(header::RETRY_AFTER, HeaderValue::from_static("1")));
         }
@@ -181,42 +248,49 @@ impl Registry {
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
             .unwrap_or(0);
+        // What is larger than any body may be does not come as far as the limit of chunks.
         if let Some(limit) = quirks.max_body.filter(|limit| length > *limit) {
-            return Err(ApiError::new(Code::SizeInvalid, format!("a body has at most {limit} bytes here"))
-                .status(StatusCode::PAYLOAD_TOO_LARGE));
+            return Err(self.too_large(limit, MAX_BODY));
         }
-        if let Some(limit) = quirks.max_patch.filter(|limit| parts.method == Method::PATCH && length > *limit)
-        {
-            return Err(ApiError::new(Code::SizeInvalid, format!("a chunk has at most {limit} bytes here"))
-                .status(StatusCode::RANGE_NOT_SATISFIABLE));
+        match self.body_limit(parts) {
+            Some((limit, switch)) if length > limit => Err(self.too_large(limit, switch)),
+            _ => Ok(()),
         }
-        match target {
-            Target::Referrers(..) if quirks.referrers != Referrers::Offered => {
-                return Err(ApiError::new(Code::NameUnknown, "there is no referrers API"));
+    }
+
+    /// What a switch refuses to somebody who may do it.
+    pub(super) fn check_offered(&self, parts: &Parts) -> Result<(), ApiError> {
+        let quirks = self.quirks();
+        let path = decoded(parts);
+        match Target::parse(&path) {
+            Some(Target::Referrers(..)) if quirks.referrers != Referrers::Offered => {
+                self.meet("referrers");
+                Err(ApiError::new(Code::NameUnknown, "there is no referrers API"))
             }
-            Target::Uploads(name) | Target::Manifest(name, _)
+            Some(Target::Uploads(name) | Target::Manifest(name, _))
                 if !matches!(parts.method, Method::GET | Method::HEAD)
                     && quirks
                         .repositories
                         .as_ref()
                         .is_some_and(|known| !known.iter().any(|known| known == name)) =>
             {
-                return Err(ApiError::new(
-                    Code::NameUnknown,
-                    format!("there is no repository `{name}`; create it first"),
-                ));
+                self.meet("repositories");
+                let message = format!("there is no repository `{name}`; create it first");
+                Err(ApiError::new(Code::NameUnknown, message))
             }
-            Target::Uploads(_) if query(parts, "mount").is_some() => {
+            Some(Target::Uploads(_)) if query(parts, "mount").is_some() => {
                 if quirks.mount_needs_from && query(parts, "from").is_none() {
+                    self.meet("mount_needs_from");
                     return Err(ApiError::new(Code::NameInvalid, "a mount needs `from`"));
                 }
                 if quirks.mounts == Mounts::Refuse {
+                    self.meet("mounts");
                     return Err(ApiError::new(Code::BlobUnknown, "this blob cannot be mounted"));
                 }
+                Ok(())
             }
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +15,7 @@ use axum::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -27,7 +27,8 @@ use uuid::Uuid;
 use super::{
     Registry, Target, ViolationKind, answer_to, decoded,
     error::{ApiError, Code},
-    query,
+    incoming::Incoming,
+    query, text_header,
 };
 use crate::faults::Cut;
 
@@ -66,6 +67,8 @@ impl Use {
 #[derive(Debug)]
 pub(crate) struct Storage {
     address: SocketAddr,
+    /// What the last client that was sent here called the registry.
+    registry: Mutex<String>,
     key: Uuid,
     task: AbortHandle,
 }
@@ -141,7 +144,7 @@ where
         let _ = stream.set_nodelay(true);
         let answer = answer.clone();
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
                 let answered = answer(request.map(Body::new));
                 async move {
                     let response = answered.await;
@@ -157,6 +160,17 @@ where
             }
         });
     }
+}
+
+/// Answers when the request has been read.
+fn refuse(request: Request<Body>, error: ApiError) -> BoxFuture<'static, Response> {
+    let (parts, body) = request.into_parts();
+    let incoming = Incoming::new(&parts.headers, body);
+    async move {
+        incoming.drain().await;
+        error.into_response()
+    }
+    .boxed()
 }
 
 impl Registry {
@@ -185,7 +199,7 @@ impl Registry {
                     }
                 });
                 let task = tokio::spawn(served).abort_handle();
-                Ok(Storage { address, key: Uuid::new_v4(), task })
+                Ok(Storage { address, registry: Mutex::default(), key: Uuid::new_v4(), task })
             })
             .await
     }
@@ -203,7 +217,7 @@ impl Registry {
                     format!("`{name}` was sent to the host of the blobs"),
                 );
                 let refused = ApiError::new(Code::Denied, format!("`{name}` is not for this host"));
-                return std::future::ready(refused.into_response()).boxed();
+                return refuse(request, refused);
             }
         }
         let (parts, body) = request.into_parts();
@@ -215,11 +229,24 @@ impl Registry {
                 self.0.violations.record(ViolationKind::SignatureMisused, parts.uri.path(), detail);
             }
             let refused = ApiError::new(Code::Denied, reason);
-            return std::future::ready(refused.into_response()).boxed();
+            return refuse(Request::from_parts(parts, body), refused);
         }
         request = Request::from_parts(parts, body);
         request.extensions_mut().insert(Signed);
         answer_to(self, request).boxed()
+    }
+
+    /// The answer to what has become a blob, whose address is the registry's and not this host's.
+    async fn at_registry(&self, mut response: Response) -> io::Result<Response> {
+        let host = self.storage().await?.registry.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let url = path
+            .filter(|path| path.starts_with('/') && !host.is_empty())
+            .and_then(|path| HeaderValue::from_str(&format!("http://{host}{path}")).ok());
+        if let Some(url) = url {
+            response.headers_mut().insert(header::LOCATION, url);
+        }
+        Ok(response)
     }
 
     /// Sends the client to the other host where the registry's switches say so: for a blob's bytes, and by the address of
@@ -235,18 +262,30 @@ impl Registry {
         }
         let signed = parts.extensions.get::<Signed>().is_some();
         let path = match target {
-            Target::Blob(..) if parts.method == Method::GET && response.status().is_success() && !signed => {
+            Target::Blob(..)
+                if matches!(parts.method, Method::GET | Method::HEAD)
+                    && response.status().is_success()
+                    && !signed =>
+            {
                 decoded(parts)
             }
-            Target::Uploads(_) | Target::Upload(..) if response.status() != StatusCode::CREATED => {
-                match response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()) {
-                    Some(path) => path.to_owned(),
-                    None => return Ok(response),
+            Target::Uploads(_) | Target::Upload(..) => {
+                let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+                let Some(location) = location.map(str::to_owned) else { return Ok(response) };
+                let (path, _) = location.split_once('?').unwrap_or((&location, ""));
+                match Target::parse(path) {
+                    Some(Target::Upload(..)) => location,
+                    // What has become a blob is read from the registry.
+                    _ if signed => return Ok(self.at_registry(response).await?),
+                    _ => return Ok(response),
                 }
             }
             _ => return Ok(response),
         };
         let storage = self.storage().await?;
+        if let Some(host) = text_header(parts, &header::HOST).filter(|_| !signed) {
+            *storage.registry.lock().unwrap_or_else(PoisonError::into_inner) = host;
+        }
         let expires = unix_now() + LIFETIME.as_secs();
         let purpose = if matches!(target, Target::Blob(..)) { Use::Read } else { Use::Upload };
         let (bare, more) = path.split_once('?').map_or((path.as_str(), ""), |(bare, more)| (bare, more));
@@ -261,6 +300,7 @@ impl Registry {
             response
         };
         response.headers_mut().insert(header::LOCATION, url);
+        self.meet("elsewhere");
         Ok(response)
     }
 }

@@ -72,7 +72,12 @@ impl Store {
 
     /// Where an upload keeps its files.
     pub(crate) fn upload_folder(&self, id: Uuid) -> PathBuf {
-        self.root.join("uploads").join(id.to_string())
+        self.uploads().join(id.to_string())
+    }
+
+    /// Where the uploads under way are.
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
     }
 
     /// Where the content with this digest is, if it is.

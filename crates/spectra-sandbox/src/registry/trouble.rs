@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt as _, stream};
@@ -29,30 +29,62 @@ use crate::faults::{Action, AfterCommit, Cut};
 const SILENCE: Duration = Duration::from_hours(1);
 const GATEWAY_TIMEOUT: &str = "<html><head><title>504 Gateway Time-out</title></head><body></body></html>";
 
-/// The actions that apply to one request, in the order they were set.
+/// A rule that applies to a request.
+#[derive(Debug)]
+struct Taken {
+    id: String,
+    action: Action,
+    /// Whether it has made a difference.
+    acted: AtomicBool,
+}
+
+impl Taken {
+    fn act(&self) {
+        self.acted.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The rules that apply to one request, in the order they were set.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble(Vec<Action>);
+pub(crate) struct Trouble(Vec<Taken>);
 
 impl Trouble {
-    pub(crate) const fn new(actions: Vec<Action>) -> Self {
-        Self(actions)
+    pub(crate) fn new(rules: Vec<(String, Action)>) -> Self {
+        let taken = |(id, action)| Taken { id, action, acted: AtomicBool::new(false) };
+        Self(rules.into_iter().map(taken).collect())
+    }
+
+    /// The rules that could do nothing to the request.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = &str> {
+        let idle = self.0.iter().filter(|taken| !taken.acted.load(Ordering::SeqCst));
+        idle.map(|taken| taken.id.as_str())
+    }
+
+    /// What the first rule that says something says; it has acted.
+    fn first_of<T>(&self, says: impl Fn(&Action) -> Option<T>) -> Option<T> {
+        self.0.iter().find_map(|taken| says(&taken.action).inspect(|_| taken.act()))
     }
 
     /// How long nothing is said before the connection is cut.
     pub(crate) fn silence(&self) -> Option<Duration> {
-        self.0.iter().find_map(|action| match action {
+        self.first_of(|action| match action {
             Action::Hang { duration } => Some(duration.map_or(SILENCE, spectra_types::HumanDuration::get)),
             _ => None,
         })
     }
 
     pub(crate) fn revokes_tokens(&self) -> bool {
-        self.0.contains(&Action::TokenRevoked)
+        self.0.iter().any(|taken| taken.action == Action::TokenRevoked)
+    }
+
+    /// There were tokens to revoke, or a refusal took their place.
+    pub(crate) fn has_revoked(&self) {
+        self.0.iter().filter(|taken| taken.action == Action::TokenRevoked).for_each(Taken::act);
     }
 
     /// The answer that comes in place of the request's execution.
     pub(crate) fn instead(&self) -> Option<Response> {
-        self.0.iter().find_map(|action| match action {
+        self.first_of(|action| match action {
             Action::Reset => Some(cut()),
             Action::Html => Some(
                 ([(header::CONTENT_TYPE, "text/html")], "<html><body>Welcome</body></html>").into_response(),
@@ -81,7 +113,7 @@ impl Trouble {
     }
 
     fn breaks_after(&self) -> Option<u64> {
-        self.0.iter().find_map(|action| match action {
+        self.0.iter().find_map(|taken| match &taken.action {
             Action::ResetAfter { bytes } => Some(*bytes),
             _ => None,
         })
@@ -99,12 +131,20 @@ impl Trouble {
     /// What the client gets to see of an answer.
     pub(crate) fn spoil(&self, method: &Method, mut response: Response, broken: &AtomicBool) -> Response {
         if broken.load(Ordering::SeqCst) {
+            self.first_of(|action| matches!(action, Action::ResetAfter { .. }).then_some(()));
             return cut();
         }
-        for action in &self.0 {
-            match action {
-                Action::FailAfterCommit { with: AfterCommit::Reset } => return cut(),
+        for taken in &self.0 {
+            // What is read has to be there: not after a refusal, not in a redirection, not in an answer to HEAD.
+            let length =
+                length(&response).filter(|_| response.status().is_success() && *method != Method::HEAD);
+            match &taken.action {
+                Action::FailAfterCommit { with: AfterCommit::Reset } => {
+                    taken.act();
+                    return cut();
+                }
                 Action::FailAfterCommit { .. } => {
+                    taken.act();
                     return (
                         StatusCode::GATEWAY_TIMEOUT,
                         [(header::CONTENT_TYPE, "text/html")],
@@ -113,21 +153,24 @@ impl Trouble {
                         .into_response();
                 }
                 Action::ResetAfter { bytes } if !sends(method) => {
+                    let Some(length) = length.filter(|length| length > bytes) else { continue };
+                    taken.act();
                     // The length stays: the client sees that something is missing.
+                    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
                     response = response.map(|body| first(body, *bytes, Some(Arc::default())));
                 }
                 Action::ShortBody { missing } => {
-                    let length = response
-                        .headers()
-                        .get(header::CONTENT_LENGTH)
-                        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-                    if let Some(length) = length {
-                        let length = length.saturating_sub(*missing);
-                        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-                        response = response.map(|body| first(body, length, None));
-                    }
+                    let Some(length) = length.filter(|length| *length > 0 && *missing > 0) else { continue };
+                    taken.act();
+                    let length = length.saturating_sub(*missing);
+                    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                    response = response.map(|body| first(body, length, None));
                 }
                 Action::CorruptBody => {
+                    if length.is_none_or(|length| length == 0) {
+                        continue;
+                    }
+                    taken.act();
                     response = response.map(|body| {
                         let mut fresh = true;
                         Body::from_stream(body.into_data_stream().map(move |piece| {
@@ -146,6 +189,7 @@ impl Trouble {
                     if let (Ok(other), true) =
                         (HeaderValue::from_str(&other), response.headers().contains_key(CONTENT_DIGEST))
                     {
+                        taken.act();
                         response.headers_mut().insert(CONTENT_DIGEST, other);
                     }
                 }
@@ -153,6 +197,7 @@ impl Trouble {
                     if let (Ok(to), true) =
                         (HeaderValue::from_str(to), response.headers().contains_key(header::LOCATION))
                     {
+                        taken.act();
                         response.headers_mut().insert(header::LOCATION, to);
                     }
                 }
@@ -161,6 +206,14 @@ impl Trouble {
         }
         response
     }
+}
+
+/// How many bytes an answer has.
+fn length(response: &Response) -> Option<u64> {
+    let stated = response.headers().get(header::CONTENT_LENGTH);
+    stated
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .or_else(|| HttpBody::size_hint(response.body()).exact())
 }
 
 /// An answer that never leaves: the server cuts the connection.
@@ -216,10 +269,4 @@ fn first(body: Body, length: u64, broken: Option<Arc<AtomicBool>>) -> Body {
             Err(error) => Some((Err(io::Error::other(error)), (pieces, left, broken))),
         }
     }))
-}
-
-/// Reads what is left of a body and drops it: a client that is still sending does not see an answer reliably.
-pub(crate) async fn drain(body: Body) {
-    let mut pieces = body.into_data_stream();
-    while let Some(Ok(_)) = pieces.next().await {}
 }

@@ -8,6 +8,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -36,6 +37,15 @@ pub(crate) struct Uploads {
 
 /// The length of a running hash that is of no use any more: no file is that long.
 const STALE: u64 = u64::MAX;
+
+/// How many uploads may be under way at the same time.
+pub(crate) const MOST_OPEN: usize = 1_000;
+
+/// After how long an upload that nobody goes on with is removed.
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// How long the next piece of a body is waited for: as long as it is, no other request can go on with the upload.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How many ended uploads are remembered.
 const KEPT: usize = 1_000;
@@ -85,7 +95,12 @@ impl From<io::Error> for AppendError {
 
 impl Uploads {
     /// Begins an upload.
-    pub(crate) async fn begin(&self, store: &Store, name: &RepositoryName) -> io::Result<Upload> {
+    ///
+    /// `None` if too many are under way.
+    pub(crate) async fn begin(&self, store: &Store, name: &RepositoryName) -> io::Result<Option<Upload>> {
+        if self.purge(store).await? >= MOST_OPEN {
+            return Ok(None);
+        }
         let id = Uuid::new_v4();
         let folder = store.upload_folder(id);
         fs::create_dir_all(&folder).await?;
@@ -95,7 +110,36 @@ impl Uploads {
         // Last: an upload without this file does not exist.
         fs::write(folder.join("repository"), name.as_str()).await?;
         let hash = self.lock(id).await;
-        Ok(Upload { id, folder, hash, offset: 0, since })
+        Ok(Some(Upload { id, folder, hash, offset: 0, since }))
+    }
+
+    /// Removes uploads that nobody has gone on with for a day, and says how many are left.
+    pub(crate) async fn purge(&self, store: &Store) -> io::Result<usize> {
+        let mut left = 0;
+        let mut entries = fs::read_dir(store.uploads()).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let data = fs::metadata(entry.path().join("data")).await;
+            let changed = match data {
+                Ok(data) => data.modified(),
+                // One that is just beginning or ending.
+                Err(_) => entry.metadata().await.and_then(|folder| folder.modified()),
+            };
+            // What has no time any more has just ended.
+            let Ok(changed) = changed else { continue };
+            if changed.elapsed().is_ok_and(|age| age > ABANDONED) {
+                if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                    self.forget(id);
+                }
+                if let Err(error) = fs::remove_dir_all(entry.path()).await
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    return Err(error);
+                }
+            } else {
+                left += 1;
+            }
+        }
+        Ok(left)
     }
 
     /// Takes up an upload. `None` if the repository has no such upload.
@@ -194,11 +238,17 @@ impl Upload {
         let mut file = fs::OpenOptions::new().append(true).open(self.data()).await?;
         let mut stream = body.into_data_stream();
         let mut outcome = Ok(());
-        while let Some(piece) = stream.next().await {
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => {
+        loop {
+            let piece = match tokio::time::timeout(PATIENCE, stream.next()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(piece))) => piece,
+                Ok(Some(Err(error))) => {
                     outcome = Err(AppendError::Body(error.to_string()));
+                    break;
+                }
+                Err(_) => {
+                    let seconds = PATIENCE.as_secs();
+                    outcome = Err(AppendError::Body(format!("nothing came for {seconds} s")));
                     break;
                 }
             };

@@ -40,6 +40,27 @@ pub enum ViolationKind {
     TooSoon,
     /// A manifest's descriptor states another size than the blob has.
     SizeMismatch,
+    /// A manifest with a subject went to a registry that keeps no list of referrers, and the client did not list it.
+    ReferrerNotListed,
+}
+
+impl ViolationKind {
+    /// Every rule.
+    pub const ALL: [Self; 13] = [
+        Self::WrongContentRange,
+        Self::BlobResent,
+        Self::ManifestBeforeBlobs,
+        Self::DigestMismatch,
+        Self::CredentialsElsewhere,
+        Self::SignatureMisused,
+        Self::ContentTypeMissing,
+        Self::StaleLocation,
+        Self::UploadClosed,
+        Self::PartTooSmall,
+        Self::TooSoon,
+        Self::SizeMismatch,
+        Self::ReferrerNotListed,
+    ];
 }
 
 /// One broken rule.
@@ -83,5 +104,34 @@ impl Violations {
 
     pub(crate) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_every_rule() {
+        for (at, kind) in ViolationKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
+        }
+        // The last one; a rule after it has to be entered in the list as well.
+        let last = match ViolationKind::ALL[ViolationKind::ALL.len() - 1] {
+            kind @ (ViolationKind::WrongContentRange
+            | ViolationKind::BlobResent
+            | ViolationKind::ManifestBeforeBlobs
+            | ViolationKind::DigestMismatch
+            | ViolationKind::CredentialsElsewhere
+            | ViolationKind::SignatureMisused
+            | ViolationKind::ContentTypeMissing
+            | ViolationKind::StaleLocation
+            | ViolationKind::UploadClosed
+            | ViolationKind::PartTooSmall
+            | ViolationKind::TooSoon
+            | ViolationKind::SizeMismatch
+            | ViolationKind::ReferrerNotListed) => kind,
+        };
+        assert_eq!(last as usize + 1, ViolationKind::ALL.len());
     }
 }

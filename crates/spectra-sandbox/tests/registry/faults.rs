@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use spectra_sandbox::registry::{Quirks, ViolationKind};
 
 use crate::bed::{Bed, header_of, sha256};
 
@@ -92,4 +93,78 @@ async fn a_rule_that_means_nothing_is_refused() {
     assert!(bed.registry.set_fault(unknown).unwrap_err().contains("registry.blob_gte"));
     let elsewhere = json!({ "operation": "serviceCreate", "action": { "type": "corrupt_body" } });
     assert!(bed.registry.set_fault(elsewhere).unwrap_err().contains("corrupt_body"));
+}
+
+#[tokio::test]
+async fn a_rule_that_could_do_nothing_has_not_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let digest = bed.push("app", &[5; 2_000]).await;
+    let blob = format!("/v2/app/blobs/{digest}");
+    let missing = format!("/v2/app/blobs/{}", sha256(b"missing"));
+    let reset = json!({ "type": "reset_after", "bytes": 1000 });
+    let short = json!({ "type": "short_body", "missing": 1 });
+    for (request, action, method, path) in [
+        ("upload_begin", reset.clone(), Method::POST, "/v2/app/blobs/uploads/"),
+        ("blob_head", reset, Method::HEAD, &blob),
+        ("blob_get", short.clone(), Method::GET, &missing),
+        ("manifest_get", short, Method::GET, "/v2/app/manifests/v1"),
+        ("blob_get", json!({ "type": "location", "to": "http://x/" }), Method::GET, &blob),
+        ("ping", json!({ "type": "wrong_digest" }), Method::GET, "/v2/"),
+    ] {
+        fault(&bed, request, &action);
+        bed.request(method, path).send().await.unwrap();
+        assert_eq!(bed.registry.faults_applied(), 0, "{action} on {request}");
+    }
+    // It waits for the request that it is good for.
+    fault(&bed, "blob_get", &json!({ "type": "corrupt_body" }));
+    bed.registry.set_quirks(Quirks { elsewhere: true, ..Quirks::default() });
+    let stored = header_of(&bed.get(&blob).await, "location");
+    assert_eq!(bed.registry.faults_applied(), 0);
+    assert_eq!(bed.get(&stored).await.bytes().await.unwrap()[0], 5 ^ 0xff);
+    assert_eq!(bed.registry.faults_applied(), 1);
+}
+
+#[tokio::test]
+async fn lists_come_short_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let (digest, _) = bed.push_image("app", "v1", b"layer").await;
+    let referrers = format!("/v2/app/referrers/{digest}");
+    for (request, path) in
+        [("tags", "/v2/app/tags/list"), ("catalog", "/v2/_catalog"), ("referrers", &referrers)]
+    {
+        let whole = bed.get(path).await.bytes().await.unwrap();
+        fault(&bed, request, &json!({ "type": "short_body", "missing": 3 }));
+        assert_eq!(bed.get(path).await.bytes().await.unwrap(), whole[..whole.len() - 3], "{request}");
+        assert_eq!(bed.registry.faults_applied(), 1);
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_before_the_time_is_noted_whichever_way_it_was_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let ask = async |program: &'static str| {
+        bed.request(Method::GET, "/v2/app/tags/list").header("user-agent", program).send().await.unwrap();
+    };
+    for action in [
+        json!({ "type": "busy", "after": 3600 }),
+        json!({ "type": "busy", "after": 3600, "date": true }),
+        json!({ "type": "http", "status": 503, "retry_after": 3600 }),
+    ] {
+        fault(&bed, "tags", &action);
+        ask("one").await;
+        ask("two").await;
+        assert_eq!(bed.kinds(), [], "another program was not asked to wait");
+        ask("one").await;
+        assert_eq!(bed.kinds(), [ViolationKind::TooSoon], "{action}");
+        bed.registry.clear_violations();
+    }
+    // What asked to wait is gone, and with it the wait.
+    fault(&bed, "tags", &json!({ "type": "busy", "after": 3600 }));
+    ask("one").await;
+    bed.registry.set_quirks(Quirks::default());
+    ask("one").await;
+    assert_eq!(bed.kinds(), []);
 }

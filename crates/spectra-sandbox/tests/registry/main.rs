@@ -6,6 +6,7 @@ mod auth;
 mod bed;
 mod faults;
 mod quirks;
+mod violations;
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -142,6 +143,36 @@ async fn an_upload_whose_bytes_became_a_blob_before_a_crash_is_gone() {
     let upload = std::fs::read_dir(&uploads).unwrap().next().unwrap().unwrap().path();
     std::fs::remove_file(upload.join("repository")).unwrap();
     assert_eq!(bed.get(&location).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn uploads_that_nobody_goes_on_with_are_removed_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let old = bed.begin("app").await;
+    let upload = std::fs::read_dir(folder.path().join("uploads")).unwrap().next().unwrap().unwrap().path();
+    let fresh = bed.begin("app").await;
+    let two_days_ago = std::time::SystemTime::now() - Duration::from_hours(48);
+    let data = std::fs::File::options().write(true).open(upload.join("data")).unwrap();
+    data.set_modified(two_days_ago).unwrap();
+    bed.begin("app").await;
+    assert!(!upload.exists());
+    assert_eq!(bed.get(&old).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(bed.get(&fresh).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn uploads_under_way_have_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let first = bed.begin("app").await;
+    for number in 1..1_000 {
+        std::fs::create_dir(folder.path().join("uploads").join(number.to_string())).unwrap();
+    }
+    let begin = async || bed.request(Method::POST, "/v2/app/blobs/uploads/").send().await.unwrap().status();
+    assert_eq!(begin().await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(bed.delete(&first).await, StatusCode::NO_CONTENT);
+    assert_eq!(begin().await, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

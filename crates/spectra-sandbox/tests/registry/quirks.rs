@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use spectra_sandbox::registry::{Mounts, Quirks, Referrers, ViolationKind};
 
-use crate::bed::{Bed, OCI_MANIFEST, code, descriptor, header_of, image, sha256};
+use crate::bed::{Bed, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, code, descriptor, header_of, image, sha256};
 
 async fn bed(folder: &tempfile::TempDir, quirks: Quirks) -> Bed {
     let bed = Bed::at(folder.path()).await;
@@ -27,6 +27,79 @@ async fn bodies_and_chunks_have_limits_of_their_own() {
     assert_eq!(bed.put(&location, &sha256(&big), &big).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(bed.patch(&location, "0-99", &big[..100]).await.status(), StatusCode::ACCEPTED);
     assert_eq!(bed.kinds(), []);
+}
+
+#[tokio::test]
+async fn bodies_without_a_length_passed_every_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let quirks = Quirks { max_body: Some(1_000), max_patch: Some(100), ..Quirks::default() };
+    let bed = bed(&folder, quirks).await;
+    let streamed = |method, url: &str| {
+        let pieces = (0..50).map(|_| Ok::<_, std::io::Error>(vec![7_u8; 60]));
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+        bed.request(method, url).body(body).send()
+    };
+    let location = bed.begin("app").await;
+    let patched = streamed(Method::PATCH, &location).await.unwrap();
+    assert_eq!(patched.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let close = format!("{}&digest={}", bed.begin("app").await, sha256(&[7; 3_000]));
+    assert_eq!(streamed(Method::PUT, &close).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(bed.registry.met(), [("max_body", 1), ("max_patch", 1)].into());
+    assert_eq!(bed.kinds(), []);
+}
+
+#[tokio::test]
+async fn who_asks_first_is_refused_without_a_body() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let bed = bed(&folder, Quirks { max_body: Some(1_000), ..Quirks::default() }).await;
+    let location = bed.begin("app").await;
+    let mut socket = tokio::net::TcpStream::connect(bed.url.trim_start_matches("http://")).await.unwrap();
+    let head =
+        format!("PUT {location} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+/// A client that is still sending must see why it is refused, whatever is wrong.
+#[tokio::test]
+async fn a_large_body_is_read_before_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let login = json!({ "login": { "scheme": "bearer", "user": "ada", "password": "pw" } });
+    let bed = bed(&folder, Quirks::default()).await;
+    let location = bed.begin("app").await;
+    let big = vec![7; 8 << 20];
+    for _ in 0..5 {
+        let refused = bed.patch(&location, "5-9", &big).await;
+        assert_eq!(refused.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    }
+    bed.registry.set_quirks(serde_json::from_value(login).unwrap());
+    for _ in 0..5 {
+        let refused = bed.request(Method::PATCH, &location).bearer_auth("old").body(big.clone());
+        assert_eq!(refused.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn nobody_unknown_is_told_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let quirks = json!({
+        "login": { "scheme": "bearer", "user": "ada", "password": "pw" },
+        "repositories": [], "mounts": "refuse", "mount_needs_from": true, "referrers": "missing",
+    });
+    let bed = bed(&folder, serde_json::from_value(quirks).unwrap()).await;
+    let digest = sha256(b"hello");
+    for (method, path) in [
+        (Method::POST, "/v2/app/blobs/uploads/".to_owned()),
+        (Method::POST, format!("/v2/app/blobs/uploads/?mount={digest}")),
+        (Method::PUT, "/v2/app/manifests/v1".to_owned()),
+        (Method::GET, format!("/v2/app/referrers/{digest}")),
+    ] {
+        let status = bed.request(method, &path).send().await.unwrap().status();
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -98,6 +171,71 @@ async fn registries_of_before_the_referrers_api() {
 }
 
 #[tokio::test]
+async fn what_refers_to_an_image_is_listed_by_the_client_where_the_registry_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = bed(&folder, Quirks { referrers: Referrers::Missing, ..Quirks::default() }).await;
+    let (subject, manifest) = bed.push_image("app", "v1", b"layer").await;
+    let mut referrer = image(b"layer");
+    referrer["subject"] = descriptor(OCI_MANIFEST, manifest.to_string().as_bytes());
+    let push = async |tag: &str, kind, manifest: &Value| {
+        let response = bed.put_manifest("app", tag, kind, manifest).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+    };
+    push("sig", OCI_MANIFEST, &referrer).await;
+    assert_eq!(bed.kinds(), [ViolationKind::ReferrerNotListed]);
+    let index =
+        |manifests: Value| json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests });
+    let entry = descriptor(OCI_MANIFEST, referrer.to_string().as_bytes());
+    let tag = format!("sha256-{}", subject.hex());
+    push(&tag, OCI_INDEX, &index(json!([entry]))).await;
+    assert_eq!(bed.kinds(), []);
+    // Once more, which changes nothing; and a list that has lost it.
+    push("sig", OCI_MANIFEST, &referrer).await;
+    assert_eq!(bed.kinds(), []);
+    push(&tag, OCI_INDEX, &index(json!([]))).await;
+    assert_eq!(bed.kinds(), [ViolationKind::ReferrerNotListed]);
+    let gone = sha256(referrer.to_string().as_bytes());
+    assert_eq!(bed.delete(&format!("/v2/app/manifests/{gone}")).await, StatusCode::ACCEPTED);
+    assert_eq!(bed.kinds(), []);
+}
+
+#[tokio::test]
+async fn a_manifest_of_a_type_that_nobody_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = bed(&folder, Quirks { accept_matters: true, ..Quirks::default() }).await;
+    bed.push_image("app", "v1", b"layer").await;
+    for (accept, expected) in [
+        (None, StatusCode::NOT_FOUND),
+        (Some(DOCKER_MANIFEST), StatusCode::NOT_FOUND),
+        (Some("text/html, application/vnd.oci.image.manifest.v1+json;q=0.5"), StatusCode::OK),
+        (Some("*/*"), StatusCode::OK),
+    ] {
+        let mut request = bed.request(Method::GET, "/v2/app/manifests/v1");
+        // The client sends `*/*` of its own accord.
+        request = request.header("accept", accept.unwrap_or(""));
+        assert_eq!(request.send().await.unwrap().status(), expected, "{accept:?}");
+    }
+    assert_eq!(bed.registry.met()["accept_matters"], 2);
+}
+
+#[tokio::test]
+async fn less_is_kept_than_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = bed(&folder, Quirks { keeps_less: true, ..Quirks::default() }).await;
+    let bytes: Vec<u8> = (0..1_000_u32).flat_map(u32::to_le_bytes).collect();
+    let location = bed.begin("app").await;
+    let half = bed.patch(&location, "0-3999", &bytes).await;
+    assert_eq!((half.status(), header_of(&half, "range")), (StatusCode::ACCEPTED, "0-1999".into()));
+    let rest = bed.patch(&location, "2000-2999", &bytes[2_000..3_000]).await;
+    assert_eq!(header_of(&rest, "range"), "0-2999");
+    let close = format!("{}&digest={}", bed.current(&location).await, sha256(&bytes));
+    let close = bed.request(Method::PUT, &close).header("content-range", "3000-3999");
+    assert_eq!(close.body(bytes[3_000..].to_vec()).send().await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(bed.registry.met()["keeps_less"], 1);
+    assert_eq!(bed.kinds(), []);
+}
+
+#[tokio::test]
 async fn small_deviations() {
     let folder = tempfile::tempdir().unwrap();
     let quirks = Quirks {
@@ -124,6 +262,10 @@ async fn small_deviations() {
     let other = bed.request(Method::POST, "/v2/other/blobs/uploads/").send().await.unwrap();
     assert_eq!((other.status(), code(other).await), (StatusCode::NOT_FOUND, "NAME_UNKNOWN".into()));
     assert_eq!(bed.kinds(), []);
+    let met: Vec<_> = bed.registry.met().into_keys().collect();
+    assert_eq!(met, ["hide_digest", "ignore_range", "null_tags", "post_begins_only", "repositories"]);
+    bed.registry.set_quirks(Quirks::default());
+    assert!(bed.registry.met().is_empty());
 }
 
 #[tokio::test]
@@ -142,6 +284,7 @@ async fn too_many_requests_are_told_when_to_come_back() {
     assert_eq!(header_of(&refused.expect("50 requests take less than 50 s"), "retry-after"), "1");
     bed.get("/v2/app/manifests/v1").await;
     assert_eq!(bed.kinds(), [ViolationKind::TooSoon]);
+    assert!(bed.registry.met()["requests_per_second"] > 0);
 }
 
 #[tokio::test]
@@ -169,6 +312,20 @@ async fn the_host_of_the_blobs_wants_its_signature_and_no_credentials() {
     assert_eq!(blob.status(), StatusCode::TEMPORARY_REDIRECT);
     let signed = header_of(&blob, "location");
     assert_eq!(bed.get(&signed).await.text().await.unwrap(), "hello");
+    // To look is to be sent there too; what has become a blob is at the registry; and a refusal says where to go on.
+    let looked = bed.request(Method::HEAD, &format!("/v2/app/blobs/{digest}")).send().await.unwrap();
+    assert_eq!(looked.status(), StatusCode::TEMPORARY_REDIRECT);
+    let looked = bed.request(Method::HEAD, &header_of(&looked, "location")).send().await.unwrap();
+    assert_eq!((looked.status(), header_of(&looked, "content-length")), (StatusCode::OK, "5".into()));
+    let location = bed.begin("app").await;
+    let astray = bed.request(Method::PATCH, &location).header("content-range", "3-7").body("hello");
+    let astray = astray.send().await.unwrap();
+    assert_eq!(astray.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let location = header_of(&astray, "location");
+    assert!(location.starts_with("http://127.0.0.1:") && !location.starts_with(&bed.url), "{location}");
+    let done = bed.put(&location, &sha256(b"more"), b"more").await;
+    let blob = header_of(&done, "location");
+    assert_eq!(blob, format!("{}/v2/app/blobs/{}", bed.url, sha256(b"more")));
     bed.registry.clear_violations();
     // The address of one blob reads nothing else, writes nothing, and deletes nothing.
     let manifest = signed.replace(&format!("/blobs/{digest}"), "/manifests/v1");
