@@ -41,14 +41,19 @@ impl Drop for Bed {
 
 /// An image of three layers, each with some kilobytes that do not compress and that no image of another seed has.
 fn image(directory: &Path, seed: u32) -> Artifact {
+    image_of(directory, seed, 1000)
+}
+
+/// The same with so many numbers of four bytes in each layer.
+fn image_of(directory: &Path, seed: u32, numbers: u32) -> Artifact {
     let mut builder =
         ImageBuilder::new().entrypoint(vec!["/app".to_owned()]).label("seed", &seed.to_string());
     for layer in 0..3_u32 {
         let content = directory.join(format!("{seed}-{layer}"));
         std::fs::create_dir_all(&content).unwrap();
-        let start = (seed * 3 + layer) * 1000;
+        let start = (seed * 3 + layer) * numbers;
         let noise: Vec<u8> =
-            (start..start + 1000).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+            (start..start + numbers).flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         std::fs::write(content.join(format!("file-{layer}")), noise).unwrap();
         builder = builder.layer(LayerInput { directory: content, target: "/".to_owned() });
     }
@@ -67,13 +72,15 @@ impl Bed {
         Self::with(json!({})).await
     }
 
-    /// With switches besides the login.
+    /// With switches besides the login, unless they have one of their own.
     pub(crate) async fn with(quirks: Value) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let registry = Registry::open(RegistryConfig::new(directory.path().join("registry"))).await.unwrap();
         let mut quirks: Quirks = serde_json::from_value(quirks).unwrap();
-        let login = json!({ "scheme": "bearer", "user": "bot", "password": PASSWORD });
-        quirks.login = serde_json::from_value(login).unwrap();
+        if quirks.login.is_none() {
+            let login = json!({ "scheme": "bearer", "user": "bot", "password": PASSWORD });
+            quirks.login = serde_json::from_value(login).unwrap();
+        }
         registry.set_quirks(quirks);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -94,9 +101,17 @@ impl Bed {
 
     /// A client of its own, that has learnt nothing yet.
     pub(crate) fn client(&self) -> Client {
-        let retry = RetryPolicy { base: Duration::from_millis(1), attempts: 3, ..RetryPolicy::default() };
         let credential = Credential::Basic { username: "bot".to_owned(), password: Secret::from(PASSWORD) };
-        let keychain = Keychain::empty().with(&self.host, credential);
+        self.client_with(Keychain::empty().with(&self.host, credential))
+    }
+
+    /// A client that has no password.
+    pub(crate) fn anonymous(&self) -> Client {
+        self.client_with(Keychain::empty())
+    }
+
+    fn client_with(&self, keychain: Keychain) -> Client {
+        let retry = RetryPolicy { base: Duration::from_millis(1), attempts: 3, ..RetryPolicy::default() };
         let stall_timeout = *self.patience.lock().unwrap();
         Client::new(keychain, ClientOptions { retry, stall_timeout, ..ClientOptions::default() })
     }
@@ -136,6 +151,16 @@ impl Bed {
         let pushed = self.push(&fresh).await;
         assert!(self.registry.faults_applied() > 0, "{action} on {request} was never met");
         pushed
+    }
+
+    /// An image with layers of three megabytes.
+    pub(crate) fn large_image(&self) -> Artifact {
+        image_of(self.directory.path(), self.images.fetch_add(1, Ordering::SeqCst), 800_000)
+    }
+
+    /// How often a switch has changed an answer.
+    pub(crate) fn met(&self, switch: &str) -> u64 {
+        self.registry.met().get(switch).copied().unwrap_or(0)
     }
 
     /// What the tag names now.
