@@ -127,6 +127,16 @@ async fn what_is_attached_is_found_with_and_without_the_list() {
         assert_eq!(bed.met("referrers") == 0, listed);
         assert_eq!(bed.registry.violations(), [], "{referrers}");
     }
+    // One by one, and whatever their type is.
+    let bed = Bed::with(json!({ "page_size": 1, "ignore_filter": true })).await;
+    let image = bed.push(&bed.new).await.unwrap().image;
+    let other =
+        Attachment { artifact_type: "application/vnd.example.other".to_owned(), ..attachment.clone() };
+    let attached = bed.client().attach(&image, &attachment).await.unwrap();
+    bed.client().attach(&image, &other).await.unwrap();
+    let found = bed.client().referrers(&image, Some(&attachment.artifact_type)).await.unwrap();
+    assert_eq!(found, [attached.manifest]);
+    assert!(bed.met("page_size") > 0 && bed.met("ignore_filter") > 0);
     let bed = Bed::with(json!({ "referrers": "refused" })).await;
     let image = bed.push(&bed.new).await.unwrap().image;
     let error = bed.client().attach(&image, &attachment).await.unwrap_err();

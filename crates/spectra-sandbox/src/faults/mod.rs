@@ -413,23 +413,27 @@ impl Faults {
 
     /// The actions that apply to this request, in the order they were set.
     pub(crate) fn take(&self, stage: Stage, operation: &str, fields: &[String], now: Tick) -> Vec<Action> {
-        self.take_rules(stage, operation, fields, now).into_iter().map(|(_, action)| action).collect()
+        self.take_rules(stage, operation, fields, now, |_| true)
+            .into_iter()
+            .map(|(_, action)| action)
+            .collect()
     }
 
-    /// As [`Faults::take`], each with the id of its rule, for [`Faults::give_back`].
+    /// As [`Faults::take`], each with the id of its rule, for [`Faults::give_back`], and only those that `can` do something.
     pub(crate) fn take_rules(
         &self,
         stage: Stage,
         operation: &str,
         fields: &[String],
         now: Tick,
+        can: impl Fn(&Action) -> bool,
     ) -> Vec<(String, Action)> {
         let mut actions = Vec::new();
         for rule in self.lock().iter_mut() {
             let all = if stage == Stage::Registry { "registry.*" } else { "*" };
             let named =
                 rule.operation == all || rule.operation == operation || fields.contains(&rule.operation);
-            if !named || !rule.action.applies(stage) || !rule.due(now) {
+            if !named || !rule.action.applies(stage) || !rule.due(now) || !can(&rule.action) {
                 continue;
             }
             if rule.skip > 0 {

@@ -203,7 +203,7 @@ impl Registry {
                 wrong(format!("{came} bytes after the first {before} came without a range"));
             }
             self.check_part(name, upload, before).await?;
-            upload.set_last_part(came);
+            upload.set_last_part(came).await?;
         }
         if let Some(range) = range.filter(|range| range.length() != came) {
             upload.truncate(before).await?;

@@ -20,7 +20,7 @@ impl Registry {
             ApiError::new(Code::NameUnknown, format!("there is no repository `{name}`"))
                 .detail(json!({ "name": name.as_str() }))
         })?;
-        let (tags, link) = page(parts, tags, &format!("/v2/{name}/tags/list"))?;
+        let (tags, link) = self.page(parts, tags, String::as_str, &format!("/v2/{name}/tags/list"))?;
         let null = tags.is_empty() && self.quirks().null_tags;
         if null {
             self.meet("null_tags");
@@ -31,7 +31,8 @@ impl Registry {
 
     /// `GET /v2/_catalog`.
     pub(super) async fn catalog(&self, parts: &Parts) -> Result<Response, ApiError> {
-        let (names, link) = page(parts, self.0.store.repositories().await?, "/v2/_catalog")?;
+        let (names, link) =
+            self.page(parts, self.0.store.repositories().await?, String::as_str, "/v2/_catalog")?;
         Ok(json_reply(&json!({ "repositories": names }), link))
     }
 
@@ -42,9 +43,15 @@ impl Registry {
         name: &RepositoryName,
         subject: &Digest,
     ) -> Result<Response, ApiError> {
-        let wanted = query(parts, "artifactType");
+        let mut wanted = query(parts, "artifactType");
+        if wanted.is_some() && self.quirks().ignore_filter {
+            self.meet("ignore_filter");
+            wanted = None;
+        }
         let mut descriptors: Vec<Value> = Vec::new();
-        for stored in self.0.store.referrers(name, subject).await? {
+        let mut all = self.0.store.referrers(name, subject).await?;
+        all.sort_by_cached_key(|stored| stored.digest.to_string());
+        for stored in all {
             let manifest: Manifest = serde_json::from_slice(&stored.body).map_err(std::io::Error::from)?;
             // An image manifest without a type of its own is typed by its config.
             let artifact_type = manifest.artifact_type.or(manifest.config.map(|config| config.media_type));
@@ -64,6 +71,11 @@ impl Registry {
             }
             descriptors.push(descriptor);
         }
+        let key = |descriptor: &Value| descriptor["digest"].as_str().unwrap_or_default().to_owned();
+        let keyed = descriptors.into_iter().map(|descriptor| (key(&descriptor), descriptor)).collect();
+        let path = format!("/v2/{name}/referrers/{subject}");
+        let (page, link) = self.page(parts, keyed, |(digest, _): &(String, Value)| digest, &path)?;
+        let descriptors: Vec<Value> = page.into_iter().map(|(_, descriptor)| descriptor).collect();
         let index = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -73,28 +85,45 @@ impl Registry {
         if wanted.is_some() {
             headers.push((OCI_FILTERS, "artifactType".to_owned()));
         }
+        headers.extend(link.map(|link| (header::LINK, link)));
         Ok(reply(StatusCode::OK, &headers, Body::from(index.to_string())))
     }
 }
 
-/// Cuts a sorted list to what `n` and `last` ask for, and says where the next page is.
-fn page(parts: &Parts, all: Vec<String>, path: &str) -> Result<(Vec<String>, Option<String>), ApiError> {
-    let last = query(parts, "last").unwrap_or_default();
-    let mut rest: Vec<String> = all.into_iter().filter(|entry| *entry > last).collect();
-    let Some(limit) = query(parts, "n") else {
-        return Ok((rest, None));
-    };
-    let limit: usize = limit.parse().map_err(|_| {
-        ApiError::new(Code::Unsupported, format!("`n={limit}` is not a number of entries"))
-            .status(StatusCode::BAD_REQUEST)
-    })?;
-    let more = rest.len() > limit;
-    rest.truncate(limit);
-    let link = rest.last().filter(|_| more).map(|last| {
-        let last: String = url::form_urlencoded::byte_serialize(last.as_bytes()).collect();
-        format!("<{path}?n={limit}&last={last}>; rel=\"next\"")
-    });
-    Ok((rest, link))
+impl Registry {
+    /// Cuts a sorted list to what `n` and `last` and a switch ask for, and says where the next page is.
+    fn page<T>(
+        &self,
+        parts: &Parts,
+        all: Vec<T>,
+        key: impl Fn(&T) -> &str,
+        path: &str,
+    ) -> Result<(Vec<T>, Option<String>), ApiError> {
+        let last = query(parts, "last").unwrap_or_default();
+        let mut rest: Vec<T> = all.into_iter().filter(|entry| key(entry) > last.as_str()).collect();
+        let asked = match query(parts, "n") {
+            None => usize::MAX,
+            Some(text) => text.parse().map_err(|_| {
+                ApiError::new(Code::Unsupported, format!("`n={text}` is not a number of entries"))
+                    .status(StatusCode::BAD_REQUEST)
+            })?,
+        };
+        let limit = asked.min(self.quirks().page_size.unwrap_or(usize::MAX));
+        let more = rest.len() > limit;
+        if more && limit < asked {
+            self.meet("page_size");
+        }
+        rest.truncate(limit);
+        let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        // What was asked for besides holds for the next page as well.
+        let filter = query(parts, "artifactType");
+        let filter = filter.map(|filter| format!("&artifactType={}", encoded(&filter))).unwrap_or_default();
+        let link = rest
+            .last()
+            .filter(|_| more)
+            .map(|last| format!("<{path}?n={limit}&last={}{filter}>; rel=\"next\"", encoded(key(last))));
+        Ok((rest, link))
+    }
 }
 
 fn json_reply(body: &Value, link: Option<String>) -> Response {

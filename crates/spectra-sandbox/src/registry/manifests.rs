@@ -154,6 +154,7 @@ impl Registry {
         };
         let held = shared.store.hold_links().await;
         self.check_references(name, &digest, &manifest, kind).await?;
+        self.check_condition(parts, name, reference).await?;
         let subject = manifest.subject.map(|subject| subject.digest);
         let stored = StoredManifest { digest, media_type, body: body.into() };
         shared.store.put_manifest(name, &stored, tag, subject.as_ref(), &held).await?;
@@ -176,6 +177,31 @@ impl Registry {
         let shown = subject.filter(|_| referrers == Referrers::Offered);
         headers.extend(shown.map(|subject| (OCI_SUBJECT, subject.to_string())));
         Ok(reply(StatusCode::CREATED, &headers, Body::empty()))
+    }
+
+    /// A manifest that is written on condition replaces what the client knows, or nothing.
+    async fn check_condition(
+        &self,
+        parts: &Parts,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<(), ApiError> {
+        let (wanted, unwanted) =
+            (text_header(parts, &header::IF_MATCH), text_header(parts, &header::IF_NONE_MATCH));
+        if wanted.is_none() && unwanted.is_none() {
+            return Ok(());
+        }
+        let there = self.find(name, reference).await.ok().map(|manifest| format!("\"{}\"", manifest.digest));
+        let names = |list: &str| {
+            there.as_ref().is_some_and(|there| {
+                list.split(',').any(|entry| entry.trim() == "*" || entry.trim() == there)
+            })
+        };
+        if wanted.is_none_or(|list| names(&list)) && !unwanted.is_some_and(|list| names(&list)) {
+            return Ok(());
+        }
+        let message = format!("`{reference}` is not what the request says that it is");
+        Err(ApiError::new(Code::ManifestInvalid, message).status(StatusCode::PRECONDITION_FAILED))
     }
 
     /// Everything that the manifest references must be there, at the size that it states. The subject need not

@@ -52,7 +52,7 @@ use self::{
     quirks::Recent,
     storage::{Signed, Storage},
     store::Store,
-    trouble::{Trouble, cut},
+    trouble::{Trouble, can_do, cut},
     unlisted::Unlisted,
     upload::Uploads,
     violation::Violations,
@@ -323,7 +323,8 @@ impl Registry {
             return Trouble::default();
         };
         let name = format!("registry.{request}");
-        Trouble::new(self.0.faults.take_rules(Stage::Registry, &name, &[], self.now()))
+        let can = |action: &_| can_do(action, parts);
+        Trouble::new(self.0.faults.take_rules(Stage::Registry, &name, &[], self.now(), can))
     }
 
     /// Rules that could do nothing have not applied, and wait for a request that they are good for.

@@ -137,6 +137,10 @@ pub struct Quirks {
     pub hide_expiry: bool,
     /// A manifest of a type that `Accept` does not name is 404, as by registries of before manifests had several types.
     pub accept_matters: bool,
+    /// Lists of tags, repositories and referrers come in pages of at most so many entries.
+    pub page_size: Option<usize>,
+    /// `artifactType` of a list of referrers is not looked at.
+    pub ignore_filter: bool,
     /// Of a chunk of more than a thousand bytes only the first half is kept, and `Range` says so.
     pub keeps_less: bool,
 }
@@ -162,6 +166,9 @@ impl Quirks {
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.requests_per_second == Some(0) {
             return Err("`registry.requests_per_second` cannot be `0`: use at least 1, or null".to_owned());
+        }
+        if self.page_size == Some(0) {
+            return Err("`registry.page_size` cannot be `0`: use at least 1, or null".to_owned());
         }
         let lifetime = self.login.as_ref().map(|login| login.token_lifetime);
         match lifetime.filter(|lifetime| lifetime.get().as_secs() > LONGEST_DAYS * 86_400) {

@@ -6,7 +6,7 @@
 //! repositories/<name>/_manifests/<algorithm>/<hex>          the manifest's media type
 //! repositories/<name>/_tags/<tag>                           the digest that the tag names
 //! repositories/<name>/_referrers/<algorithm>/<hex>/<digest> empty: <digest> has the folder's digest as subject
-//! uploads/<id>/{repository,data,began}                      an upload under way
+//! uploads/<id>/{repository,data,began,part}                 an upload under way
 //! tmp/                                                      half-written files; emptied on opening
 //! ```
 //!

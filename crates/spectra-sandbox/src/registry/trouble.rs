@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt as _, stream};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use spectra_types::Algorithm;
 
 use super::{
@@ -205,6 +205,19 @@ impl Trouble {
             }
         }
         response
+    }
+}
+
+/// Whether an action can make a difference to a request, as far as its head tells. What cannot is left to another request that
+/// may be on its way at the same time.
+pub(crate) fn can_do(action: &Action, parts: &Parts) -> bool {
+    let sent = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match action {
+        Action::ResetAfter { bytes } if sends(&parts.method) => sent.is_none_or(|sent: u64| sent > *bytes),
+        Action::ResetAfter { .. } | Action::ShortBody { .. } | Action::CorruptBody => {
+            parts.method != Method::HEAD
+        }
+        _ => true,
     }
 }
 

@@ -175,6 +175,10 @@ impl Uploads {
         if hash.length != offset {
             hash.length = STALE;
         }
+        if hash.last_part.is_none() {
+            let part = fs::read_to_string(folder.join("part")).await;
+            hash.last_part = part.ok().and_then(|bytes| bytes.parse().ok());
+        }
         // An upload of a store that kept no moments counts as the first of all: it is blamed for nothing.
         let since = fs::read_to_string(folder.join("began")).await;
         let since = since.ok().and_then(|moment| moment.parse().ok()).unwrap_or(0);
@@ -218,14 +222,15 @@ impl Upload {
         format!("0-{}", self.offset.saturating_sub(1))
     }
 
-    /// Bytes of the part before, if there was one since the start.
+    /// Bytes of the part before, if there was one.
     pub(crate) fn last_part(&self) -> Option<u64> {
         self.hash.last_part
     }
 
-    /// Remembers how large a part was.
-    pub(crate) fn set_last_part(&mut self, bytes: u64) {
+    /// Remembers how large a part was, also over a restart.
+    pub(crate) async fn set_last_part(&mut self, bytes: u64) -> io::Result<()> {
         self.hash.last_part = Some(bytes);
+        fs::write(self.folder.join("part"), bytes.to_string()).await
     }
 
     /// The file with the bytes.

@@ -236,6 +236,42 @@ async fn less_is_kept_than_was_sent() {
 }
 
 #[tokio::test]
+async fn lists_come_in_pages_and_unfiltered() {
+    let folder = tempfile::tempdir().unwrap();
+    let quirks = Quirks { page_size: Some(1), ignore_filter: true, ..Quirks::default() };
+    let bed = bed(&folder, quirks).await;
+    let (subject, manifest) = bed.push_image("app", "v1", b"layer").await;
+    for number in 0..2 {
+        let mut referrer = image(b"layer");
+        referrer["subject"] = descriptor(OCI_MANIFEST, manifest.to_string().as_bytes());
+        referrer["annotations"] = json!({ "number": number.to_string() });
+        let response = bed.put_manifest("app", &format!("r{number}"), OCI_MANIFEST, &referrer).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
+    }
+    for (path, key, count) in [
+        (format!("/v2/app/referrers/{subject}?artifactType=other/type"), "manifests", 2),
+        ("/v2/app/tags/list?n=100".to_owned(), "tags", 3),
+        ("/v2/_catalog".to_owned(), "repositories", 1),
+    ] {
+        let (mut next, mut found) = (Some(path.clone()), Vec::new());
+        while let Some(path) = next {
+            let page = bed.get(&path).await;
+            next = page.headers().get("link").map(|link| {
+                let link = link.to_str().unwrap();
+                link[1..link.find('>').unwrap()].to_owned()
+            });
+            assert!(page.headers().get("oci-filters-applied").is_none());
+            let page: Value = page.json().await.unwrap();
+            assert_eq!(page[key].as_array().unwrap().len(), 1, "{path}");
+            found.push(page[key][0].to_string());
+        }
+        found.dedup();
+        assert_eq!(found.len(), count, "{path}");
+    }
+    assert_eq!(bed.registry.met(), [("ignore_filter", 2), ("page_size", 2)].into());
+}
+
+#[tokio::test]
 async fn small_deviations() {
     let folder = tempfile::tempdir().unwrap();
     let quirks = Quirks {

@@ -98,3 +98,41 @@ async fn every_rule_is_noted_when_it_is_broken() {
         assert_eq!(bed.kinds(), [kind]);
     }
 }
+
+/// The size of the part before is known after a restart as well.
+#[tokio::test]
+async fn a_part_that_was_too_small_before_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let quirks = Quirks { min_part: Some(10), announce_min_part: true, ..Quirks::default() };
+    let location = {
+        let bed = Bed::at(folder.path()).await;
+        let location = bed.begin("app").await;
+        bed.patch(&location, "0-4", b"hello").await;
+        location
+    };
+    let bed = Bed::at(folder.path()).await;
+    bed.registry.set_quirks(quirks);
+    assert_eq!(bed.patch(&location, "5-9", b"world").await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(bed.kinds(), [ViolationKind::PartTooSmall]);
+}
+
+/// Whoever writes on condition loses nobody's work.
+#[tokio::test]
+async fn a_tag_that_has_changed_since_was_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let (digest, manifest) = bed.push_image("app", "v1", b"layer").await;
+    let etag = format!("\"{digest}\"");
+    for (tag, header, value, expected) in [
+        ("v1", "if-match", "\"sha256:old\"", StatusCode::PRECONDITION_FAILED),
+        ("v1", "if-none-match", "*", StatusCode::PRECONDITION_FAILED),
+        ("v1", "if-match", etag.as_str(), StatusCode::CREATED),
+        ("v2", "if-match", etag.as_str(), StatusCode::PRECONDITION_FAILED),
+        ("v2", "if-none-match", "*", StatusCode::CREATED),
+    ] {
+        let request = bed.request(Method::PUT, &format!("/v2/app/manifests/{tag}"));
+        let request = request.header("content-type", OCI_MANIFEST).header(header, value);
+        let status = request.body(manifest.to_string()).send().await.unwrap().status();
+        assert_eq!(status, expected, "{header}: {value} on {tag}");
+    }
+}
