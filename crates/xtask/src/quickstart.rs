@@ -141,6 +141,9 @@ pub(crate) async fn story(
     })?;
     report.ok("not found");
 
+    let violations = sandbox.violations().await?;
+    promise(violations.is_empty(), "no client breaks a rule of the registry", || format!("{violations:?}"))?;
+
     report.step("stop the sandbox and remove the temporary files");
     sandbox.stop(context).await;
     temporary.close().map_err(Error::file("remove", "the temporary directory"))?;

@@ -160,6 +160,14 @@ impl Sandbox {
         Ok(objects.iter().map(|(kind, count)| (kind.clone(), count.as_u64().unwrap_or(0))).collect())
     }
 
+    /// What clients of the registry did wrong.
+    pub(crate) async fn violations(&self) -> Result<Vec<Value>, Error> {
+        let url = format!("{}/violations", self.admin);
+        let value = http::get_json(&url).await?;
+        let violations = value.get("violations").and_then(Value::as_array).cloned();
+        violations.ok_or_else(|| Error::unexpected(&url, "there are no `violations`"))
+    }
+
     /// Changes settings of the sandbox.
     pub(crate) async fn set(&self, settings: &Value) -> Result<(), Error> {
         let url = format!("{}/settings", self.admin);

@@ -22,10 +22,11 @@ pub struct Entry {
     pub outcome: String,
 }
 
-/// A running sandbox with its state in a temporary directory; both are gone when it is dropped.
+/// A running sandbox with its state in a temporary directory; both are gone when it is dropped. A test during which a client broke a
+/// rule of the registry fails then.
 pub struct Sandbox {
     // Field order is drop order: the process ends before its directory goes.
-    _process: Group,
+    process: Group,
     info: Value,
     /// User and password of its registry, if that is private.
     login: Option<(String, String)>,
@@ -85,7 +86,7 @@ impl Sandbox {
                 serde_json::from_slice(&std::fs::read(state.join("sandbox.json")).ok()?).ok()?;
             Some(info)
         });
-        Self { _process: process, info, login, directory }
+        Self { process, info, login, directory }
     }
 
     fn text(&self, pointer: &str) -> &str {
@@ -149,6 +150,17 @@ impl Sandbox {
             ("SPECTRA_RAILWAY_ENDPOINT".to_owned(), self.endpoint().to_owned()),
             ("RAILWAY_API_TOKEN".to_owned(), self.account_token().to_owned()),
         ]
+    }
+
+    /// What clients of the registry did wrong, one object each.
+    ///
+    /// # Panics
+    /// When the answer is not what the contract says.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Value> {
+        let answer = http::get(&self.admin("violations"));
+        let value: Value = serde_json::from_str(&answer.body).expect("the violations are JSON");
+        value.get("violations").and_then(Value::as_array).cloned().expect("there is a list of violations")
     }
 
     fn admin(&self, path: &str) -> String {
@@ -332,5 +344,14 @@ impl Sandbox {
         let answer = http::post_json(self.endpoint(), Some(self.account_token()), &body);
         assert!(answer.get("errors").is_none(), "{answer}");
         answer.get("data").cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // A test that fails has its own reason; a sandbox that was ended tells nothing.
+        if !std::thread::panicking() && self.process.wait(std::time::Duration::ZERO).is_none() {
+            assert_eq!(self.violations(), Vec::<Value>::new(), "a client broke rules of the registry");
+        }
     }
 }
