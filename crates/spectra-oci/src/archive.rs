@@ -15,8 +15,9 @@ use tempfile::TempPath;
 
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex,
+    compress::spool,
     content::{Blob, Content},
-    gzip::{GZIP_MAGIC, ZSTD_MAGIC, spool},
+    gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     layout::check_marker,
     limits::{OpenLimits, check_layers, check_values},
     media_type,
@@ -65,6 +66,14 @@ impl Archive {
         let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary.as_ref());
         let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
         Ok(Self { origin: path.to_owned(), file: Arc::from(file), entries, unpacked })
+    }
+
+    /// An uncompressed archive that can be read, to take blobs from; for others, nothing.
+    pub(crate) fn open_plain(path: &Path) -> Option<Self> {
+        let mut magic = [0; 4];
+        File::open(path).ok()?.read_exact(&mut magic).ok()?;
+        let compressed = magic[..2] == GZIP_MAGIC || magic == ZSTD_MAGIC;
+        (!compressed).then(|| Self::open(path, &OpenLimits::default()).ok())?
     }
 
     /// Whether `docker save` wrote it. Newer ones also have an OCI index, but of raw layers.
@@ -237,7 +246,7 @@ const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
 fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
-    let (mut output, temporary) = spool()?;
+    let (mut output, temporary) = spool(&std::env::temp_dir())?;
     let count = Cell::new(0);
     let input = Counted { inner: File::open(path).map_err(Error::io("open", path))?, count: &count };
     let input = io::BufReader::with_capacity(256 * 1024, input);

@@ -29,6 +29,7 @@ mod layout;
 mod limits;
 mod model;
 mod oci_archive;
+mod pack;
 mod progress;
 mod push;
 mod referrers;
@@ -62,8 +63,9 @@ pub use model::{
     media_type,
 };
 pub use oci_archive::Overwrite;
+pub use pack::{Packing, Trust};
 pub use progress::{BlobOutcome, NoProgress, Progress};
-pub use push::{PushOptions, Pushed, Trust};
+pub use push::{PushOptions, Pushed};
 pub use referrers::{Attached, Attachment};
 pub use retry::RetryPolicy;
 pub use source::{Artifact, Image, Index, open, open_within};

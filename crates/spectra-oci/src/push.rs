@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -15,12 +14,11 @@ use spectra_types::{Digest, ImageRef, PinnedImage};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Artifact, BlobOutcome, Cache, Client, Descriptor, Error, Image, Progress,
+    Artifact, BlobOutcome, Client, Descriptor, Error, Image, Packing, Progress,
     auth::Scopes,
     builder::oci_manifest,
-    cache::FileState,
-    compress::{self, Compression},
     content::{Blob, Content},
+    pack::Raw,
     session::{Body, Call, Session},
     source::{LayerSource, MAX_DOCUMENT},
 };
@@ -40,22 +38,8 @@ pub struct PushOptions {
     /// Cut blobs into chunks of this many bytes from the start, for registries behind a limit that they do not
     /// announce. Usually `None`.
     pub chunk_size: Option<u64>,
-    /// How raw layers are compressed. Layers that are compressed already stay as they are.
-    pub compression: Compression,
-    /// What earlier pushes learned, and where this one notes what it learns.
-    pub cache: Option<Cache>,
-    /// When the cache's word on a raw layer is enough.
-    pub trust: Trust,
-}
-
-/// When what the cache says of a raw layer is taken for true.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Trust {
-    /// The layer is read and hashed.
-    #[default]
-    Content,
-    /// The file has been hashed before, and has the same inode, size and times since.
-    FileState,
+    /// How raw layers are compressed, and what earlier commands noted of them and of uploads.
+    pub packing: Packing,
 }
 
 impl Default for PushOptions {
@@ -65,9 +49,7 @@ impl Default for PushOptions {
             mount_from: Vec::new(),
             tags: Vec::new(),
             chunk_size: None,
-            compression: Compression::default(),
-            cache: None,
-            trust: Trust::default(),
+            packing: Packing::default(),
         }
     }
 }
@@ -97,28 +79,6 @@ enum Item {
         name: String,
     },
     Raw(Raw),
-}
-
-/// A layer to be compressed first.
-struct Raw {
-    number: usize,
-    origin: PathBuf,
-    content: Content,
-    diff_id: Digest,
-}
-
-impl Raw {
-    /// Fails if the layer has another digest than its image promises.
-    fn check(&self, found: Digest) -> Result<(), Error> {
-        if found == self.diff_id {
-            return Ok(());
-        }
-        Err(Error::DigestMismatch {
-            what: format!("layer {} of `{}`", self.number + 1, self.origin.display()),
-            expected: self.diff_id.clone(),
-            found,
-        })
-    }
 }
 
 /// What the items of a push share.
@@ -166,7 +126,7 @@ impl Client {
             scopes = scopes.repository(source, "pull");
         }
         let mut session = self.session(&registry, target.repository(), scopes, progress);
-        session.cache.clone_from(&options.cache);
+        session.cache.clone_from(&options.packing.cache);
         if let Some(size) = options.chunk_size {
             *registry.chunk_size.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some(size.max(1));
@@ -273,10 +233,10 @@ impl Session {
         Ok(Done { diff_id, descriptor: blob.descriptor, outcome })
     }
 
-    /// What a raw layer becomes, if the cache knows it, the registry has it, and the layer is what it was then.
+    /// What a raw layer becomes, if the notes know it, the registry has it, and the layer is what it was then.
     async fn known_layer(&self, raw: &Raw, lanes: &Lanes<'_>) -> Result<Option<Descriptor>, Error> {
-        let Some(cache) = &lanes.options.cache else { return Ok(None) };
-        let Some(descriptor) = cache.layer(&raw.diff_id, lanes.options.compression) else { return Ok(None) };
+        let packing = &lanes.options.packing;
+        let Some(descriptor) = packing.known(&raw.diff_id) else { return Ok(None) };
         let digest = &descriptor.digest;
         let attempt = format!("push `{}`: {} `{digest}`", lanes.target, layer_name(raw.number));
         let permit = lanes.upload.acquire().await.ok();
@@ -285,16 +245,11 @@ impl Session {
         if !here {
             return Ok(None);
         }
-        let state = FileState::of(&raw.content);
-        let trusted = lanes.options.trust == Trust::FileState
-            && state.as_ref().and_then(|state| cache.hashed(state)).as_ref() == Some(&raw.diff_id);
-        if !trusted {
+        if !packing.trusts(raw) {
             let permit = lanes.compress.acquire().await.ok();
-            let (content, like) = (raw.content.clone(), raw.diff_id.clone());
-            let found = blocking("hash a layer", move || content.digest(&like)).await?;
+            let (packing, raw) = (packing.clone(), raw.clone());
+            blocking("hash a layer", move || packing.verify(&raw)).await?;
             drop(permit);
-            raw.check(found)?;
-            remember_hashed(cache, raw, state);
         }
         self.progress.started(digest, descriptor.size);
         self.progress.finished(digest, BlobOutcome::Present);
@@ -304,16 +259,10 @@ impl Session {
     async fn compress(&self, raw: &Raw, lanes: &Lanes<'_>) -> Result<Blob, Error> {
         let permit = lanes.compress.acquire().await.ok();
         self.progress.compressing(raw.number, raw.content.len());
-        let state = FileState::of(&raw.content);
-        let (content, origin, how) = (raw.content.clone(), raw.origin.clone(), lanes.options.compression);
-        let (blob, found) =
-            blocking("compress a layer", move || compress::layer(&content, &origin, how)).await?;
+        let (packing, raw) = (lanes.options.packing.clone(), raw.clone());
+        let blob =
+            blocking("compress a layer", move || packing.compress(&raw, &std::env::temp_dir())).await?;
         drop(permit);
-        raw.check(found)?;
-        if let Some(cache) = &lanes.options.cache {
-            cache.remember_layer(&raw.diff_id, how, &blob.descriptor);
-            remember_hashed(cache, raw, state);
-        }
         Ok(blob)
     }
 
@@ -394,13 +343,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|source| Error::Worker { attempt: attempt.to_owned(), source })?
-}
-
-/// Remembers that a layer was hashed when its file was in `before`; unless it has changed since.
-fn remember_hashed(cache: &Cache, raw: &Raw, before: Option<FileState>) {
-    if let Some(state) = before.filter(|state| FileState::of(&raw.content).as_ref() == Some(state)) {
-        cache.remember_hashed(&state, &raw.diff_id);
-    }
 }
 
 /// Reads a blob again and compares it with its digest.

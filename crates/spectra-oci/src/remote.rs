@@ -17,9 +17,9 @@ use std::io::Seek as _;
 
 use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
-    Platform, Progress,
+    Packing, Platform, Progress,
+    compress::spool,
     content::{Blob, Content, Hasher},
-    gzip::spool,
     limits::{Budget, check_layers},
     media_type,
     session::{Call, Failed, Session},
@@ -95,7 +95,7 @@ impl RemoteBlob {
 
     /// Brings the blob into a temporary file. A cut connection is resumed where it broke; the digest is checked.
     async fn download(&self) -> Result<Blob, Error> {
-        let (mut file, path) = spool()?;
+        let (mut file, path) = spool(&std::env::temp_dir())?;
         let attempt = self.attempt();
         let (digest, size) = (&self.descriptor.digest, self.descriptor.size);
         let progress = &self.session.progress;
@@ -355,33 +355,38 @@ impl Artifact {
     }
 
     /// Stores a local artifact (see [`Artifact::download`]) in a layout and lists it there, under `name` if given. Raw layers
-    /// are compressed on the way. Blocking.
-    pub fn store(&self, layout: &Layout, name: Option<&str>) -> Result<Descriptor, Error> {
-        let descriptor = self.store_blobs(layout)?;
+    /// are compressed on the way, unless the layout has them whole by what `packing` knows. Blocking.
+    pub fn store(
+        &self,
+        layout: &Layout,
+        name: Option<&str>,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, Error> {
+        let descriptor = self.store_blobs(layout, packing, progress)?;
         layout.tag(descriptor.clone(), name)?;
         Ok(descriptor)
     }
 
-    fn store_blobs(&self, layout: &Layout) -> Result<Descriptor, Error> {
+    fn store_blobs(
+        &self,
+        layout: &Layout,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, Error> {
         match self {
             Self::Index(index) => {
                 for child in &index.children {
-                    child.store_blobs(layout)?;
+                    child.store_blobs(layout, packing, progress)?;
                 }
                 layout.add(&index.document)?;
                 Ok(index.document.descriptor.clone())
             }
             Self::Image(image) => {
-                let image = image.with_manifest()?;
                 layout.add(&image.config)?;
-                for blob in image.ready_layers() {
-                    layout.add(blob)?;
-                }
-                let Some(manifest) = &image.manifest else {
-                    return Err(Error::Build { reason: "an image has no manifest".to_owned() });
-                };
-                layout.add(manifest)?;
-                let mut descriptor = manifest.descriptor.clone();
+                let manifest = image.store_layers(layout, packing, progress)?;
+                layout.add(&manifest)?;
+                let mut descriptor = manifest.descriptor;
                 descriptor.platform =
                     image.configuration().ok().map(|config| config.platform()).filter(|p| !p.os.is_empty());
                 Ok(descriptor)

@@ -231,3 +231,25 @@ fn flags_win_over_the_file() {
     );
     assert_eq!(found["env"], json!(["A=flag", "B=file"]));
 }
+
+#[test]
+fn what_was_built_into_a_layout_is_not_compressed_again() {
+    let mut place = Place::new();
+    content(&place, "in");
+    let build = |place: &Place, more: &[&str]| {
+        let arguments = ["image", "build", "in", "--output", "layout", "--entrypoint", "/bin/app", "--json"];
+        let built = place.run(&[&arguments[..], more].concat()).done().json();
+        (built["digest"].as_str().unwrap().to_owned(), built["reused_layers"].as_u64().unwrap())
+    };
+    let (digest, reused) = build(&place, &[]);
+    assert_eq!(reused, 0);
+    for more in [&[][..], &["--trust-cache"]] {
+        assert_eq!(build(&place, more), (digest.clone(), 1), "{more:?}");
+    }
+    for more in [&["--no-notes"][..], &["--cache-dir", "elsewhere"]] {
+        assert_eq!(build(&place, more), (digest.clone(), 0), "{more:?}");
+    }
+    assert_eq!(build(&place, &["--cache-dir", "elsewhere"]), (digest.clone(), 1));
+    place.set("SPECTRA_NO_CACHE", "1");
+    assert_eq!(build(&place, &[]), (digest, 0), "as for every command");
+}

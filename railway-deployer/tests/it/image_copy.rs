@@ -91,6 +91,43 @@ fn nothing_is_overwritten_or_guessed() {
     ");
 }
 
+#[test]
+fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
+    let place = Place::new();
+    docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
+    let copy = |more: &[&str]| {
+        let arguments = ["image", "copy", "docker-archive:app.tar", "oci:layout:v1"];
+        let run = place.run(&[&arguments[..], more].concat()).done();
+        (run.stdout, run.stderr.matches("compressing layer").count())
+    };
+    let (digest, compressed) = copy(&[]);
+    assert_eq!(compressed, 1);
+    assert_eq!(copy(&[]), (digest.clone(), 0));
+    assert_eq!(copy(&["--trust-cache"]), (digest.clone(), 0));
+    assert_eq!(copy(&["--no-cache"]), (digest, 1));
+}
+
+/// What `docker save` writes of an image with one layer, which need not be a tar file.
+pub(crate) fn docker_archive(path: &Path, layer: &[u8]) {
+    let hash = sha2::Sha256::digest(layer);
+    let diff_id = spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+    });
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"] }]);
+    let (config, manifest) = (config.to_string(), manifest.to_string());
+    let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, bytes) in
+        [("l.tar", layer), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    }
+    builder.into_inner().unwrap();
+}
+
 /// Writes a layout with an artifact about `subject`, as a signing tool leaves in a registry.
 fn signature(place: &Place, subject: &str, size: u64) -> String {
     let hex = |bytes: &[u8]| {

@@ -123,17 +123,21 @@ impl Default for Compression {
     }
 }
 
-/// A temporary file that is being written.
-pub(crate) fn spool() -> Result<(std::fs::File, TempPath), Error> {
-    let directory = std::env::temp_dir();
-    let file = tempfile::NamedTempFile::with_prefix("spectra-layer-")
-        .map_err(Error::io("create a temporary file in", directory))?;
+/// A temporary file in `folder` that is being written.
+pub(crate) fn spool(folder: &Path) -> Result<(std::fs::File, TempPath), Error> {
+    let file = tempfile::NamedTempFile::with_prefix_in("spectra-layer-", folder)
+        .map_err(Error::io("create a temporary file in", folder))?;
     Ok(file.into_parts())
 }
 
-/// Compresses a raw layer into a temporary file. Returns the blob and the digest of the raw bytes. Blocking.
-pub(crate) fn layer(raw: &Content, what: &Path, how: Compression) -> Result<(Blob, Digest), Error> {
-    let (file, path) = spool()?;
+/// Compresses a raw layer into a temporary file in `folder`. Returns the blob and the digest of the raw bytes. Blocking.
+pub(crate) fn layer(
+    raw: &Content,
+    what: &Path,
+    how: Compression,
+    folder: &Path,
+) -> Result<(Blob, Digest), Error> {
+    let (file, path) = spool(folder)?;
     let failed = |path: &TempPath| Error::io("compress a layer into", path.to_path_buf());
     let mut reader = Hashing::new(raw.reader()?);
     let mut writer = Writer::new(Hashing::new(io::BufWriter::with_capacity(PIECE, file)), how);

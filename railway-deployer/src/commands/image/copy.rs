@@ -2,10 +2,10 @@
 
 use clap::Args;
 use serde_json::json;
-use spectra_oci::{Artifact, Client, Descriptor, Layout, Overwrite, Platform, PushOptions};
+use spectra_oci::{Artifact, Client, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions};
 use spectra_types::{ExitCode, PinnedImage};
 
-use super::{Login, Unpacking, destination::Destination, source::Source};
+use super::{Login, Notes, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// Arguments of `image copy`.
@@ -30,6 +30,8 @@ pub(crate) struct Arguments {
     /// How many blobs are on their way at the same time
     #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    #[command(flatten)]
+    notes: Notes,
     #[command(flatten)]
     unpacking: Unpacking,
     #[command(flatten)]
@@ -68,7 +70,11 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let progress = push_progress(printer);
     let artifact =
         source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
-    let options = PushOptions { jobs: usize::from(arguments.jobs), ..PushOptions::default() };
+    let options = PushOptions {
+        jobs: usize::from(arguments.jobs),
+        packing: arguments.notes.packing(Compression::default()),
+        ..PushOptions::default()
+    };
     let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
     let companions = match (&between, arguments.referrers) {
         (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
@@ -104,9 +110,10 @@ async fn write(
     force: bool,
     printer: Printer,
 ) -> Result<Copied, Failure> {
+    let (packing, progress) = (options.packing.clone(), push_progress(printer));
     let descriptor = match destination.clone() {
         Destination::Registry(target) => {
-            let pushed = client.push(&target, artifact, options, push_progress(printer)).await?;
+            let pushed = client.push(&target, artifact, options, progress).await?;
             return Ok(Copied { descriptor: pushed.manifest, image: Some(pushed.image) });
         }
         Destination::Layout { path, name } => {
@@ -118,13 +125,16 @@ async fn write(
             })
             .await??;
             let local = artifact.download(options.jobs).await?;
-            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref())).await??
+            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref(), &packing, &progress))
+                .await??
         }
         Destination::Archive { path, name } => {
             let local = artifact.download(options.jobs).await?;
             let overwrite = if force { Overwrite::Replace } else { Overwrite::Refuse };
-            tokio::task::spawn_blocking(move || local.write_archive(&path, name.as_deref(), overwrite))
-                .await??
+            tokio::task::spawn_blocking(move || {
+                local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)
+            })
+            .await??
         }
     };
     Ok(Copied { descriptor, image: None })

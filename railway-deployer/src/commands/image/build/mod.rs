@@ -7,9 +7,9 @@ mod tools;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
-use spectra_oci::{Artifact, BuiltImage, Layout, Platform};
+use spectra_oci::{Artifact, BuiltImage, Compression, Layout, Packing, Platform};
 use spectra_types::{ExitCode, ImageRef};
 
 use self::recipe::{Entry, FILE_NAME, Port, Recipe, Text, User};
@@ -17,6 +17,7 @@ use super::Login;
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
+    progress::push_progress,
 };
 
 /// Arguments of `image build`.
@@ -49,6 +50,8 @@ pub(crate) struct Arguments {
     /// Where base images are kept; the user's cache by default
     #[arg(long, env = "SPECTRA_BASE_CACHE", value_name = "DIRECTORY")]
     base_cache: Option<PathBuf>,
+    #[command(flatten)]
+    notes: Notes,
     #[command(flatten)]
     login: Login,
 }
@@ -95,6 +98,28 @@ struct Content {
     /// The signal that asks the program to end
     #[arg(long, env = "SPECTRA_STOP_SIGNAL", value_name = "SIGNAL")]
     stop_signal: Option<String>,
+}
+
+/// What earlier builds noted of layers. What `--no-cache` means here is the builder's word.
+#[derive(Debug, Args)]
+struct Notes {
+    /// Not for a Dockerfile: where earlier commands noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or
+    /// `~/.cache/spectra`
+    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Not for a Dockerfile: neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
+    no_notes: bool,
+    /// Not for a Dockerfile: take files for what they were when they had the same inode, size and times, and read them not again
+    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
+    trust_cache: bool,
+}
+
+impl Notes {
+    fn packing(self) -> Packing {
+        super::Notes { cache_dir: self.cache_dir, no_cache: self.no_notes, trust_cache: self.trust_cache }
+            .packing(Compression::default())
+    }
 }
 
 /// What there is to build.
@@ -251,11 +276,13 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         layout,
         name: arguments.name.clone(),
         cache: arguments.base_cache,
+        packing: arguments.notes.packing(),
     };
     let built = own::build(recipe, place, arguments.login, printer).await?;
-    let (size, entries) = (
+    let (size, entries, reused) = (
         built.images.iter().map(|image| image.size).sum::<u64>(),
         built.images.iter().map(|image| image.entries).sum::<u64>(),
+        built.images.iter().map(|image| image.reused).sum::<usize>(),
     );
     let of = if built.images.len() > 1 { format!("{} images, ", built.images.len()) } else { String::new() };
     printer.note(&format!(
@@ -273,6 +300,7 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         "media_type": built.root.media_type,
         "size": size,
         "entries": entries,
+        "reused_layers": reused,
         "images": built.images.iter().map(image_json).collect::<Vec<_>>(),
     });
     if built.images.len() == 1 {
@@ -310,9 +338,9 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
     };
     let built = tools::build(&request, printer).await?;
     let tool = built.tool.program();
-    let name = arguments.name.clone();
+    let (name, progress) = (arguments.name.clone(), push_progress(printer));
     let (descriptor, images) = tokio::task::spawn_blocking(move || {
-        let descriptor = built.artifact.store(&layout, name.as_deref())?;
+        let descriptor = built.artifact.store(&layout, name.as_deref(), &Packing::default(), &progress)?;
         Ok::<_, spectra_oci::Error>((descriptor, summaries(&built.artifact)?))
     })
     .await??;
