@@ -15,7 +15,6 @@ use tempfile::TempPath;
 
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex,
-    compress::spool,
     content::{Blob, Content},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     layout::check_marker,
@@ -23,6 +22,7 @@ use crate::{
     media_type,
     model::null_as_default,
     source::{Artifact, BlobStore, Image, LayerSource, MAX_DOCUMENT, list},
+    spool,
     tar_index::{Entries, Entry, index, normalise},
 };
 
@@ -246,9 +246,13 @@ const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
 fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
-    let (mut output, temporary) = spool(&std::env::temp_dir())?;
+    let folder = spool::folder();
+    let inner = File::open(path).map_err(Error::io("open", path))?;
+    let length = inner.metadata().map_err(Error::io("read", path))?.len();
+    spool::ensure(&folder, length, || format!("decompress `{}`", path.display()))?;
+    let (mut output, temporary) = spool::file(&folder)?;
     let count = Cell::new(0);
-    let input = Counted { inner: File::open(path).map_err(Error::io("open", path))?, count: &count };
+    let input = Counted { inner, count: &count };
     let input = io::BufReader::with_capacity(256 * 1024, input);
     let mut decoder: Box<dyn Read> = match packed {
         Packed::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),

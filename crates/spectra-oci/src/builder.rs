@@ -16,6 +16,7 @@ use crate::{
     layout::persist,
     media_type,
     model::{Empty, Healthcheck, History, RootFs},
+    spool,
 };
 
 /// A directory whose content becomes one layer, with plain attributes; [`Files`] says more.
@@ -369,6 +370,8 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
         Content::Memory(bytes) => persist(bytes, destination),
         Content::File { .. } | Content::Temporary { .. } | Content::Part { .. } | Content::Remote(_) => {
             let directory = destination.parent().unwrap_or_else(|| Path::new("."));
+            let size = blob.descriptor.size;
+            spool::ensure(directory, size, || format!("write `{}`", destination.display()))?;
             let mut file =
                 tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
             let mut hasher = Hasher::new(blob.descriptor.digest.algorithm());
@@ -380,7 +383,8 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
                     break;
                 }
                 hasher.update(&buffer[..count]);
-                file.write_all(&buffer[..count]).map_err(Error::io("write", destination))?;
+                file.write_all(&buffer[..count])
+                    .map_err(|error| Error::io("write", destination)(error).needs(size))?;
             }
             let found = hasher.finish();
             if found != blob.descriptor.digest {

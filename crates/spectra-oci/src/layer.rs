@@ -18,8 +18,9 @@ use crate::{
     Compression, Descriptor, Error, Layout, Packing, Patterns, Trust,
     base::BaseTree,
     cache::FileState,
-    compress::{Writer, spool},
+    compress::Writer,
     content::{Blob, Content, Hasher, Hashing},
+    spool,
 };
 
 /// Numeric user and group.
@@ -114,13 +115,9 @@ impl Plan {
     /// else written and compressed anew. Blocking.
     pub(crate) fn build(&self, layout: &Layout, packing: &Packing) -> Result<BuiltLayer, Error> {
         let (listing, state) = (self.listing(), self.state());
-        let (descriptor, diff_id, reused) = match self.find(&listing, &state, layout, packing)? {
-            Some((descriptor, diff_id)) => (descriptor, diff_id, true),
-            None => {
-                let (descriptor, diff_id) = self.compress(layout, packing.compression)?;
-                (descriptor, diff_id, false)
-            }
-        };
+        let found = self.find(&listing, &state, layout, packing)?;
+        let reused = found.is_some();
+        let (descriptor, diff_id) = found.map_or_else(|| self.compress(layout, packing.compression), Ok)?;
         if let Some(cache) = &packing.cache {
             if !reused {
                 cache.remember_layer(&diff_id, packing.compression, &descriptor);
@@ -159,16 +156,29 @@ impl Plan {
     }
 
     fn compress(&self, layout: &Layout, how: Compression) -> Result<(Descriptor, Digest), Error> {
-        let (file, path) = spool(&layout.folder()?)?;
-        let failed = |action| Error::io(action, path.to_path_buf());
+        let folder = layout.folder()?;
+        let size = self.size();
+        spool::ensure(&folder, spool::least(size), || format!("compress a layer of {size} bytes"))?;
+        let (file, path) = spool::file(&folder)?;
+        let failed = |error| Error::io("write the layer to", path.to_path_buf())(error).needs(size);
         let compressed = Writer::new(Hashing::new(io::BufWriter::with_capacity(256 * 1024, file)), how);
-        let (compressed, diff_id, _) = self.write(Hashing::new(compressed), &path)?.finish();
-        let mut hashing = compressed.finish().map_err(failed("write the layer to"))?;
-        hashing.flush().map_err(failed("write the layer to"))?;
+        let tar = self.write(Hashing::new(compressed), &path).map_err(|error| error.needs(size))?;
+        let (compressed, diff_id, _) = tar.finish();
+        let mut hashing = compressed.finish().map_err(failed)?;
+        hashing.flush().map_err(failed)?;
         let (_, digest, length) = hashing.finish();
         let descriptor = Descriptor::new(how.media_type(), digest, length);
         let content = Content::Temporary { path: Arc::new(path), length };
         Ok((layout.adopt(Blob { descriptor, content })?, diff_id))
+    }
+
+    /// Bytes of all files.
+    fn size(&self) -> u64 {
+        let sizes = self.entries.values().map(|entry| match &entry.source {
+            Source::File { metadata, .. } => metadata.len(),
+            Source::Directory | Source::Link(_) => 0,
+        });
+        sizes.sum()
     }
 
     /// Writes the tar; `shown` is where to, for errors.
@@ -392,7 +402,13 @@ fn append<W: io::Write>(
             let mut header = header(EntryType::Regular);
             header.set_size(opened.len());
             let mut reader = Hashing::new(io::Read::take(file, opened.len()));
-            archive.append_data(&mut header, name, &mut reader).map_err(Error::io("add", path))?;
+            archive.append_data(&mut header, name, &mut reader).map_err(|error| match error.kind() {
+                // Not for reading, but where it is written.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Error::io("write the layer to", spool)(error)
+                }
+                _ => Error::io("add", path)(error),
+            })?;
             if reader.finish().2 == opened.len() { Ok(()) } else { Err(changed(path)) }
         }
     }

@@ -38,6 +38,7 @@ mod retry;
 mod select;
 mod session;
 mod source;
+mod spool;
 mod tar_index;
 mod upload;
 

@@ -17,6 +17,7 @@ use crate::{
     content::{Blob, Hasher},
     layout::{MARKER, REF_NAME, rename},
     source::BlobStore,
+    spool,
 };
 
 /// What to do about a file that exists.
@@ -56,9 +57,11 @@ impl Artifact {
 
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or_else(|| Path::new("."));
+        let needed = blobs.values().map(|blob| blob.descriptor.size).sum();
+        spool::ensure(directory, needed, || format!("write `{}`", path.display()))?;
         let file = tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
         let mut archive = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
-        let failed = || Error::io("write", path);
+        let failed = || |error: io::Error| Error::io("write", path)(error).needs(needed);
         append(&mut archive, "oci-layout", MARKER.as_bytes()).map_err(failed())?;
         append(&mut archive, "index.json", &index).map_err(failed())?;
         for directory in ["blobs/", "blobs/sha256/", "blobs/sha512/"] {

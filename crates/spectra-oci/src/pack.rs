@@ -18,6 +18,7 @@ use crate::{
     compress,
     content::{Blob, Content},
     source::{BlobStore, LayerSource},
+    spool,
 };
 
 /// How raw layers become compressed ones.
@@ -88,6 +89,11 @@ impl Packing {
 
     /// Compresses a layer into a temporary file in `folder`. Blocking.
     pub(crate) fn compress(&self, raw: &Raw, folder: &Path) -> Result<Blob, Error> {
+        let size = raw.content.len();
+        let least = self.known(&raw.diff_id).map_or(spool::least(size), |known| known.size);
+        spool::ensure(folder, least, || {
+            format!("compress layer {} of `{}`, which has {size} bytes", raw.number + 1, raw.origin.display())
+        })?;
         let state = FileState::of(&raw.content);
         let (blob, found) = compress::layer(&raw.content, &raw.origin, self.compression, folder)?;
         raw.check(found)?;
@@ -163,12 +169,11 @@ impl Image {
                 continue;
             }
             let raw = self.raw(number, content, diff_id);
-            let descriptor = match packing.find(&raw, layout)? {
-                Some(blob) => blob.descriptor,
-                None => {
-                    progress.compressing(number, raw.content.len());
-                    layout.adopt(packing.compress(&raw, &layout.folder()?)?)?
-                }
+            let descriptor = if let Some(blob) = packing.find(&raw, layout)? {
+                blob.descriptor
+            } else {
+                progress.compressing(number, raw.content.len());
+                layout.adopt(packing.compress(&raw, &layout.folder()?)?)?
             };
             made.insert(diff_id, descriptor.clone());
             layers.push(descriptor);
@@ -193,20 +198,18 @@ impl Image {
         let mut made: HashMap<Digest, Blob> = HashMap::new();
         for (number, layer) in image.layers.iter_mut().enumerate() {
             let LayerSource::Raw { content, diff_id } = layer else { continue };
-            let blob = match made.get(diff_id) {
-                Some(blob) => blob.clone(),
-                None => {
-                    let raw = self.raw(number, content, diff_id);
-                    let found = earlier.map_or(Ok(None), |store| packing.find(&raw, store))?;
-                    if let Some(blob) = found {
-                        blob
-                    } else {
-                        progress.compressing(number, raw.content.len());
-                        packing.compress(&raw, &std::env::temp_dir())?
-                    }
-                }
+            if let Some(blob) = made.get(diff_id) {
+                *layer = LayerSource::Ready(blob.clone());
+                continue;
+            }
+            let raw = self.raw(number, content, diff_id);
+            let blob = if let Some(blob) = earlier.map_or(Ok(None), |store| packing.find(&raw, store))? {
+                blob
+            } else {
+                progress.compressing(number, raw.content.len());
+                packing.compress(&raw, &spool::folder())?
             };
-            made.insert(diff_id.clone(), blob.clone());
+            made.insert(raw.diff_id, blob.clone());
             *layer = LayerSource::Ready(blob);
         }
         let layers = image.ready_layers().map(|blob| blob.descriptor.clone()).collect();

@@ -21,6 +21,7 @@ use crate::{
     pack::Raw,
     session::{Body, Call, Session},
     source::{LayerSource, MAX_DOCUMENT},
+    spool::{self, Spool},
 };
 
 /// Layers that are read at the same time: while the last blocks of one are compressed, the next one begins.
@@ -40,6 +41,8 @@ pub struct PushOptions {
     pub chunk_size: Option<u64>,
     /// How raw layers are compressed, and what earlier commands noted of them and of uploads.
     pub packing: Packing,
+    /// How many bytes of compressed layers may lie in the folder for temporary files at once. A larger layer lies there alone.
+    pub spool_limit: u64,
 }
 
 impl Default for PushOptions {
@@ -50,6 +53,7 @@ impl Default for PushOptions {
             tags: Vec::new(),
             chunk_size: None,
             packing: Packing::default(),
+            spool_limit: 4 << 30,
         }
     }
 }
@@ -86,6 +90,8 @@ struct Lanes<'a> {
     target: &'a ImageRef,
     options: &'a PushOptions,
     mount_from: &'a [String],
+    /// Room for compressed layers that the registry does not have yet.
+    spool: Spool,
     /// Layers that are read and compressed at the same time; each uses all cores.
     compress: Semaphore,
     /// Blobs on their way at the same time.
@@ -111,7 +117,8 @@ impl Client {
     /// Pushes an artifact as `target`: under its tag (`latest` if it has neither tag nor digest), or by digest alone.
     ///
     /// The manifest is written last, so that a push that fails leaves the registry with at most unused blobs; pushing again
-    /// skips what has arrived. Raw layers are compressed, always to the same bytes, while others are being sent.
+    /// skips what has arrived. Raw layers are compressed, always to the same bytes, while others are being sent; the temporary file of each
+    /// goes when the registry has it.
     pub async fn push(
         &self,
         target: &ImageRef,
@@ -144,6 +151,7 @@ impl Client {
             target,
             options,
             mount_from: &mount_from,
+            spool: Spool::new(&spool::folder(), options.spool_limit),
             compress: Semaphore::new(LAYERS_AT_ONCE),
             upload: Semaphore::new(jobs),
         };
@@ -208,14 +216,17 @@ impl Session {
     }
 
     async fn push_item(&self, item: Item, lanes: &Lanes<'_>) -> Result<Done, Error> {
-        let (blob, name, diff_id) = match item {
-            Item::Ready { blob, name } => (blob, name, None),
+        let (blob, name, diff_id, room) = match item {
+            Item::Ready { blob, name } => (blob, name, None, None),
             Item::Raw(raw) => {
                 if let Some(descriptor) = self.known_layer(&raw, lanes).await? {
                     let outcome = BlobOutcome::Present;
                     return Ok(Done { diff_id: Some(raw.diff_id), descriptor, outcome });
                 }
-                (self.compress(&raw, lanes).await?, layer_name(raw.number), Some(raw.diff_id))
+                let mut room = lanes.spool.reserve(raw.content.len()).await;
+                let blob = self.compress(&raw, lanes).await?;
+                room.shrink(blob.descriptor.size);
+                (blob, layer_name(raw.number), Some(raw.diff_id), Some(room))
             }
         };
         // The semaphore is never closed; if it were, sending without a permit is still correct.
@@ -230,7 +241,11 @@ impl Session {
             result => result?,
         };
         drop(permit);
-        Ok(Done { diff_id, descriptor: blob.descriptor, outcome })
+        let Blob { descriptor, content } = blob;
+        // First the file, then the room that it took.
+        drop(content);
+        drop(room);
+        Ok(Done { diff_id, descriptor, outcome })
     }
 
     /// What a raw layer becomes, if the notes know it, the registry has it, and the layer is what it was then.
@@ -261,7 +276,7 @@ impl Session {
         self.progress.compressing(raw.number, raw.content.len());
         let (packing, raw) = (lanes.options.packing.clone(), raw.clone());
         let blob =
-            blocking("compress a layer", move || packing.compress(&raw, &std::env::temp_dir())).await?;
+            blocking("compress a layer", move || packing.compress(&raw, &spool::folder())).await?;
         drop(permit);
         Ok(blob)
     }

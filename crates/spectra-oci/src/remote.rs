@@ -18,12 +18,12 @@ use std::io::Seek as _;
 use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
     Packing, Platform, Progress,
-    compress::spool,
     content::{Blob, Content, Hasher},
     limits::{Budget, check_layers},
     media_type,
     session::{Call, Failed, Session},
     source::{LayerSource, MAX_DEPTH, MAX_DOCUMENT, list},
+    spool,
 };
 
 /// A blob in a registry, with the session that may read it.
@@ -95,7 +95,7 @@ impl RemoteBlob {
 
     /// Brings the blob into a temporary file. A cut connection is resumed where it broke; the digest is checked.
     async fn download(&self) -> Result<Blob, Error> {
-        let (mut file, path) = spool(&std::env::temp_dir())?;
+        let (mut file, path) = spool::file(&spool::folder())?;
         let attempt = self.attempt();
         let (digest, size) = (&self.descriptor.digest, self.descriptor.size);
         let progress = &self.session.progress;
@@ -159,7 +159,8 @@ impl RemoteBlob {
             let Some(piece) = next else { break };
             let piece = piece.map_err(|error| broken(Box::new(error)))?;
             // A write to the page cache; a thread for each of them costs more than it saves.
-            file.write_all(&piece).map_err(Error::io("write", path))?;
+            file.write_all(&piece)
+                .map_err(|error| Error::io("download a layer into", path)(error).needs(self.descriptor.size))?;
             hasher.update(&piece);
             *at += piece.len() as u64;
             self.session.progress.sent(&self.descriptor.digest, piece.len() as u64);
@@ -321,6 +322,12 @@ impl Artifact {
                 wanted.push(Arc::clone(remote));
             }
         }
+        // All of them are there at once.
+        let bytes = wanted.iter().map(|remote| remote.len()).sum();
+        spool::ensure(&spool::folder(), bytes, || match wanted.as_slice() {
+            [one] => format!("download {one}"),
+            several => format!("download {} layers", several.len()),
+        })?;
         let here: Mutex<Vec<(Digest, Content)>> = Mutex::default();
         stream::iter(wanted.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(jobs.max(1), |remote| {

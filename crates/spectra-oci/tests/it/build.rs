@@ -405,16 +405,18 @@ fn files_that_were_built_before_are_not_compressed_again() {
         assert_eq!((&again.manifest, again.reused), (&first.manifest, 2), "{trust:?}");
     }
     // Other content of the same length, or another mode.
-    let changes: [&dyn Fn(); 2] = [&|| std::fs::write(one.join("app"), "APP").unwrap(), &|| {
-        std::fs::set_permissions(one.join("lib/a"), std::fs::Permissions::from_mode(0o755)).unwrap()
-    }];
     let mut before = first.manifest.clone();
-    for (number, change) in changes.iter().enumerate() {
-        change();
-        let changed = build(&layout, if number == 0 { Trust::FileState } else { Trust::Content });
-        assert_ne!(changed.manifest, before);
-        assert_eq!(changed.reused, 1, "the other layer");
-        before = changed.manifest;
+    for trust in [Trust::FileState, Trust::Content] {
+        if trust == Trust::FileState {
+            std::fs::write(one.join("app"), "APP").unwrap();
+        } else {
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(one.join("lib/a"), executable).unwrap();
+        }
+        let other = build(&layout, trust);
+        assert_ne!(other.manifest, before);
+        assert_eq!(other.reused, 1, "the other layer");
+        before = other.manifest;
     }
     // Elsewhere there is nothing to take.
     let other = Layout::create(place.path().join("other")).unwrap();
@@ -425,6 +427,7 @@ fn files_that_were_built_before_are_not_compressed_again() {
     let blob = layout.root().join("blobs/sha256").join(layers[1].digest.hex());
     let whole = std::fs::read(&blob).unwrap();
     std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+    assert_eq!(build(&layout, Trust::FileState).reused, 2, "trust does not look");
     let healed = build(&layout, Trust::Content);
     assert_eq!((healed.manifest, healed.reused), (before, 1));
     assert_eq!(std::fs::read(&blob).unwrap(), whole);

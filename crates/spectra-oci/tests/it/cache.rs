@@ -26,7 +26,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What `docker save` writes of an image with these layers, which need not be tar files.
-fn archive(path: &Path, layers: &[Vec<u8>]) {
+pub(crate) fn archive(path: &Path, layers: &[Vec<u8>]) {
     let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}/layer.tar")).collect();
     let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", hex(layer))).collect();
     let config = serde_json::json!({
@@ -46,6 +46,18 @@ fn archive(path: &Path, layers: &[Vec<u8>]) {
     add("c.json", config.to_string().as_bytes());
     add("manifest.json", manifest.to_string().as_bytes());
     builder.into_inner().unwrap();
+}
+
+/// Bytes that do not compress, others for each seed.
+pub(crate) fn noise(seed: &[u8], length: usize) -> Vec<u8> {
+    let mut hash = sha2::Sha256::digest(seed);
+    let mut noise = Vec::new();
+    while noise.len() < length {
+        noise.extend_from_slice(&hash);
+        hash = sha2::Sha256::digest(hash);
+    }
+    noise.truncate(length);
+    noise
 }
 
 fn layers(count: u8) -> Vec<Vec<u8>> {
@@ -142,14 +154,8 @@ async fn a_repository_that_the_registry_does_not_know_is_not_asked_for_small_blo
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
     let mut all = layers(20);
-    // Noise, too large to be sent unasked.
-    let mut hash = sha2::Sha256::digest(b"noise");
-    let mut noise = Vec::new();
-    while noise.len() < 300_000 {
-        noise.extend_from_slice(&hash);
-        hash = sha2::Sha256::digest(hash);
-    }
-    all.push(noise);
+    // Too large to be sent unasked.
+    all.push(noise(b"noise", 300_000));
     archive(&path, &all);
     let options = PushOptions::default();
     let (first, _) = push(&fake, &path, "a:1", &options).await.unwrap();

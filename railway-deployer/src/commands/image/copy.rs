@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     /// How many blobs are on their way at the same time
     #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    /// How many bytes of compressed layers may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone
+    #[arg(long, env = "SPECTRA_SPOOL_LIMIT", value_name = "BYTES", default_value_t = PushOptions::default().spool_limit,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    spool_limit: u64,
     #[command(flatten)]
     notes: Notes,
     #[command(flatten)]
@@ -73,6 +77,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         packing: arguments.notes.packing(Compression::default()),
+        spool_limit: arguments.spool_limit,
         ..PushOptions::default()
     };
     let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;

@@ -43,6 +43,10 @@ pub(crate) struct Arguments {
     /// How hard to try to make raw layers small: gzip 1 to 12, zstd 1 to 19; 1 if it is not given
     #[arg(long, env = "SPECTRA_COMPRESSION_LEVEL", value_name = "LEVEL")]
     compression_level: Option<i32>,
+    /// How many bytes of compressed layers may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone
+    #[arg(long, env = "SPECTRA_SPOOL_LIMIT", value_name = "BYTES", default_value_t = PushOptions::default().spool_limit,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    spool_limit: u64,
     #[command(flatten)]
     notes: Notes,
     /// What to print when it is done: the digest, or the image pinned to it
@@ -91,6 +95,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         tags: arguments.tag,
         chunk_size: arguments.chunk_size,
         packing: arguments.notes.packing(compression),
+        spool_limit: arguments.spool_limit,
     };
     let pushed = client.push(&arguments.image, &artifact, &options, push_progress(printer)).await?;
     printer.note(&format!(
