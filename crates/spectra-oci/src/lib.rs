@@ -27,6 +27,7 @@ mod layer;
 mod layers;
 mod layout;
 mod limits;
+mod manifest;
 mod model;
 mod oci_archive;
 mod pack;

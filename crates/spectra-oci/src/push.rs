@@ -6,10 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::{
-    Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
-};
+use reqwest::{Method, StatusCode, header::HeaderMap};
 use spectra_types::{Digest, ImageRef, PinnedImage};
 use tokio::sync::Semaphore;
 
@@ -19,7 +16,7 @@ use crate::{
     builder::oci_manifest,
     content::{Blob, Content},
     pack::Raw,
-    session::{Body, Call, Session},
+    session::{Call, Session},
     source::{LayerSource, MAX_DOCUMENT},
     spool::{self, Spool},
 };
@@ -181,10 +178,10 @@ impl Client {
         };
         tags.extend(options.tags.iter().cloned());
         if tags.is_empty() {
-            session.push_manifest(&root, &root.descriptor.digest.to_string()).await?;
+            session.put_manifest(&root, &root.descriptor.digest.to_string(), HeaderMap::new()).await?;
         }
         for tag in &tags {
-            session.push_manifest(&root, tag).await?;
+            session.put_manifest(&root, tag, HeaderMap::new()).await?;
         }
         let sent = || done.iter().filter(|done| done.outcome == BlobOutcome::Uploaded);
         Ok(Pushed {
@@ -275,8 +272,7 @@ impl Session {
         let permit = lanes.compress.acquire().await.ok();
         self.progress.compressing(raw.number, raw.content.len());
         let (packing, raw) = (lanes.options.packing.clone(), raw.clone());
-        let blob =
-            blocking("compress a layer", move || packing.compress(&raw, &spool::folder())).await?;
+        let blob = blocking("compress a layer", move || packing.compress(&raw, &spool::folder())).await?;
         drop(permit);
         Ok(blob)
     }
@@ -293,54 +289,10 @@ impl Session {
             Box::pin(self.push_children(child, compressed, written)).await?;
             let document = assemble(child, compressed)?;
             if written.insert(document.descriptor.digest.clone()) {
-                self.push_manifest(&document, &document.descriptor.digest.to_string()).await?;
+                let reference = document.descriptor.digest.to_string();
+                self.put_manifest(&document, &reference, HeaderMap::new()).await?;
             }
         }
-        Ok(())
-    }
-
-    async fn push_manifest(&self, document: &Blob, reference: &str) -> Result<(), Error> {
-        let separator = if reference.contains(':') { '@' } else { ':' };
-        let attempt = format!(
-            "push the manifest of `{}/{}{separator}{reference}`",
-            self.registry.host, self.repository
-        );
-        let url = self.url(&format!("manifests/{reference}"))?;
-        let digest = &document.descriptor.digest;
-        let mut headers = HeaderMap::new();
-        let media_type = HeaderValue::from_str(&document.descriptor.media_type);
-        headers.extend(media_type.ok().map(|value| (CONTENT_TYPE, value)));
-        let answer = self
-            .with_retries(&attempt, || async {
-                let body = Body {
-                    content: &document.content,
-                    start: 0,
-                    length: document.descriptor.size,
-                    digest: None,
-                };
-                let call = Call {
-                    headers: headers.clone(),
-                    body: Some(body),
-                    ..Call::new(&attempt, Method::PUT, url.clone())
-                };
-                let response = self.send(&call).await?;
-                if response.status().is_success() {
-                    return Ok(response.headers().clone());
-                }
-                Err(self.failed(&attempt, response).await)
-            })
-            .await?;
-        let stated: Option<Digest> =
-            answer.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
-        if let Some(found) = stated.filter(|found| found != digest && found.algorithm() == digest.algorithm())
-        {
-            return Err(Error::DigestMismatch {
-                what: format!("the manifest that `{}` stored for `{reference}`", self.registry.host),
-                expected: digest.clone(),
-                found,
-            });
-        }
-        self.progress.manifest(digest);
         Ok(())
     }
 }

@@ -159,8 +159,9 @@ impl RemoteBlob {
             let Some(piece) = next else { break };
             let piece = piece.map_err(|error| broken(Box::new(error)))?;
             // A write to the page cache; a thread for each of them costs more than it saves.
-            file.write_all(&piece)
-                .map_err(|error| Error::io("download a layer into", path)(error).needs(self.descriptor.size))?;
+            file.write_all(&piece).map_err(|error| {
+                Error::io("download a layer into", path)(error).needs(self.descriptor.size)
+            })?;
             hasher.update(&piece);
             *at += piece.len() as u64;
             self.session.progress.sent(&self.descriptor.digest, piece.len() as u64);
@@ -297,7 +298,7 @@ async fn read(
     }
     check_layers(origin, manifest.layers.len())?;
     budget.take(origin, manifest.config.size)?;
-    let config = session.small_blob(&attempt, &manifest.config).await?;
+    let config = session.config(&attempt, &manifest.config).await?;
     let layers = manifest.layers.iter().map(|layer| {
         let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };
         LayerSource::Ready(Blob { descriptor: layer.clone(), content: Content::Remote(Arc::new(remote)) })

@@ -126,7 +126,10 @@ mod tests {
     fn there_is_no_more_room_than_is_free() {
         let place = tempfile::tempdir().unwrap();
         let spool = Spool::new(place.path(), u64::MAX);
-        assert!(u64::from(spool.units) <= free(place.path()).unwrap() / UNIT + 16 * 1024, "within a gibibyte");
+        assert!(
+            u64::from(spool.units) <= free(place.path()).unwrap() / UNIT + 16 * 1024,
+            "within a gibibyte"
+        );
         let error = ensure(place.path(), u64::MAX, || "do it".to_owned()).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("cannot do it: `"), "{text}");
@@ -142,7 +145,10 @@ mod tests {
         let there = folder().join(format!("{PREFIX}x"));
         let error = Error::io("compress a layer into", &there)(full()).needs(1000);
         let text = error.to_string().replace(folder().to_str().unwrap(), "TMP");
-        assert_eq!(text, "cannot compress a layer into `TMP/spectra-layer-x`: `TMP` is full; up to 1000 bytes are needed");
+        assert_eq!(
+            text,
+            "cannot compress a layer into `TMP/spectra-layer-x`: `TMP` is full; up to 1000 bytes are needed"
+        );
         assert_eq!(error.code().to_string(), "SPX-321");
         assert!(error.hint().unwrap().contains("TMPDIR"));
         let error = Error::io("write", "/srv/out/index.json")(full());
