@@ -118,6 +118,15 @@ pub(crate) struct Login {
 }
 
 impl Login {
+    /// The flags that were given, each with its variable.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let given = [
+            (self.username.is_some(), "--username", "SPECTRA_REGISTRY_USERNAME"),
+            (self.password_stdin, "--password-stdin", "SPECTRA_PASSWORD_STDIN"),
+        ];
+        given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
+    }
+
     /// A client that shows the given credentials to the image's registry alone.
     fn client(self, image: &ImageRef) -> Result<Client, Failure> {
         let mut keychain = Keychain::new(Environment::from_process());

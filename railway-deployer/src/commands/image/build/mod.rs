@@ -51,7 +51,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_BASE_CACHE", value_name = "DIRECTORY")]
     base_cache: Option<PathBuf>,
     #[command(flatten)]
-    notes: Notes,
+    notes: Earlier,
     #[command(flatten)]
     login: Login,
 }
@@ -102,7 +102,7 @@ struct Content {
 
 /// What earlier builds noted of layers. What `--no-cache` means here is the builder's word.
 #[derive(Debug, Args)]
-struct Notes {
+struct Earlier {
     /// Not for a Dockerfile: where earlier commands noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or
     /// `~/.cache/spectra`
     #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
@@ -115,7 +115,17 @@ struct Notes {
     trust_cache: bool,
 }
 
-impl Notes {
+impl Earlier {
+    /// The flags that were given, each with its variable.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let given = [
+            (self.cache_dir.is_some(), "--cache-dir", "SPECTRA_CACHE_DIR"),
+            (self.no_notes, "--no-notes", "SPECTRA_NO_CACHE"),
+            (self.trust_cache, "--trust-cache", "SPECTRA_TRUST_CACHE"),
+        ];
+        given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
+    }
+
     fn packing(self) -> Packing {
         super::Notes { cache_dir: self.cache_dir, no_cache: self.no_notes, trust_cache: self.trust_cache }
             .packing(Compression::default())
@@ -324,6 +334,7 @@ fn image_json(image: &BuiltImage) -> Value {
 
 async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     refuse(&arguments.content.given(), "is for an image.toml or a directory; a Dockerfile says it itself")?;
+    refuse_what_builders_do(&arguments, printer)?;
     let layout = Layout::create(&arguments.output)?;
     let root = layout.root().to_owned();
     let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::file("find", path));
@@ -355,6 +366,34 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
     });
     printer.data("image.build", &value, &descriptor.digest.to_string())?;
     Ok(ExitCode::Done)
+}
+
+/// Refuses what would have no effect on a Dockerfile, because its builder has its own ways. A variable may be set for other commands of
+/// the same job, and is no reason to fail.
+fn refuse_what_builders_do(arguments: &Arguments, printer: Printer) -> Result<(), Failure> {
+    const LOGIN: &str = "is for the registry of a recipe's base image; a Dockerfile may name images of any registry, and its \
+         builder has its own logins: `docker login`, `buildah login` or `podman login`";
+    let base_cache = arguments.base_cache.as_ref().map(|_| ("--base-cache", "SPECTRA_BASE_CACHE"));
+    let notes = arguments.notes.given();
+    // A flag and its variable look the same here; one whose variable is set counts as not given.
+    let on_the_command_line = |given: &[(&'static str, &'static str)]| -> Vec<&'static str> {
+        let unset = |variable: &str| std::env::var_os(variable).is_none();
+        given.iter().filter(|(_, variable)| unset(variable)).map(|(flag, _)| *flag).collect()
+    };
+    let login = arguments.login.given();
+    refuse(&on_the_command_line(&login), LOGIN)?;
+    refuse(
+        &on_the_command_line(base_cache.as_slice()),
+        "is where base images of recipes are kept; a Dockerfile's builder has its own store",
+    )?;
+    refuse(
+        &on_the_command_line(&notes),
+        "is about layers that are compressed here; those of a Dockerfile are its builder's, with `--no-cache`, `--cache-from` and `--cache-to`",
+    )?;
+    if let Some((_, variable)) = login.first() {
+        printer.note(&format!("{variable} is not used: it {LOGIN}"));
+    }
+    Ok(())
 }
 
 fn summaries(artifact: &Artifact) -> Result<Vec<Value>, spectra_oci::Error> {
