@@ -7,7 +7,7 @@ use std::{
 
 use spectra_types::{Digest, ErrorCode, ImageRefError};
 
-use crate::spool;
+use crate::{manifest::StoredOther, spool};
 
 /// An error of this crate. The text says what was attempted on which object; the cause is in `source`.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum Error {
         /// The computed digest.
         found: Digest,
     },
+    /// The registry took a manifest and said that it stored another one.
+    #[error(transparent)]
+    StoredOther(Box<StoredOther>),
     /// A reference cannot be used here.
     #[error(transparent)]
     Reference(#[from] ImageRefError),
@@ -244,6 +247,7 @@ impl Error {
             Self::Limit { .. } => "SPX-313",
             Self::Level { .. } => "SPX-320",
             Self::NoRoom { .. } => "SPX-321",
+            Self::StoredOther(_) => "SPX-322",
         })
     }
 
@@ -271,6 +275,9 @@ impl Error {
                 "free some space there, or set TMPDIR to a folder with more; `image push` and `image copy` keep less there at once with `--spool-limit`",
             ),
             Self::NoRoom { .. } => Some("free some space there, or write to another place"),
+            Self::StoredOther(_) => Some(
+                "the registry, or a proxy before it, changes manifests or their headers; when that is repaired, push again, which writes the tag anew. Until then use images by digest; `image inspect` shows what the tag names, and pushing the old image puts the tag back",
+            ),
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::Transport { .. } => Some(
                 "check the host name, the network and the proxy settings; pushing again skips what has arrived",

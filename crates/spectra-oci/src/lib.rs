@@ -60,6 +60,7 @@ pub use layer::{FileRule, Files, Owner};
 pub use layers::Layer;
 pub use layout::Layout;
 pub use limits::OpenLimits;
+pub use manifest::{Named, StoredOther};
 pub use model::{
     Config, Descriptor, Healthcheck, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError,
     media_type,
