@@ -167,9 +167,31 @@ fn signatures_are_copied_when_asked_for() {
     let signature = signature(&place, &digest, size);
     place.run(&["image", "push", "signature", &format!("{from}@{signature}")]).done();
 
-    let copied =
-        place.run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--json"]).done().json();
-    assert_eq!(copied["referrers"], serde_json::json!([]));
+    let copy = |to: &str| place.run(&["image", "copy", &format!("{from}:v1"), to, "--json"]).done();
+    let copied = copy(&format!("{to}:v1"));
+    assert_eq!(copied.json()["referrers"], serde_json::json!([]));
+    assert_eq!(copied.json()["referrers_left"], 1);
+    let left = format!(
+        "not copied: 1 signature or attestation that `docker://{from}:v1` has; `--referrers` copies what belongs to an image\n"
+    );
+    assert!(copied.stderr.ends_with(&left), "{}", copied.stderr);
+    let stored = copy("oci:stored");
+    assert!(stored.stderr.contains("that `docker://"), "{}", stored.stderr);
+    assert!(stored.stderr.ends_with(
+        "; layouts and archives hold the image alone, and `--referrers` copies between registries\n"
+    ));
+    // Whoever may not ask is not told, and has the copy.
+    let refused =
+        serde_json::json!({ "operation": "registry.referrers", "action": { "type": "http", "status": 403 } });
+    running.registry.set_fault(refused).unwrap();
+    let copied = copy(&format!("{to}:v1"));
+    assert!(
+        copied.json()["referrers_left"].is_null() && !copied.stderr.contains("not copied"),
+        "{}",
+        copied.stderr
+    );
+    assert!(running.registry.faults_applied() > 0);
+    running.registry.clear_faults();
     let copied = place
         .run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--referrers", "--json"])
         .done()

@@ -1,12 +1,17 @@
 //! `image copy`: from anywhere to a registry, a layout or an archive, the digest unchanged.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 use spectra_oci::{Artifact, Client, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions};
-use spectra_types::{ExitCode, PinnedImage};
+use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{Login, Notes, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
+
+/// How long the source's registry may take to say what else it has about the image.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `image copy`.
 #[derive(Debug, Args)]
@@ -85,6 +90,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
         _ => Vec::new(),
     };
+    let left = match source.image() {
+        Some(from) if !arguments.referrers => left_behind(&client, &artifact, from).await,
+        _ => None,
+    };
     let also = match companions.len() {
         0 => String::new(),
         1 => " and one companion".to_owned(),
@@ -92,12 +101,22 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let digest = &copied.descriptor.digest;
     printer.note(&format!("copied {}{also} to `{destination}`", digest.short()));
+    if let Some(count) = left.filter(|count| *count > 0) {
+        let what = if count == 1 { "signature or attestation" } else { "signatures or attestations" };
+        let how = if between.is_some() {
+            "`--referrers` copies what belongs to an image"
+        } else {
+            "layouts and archives hold the image alone, and `--referrers` copies between registries"
+        };
+        printer.note(&format!("not copied: {count} {what} that `{source}` has; {how}"));
+    }
     let value = json!({
         "source": source.to_string(),
         "destination": destination.to_string(),
         "digest": digest,
         "media_type": copied.descriptor.media_type,
         "image": copied.image,
+        "referrers_left": left,
         "referrers": companions.iter().map(|companion| json!({
             "subject": companion.subject, "digest": companion.digest, "kind": companion.kind
         })).collect::<Vec<_>>(),
@@ -105,6 +124,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let text = copied.image.as_ref().map_or_else(|| digest.to_string(), ToString::to_string);
     printer.data("image.copy", &value, &text)?;
     Ok(ExitCode::Done)
+}
+
+/// How much the source's registry lists about the image, such as signatures and attestations, without what it lists about the images
+/// of an index. Nothing if it does not say: the copy is done, and this is only good to know.
+async fn left_behind(client: &Client, artifact: &Artifact, from: &ImageRef) -> Option<usize> {
+    let image = from.pin(artifact.digest()?.clone());
+    let listed = tokio::time::timeout(PATIENCE, client.referrers(&image, None)).await;
+    listed.ok()?.ok().map(|listed| listed.len())
 }
 
 async fn write(
