@@ -10,13 +10,14 @@ use spectra_types::Digest;
 
 use crate::{
     Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Packing, Platform,
-    base::{BASE_DIGEST, BASE_NAME, Base, BaseTree},
+    base::{BASE_DIGEST, BASE_NAME, Base},
     content::{Blob, Content, Hasher},
     layer::{Files, Plan},
     layout::persist,
     media_type,
     model::{Empty, Healthcheck, History, RootFs},
     spool,
+    tree::Tree,
 };
 
 /// A directory whose content becomes one layer, with plain attributes; [`Files`] says more.
@@ -238,23 +239,31 @@ impl ImageBuilder {
             let reason = "there is neither entrypoint nor command, so nothing could run it".to_owned();
             return Err(Error::Build { reason });
         }
-        let mut layers = Vec::new();
+        let (mut ready, mut layers) = (Vec::new(), Vec::new());
         let mut annotations = self.annotations.clone();
-        let mut tree = BaseTree::default();
+        let mut tree = Tree::default();
         if let Some(base) = &self.base {
-            for blob in base.layers()? {
-                layout.add(&blob)?;
-                layers.push(blob.descriptor);
-            }
+            ready = base.layers()?;
             annotations.insert(BASE_NAME.to_owned(), base.name.clone());
             annotations.insert(BASE_DIGEST.to_owned(), base.pinned.digest().to_string());
             if !self.layers.is_empty() {
-                tree = BaseTree::read(&base.image)?;
+                tree = Tree::read(&base.image)?;
             }
         }
-        let (mut entries, mut reused) = (0, 0);
+        // All are found and checked before anything is written.
+        let mut plans = Vec::new();
         for files in &self.layers {
-            let layer = Plan::new(files, &tree, self.created)?.build(layout, &self.packing)?;
+            let plan = Plan::new(files, &tree, self.created)?;
+            plan.put_into(&mut tree);
+            plans.push(plan);
+        }
+        for blob in ready {
+            layout.add(&blob)?;
+            layers.push(blob.descriptor);
+        }
+        let (mut entries, mut reused) = (0, 0);
+        for (files, plan) in self.layers.iter().zip(plans) {
+            let layer = plan.build(layout, &self.packing)?;
             entries += layer.entries;
             reused += usize::from(layer.reused);
             config.rootfs.diff_ids.push(layer.diff_id);

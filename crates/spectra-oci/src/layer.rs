@@ -1,7 +1,7 @@
 //! One layer from files and directories: found and checked first, then written in one order with plain attributes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fmt::Write as _,
     fs::{self, File, Metadata},
@@ -16,11 +16,11 @@ use tar::{EntryType, Header};
 
 use crate::{
     Compression, Descriptor, Error, Layout, Packing, Patterns, Trust,
-    base::BaseTree,
     cache::FileState,
     compress::Writer,
     content::{Blob, Content, Hasher, Hashing},
     spool,
+    tree::{Attributes, Last, Node, Tree, parents},
 };
 
 /// Numeric user and group.
@@ -79,7 +79,7 @@ struct Entry {
     source: Source,
     mode: u32,
     owner: Owner,
-    /// Whether somebody asked for these attributes, so that a directory of the base image gets them too.
+    /// Whether somebody asked for these attributes, so that a directory that lies below gets them too.
     asked: bool,
 }
 
@@ -100,15 +100,31 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Finds and checks the files. Everything will carry the time `created`, in seconds since 1970. Blocking.
-    pub(crate) fn new(files: &[Files], base: &BaseTree, created: u32) -> Result<Self, Error> {
+    /// Finds and checks the files, for a place on top of `below`. Everything will carry the time `created`, in seconds since 1970.
+    /// Blocking.
+    pub(crate) fn new(files: &[Files], below: &Tree, created: u32) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
         for input in files {
             collect(input, &mut entries)?;
         }
-        add_parents(&mut entries);
-        settle_with_base(&mut entries, base)?;
+        check_below(&entries)?;
+        let mut entries = lead(entries, below)?;
+        check_below(&entries)?;
+        settle(&mut entries, below)?;
+        add_parents(&mut entries, below)?;
         Ok(Self { entries, created })
+    }
+
+    /// Puts what will be in the layer into the tree that the next one lies on.
+    pub(crate) fn put_into(&self, tree: &mut Tree) {
+        for (name, entry) in &self.entries {
+            let node = match &entry.source {
+                Source::Directory => Node::Directory(Attributes { mode: entry.mode, owner: entry.owner }),
+                Source::Link(target) => Node::Link(target.as_os_str().as_bytes().to_vec()),
+                Source::File { .. } => Node::File,
+            };
+            tree.put(name.clone(), node);
+        }
     }
 
     /// Puts the layer into a layout: as it is there if the notes know what these files became and they are what they were then,
@@ -282,18 +298,30 @@ fn collect(input: &Files, entries: &mut Entries) -> Result<(), Error> {
 }
 
 fn insert(entries: &mut Entries, target: &Path, entry: Entry) -> Result<(), Error> {
-    let key = target.as_os_str().as_bytes().to_vec();
-    if let Some(other) = entries.get(&key)
-        && !(matches!(other.source, Source::Directory) && matches!(entry.source, Source::Directory))
-    {
-        let reason = format!(
-            "two files of one layer become `/{}`; put them into layers of their own, or leave one out",
-            target.display()
-        );
-        return Err(Error::Build { reason });
+    insert_key(entries, target.as_os_str().as_bytes().to_vec(), entry)
+}
+
+fn insert_key(entries: &mut Entries, key: Vec<u8>, entry: Entry) -> Result<(), Error> {
+    let is_directory = |entry: &Entry| matches!(entry.source, Source::Directory);
+    if let Some(other) = entries.get(&key) {
+        if !(is_directory(other) && is_directory(&entry)) {
+            return refuse(&key, |path| {
+                format!(
+                    "two files of one layer become `{path}`; put them into layers of their own, or leave one out"
+                )
+            });
+        }
+        // What somebody asked for is not taken back by who has nothing to say.
+        if other.asked && !entry.asked {
+            return Ok(());
+        }
     }
     entries.insert(key, entry);
     Ok(())
+}
+
+fn refuse<T>(path: &[u8], reason: impl FnOnce(&str) -> String) -> Result<T, Error> {
+    Err(Error::Build { reason: reason(&format!("/{}", String::from_utf8_lossy(path))) })
 }
 
 /// What a file on disk is like in the image.
@@ -323,48 +351,92 @@ fn entry(input: &Files, relative: &Path, source: PathBuf, metadata: Metadata) ->
     Ok(Entry { source, mode, owner, asked })
 }
 
-/// Adds the directories above the entries, which unpackers otherwise make with modes of their own.
-fn add_parents(entries: &mut Entries) {
-    let parents: Vec<Vec<u8>> = entries
-        .keys()
-        .flat_map(|name| {
-            let cuts = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-            cuts.map(|(at, _)| name[..at].to_vec()).collect::<Vec<_>>()
-        })
-        .collect();
-    for parent in parents {
-        entries.entry(parent).or_insert_with(|| Entry {
-            source: Source::Directory,
-            mode: 0o755,
-            owner: Owner::default(),
-            asked: false,
-        });
+/// Refuses what lies below something that is no directory.
+fn check_below(entries: &Entries) -> Result<(), Error> {
+    for name in entries.keys() {
+        for parent in parents(name) {
+            let what = match entries.get(parent).map(|entry| &entry.source) {
+                Some(Source::File { .. }) => "file",
+                Some(Source::Link(_)) => "link",
+                Some(Source::Directory) | None => continue,
+            };
+            let parent = String::from_utf8_lossy(parent);
+            return refuse(name, |path| {
+                format!("`{path}` lies below `/{parent}`, which is a {what} in the same layer; leave one out")
+            });
+        }
     }
+    Ok(())
 }
 
-/// Leaves out directories that the base image has: an entry for `/tmp` would take its mode away, and one for `/bin` would
-/// replace the link to `/usr/bin` that it is in most distributions, with all that is in there.
-fn settle_with_base(entries: &mut Entries, base: &BaseTree) -> Result<(), Error> {
+/// Gives every entry the path that is meant by its name, through the links of what lies below.
+///
+/// A layer is unpacked on its own. An entry `bin/serve` makes a directory `bin` there, and that hides the link `/bin` of a
+/// distribution, with all that it leads to; so the entry has to be `usr/bin/serve`.
+fn lead(entries: Entries, below: &Tree) -> Result<Entries, Error> {
+    let mut led = Entries::new();
+    for (name, entry) in entries {
+        let last = match &entry.source {
+            Source::Directory => Last::Followed,
+            Source::Link(_) | Source::File { .. } => Last::Kept,
+        };
+        insert_key(&mut led, below.resolve(&name, last)?, entry)?;
+    }
+    Ok(led)
+}
+
+/// Checks the entries against what lies below, and leaves out the directories that are there and that nobody has a wish for.
+fn settle(entries: &mut Entries, below: &Tree) -> Result<(), Error> {
     for (name, entry) in entries.iter() {
-        if matches!(entry.source, Source::Directory) && base.is_file(name) {
-            let reason = format!(
-                "`/{}` is a file in the base image, and a directory here",
-                String::from_utf8_lossy(name)
-            );
-            return Err(Error::Build { reason });
-        }
-        if !matches!(entry.source, Source::Directory) && base.is_directory(name) {
-            let reason = format!(
-                "`/{}` is a directory in the base image; to put the file into it, end the path with `/`",
-                String::from_utf8_lossy(name)
-            );
-            return Err(Error::Build { reason });
+        match (&entry.source, below.get(name)) {
+            (Source::Directory, Some(Node::File)) => return no_directory(name),
+            (Source::File { .. } | Source::Link(_), Some(Node::Directory(_))) => {
+                return refuse(name, |path| {
+                    format!(
+                        "`{path}` is a directory in what lies below; to put the file into it, end the path with `/`"
+                    )
+                });
+            }
+            (Source::File { .. }, Some(Node::Link(_))) => {
+                let target = below.resolve(name, Last::Followed)?;
+                if let Some(Node::Directory(_)) = below.get(&target) {
+                    let target = String::from_utf8_lossy(&target);
+                    return refuse(name, |path| {
+                        format!(
+                            "`{path}` is a link to the directory `/{target}` in what lies below; to put the file into it, end the path with `/`"
+                        )
+                    });
+                }
+            }
+            _ => {}
         }
     }
     entries.retain(|name, entry| {
-        !matches!(entry.source, Source::Directory)
-            || !(base.is_link(name) || base.is_directory(name) && !entry.asked)
+        let there = matches!(below.get(name), Some(Node::Directory(_)));
+        !(matches!(entry.source, Source::Directory) && there && !entry.asked) && !name.is_empty()
     });
+    Ok(())
+}
+
+fn no_directory<T>(name: &[u8]) -> Result<T, Error> {
+    refuse(name, |path| format!("`{path}` is a file in what lies below, and a directory here"))
+}
+
+/// Adds the directories above the entries. Without them, unpackers make their own, and what those are like hides what the
+/// directories of the layers below are like: `/tmp` would lose its mode.
+fn add_parents(entries: &mut Entries, below: &Tree) -> Result<(), Error> {
+    let above: BTreeSet<Vec<u8>> =
+        entries.keys().flat_map(|name| parents(name)).map(<[u8]>::to_vec).collect();
+    for parent in above {
+        let Attributes { mode, owner } = match below.get(&parent) {
+            Some(Node::Directory(attributes)) => *attributes,
+            Some(Node::File) => return no_directory(&parent),
+            // No link is left in the paths.
+            Some(Node::Link(_)) | None => Attributes::PLAIN,
+        };
+        let plain = || Entry { source: Source::Directory, mode, owner, asked: false };
+        entries.entry(parent).or_insert_with(plain);
+    }
     Ok(())
 }
 
@@ -473,12 +545,23 @@ fn target_components(target: &str) -> Result<Vec<String>, Error> {
             "`{target}` is not a place in an image; write an absolute path without `..`, such as `/app`"
         ),
     };
+    let deletes = |name: &str| Error::Build {
+        reason: format!(
+            "`{name}` in `{target}` begins with `.wh.`, which in a layer means \"delete the file of that name\""
+        ),
+    };
     let mut components = Vec::new();
     let mut absolute = false;
     for component in Path::new(target).components() {
         match component {
             Component::RootDir => absolute = true,
-            Component::Normal(name) => components.push(name.to_str().ok_or_else(error)?.to_owned()),
+            Component::Normal(name) => {
+                let name = name.to_str().ok_or_else(error)?;
+                if name.starts_with(".wh.") {
+                    return Err(deletes(name));
+                }
+                components.push(name.to_owned());
+            }
             _ => return Err(error()),
         }
     }

@@ -41,6 +41,8 @@ mod session;
 mod source;
 mod spool;
 mod tar_index;
+mod tar_stream;
+mod tree;
 mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};

@@ -18,11 +18,11 @@ use spectra_types::{Algorithm, Digest};
 
 use crate::fake::{Fake, client};
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest::from_bytes(Algorithm::Sha256, &sha2::Sha256::digest(bytes)).unwrap()
 }
 
-fn write(root: &Path, files: &[&str]) {
+pub(crate) fn write(root: &Path, files: &[&str]) {
     for name in files {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -45,7 +45,7 @@ fn patterns(lines: &[&str]) -> Patterns {
 }
 
 /// Name, mode, user, kind of every entry of the layout's layer.
-fn entries(layout: &Layout, digest: &Digest) -> Vec<String> {
+pub(crate) fn entries(layout: &Layout, digest: &Digest) -> Vec<String> {
     let layer = std::fs::File::open(layout.root().join("blobs/sha256").join(digest.hex())).unwrap();
     let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(layer));
     let entries = archive.entries().unwrap().map(|entry| {
@@ -57,7 +57,7 @@ fn entries(layout: &Layout, digest: &Digest) -> Vec<String> {
     entries.collect()
 }
 
-fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) -> T {
+pub(crate) fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) -> T {
     let bytes = std::fs::read(layout.root().join("blobs/sha256").join(digest.hex())).unwrap();
     assert_eq!(sha256(&bytes), *digest);
     serde_json::from_slice(&bytes).unwrap()
@@ -65,25 +65,43 @@ fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) ->
 
 /// A registry with `distro:1`: `/bin` is a link, `/tmp` is everyone's. In Docker's media types, or in OCI's with zstd.
 async fn distribution(zstd: bool) -> (Fake, Digest) {
-    let fake = Fake::start().await;
+    let entries = [
+        ("bin -> usr/bin", 0o777, 0),
+        ("usr/", 0o755, 0),
+        ("usr/bin/", 0o755, 0),
+        ("usr/bin/sh", 0o755, 0),
+        ("tmp/", 0o1777, 0),
+    ];
+    serve(layer(&entries), zstd).await
+}
+
+/// A tar of links (`name -> target`), directories (`name/`) and empty files, each with its mode and user.
+pub(crate) fn layer(entries: &[(&str, u32, u64)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, kind: tar::EntryType, mode: u32| {
+    for (name, mode, user) in entries {
         let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
+        header.set_mode(*mode);
+        header.set_uid(*user);
         header.set_size(0);
-        if kind == tar::EntryType::Symlink {
-            tar.append_link(&mut header, name, "usr/bin").unwrap();
+        if let Some((name, target)) = name.split_once(" -> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut header, name, target).unwrap();
         } else {
+            let directory = name.ends_with('/');
+            header.set_entry_type(if directory {
+                tar::EntryType::Directory
+            } else {
+                tar::EntryType::Regular
+            });
             tar.append_data(&mut header, name, std::io::empty()).unwrap();
         }
-    };
-    add("bin", tar::EntryType::Symlink, 0o777);
-    add("usr/", tar::EntryType::Directory, 0o755);
-    add("usr/bin/", tar::EntryType::Directory, 0o755);
-    add("usr/bin/sh", tar::EntryType::Regular, 0o755);
-    add("tmp/", tar::EntryType::Directory, 0o1777);
-    let raw = tar.into_inner().unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A registry with `distro:1`, of one layer.
+pub(crate) async fn serve(raw: Vec<u8>, zstd: bool) -> (Fake, Digest) {
+    let fake = Fake::start().await;
     let layer = if zstd {
         zstd::encode_all(raw.as_slice(), 3).unwrap()
     } else {
@@ -126,7 +144,7 @@ async fn distribution(zstd: bool) -> (Fake, Digest) {
     (fake, digest)
 }
 
-async fn base(fake: &Fake, digest: &Digest, cache: &Layout) -> Result<Base, Error> {
+pub(crate) async fn base(fake: &Fake, digest: &Digest, cache: &Layout) -> Result<Base, Error> {
     let image = fake.image(&format!("distro:1@{digest}"));
     client().base(&image, &Platform::default(), cache, 2, Arc::new(NoProgress)).await
 }
@@ -177,8 +195,16 @@ async fn on_a_base_its_layers_stay_and_its_configuration_is_merged() {
     assert_eq!((config.history.len(), config.rootfs.diff_ids.len()), (2, 2));
     assert_eq!(
         entries(&layout, &manifest.layers[1].digest),
-        ["bin/app 644 0:0", "srv/ 755 0:0", "srv/y 644 0:0", "tmp/x 644 0:0"],
-        "`/bin` stays a link and `/tmp` keeps its mode"
+        [
+            "srv/ 755 0:0",
+            "srv/y 644 0:0",
+            "tmp/ 1777 0:0",
+            "tmp/x 644 0:0",
+            "usr/ 755 0:0",
+            "usr/bin/ 755 0:0",
+            "usr/bin/app 644 0:0"
+        ],
+        "`/bin` stays a link and `/tmp` keeps its mode, however the layer is unpacked"
     );
 
     // The same registry: the base's layer is linked.
@@ -203,7 +229,10 @@ async fn a_base_with_zstd_layers_is_carried_over_and_looked_into() {
     let base = base(&fake, &digest, &cache).await.unwrap();
     let built = ImageBuilder::new().base(base).files(vec![files]).build(&layout, None).unwrap();
     assert_eq!(built.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+zstd");
-    assert_eq!(entries(&layout, &built.layers[1].digest), ["bin/app 644 0:0"]);
+    assert_eq!(
+        entries(&layout, &built.layers[1].digest),
+        ["usr/ 755 0:0", "usr/bin/ 755 0:0", "usr/bin/app 644 0:0"]
+    );
 }
 
 #[tokio::test]
