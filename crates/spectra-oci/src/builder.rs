@@ -9,7 +9,7 @@ use std::{
 use spectra_types::Digest;
 
 use crate::{
-    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Packing, Platform,
+    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Packing, Platform, Trust,
     base::{BASE_DIGEST, BASE_NAME, Base},
     content::{Blob, Content, Hasher},
     layer::{Files, Plan},
@@ -18,6 +18,7 @@ use crate::{
     model::{Empty, Healthcheck, History, RootFs},
     spool,
     tree::Tree,
+    walk::LeftOut,
 };
 
 /// A directory whose content becomes one layer, with plain attributes; [`Files`] says more.
@@ -43,6 +44,7 @@ pub struct ImageBuilder {
     annotations: BTreeMap<String, String>,
     created: u32,
     packing: Packing,
+    left_out: Vec<PathBuf>,
 }
 
 /// What was built.
@@ -60,6 +62,8 @@ pub struct BuiltImage {
     pub reused: usize,
     /// Bytes of all blobs and the manifest.
     pub size: u64,
+    /// What was met among the files and left out: the layout itself, and what [`ImageBuilder::leave_out`] names.
+    pub left_out: Vec<PathBuf>,
 }
 
 /// What was built for several platforms.
@@ -166,7 +170,8 @@ impl ImageBuilder {
     /// Declares a port: `8080`, `8080/tcp`, `53/udp`.
     pub fn expose(mut self, port: &str) -> Result<Self, Error> {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-        let valid = number.parse::<u16>().is_ok_and(|number| number > 0);
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let valid = digits && number.parse::<u16>().is_ok_and(|number| number > 0);
         if !valid || !matches!(protocol, "tcp" | "udp" | "sctp") {
             let reason = format!(
                 "`{port}` is not a port; write a number from 1 to 65535, optionally with `/tcp` or `/udp`"
@@ -198,6 +203,14 @@ impl ImageBuilder {
         self
     }
 
+    /// Takes a file or directory into no layer: what builds leave behind would be in the next one, and change its digest. The
+    /// layout that is written and the place of the notes are left out anyway.
+    #[must_use]
+    pub fn leave_out(mut self, path: impl Into<PathBuf>) -> Self {
+        self.left_out.push(path.into());
+        self
+    }
+
     /// Builds the image into `layout`, under `name` if given. Blocking.
     ///
     /// Blobs arrive under their digest only when complete, and the layout's index changes last: a run that
@@ -221,7 +234,7 @@ impl ImageBuilder {
         }
         let index = ImageIndex::new(images.iter().map(|image| image.manifest.clone()).collect());
         let index = Blob::memory(media_type::INDEX, to_json(&index)?);
-        layout.add(&index)?;
+        layout.add(&index, Trust::Content)?;
         layout.tag(index.descriptor.clone(), name)?;
         Ok(BuiltIndex { index: index.descriptor, images })
     }
@@ -234,6 +247,7 @@ impl ImageBuilder {
         let created = jiff::Timestamp::from_second(i64::from(self.created))
             .map_err(|error| Error::Build { reason: error.to_string() })?
             .to_string();
+        self.check()?;
         let mut config = self.configuration(created.clone())?;
         if config.config.entrypoint.is_empty() && config.config.cmd.is_empty() {
             let reason = "there is neither entrypoint nor command, so nothing could run it".to_owned();
@@ -251,14 +265,17 @@ impl ImageBuilder {
             }
         }
         // All are found and checked before anything is written.
+        let notes = self.packing.cache.as_ref().map(crate::Cache::root);
+        let places = self.left_out.iter().map(PathBuf::as_path).chain(notes).chain([layout.root()]);
+        let mut left_out = LeftOut::new(places);
         let mut plans = Vec::new();
         for files in &self.layers {
-            let plan = Plan::new(files, &tree, self.created)?;
+            let plan = Plan::new(files, &tree, self.created, &mut left_out)?;
             plan.put_into(&mut tree);
             plans.push(plan);
         }
         for blob in ready {
-            layout.add(&blob)?;
+            layout.add(&blob, self.packing.trust)?;
             layers.push(blob.descriptor);
         }
         let (mut entries, mut reused) = (0, 0);
@@ -276,7 +293,7 @@ impl ImageBuilder {
             });
         }
         let config = Blob::memory(media_type::CONFIG, to_json(&config)?);
-        layout.add(&config)?;
+        layout.add(&config, self.packing.trust)?;
         let manifest = ImageManifest {
             schema_version: 2,
             media_type: Some(media_type::MANIFEST.to_owned()),
@@ -286,13 +303,38 @@ impl ImageBuilder {
             annotations,
         };
         let manifest = Blob::memory(media_type::MANIFEST, to_json(&manifest)?);
-        layout.add(&manifest)?;
+        layout.add(&manifest, self.packing.trust)?;
         let mut descriptor = manifest.descriptor;
         descriptor.platform = Some(self.platform.clone());
         let size =
             layers.iter().map(|layer| layer.size).sum::<u64>() + config.descriptor.size + descriptor.size;
         let config = config.descriptor.digest;
-        Ok(BuiltImage { manifest: descriptor, config, layers, entries, reused, size })
+        let left_out = left_out.met.into_iter().collect();
+        Ok(BuiltImage { manifest: descriptor, config, layers, entries, reused, size, left_out })
+    }
+
+    /// Refuses what no engine could make sense of.
+    fn check(&self) -> Result<(), Error> {
+        let Config { env, working_dir, .. } = &self.config;
+        if !working_dir.is_empty() && !working_dir.starts_with('/') {
+            let reason =
+                format!("the program would start in `{working_dir}`; write an absolute path, such as `/app`");
+            return Err(Error::Build { reason });
+        }
+        for line in env {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            let odd = |character: char| character.is_whitespace() || character.is_control();
+            if name.is_empty() || name.contains(odd) {
+                let reason = format!("`{}` is no name of an environment variable", name.escape_debug());
+                return Err(Error::Build { reason });
+            }
+            if value.contains('\0') {
+                return Err(Error::Build {
+                    reason: format!("the variable `{name}` has a zero byte in its value"),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The configuration before the layers of this build: the base image's, with what is set here on top.

@@ -112,6 +112,11 @@ impl Cache {
         Self { root: Arc::from(root.as_ref()) }
     }
 
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The usual place: `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`; nothing if there is neither.
     #[must_use]
     pub fn usual() -> Option<Self> {

@@ -21,6 +21,7 @@ use crate::{
     content::{Blob, Content, Hasher, Hashing},
     spool,
     tree::{Attributes, Last, Node, Tree, parents},
+    walk::{LeftOut, walk},
 };
 
 /// Numeric user and group.
@@ -102,10 +103,15 @@ pub(crate) struct Plan {
 impl Plan {
     /// Finds and checks the files, for a place on top of `below`. Everything will carry the time `created`, in seconds since 1970.
     /// Blocking.
-    pub(crate) fn new(files: &[Files], below: &Tree, created: u32) -> Result<Self, Error> {
+    pub(crate) fn new(
+        files: &[Files],
+        below: &Tree,
+        created: u32,
+        left_out: &mut LeftOut,
+    ) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
         for input in files {
-            collect(input, &mut entries)?;
+            collect(input, &mut entries, left_out)?;
         }
         check_below(&entries)?;
         let mut entries = lead(entries, below)?;
@@ -265,14 +271,21 @@ impl Plan {
 /// Entries by their path in the image, in the order of its bytes, which puts directories before what is in them.
 type Entries = BTreeMap<Vec<u8>, Entry>;
 
-fn collect(input: &Files, entries: &mut Entries) -> Result<(), Error> {
+fn collect(input: &Files, entries: &mut Entries, left_out: &mut LeftOut) -> Result<(), Error> {
     let root = input.from.as_path();
     // A link that is named itself is followed; links inside a directory are kept as they are.
     let metadata = fs::metadata(root).map_err(Error::io("read", root))?;
     let target: PathBuf = target_components(&input.to)?.iter().collect();
+    if left_out.meets(root, &metadata) {
+        let reason = format!(
+            "`{}` is where the build writes, and cannot be in its image; choose another output or cache",
+            root.display()
+        );
+        return Err(Error::Build { reason });
+    }
     if metadata.is_dir() {
         let mut found = Vec::new();
-        walk(root, Path::new(""), &input.exclude, &mut found)?;
+        walk(root, Path::new(""), &input.exclude, left_out, &mut found)?;
         if !target.as_os_str().is_empty() {
             let asked = input.directory_mode.is_some() || input.owner != Owner::default();
             let mode = input.directory_mode.unwrap_or(0o755);
@@ -493,50 +506,6 @@ fn changed(path: &Path) -> Error {
             path.display()
         ),
     }
-}
-
-/// Finds what is below a directory; a directory that is left out is listed only if something in it is brought back.
-fn walk(
-    root: &Path,
-    relative: &Path,
-    exclude: &Patterns,
-    found: &mut Vec<(PathBuf, Metadata)>,
-) -> Result<(), Error> {
-    let directory = root.join(relative);
-    let listing = fs::read_dir(&directory).map_err(Error::io("list", &directory))?;
-    for entry in listing {
-        let entry = entry.map_err(Error::io("list", &directory))?;
-        let path = relative.join(entry.file_name());
-        let excluded = exclude.fits(&path);
-        // Of the entry itself, not of what a link points to.
-        let metadata = entry.metadata().map_err(Error::io("read", entry.path()))?;
-        if excluded && !(metadata.is_dir() && exclude.brings_back()) {
-            continue;
-        }
-        if !(metadata.is_dir() || metadata.is_symlink() || metadata.is_file()) {
-            let reason = format!(
-                "`{}` is a socket, pipe or device, which images cannot hold; remove it or build from another directory",
-                entry.path().display()
-            );
-            return Err(Error::Build { reason });
-        }
-        if entry.file_name().as_bytes().starts_with(b".wh.") {
-            let reason = format!(
-                "`{}` begins with `.wh.`, which in a layer means \"delete the file of that name\"",
-                entry.path().display()
-            );
-            return Err(Error::Build { reason });
-        }
-        if metadata.is_dir() {
-            let place = found.len();
-            walk(root, &path, exclude, found)?;
-            if excluded && found.len() == place {
-                continue;
-            }
-        }
-        found.push((path, metadata));
-    }
-    Ok(())
 }
 
 fn target_components(target: &str) -> Result<Vec<String>, Error> {

@@ -2,16 +2,18 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use spectra_types::{Algorithm, Digest};
 use tempfile::NamedTempFile;
 
 use crate::{
-    Descriptor, Error, ImageIndex,
+    Descriptor, Error, ImageIndex, Trust,
     builder::{store, to_json},
     content::{Blob, Content},
     limits::check_values,
@@ -20,7 +22,20 @@ use crate::{
 
 /// The annotation under which an index names its images.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation under which containerd keeps the whole name.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The file that says that a directory is a layout.
+const MARKER_FILE: &str = "oci-layout";
 pub(crate) const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+const INDEX: &str = "index.json";
+/// How the names of files begin that are being written.
+const TEMPORARY: &str = ".tmp";
+
+/// Nobody else makes the layout or changes its index while this is held.
+struct Lock {
+    _directory: fs::File,
+}
 
 /// An OCI image layout on disk.
 #[derive(Debug, Clone)]
@@ -32,7 +47,7 @@ impl Layout {
     /// Opens an existing layout.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
-        let marker = root.join("oci-layout");
+        let marker = root.join(MARKER_FILE);
         if !root.is_dir() {
             return Err(Error::input(&root, "it is not a directory"));
         }
@@ -46,24 +61,70 @@ impl Layout {
         Ok(Self { root })
     }
 
-    /// Opens the layout, or makes an empty one if the directory is missing or empty.
+    /// Opens the layout, or is ready to make one if the directory is missing or empty: nothing is written before there is something
+    /// to keep.
     ///
-    /// A directory with other content is refused, so that a mistyped path litters nothing.
+    /// A directory with other content is refused, so that a mistyped path litters nothing. What others may have begun of a layout at
+    /// this moment is none.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
-        if !root.join("oci-layout").exists() {
-            let mut listing = fs::read_dir(&root).map_err(Error::io("list", &root))?;
-            if listing.next().is_some() {
-                return Err(Error::input(
-                    &root,
-                    "the directory is neither empty nor an OCI layout; choose another output",
-                ));
-            }
-            persist(&to_json(&ImageIndex::new(Vec::new()))?, &root.join("index.json"))?;
-            persist(MARKER.as_bytes(), &root.join("oci-layout"))?;
+        if root.join(INDEX).exists() && root.join(MARKER_FILE).exists() {
+            return Self::open(root);
         }
-        Self::open(root)
+        let layout = Self { root };
+        layout.check_beginnings()?;
+        Ok(layout)
+    }
+
+    /// Refuses a directory with anything in it but the first files of a layout, in the order in which they come.
+    fn check_beginnings(&self) -> Result<(), Error> {
+        let listing = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listing => listing.map_err(Error::io("list", &self.root))?,
+        };
+        let mut others = false;
+        for entry in listing {
+            let name = entry.map_err(Error::io("list", &self.root))?.file_name();
+            let name = name.to_string_lossy();
+            others |= !(name == MARKER_FILE || name.starts_with(TEMPORARY));
+        }
+        // Asked for after the listing, since it is the first to come.
+        let has_marker = self.root.join(MARKER_FILE).exists();
+        if others && !has_marker {
+            return Err(Error::input(
+                &self.root,
+                "the directory is neither empty nor an OCI layout; choose another output",
+            ));
+        }
+        if has_marker { Self::open(&self.root).map(drop) } else { Ok(()) }
+    }
+
+    /// Makes the layout if it is not there yet.
+    fn begin(&self) -> Result<(), Error> {
+        if self.root.join(INDEX).exists() && self.root.join(MARKER_FILE).exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
+        let lock = self.lock()?;
+        self.begin_alone(&lock)
+    }
+
+    fn begin_alone(&self, _: &Lock) -> Result<(), Error> {
+        if !self.root.join(MARKER_FILE).exists() {
+            self.check_beginnings()?;
+            persist(MARKER.as_bytes(), &self.root.join(MARKER_FILE))?;
+        }
+        if !self.root.join(INDEX).exists() {
+            persist(&to_json(&ImageIndex::new(Vec::new()))?, &self.root.join(INDEX))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody else changes the index. A file system that knows no locks has none.
+    fn lock(&self) -> Result<Lock, Error> {
+        let directory = fs::File::open(&self.root).map_err(Error::io("open", &self.root))?;
+        let _ = directory.lock();
+        Ok(Lock { _directory: directory })
     }
 
     /// The directory.
@@ -74,31 +135,75 @@ impl Layout {
 
     /// The images in the layout.
     pub fn index(&self) -> Result<ImageIndex, Error> {
-        let path = self.root.join("index.json");
-        let bytes = read_document(&path)?;
+        self.read_index()
+    }
+
+    fn read_index<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let path = self.root.join(INDEX);
+        let bytes = match read_document(&path) {
+            // It was not begun, or its making is under way.
+            Err(Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !self.root.join("blobs").exists() =>
+            {
+                to_json(&ImageIndex::new(Vec::new()))?
+            }
+            bytes => bytes?,
+        };
         check_values(&path, &bytes)?;
         serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error.to_string()))
     }
 
-    /// Lists an image in the index; an entry of the same name or the same digest is replaced.
+    /// Lists an image in the index, under no other name than `name`; an entry of the same name is replaced, and so is one of the same
+    /// digest without a name. Other entries stay as they are, with all that other tools have written there.
     pub(crate) fn tag(&self, mut descriptor: Descriptor, name: Option<&str>) -> Result<(), Error> {
-        let mut index = self.index()?;
+        // What it was called elsewhere may be the name of another image here.
+        for key in [REF_NAME, CONTAINERD_NAME] {
+            descriptor.annotations.remove(key);
+        }
         if let Some(name) = name {
             descriptor.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         }
-        index.manifests.retain(|entry| match name {
-            Some(name) => entry.annotations.get(REF_NAME).is_none_or(|other| other != name),
-            None => entry.annotations.contains_key(REF_NAME) || entry.digest != descriptor.digest,
+        self.begin()?;
+        let lock = self.lock()?;
+        self.begin_alone(&lock)?;
+        // For the sake of its errors.
+        self.index()?;
+        let mut index: serde_json::Map<String, Value> = self.read_index()?;
+        let entries = index.entry("manifests").or_insert_with(|| Value::Array(Vec::new()));
+        if entries.is_null() {
+            *entries = Value::Array(Vec::new());
+        }
+        let Value::Array(entries) = entries else {
+            return Err(Error::input(&self.root, "`manifests` of its index is no list"));
+        };
+        let digest = descriptor.digest.to_string();
+        entries.retain(|entry| {
+            let other = entry["annotations"].get(REF_NAME).and_then(Value::as_str);
+            match (name, other) {
+                (Some(name), Some(other)) => name != other,
+                (None, None) => entry["digest"].as_str() != Some(&digest),
+                _ => true,
+            }
         });
-        index.manifests.push(descriptor);
-        persist(&to_json(&index)?, &self.root.join("index.json"))
+        let path = self.root.join(INDEX);
+        entries
+            .push(serde_json::to_value(&descriptor).map_err(|error| Error::input(&path, error.to_string()))?);
+        persist(&to_json(&index)?, &path)
     }
 
-    /// Stores a blob unless it is there.
-    pub(crate) fn add(&self, blob: &Blob) -> Result<(), Error> {
-        let path = self.blob_path(&blob.descriptor.digest);
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
-            return Ok(());
+    /// Stores a blob unless it is there, whole. What is large there is taken for whole if `trust` allows it.
+    pub(crate) fn add(&self, blob: &Blob, trust: Trust) -> Result<(), Error> {
+        self.begin()?;
+        let Blob { descriptor, content } = blob;
+        let path = self.blob_path(&descriptor.digest);
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size) {
+            // Whoever took it from here has looked at it.
+            let itself = matches!(content, Content::File { path: other, .. } if **other == *path);
+            let trusted = itself || trust == Trust::FileState && descriptor.size > MAX_DOCUMENT;
+            let there = Content::File { path: Arc::from(path.as_path()), offset: 0, length: descriptor.size };
+            if trusted || there.digest(&descriptor.digest)? == descriptor.digest {
+                return Ok(());
+            }
         }
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
@@ -108,6 +213,7 @@ impl Layout {
 
     /// The folder that compressed layers are made in, to be [adopted](Self::adopt): that of the blobs.
     pub(crate) fn folder(&self) -> Result<PathBuf, Error> {
+        self.begin()?;
         let folder = self.root.join("blobs").join(Algorithm::Sha256.as_str());
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         Ok(folder)
@@ -165,7 +271,7 @@ impl BlobStore for Layout {
             Ok(metadata) => {
                 Ok(Some(Content::File { path: Arc::from(path), offset: 0, length: metadata.len() }))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
@@ -203,7 +309,8 @@ pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Error> {
 /// Writes a file so that a reader sees either the old or the whole new content.
 pub(crate) fn persist(bytes: &[u8], destination: &Path) -> Result<(), Error> {
     let directory = destination.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+    let mut file =
+        NamedTempFile::with_prefix_in(TEMPORARY, directory).map_err(Error::io("write to", directory))?;
     file.write_all(bytes).map_err(Error::io("write", destination))?;
     file.as_file().sync_all().map_err(Error::io("write", destination))?;
     rename(file, destination)

@@ -44,6 +44,7 @@ mod tar_index;
 mod tar_stream;
 mod tree;
 mod upload;
+mod walk;
 
 pub use access_token::{Access, AccessToken, Lifetime};
 pub use base::Base;

@@ -158,7 +158,7 @@ impl Image {
         for (number, layer) in self.layers.iter().enumerate() {
             let (content, diff_id) = match layer {
                 LayerSource::Ready(blob) => {
-                    layout.add(blob)?;
+                    layout.add(blob, packing.trust)?;
                     layers.push(blob.descriptor.clone());
                     continue;
                 }

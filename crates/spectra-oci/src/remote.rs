@@ -387,13 +387,13 @@ impl Artifact {
                 for child in &index.children {
                     child.store_blobs(layout, packing, progress)?;
                 }
-                layout.add(&index.document)?;
+                layout.add(&index.document, packing.trust)?;
                 Ok(index.document.descriptor.clone())
             }
             Self::Image(image) => {
-                layout.add(&image.config)?;
+                layout.add(&image.config, packing.trust)?;
                 let manifest = image.store_layers(layout, packing, progress)?;
-                layout.add(&manifest)?;
+                layout.add(&manifest, packing.trust)?;
                 let mut descriptor = manifest.descriptor;
                 descriptor.platform =
                     image.configuration().ok().map(|config| config.platform()).filter(|p| !p.os.is_empty());

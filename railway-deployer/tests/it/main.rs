@@ -8,6 +8,7 @@ mod hostile;
 mod image;
 mod image_build;
 mod image_copy;
+mod image_layers;
 mod image_tools;
 mod interop;
 mod rollout;

@@ -118,5 +118,13 @@ fn what_makes_a_broken_layer_is_refused() {
     };
     insta::assert_snapshot!(refused(vec![at("a", "/a"), at("a", "/a/b")]), @"cannot build an image: `/a/b` lies below `/a`, which is a file in the same layer; leave one out");
     insta::assert_snapshot!(refused(vec![at("rel", "/srv"), at("a", "/srv/current/x")]), @"cannot build an image: `/srv/current/x` lies below `/srv/current`, which is a link in the same layer; leave one out");
+    let layout = Layout::create(&out).unwrap();
+    let with = |builder: ImageBuilder| {
+        let built = builder.files(vec![at("a", "/a")]).cmd(vec!["x".to_owned()]).build(&layout, None);
+        built.unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(with(ImageBuilder::new().working_dir("app")), @"cannot build an image: the program would start in `app`; write an absolute path, such as `/app`");
+    insta::assert_snapshot!(with(ImageBuilder::new().env("A B", "c")), @"cannot build an image: `A B` is no name of an environment variable");
+    insta::assert_snapshot!(ImageBuilder::new().expose("+80").unwrap_err(), @"cannot build an image: `+80` is not a port; write a number from 1 to 65535, optionally with `/tcp` or `/udp`");
     insta::assert_snapshot!(refused(vec![at("a", "/.wh.etc")]), @r#"cannot build an image: `.wh.etc` in `/.wh.etc` begins with `.wh.`, which in a layer means "delete the file of that name""#);
 }

@@ -5,7 +5,11 @@ mod own;
 mod recipe;
 mod tools;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
@@ -42,7 +46,7 @@ pub(crate) struct Arguments {
     label: Vec<String>,
     /// The one time that everything in the image carries, in seconds since 1970; 0 by default, but for a Dockerfile now
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
-    created: Option<u32>,
+    created: Option<Created>,
     #[command(flatten)]
     content: Content,
     #[command(flatten)]
@@ -132,6 +136,24 @@ impl Earlier {
     }
 }
 
+/// A time in seconds since 1970. A variable that is set to nothing is as good as not set.
+#[derive(Debug, Clone, Copy)]
+struct Created(Option<u32>);
+
+impl FromStr for Created {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|seconds| Self(Some(seconds))) }
+    }
+}
+
+impl Arguments {
+    fn created(&self) -> Option<u32> {
+        self.created.and_then(|created| created.0)
+    }
+}
+
 /// What there is to build.
 enum Way {
     Recipe(PathBuf),
@@ -148,7 +170,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
                 arguments.content.given().into_iter().filter(|flag| whole.contains(flag)).collect();
             refuse(&given, "is for a directory; each `[[files]]` of a recipe has its own")?;
             let mut recipe = Recipe::read(&file)?;
-            recipe.created = arguments.created.or(recipe.created);
+            recipe.created = arguments.created().or(recipe.created);
             build_own(recipe, arguments, printer).await
         }
         Way::Directory => {
@@ -160,7 +182,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             let target = arguments.content.target.clone().unwrap_or_else(|| "/".to_owned());
             let mut entry = Entry::new(from, target);
             entry.exclude.clone_from(&arguments.content.exclude);
-            let recipe = Recipe { created: arguments.created, files: vec![entry], ..Recipe::default() };
+            let recipe = Recipe { created: arguments.created(), files: vec![entry], ..Recipe::default() };
             build_own(recipe, arguments, printer).await
         }
     }
@@ -301,6 +323,10 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         root.display(),
         bytes(size)
     ));
+    let left_out: BTreeSet<_> = built.images.iter().flat_map(|image| &image.left_out).collect();
+    for path in left_out {
+        printer.note(&format!("`{}` is what builds write, and was left out of the image", path.display()));
+    }
     let first = &built.images[0];
     let mut value = json!({
         "layout": root,
@@ -344,7 +370,7 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
         context: &context,
         platforms: &arguments.platform,
         labels: &arguments.label,
-        created: arguments.created,
+        created: arguments.created(),
         flags: &arguments.tools,
     };
     let built = tools::build(&request, printer).await?;

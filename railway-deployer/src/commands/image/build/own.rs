@@ -46,7 +46,7 @@ pub(super) async fn build(
         let client = login.client(image)?;
         for (builder, platform) in builders.iter_mut().zip(&platforms) {
             let base = client.base(image, platform, &cache, JOBS, push_progress(printer)).await?;
-            *builder = std::mem::take(builder).base(base);
+            *builder = std::mem::take(builder).base(base).leave_out(cache.root());
         }
     }
     let built = tokio::task::spawn_blocking(move || {
