@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// Images and registries.
     #[error(transparent)]
     Image(#[from] spectra_oci::Error),
+    /// An image was copied, and what belongs to it was not, or not all.
+    #[error("`{image}` is there, but not all that belongs to it, and no tag was set")]
+    Companions { image: PinnedImage, source: spectra_oci::Error },
     /// Keys, signatures and policies about them.
     #[error(transparent)]
     Signing(#[from] spectra_sign::Error),
@@ -93,7 +96,9 @@ impl Failure {
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
             Self::Scan(error) if error.is_usage() => ExitCode::Usage,
-            Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
+            Self::Image(error) | Self::Companions { source: error, .. } if error.is_not_authorised() => {
+                ExitCode::NotAuthorised
+            }
             Self::SignaturesUnavailable(error)
                 if registry(error).is_some_and(spectra_oci::Error::is_not_authorised) =>
             {
@@ -115,7 +120,7 @@ impl Failure {
     /// The stable code of the error, where its crate has one.
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Image(error) => Some(error.code()),
+            Self::Image(error) | Self::Companions { source: error, .. } => Some(error.code()),
             Self::Signing(error) => Some(error.code()),
             Self::SignaturesUnavailable(_) => Some(spectra_sign::UNAVAILABLE),
             Self::Unsigned { .. } => Some(spectra_sign::UNSIGNED),
@@ -132,7 +137,10 @@ impl Failure {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
-            Self::Image(error) => error.hint(),
+            Self::Companions { source: spectra_oci::Error::Exists { .. }, .. } => {
+                Some("`--force` replaces it; copying again goes on where this ended")
+            }
+            Self::Image(error) | Self::Companions { source: error, .. } => error.hint(),
             Self::Signing(error) => error.hint(),
             Self::SignaturesUnavailable(error) => registry(error).and_then(spectra_oci::Error::hint),
             Self::Unsigned { .. } => Some(

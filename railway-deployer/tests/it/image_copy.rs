@@ -204,6 +204,42 @@ fn signatures_are_copied_when_asked_for() {
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
 }
 
+#[test]
+fn a_tag_comes_when_all_that_belongs_to_the_image_is_there() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    place.run(&["image", "build", "in", "--output", "one", "--cmd", "one"]).done();
+    place.run(&["image", "build", "in", "--output", "two", "--cmd", "two"]).done();
+    let (from, to) = (format!("{}/team/app", running.address), format!("{}/mirror/app", running.address));
+    let bill = format!("sha256-{}.sbom", &digest[7..]);
+    place.run(&["image", "push", "layout", &format!("{from}:v1")]).done();
+    place.run(&["image", "push", "one", &format!("{from}:{bill}")]).done();
+    place.run(&["image", "push", "two", &format!("{to}:{bill}")]).done();
+    let (source, target) = (format!("{from}:v1"), format!("{to}:v1"));
+    let copy =
+        |more: &[&str]| place.run(&[&["image", "copy", &source, &target, "--no-progress"], more].concat());
+    let refused = copy(&["--referrers"]).shown().replace(&digest[7..], "[HEX]");
+    insta::assert_snapshot!(refused, @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-352]: `[REGISTRY]/mirror/app@sha256:[HEX]` is there, but not all that belongs to it, and no tag was set
+      caused by: cannot write `[REGISTRY]/mirror/app:sha256-[HEX].sbom`: it exists
+    hint: `--force` replaces it; copying again goes on where this ended
+    ");
+    assert_ne!(place.run(&["image", "inspect", &target]).code, 0, "no tag was set");
+    copy(&["--referrers", "--force"]).done();
+    let found = place.run(&["image", "inspect", &target, "--json"]).done().json();
+    assert_eq!(found["digest"], digest.as_str());
+    insta::assert_snapshot!(copy(&["--force"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--force` is for archives that exist; a tag of a registry is moved without it
+    ");
+}
+
 /// podman's service with a store of its own, ended with the value.
 struct Engine {
     child: Child,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use spectra_oci::{Artifact, Client, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions};
+use spectra_oci::{
+    Artifact, Client, Companion, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions,
+};
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{Login, Notes, Unpacking, destination::Destination, source::Source};
@@ -29,7 +31,7 @@ pub(crate) struct Arguments {
     /// Copy signatures and attestations too; between registries
     #[arg(long, env = "SPECTRA_REFERRERS", value_parser = clap::builder::BoolishValueParser::new())]
     referrers: bool,
-    /// Replace an archive that exists
+    /// Replace an archive that exists; with `--referrers`, also another bill of material under cosign's tag
     #[arg(long, env = "SPECTRA_FORCE", value_parser = clap::builder::BoolishValueParser::new())]
     force: bool,
     /// How many blobs are on their way at the same time
@@ -65,6 +67,21 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             "`--referrers` copies between registries; layouts and archives hold the image alone",
         ));
     }
+    // A variable may be set for other commands of the same job.
+    if arguments.force && std::env::var_os("SPECTRA_FORCE").is_none() {
+        let no = match &destination {
+            Destination::Layout { .. } => {
+                Some("a layout gets one image more, and no other is replaced but one of the same name")
+            }
+            Destination::Registry(_) if !arguments.referrers => {
+                Some("a tag of a registry is moved without it")
+            }
+            Destination::Registry(_) | Destination::Archive { .. } => None,
+        };
+        if let Some(why) = no {
+            return Err(Failure::usage(format!("`--force` is for archives that exist; {why}")));
+        }
+    }
     if let Destination::Archive { path, .. } = &destination
         && !arguments.force
         && path.exists()
@@ -85,10 +102,12 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         spool_limit: arguments.spool_limit,
         ..PushOptions::default()
     };
-    let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
-    let companions = match (&between, arguments.referrers) {
-        (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
-        _ => Vec::new(),
+    let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let (copied, companions) = match (&between, arguments.referrers) {
+        (Some((from, to)), true) => {
+            copy_all(&client, &artifact, (from, to), &options, overwrite, printer).await?
+        }
+        _ => (write(&client, &artifact, &destination, &options, overwrite, printer).await?, Vec::new()),
     };
     let left = match source.image() {
         Some(from) if !arguments.referrers => left_behind(&client, &artifact, from).await,
@@ -134,12 +153,32 @@ async fn left_behind(client: &Client, artifact: &Artifact, from: &ImageRef) -> O
     listed.ok()?.ok().map(|listed| listed.len())
 }
 
+/// Copies an image and what belongs to it between registries. The tag comes last, so that whoever finds the image by it finds the
+/// signatures too.
+async fn copy_all(
+    client: &Client,
+    artifact: &Artifact,
+    (from, to): (&ImageRef, &ImageRef),
+    options: &PushOptions,
+    overwrite: Overwrite,
+    printer: Printer,
+) -> Result<(Copied, Vec<Companion>), Failure> {
+    let progress = push_progress(printer);
+    let untagged = artifact.digest().map_or_else(|| to.clone(), |digest| to.pin(digest.clone()).image_ref());
+    let pushed = client.push(&untagged, artifact, options, progress.clone()).await?;
+    let incomplete = |source| Failure::Companions { image: pushed.image.clone(), source };
+    let companions = client.copy_companions(artifact, from, to, options, overwrite, &progress).await;
+    let companions = companions.map_err(incomplete)?;
+    client.tag(to, artifact, progress).await?;
+    Ok((Copied { descriptor: pushed.manifest, image: Some(pushed.image) }, companions))
+}
+
 async fn write(
     client: &Client,
     artifact: &Artifact,
     destination: &Destination,
     options: &PushOptions,
-    force: bool,
+    overwrite: Overwrite,
     printer: Printer,
 ) -> Result<Copied, Failure> {
     let (packing, progress) = (options.packing.clone(), push_progress(printer));
@@ -162,7 +201,6 @@ async fn write(
         }
         Destination::Archive { path, name } => {
             let local = artifact.download(options.jobs).await?;
-            let overwrite = if force { Overwrite::Replace } else { Overwrite::Refuse };
             tokio::task::spawn_blocking(move || {
                 local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)
             })
