@@ -20,10 +20,17 @@ pub struct Base {
     /// What it was asked for as; its digest may be that of an index.
     pub(crate) name: String,
     pub(crate) pinned: PinnedImage,
+    /// What it was chosen for, which says more than its configuration may.
+    pub(crate) platform: Platform,
     pub(crate) image: Image,
 }
 
 impl Base {
+    /// Whether the image has instructions for builds on it (`ONBUILD`), which nothing but a Dockerfile's builder carries out.
+    pub fn has_instructions(&self) -> Result<bool, Error> {
+        Ok(!self.image.configuration()?.config.on_build.is_empty())
+    }
+
     /// The layers as an OCI manifest may name them, with Docker's media types in OCI's words; the blobs are the same.
     pub(crate) fn layers(&self) -> Result<Vec<Blob>, Error> {
         let mut layers = Vec::new();
@@ -76,7 +83,7 @@ impl Client {
         let key = format!("{pinned}#{platform}");
         let (layout, entry) = (cache.clone(), key.clone());
         if let Some(image) = blocking(move || cached(&layout, &entry)).await? {
-            return Ok(Base { name, pinned, image });
+            return Ok(Base { name, pinned, platform: platform.clone(), image });
         }
         let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
         let layout = cache.clone();
@@ -88,7 +95,7 @@ impl Client {
         let layout = cache.clone();
         let progress: Arc<dyn Progress> = Arc::new(NoProgress);
         blocking(move || artifact.store(&layout, Some(&key), &Packing::default(), &progress)).await?;
-        Ok(Base { name, pinned, image })
+        Ok(Base { name, pinned, platform: platform.clone(), image })
     }
 }
 

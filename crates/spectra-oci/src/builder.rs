@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
 use spectra_types::Digest;
 
 use crate::{
@@ -292,7 +293,7 @@ impl ImageBuilder {
                 empty_layer: false,
             });
         }
-        let config = Blob::memory(media_type::CONFIG, to_json(&config)?);
+        let config = Blob::memory(media_type::CONFIG, self.document(&config)?);
         layout.add(&config, self.packing.trust)?;
         let manifest = ImageManifest {
             schema_version: 2,
@@ -337,6 +338,32 @@ impl ImageBuilder {
         Ok(())
     }
 
+    /// The configuration's document. What the base's says beyond what is known here stays: it may be meant for engines.
+    fn document(&self, config: &ImageConfig) -> Result<Vec<u8>, Error> {
+        const BESIDE: [&str; 3] = ["author", "os.version", "os.features"];
+        let Some(base) = &self.base else { return to_json(config) };
+        let malformed = |error: serde_json::Error| Error::Build { reason: error.to_string() };
+        let mut ours = serde_json::to_value(config).map_err(malformed)?;
+        let bytes = base.image.config.content.read_all(&base.image.origin)?;
+        let theirs: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        for key in BESIDE {
+            if let Some(value) = theirs.get(key) {
+                ours[key] = value.clone();
+            }
+        }
+        if let (Some(ours), Some(theirs)) = (ours["config"].as_object_mut(), theirs["config"].as_object()) {
+            for (key, value) in theirs.iter().filter(|(key, _)| !Config::KEYS.contains(&key.as_str())) {
+                ours.insert(key.clone(), value.clone());
+            }
+        }
+        if let (Some(ours), Some(theirs)) = (ours["history"].as_array_mut(), theirs["history"].as_array()) {
+            for (ours, theirs) in ours.iter_mut().zip(theirs) {
+                ours.clone_from(theirs);
+            }
+        }
+        to_json(&ours)
+    }
+
     /// The configuration before the layers of this build: the base image's, with what is set here on top.
     fn configuration(&self, created: String) -> Result<ImageConfig, Error> {
         let own = &self.config;
@@ -355,8 +382,8 @@ impl ImageBuilder {
         let refuse = |reason: String| {
             Err(Error::Build { reason: format!("the base image `{}` {reason}", base.pinned) })
         };
-        if !merged.platform().satisfies(&self.platform) {
-            return refuse(format!("is for `{}`, not for `{}`", merged.platform(), self.platform));
+        if !base.platform.is(&self.platform) {
+            return refuse(format!("is for `{}`, not for `{}`", base.platform, self.platform));
         }
         let (layers, diff_ids) = (base.image.layers.len(), merged.rootfs.diff_ids.len());
         if layers != diff_ids {

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
 use crate::{
@@ -90,7 +91,7 @@ impl Client {
         let mut found = match session.referrers_api(image, artifact_type).await? {
             Some(found) => found,
             None => {
-                session.fallback_index(image).await?.map(|(index, _)| index.manifests).unwrap_or_default()
+                session.fallback_index(image).await?.map(|(index, ..)| index.manifests).unwrap_or_default()
             }
         };
         if let Some(wanted) = artifact_type {
@@ -177,11 +178,11 @@ impl Session {
         Ok(Some(found))
     }
 
-    /// The list that clients keep, and what it is known by to the registry.
+    /// The list that clients keep, its document, and what it is known by to the registry.
     async fn fallback_index(
         &self,
         image: &PinnedImage,
-    ) -> Result<Option<(ImageIndex, Option<HeaderValue>)>, Error> {
+    ) -> Result<Option<(ImageIndex, Value, Option<HeaderValue>)>, Error> {
         let tag = fallback_tag(image.digest());
         let attempt = format!("read what refers to `{image}` from the tag `{tag}`");
         let url = self.url(&format!("manifests/{tag}"))?;
@@ -191,7 +192,9 @@ impl Session {
             Ok((headers, bytes)) => {
                 let index = self.index(&attempt, &bytes)?;
                 self.check_length(&attempt, index.manifests.len())?;
-                Ok(Some((index, headers.get(ETAG).cloned())))
+                let document = serde_json::from_slice(&bytes)
+                    .map_err(|error| self.protocol(&attempt, format!("malformed index: {error}")))?;
+                Ok(Some((index, document, headers.get(ETAG).cloned())))
             }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -222,7 +225,8 @@ impl Session {
         for attempt in 1..=ATTEMPTS {
             let found = self.fallback_index(subject).await?;
             let is_new = found.is_none();
-            let (mut index, etag) = found.unwrap_or_else(|| (ImageIndex::new(Vec::new()), None));
+            let empty = || (ImageIndex::new(Vec::new()), json!(ImageIndex::new(Vec::new())), None);
+            let (index, mut document, etag) = found.unwrap_or_else(empty);
             if index.manifests.iter().any(|other| other.digest == entry.digest) {
                 sightings += 1;
                 if sightings >= SIGHTINGS {
@@ -232,8 +236,12 @@ impl Session {
                 continue;
             }
             sightings = 0;
-            index.manifests.push(entry.clone());
-            let document = Blob::memory(media_type::INDEX, to_json(&index)?);
+            // The others' entries stay as they wrote them.
+            match &mut document["manifests"] {
+                Value::Array(entries) => entries.push(json!(entry)),
+                none => *none = json!([entry]),
+            }
+            let document = Blob::memory(media_type::INDEX, to_json(&document)?);
             let mut condition = HeaderMap::new();
             if is_new {
                 condition.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));

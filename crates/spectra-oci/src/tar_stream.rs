@@ -251,3 +251,62 @@ impl Extension {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header of this kind that states this size, without anything behind it.
+    fn header(kind: tar::EntryType, name: &str, size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    fn names(bytes: impl Read) -> Result<Vec<String>, Error> {
+        let mut stream = Stream::new(bytes, Path::new("x"));
+        let mut names = Vec::new();
+        while let Some(header) = stream.next()? {
+            names.push(String::from_utf8(header.name).unwrap());
+        }
+        Ok(names)
+    }
+
+    #[test]
+    fn a_name_of_gigabytes_is_not_read() {
+        for (kind, most) in [
+            (tar::EntryType::GNULongName, "4097 bytes"),
+            (tar::EntryType::GNULongLink, "4097 bytes"),
+            (tar::EntryType::XHeader, "1048576 bytes"),
+        ] {
+            let mut endless = io::Cursor::new(header(kind, "././@LongLink", 10 << 30))
+                .chain(io::repeat(b'a'))
+                .take(10 << 30);
+            let error = names(&mut endless).unwrap_err();
+            assert!(matches!(&error, Error::Limit { limit, .. } if limit == most), "{error}");
+            assert!((10 << 30) - endless.limit() < 4096, "nothing but the header was read");
+        }
+    }
+
+    #[test]
+    fn every_dialect_is_read() {
+        let mut bytes = header(tar::EntryType::XGlobalHeader, "pax", 3);
+        bytes.extend([&b"8 a=b"[..3], &[0; 509]].concat());
+        let long = "d/".repeat(200) + "file";
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut gnu = tar::Header::new_gnu();
+        gnu.set_size(3);
+        builder.append_data(&mut gnu, &long, &b"abc"[..]).unwrap();
+        let pax: Vec<(&str, &[u8])> = vec![("path", b"by/pax"), ("size", b"5"), ("uid", b"70000")];
+        builder.append_pax_extensions(pax).unwrap();
+        builder.append_data(&mut gnu, "cut", &b"12345"[..3]).unwrap();
+        bytes.extend(builder.into_inner().unwrap());
+        // The block has room for what the longer size says.
+        assert_eq!(names(bytes.as_slice()).unwrap(), [long, "by/pax".to_owned()]);
+        assert!(names(&bytes[..bytes.len() - 1600]).is_err(), "cut off");
+    }
+}

@@ -304,6 +304,34 @@ rules = [
 }
 
 #[test]
+fn the_output_is_left_out_of_its_own_context() {
+    let mut place = Place::new();
+    content(&place, "in");
+    // Set, and set to nothing: as good as not set.
+    place.set("SOURCE_DATE_EPOCH", "");
+    let build = || {
+        place
+            .run(&["image", "build", "in", "--output", "in/out/layout", "--cmd", "/bin/app", "--no-progress"])
+            .done()
+    };
+    let first = build();
+    assert!(!first.stderr.contains("left out"), "{}", first.stderr);
+    for _ in 0..2 {
+        let again = build();
+        assert_eq!(again.stdout, first.stdout);
+        assert_eq!(
+            again
+                .stderr
+                .matches("`in/out/layout` is what builds write, and was left out of the image")
+                .count(),
+            1,
+            "{}",
+            again.stderr
+        );
+    }
+}
+
+#[test]
 fn what_was_built_into_a_layout_is_not_compressed_again() {
     let mut place = Place::new();
     content(&place, "in");

@@ -27,7 +27,8 @@ case "$1 $2" in
   case "$output" in type=oci,dest=*) ;; *) unknown "$@" ;; esac
   [ -n "$NPM_TOKEN" ] || unknown "without the secret's variable"
   echo "#1 building with $NPM_TOKEN" >&2
-  cp "$HOME/prepared.tar" "${output#type=oci,dest=}" ;;
+  output=${output#type=oci,dest=}
+  cp "$HOME/prepared.tar" "${output%%,*}" ;;
 *) unknown "$@" ;;
 esac
 "##;
@@ -135,7 +136,7 @@ fn docker_is_told_everything_but_the_secret() {
     assert!(run.stderr.contains("#1 building with [redacted]"), "{}", run.stderr);
     insta::assert_snapshot!(calls(&place), @"
     buildx version
-    buildx build --progress plain --provenance=false --sbom=false --output type=oci,dest=[DIR]/tmp/spectra-build-[X]/image.tar --file [DIR]/app/Dockerfile --platform linux/arm64 --build-arg VERSION=1 --build-arg FROM_ENVIRONMENT --label team=blue --target runtime --secret id=npm,env=NPM_TOKEN --no-cache --pull --cache-from type=gha [DIR]/app
+    buildx build --progress plain --provenance=false --sbom=false --output type=oci,dest=[DIR]/tmp/spectra-build-[X]/image.tar,rewrite-timestamp=true --file [DIR]/app/Dockerfile --platform linux/arm64 --build-arg VERSION=1 --build-arg FROM_ENVIRONMENT --label team=blue --target runtime --secret id=npm,env=NPM_TOKEN --no-cache --pull --cache-from type=gha [DIR]/app
     ");
     assert!(!calls(&place).contains("canary"));
     let left = std::fs::read_dir(place.path("tmp")).unwrap().count();
@@ -216,6 +217,14 @@ fn buildah_1_28_cached_steps_of_another_platform_are_built_again() {
     error[SPX-NNN]: `buildah` built no image for `linux/sNNNx`
     hint: check that its base images exist for the platform; no image was written
     ");
+}
+
+#[test]
+fn a_builder_is_told_the_default_platform() {
+    let (place, _) = place();
+    place.program("buildah", &format!("{RECORD}{BUILDAH}"));
+    place.run(&["image", "build", "app", "--output", "out"]).done();
+    assert!(calls(&place).contains(" --platform linux/amd64 "), "{}", calls(&place));
 }
 
 #[test]
@@ -312,6 +321,29 @@ fn a_login_and_a_cache_that_a_builder_is_not_told_of_are_refused() {
 }
 
 #[test]
+fn no_line_of_a_key_is_shown() {
+    let (place, _) = place();
+    place.write(
+        "key.pem",
+        "-----BEGIN PRIVATE KEY-----\ncanaryAAAAAAAAAA1\ncanaryBBBBBBBBBB2\n-----END PRIVATE KEY-----\n",
+    );
+    place.program("cat", "exec /bin/cat \"$@\"");
+    place.program(
+        "buildah",
+        "for a in \"$@\"; do case $a in id=*src=*) f=${a##*src=};; esac; done; cat \"$f\"; cat \"$f\" >&2; exit 3",
+    );
+    let run = place.run(&["image", "build", "app", "--output", "out", "--secret", "id=k,src=key.pem"]);
+    assert_eq!(run.code, 1);
+    assert!(!run.stderr.contains("canary") && !run.stdout.contains("canary"), "{}", run.stderr);
+    assert_eq!(
+        run.stderr.matches("[redacted]").count(),
+        8,
+        "on both streams and in the error: {}",
+        run.stderr
+    );
+}
+
+#[test]
 fn an_interrupted_build_ends_its_tool() {
     let (place, _) = place();
     place.program(
@@ -394,6 +426,10 @@ fn a_real_buildah_builds_into_a_layout() {
         (Some("7"), Some("blue"))
     );
     assert_eq!(found["created"], "1970-01-01T00:00:00Z");
+    let arm8 =
+        ["--output", "arm8", "--platform", "linux/arm64/v8", "--builder", "buildah", "--isolation", "chroot"];
+    let run = place.run(&[&["image", "build", "app"], &arm8[..]].concat()).done();
+    assert!(!run.stderr.contains("again without the cache"), "it is `linux/arm64`: {}", run.stderr);
     let both = ["--platform", "linux/amd64,linux/arm64", "--builder", "buildah", "--isolation", "chroot"];
     place.run(&[&["image", "build", "app", "--output", "both"], &both[..]].concat()).done();
     let arm = place.run(&["image", "inspect", "both", "--platform", "linux/arm64", "--json"]).done().json();

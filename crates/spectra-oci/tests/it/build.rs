@@ -111,8 +111,8 @@ pub(crate) async fn serve(raw: Vec<u8>, zstd: bool) -> (Fake, Digest) {
     };
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","created":"2024-01-01T00:00:00Z","config":{{"User":"10","Env":["PATH=/usr/bin","LANG=C"],
-        "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"]}},
-        "rootfs":{{"type":"layers","diff_ids":["{}"]}},"history":[{{"created":"2024-01-01T00:00:00Z","created_by":"distro"}}]}}"#,
+        "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"],"ArgsEscaped":true}},"author":"them",
+        "rootfs":{{"type":"layers","diff_ids":["{}"]}},"history":[{{"created":"2024-01-01T00:00:00Z","created_by":"distro","comment":"kept"}}]}}"#,
         sha256(&raw)
     );
     let descriptor = |media_type: &str, bytes: &[u8]| {
@@ -180,6 +180,17 @@ async fn on_a_base_its_layers_stay_and_its_configuration_is_merged() {
         fake.image("distro:1").to_string()
     );
     assert_eq!(manifest.annotations["org.opencontainers.image.base.digest"], digest.to_string());
+    let whole: serde_json::Value = document(&layout, &built.config);
+    assert_eq!(
+        (
+            &whole["author"],
+            &whole["config"]["ArgsEscaped"],
+            &whole["history"][0]["comment"],
+            &whole["config"]["Cmd"]
+        ),
+        (&"them".into(), &true.into(), &"kept".into(), &serde_json::Value::Null),
+        "what is not known here stays, and nothing else"
+    );
     let config: ImageConfig = document(&layout, &built.config);
     assert_eq!(config.config.env, ["PATH=/usr/bin", "LANG=en", "MODE=x"]);
     assert_eq!(

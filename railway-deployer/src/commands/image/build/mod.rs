@@ -365,10 +365,11 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
     let root = layout.root().to_owned();
     let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::file("find", path));
     let (file, context) = (absolute(file)?, absolute(&arguments.context)?);
+    let default = [Platform::default()];
     let request = tools::Request {
         file: &file,
         context: &context,
-        platforms: &arguments.platform,
+        platforms: if arguments.platform.is_empty() { &default } else { &arguments.platform },
         labels: &arguments.label,
         created: arguments.created(),
         flags: &arguments.tools,

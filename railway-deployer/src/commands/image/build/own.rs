@@ -46,6 +46,11 @@ pub(super) async fn build(
         let client = login.client(image)?;
         for (builder, platform) in builders.iter_mut().zip(&platforms) {
             let base = client.base(image, platform, &cache, JOBS, push_progress(printer)).await?;
+            if base.has_instructions()? {
+                printer.note(&format!(
+                    "`{image}` has instructions for builds on it (ONBUILD) for `{platform}`, which are not carried out: that takes a Dockerfile"
+                ));
+            }
             *builder = std::mem::take(builder).base(base).leave_out(cache.root());
         }
     }

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use clap::ValueEnum;
@@ -28,6 +29,9 @@ pub(super) enum Tool {
 
 /// The order in which tools are looked for.
 const ORDER: [Tool; 3] = [Tool::Docker, Tool::Buildah, Tool::Podman];
+
+/// How long docker may take to say whether it has its plugin.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Tool {
     pub(super) const fn program(self) -> &'static str {
@@ -264,6 +268,10 @@ impl Run<'_> {
             Tool::Docker => {
                 let mut target = OsString::from("type=oci,dest=");
                 target.push(&output.archive);
+                if request.created.is_some() {
+                    // Without it the time is in the configuration alone, and files keep their own.
+                    target.push(",rewrite-timestamp=true");
+                }
                 // Attestations are made and signed by `image attest`; in the image they would make an index of it.
                 arguments.words(&[
                     "buildx",
@@ -291,10 +299,8 @@ impl Run<'_> {
             }
         }
         arguments.pair("--file", request.file);
-        if !request.platforms.is_empty() {
-            let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
-            arguments.pair("--platform", platforms.join(","));
-        }
+        let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
+        arguments.pair("--platform", platforms.join(","));
         for argument in &flags.build_arg {
             arguments.pair("--build-arg", argument);
         }
@@ -422,7 +428,9 @@ async fn has_buildx(docker: &Path) -> bool {
     let mut command = Command::new(docker);
     command.args(["buildx", "version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true);
-    command.status().await.is_ok_and(|status| status.success())
+    // A client may wait for its daemon for ever.
+    let answer = tokio::time::timeout(PATIENCE, command.status()).await;
+    answer.is_ok_and(|status| status.is_ok_and(|status| status.success()))
 }
 
 #[cfg(test)]
