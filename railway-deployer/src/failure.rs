@@ -19,7 +19,7 @@ pub(crate) enum Failure {
     Image(#[from] spectra_oci::Error),
     /// An image was copied, and what belongs to it was not, or not all.
     #[error("`{image}` is there, but not all that belongs to it, and no tag was set")]
-    Companions { image: PinnedImage, source: spectra_oci::Error },
+    Companions { image: Box<PinnedImage>, source: spectra_oci::Error },
     /// Keys, signatures and policies about them.
     #[error(transparent)]
     Signing(#[from] spectra_sign::Error),

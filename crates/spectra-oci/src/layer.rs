@@ -425,8 +425,10 @@ fn settle(entries: &mut Entries, below: &Tree) -> Result<(), Error> {
         }
     }
     entries.retain(|name, entry| {
-        let there = matches!(below.get(name), Some(Node::Directory(_)));
-        !(matches!(entry.source, Source::Directory) && there && !entry.asked) && !name.is_empty()
+        let is_directory = matches!(entry.source, Source::Directory);
+        let there = is_directory && matches!(below.get(name), Some(Node::Directory(_)));
+        // A link may lead to the root, which is always there.
+        !(name.is_empty() || there && !entry.asked)
     });
     Ok(())
 }

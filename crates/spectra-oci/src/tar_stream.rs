@@ -106,7 +106,7 @@ impl<'a, R: Read> Stream<'a, R> {
         extension: Extension,
     ) -> Result<Header, Error> {
         let name = extension.name.unwrap_or_else(|| header.path_bytes().into_owned());
-        let target = extension.target.or_else(|| header.link_name_bytes().map(|text| text.into_owned()));
+        let target = extension.target.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
         let target = target.unwrap_or_default();
         if name.len().max(target.len()) as u64 > MAX_NAME {
             return Err(self.limit("the length of a path in one of its layers", MAX_NAME));

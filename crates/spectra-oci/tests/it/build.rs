@@ -111,7 +111,7 @@ pub(crate) async fn serve(raw: Vec<u8>, zstd: bool) -> (Fake, Digest) {
     };
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","created":"2024-01-01T00:00:00Z","config":{{"User":"10","Env":["PATH=/usr/bin","LANG=C"],
-        "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"],"ArgsEscaped":true}},"author":"them",
+        "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"],"ArgsEscaped":true,"OnBuild":["RUN x"]}},"author":"them",
         "rootfs":{{"type":"layers","diff_ids":["{}"]}},"history":[{{"created":"2024-01-01T00:00:00Z","created_by":"distro","comment":"kept"}}]}}"#,
         sha256(&raw)
     );
@@ -262,6 +262,17 @@ async fn a_base_is_fetched_once_and_again_when_it_was_damaged() {
     std::fs::write(&layer, vec![0; usize::try_from(length).unwrap()]).unwrap();
     base(&fake, &digest, &cache).await.unwrap();
     assert_eq!(sha256(&std::fs::read(&layer).unwrap()), manifest.layers[0].digest);
+    // A document of the same length too; and then nothing is asked again.
+    let config = blobs.join(manifest.config.digest.hex());
+    let mut bytes = std::fs::read(&config).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&config, bytes).unwrap();
+    base(&fake, &digest, &cache).await.unwrap();
+    assert_eq!(sha256(&std::fs::read(&config).unwrap()), manifest.config.digest);
+    let requests = fake.lock().log.len();
+    let cached = base(&fake, &digest, &cache).await.unwrap();
+    assert_eq!(fake.lock().log.len(), requests);
+    assert!(cached.has_instructions().unwrap());
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ async fn copy_all(
     let progress = push_progress(printer);
     let untagged = artifact.digest().map_or_else(|| to.clone(), |digest| to.pin(digest.clone()).image_ref());
     let pushed = client.push(&untagged, artifact, options, progress.clone()).await?;
-    let incomplete = |source| Failure::Companions { image: pushed.image.clone(), source };
+    let incomplete = |source| Failure::Companions { image: Box::new(pushed.image.clone()), source };
     let companions = client.copy_companions(artifact, from, to, options, overwrite, &progress).await;
     let companions = companions.map_err(incomplete)?;
     client.tag(to, artifact, progress).await?;
