@@ -322,7 +322,7 @@ fn the_output_is_left_out_of_its_own_context() {
         assert_eq!(
             again
                 .stderr
-                .matches("`in/out/layout` is what builds write, and was left out of the image")
+                .matches("/in/out/layout` is what builds write, and was left out of the image")
                 .count(),
             1,
             "{}",

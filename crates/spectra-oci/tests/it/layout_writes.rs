@@ -169,3 +169,44 @@ fn what_is_written_is_not_part_of_what_is_written_next() {
     let error = build(&out, &out, None).unwrap_err().to_string().replace(out.to_str().unwrap(), "OUT");
     insta::assert_snapshot!(error, @"cannot build an image: `OUT` is where the build writes, and cannot be in its image; choose another output or cache");
 }
+
+#[test]
+fn what_an_index_says_of_a_platform_counts_before_what_the_image_says() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    write(&at("a"), &["one"]);
+    write(&at("b"), &["two"]);
+    // Both configurations say `linux/arm` and nothing more.
+    let mut entries = Vec::new();
+    for (from, variant) in [("a", "v6"), ("b", "v7")] {
+        let builder = builder(&at(from)).platform("linux/arm".parse().unwrap());
+        let built = builder.build(&Layout::create(at("out")).unwrap(), None).unwrap();
+        let mut entry = serde_json::to_value(&built.manifest).unwrap();
+        entry["platform"]["variant"] = variant.into();
+        entries.push(entry);
+    }
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries,
+    });
+    let index = index.to_string();
+    let hash = <sha2::Sha256 as sha2::Digest>::digest(index.as_bytes());
+    let digest = spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap();
+    std::fs::write(at("out/blobs/sha256").join(digest.hex()), &index).unwrap();
+    let root = serde_json::json!({ "schemaVersion": 2, "manifests": [
+        { "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": index.len() }
+    ] });
+    std::fs::write(at("out/index.json"), root.to_string()).unwrap();
+
+    let artifact = spectra_oci::open(&at("out"), None).unwrap();
+    for (platform, expected) in
+        [("linux/arm/v6", &entries[0]), ("linux/arm/v7", &entries[1]), ("linux/arm", &entries[1])]
+    {
+        let chosen = artifact.for_platform(&platform.parse().unwrap()).unwrap();
+        assert_eq!(
+            Some(chosen.digest().unwrap().to_string().as_str()),
+            expected["digest"].as_str(),
+            "{platform}"
+        );
+    }
+    assert!(artifact.for_platform(&"linux/arm/v5".parse().unwrap()).is_err());
+}
