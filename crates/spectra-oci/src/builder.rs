@@ -48,6 +48,18 @@ pub struct ImageBuilder {
     left_out: Vec<PathBuf>,
 }
 
+/// What an image will be made of.
+struct Prepared {
+    created: String,
+    /// Without the layers that are to be made.
+    config: ImageConfig,
+    /// The base's layers.
+    ready: Vec<Blob>,
+    annotations: BTreeMap<String, String>,
+    plans: Vec<Plan>,
+    left_out: Vec<PathBuf>,
+}
+
 /// What was built.
 #[derive(Debug, Clone)]
 pub struct BuiltImage {
@@ -217,21 +229,25 @@ impl ImageBuilder {
     /// Blobs arrive under their digest only when complete, and the layout's index changes last: a run that
     /// dies in between leaves the layout as it was, with at most unused blobs.
     pub fn build(&self, layout: &Layout, name: Option<&str>) -> Result<BuiltImage, Error> {
-        let built = self.build_blobs(layout)?;
+        let built = self.write(self.prepare(layout)?, layout)?;
         layout.tag(built.manifest.clone(), name)?;
         Ok(built)
     }
 
     /// Builds one image a builder, and an index of them in that order. Blocking.
     pub fn build_index(builders: &[Self], layout: &Layout, name: Option<&str>) -> Result<BuiltIndex, Error> {
-        let mut images: Vec<BuiltImage> = Vec::new();
-        for builder in builders {
+        let mut prepared = Vec::new();
+        for (number, builder) in builders.iter().enumerate() {
             let platform = &builder.platform;
-            if images.iter().any(|image| image.manifest.platform.as_ref() == Some(platform)) {
+            if builders[..number].iter().any(|other| other.platform.is(platform)) {
                 let reason = format!("the platform `{platform}` is named twice");
                 return Err(Error::Build { reason });
             }
-            images.push(builder.build_blobs(layout)?);
+            prepared.push(builder.prepare(layout)?);
+        }
+        let mut images = Vec::new();
+        for (builder, prepared) in builders.iter().zip(prepared) {
+            images.push(builder.write(prepared, layout)?);
         }
         let index = ImageIndex::new(images.iter().map(|image| image.manifest.clone()).collect());
         let index = Blob::memory(media_type::INDEX, to_json(&index)?);
@@ -240,8 +256,8 @@ impl ImageBuilder {
         Ok(BuiltIndex { index: index.descriptor, images })
     }
 
-    /// Writes everything but the entry in the layout's index.
-    fn build_blobs(&self, layout: &Layout) -> Result<BuiltImage, Error> {
+    /// Finds and checks everything, before anything is written.
+    fn prepare(&self, layout: &Layout) -> Result<Prepared, Error> {
         if self.layers.is_empty() && self.base.is_none() {
             return Err(Error::Build { reason: "there is no layer; give at least one directory".to_owned() });
         }
@@ -249,12 +265,12 @@ impl ImageBuilder {
             .map_err(|error| Error::Build { reason: error.to_string() })?
             .to_string();
         self.check()?;
-        let mut config = self.configuration(created.clone())?;
+        let config = self.configuration(created.clone())?;
         if config.config.entrypoint.is_empty() && config.config.cmd.is_empty() {
             let reason = "there is neither entrypoint nor command, so nothing could run it".to_owned();
             return Err(Error::Build { reason });
         }
-        let (mut ready, mut layers) = (Vec::new(), Vec::new());
+        let mut ready = Vec::new();
         let mut annotations = self.annotations.clone();
         let mut tree = Tree::default();
         if let Some(base) = &self.base {
@@ -265,7 +281,6 @@ impl ImageBuilder {
                 tree = Tree::read(&base.image)?;
             }
         }
-        // All are found and checked before anything is written.
         let notes = self.packing.cache.as_ref().map(crate::Cache::root);
         let places = self.left_out.iter().map(PathBuf::as_path).chain(notes).chain([layout.root()]);
         let mut left_out = LeftOut::new(places);
@@ -275,6 +290,14 @@ impl ImageBuilder {
             plan.put_into(&mut tree);
             plans.push(plan);
         }
+        let left_out = left_out.met.into_iter().collect();
+        Ok(Prepared { created, config, ready, annotations, plans, left_out })
+    }
+
+    /// Writes everything but the entry in the layout's index.
+    fn write(&self, prepared: Prepared, layout: &Layout) -> Result<BuiltImage, Error> {
+        let Prepared { created, mut config, ready, annotations, plans, left_out } = prepared;
+        let mut layers = Vec::new();
         for blob in ready {
             layout.add(&blob, self.packing.trust)?;
             layers.push(blob.descriptor);
@@ -310,7 +333,6 @@ impl ImageBuilder {
         let size =
             layers.iter().map(|layer| layer.size).sum::<u64>() + config.descriptor.size + descriptor.size;
         let config = config.descriptor.digest;
-        let left_out = left_out.met.into_iter().collect();
         Ok(BuiltImage { manifest: descriptor, config, layers, entries, reused, size, left_out })
     }
 

@@ -178,9 +178,10 @@ impl Plan {
     }
 
     fn compress(&self, layout: &Layout, how: Compression) -> Result<(Descriptor, Digest), Error> {
-        let folder = layout.folder()?;
         let size = self.size();
-        spool::ensure(&folder, spool::least(size), || format!("compress a layer of {size} bytes"))?;
+        let place = layout.nearest();
+        spool::ensure(&place, spool::least(size), || format!("compress a layer of {size} bytes"))?;
+        let folder = layout.folder()?;
         let (file, path) = spool::file(&folder)?;
         let failed = |error| Error::io("write the layer to", path.to_path_buf())(error).needs(size);
         let compressed = Writer::new(Hashing::new(io::BufWriter::with_capacity(256 * 1024, file)), how);

@@ -211,6 +211,12 @@ impl Layout {
         store(blob, &path)
     }
 
+    /// The layout, or what there is above it before it is begun.
+    pub(crate) fn nearest(&self) -> PathBuf {
+        let place = self.root.ancestors().find(|place| place.exists());
+        place.unwrap_or_else(|| Path::new(".")).to_owned()
+    }
+
     /// The folder that compressed layers are made in, to be [adopted](Self::adopt): that of the blobs.
     pub(crate) fn folder(&self) -> Result<PathBuf, Error> {
         self.begin()?;

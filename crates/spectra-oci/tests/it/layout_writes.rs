@@ -147,7 +147,9 @@ fn a_build_that_fails_leaves_no_layout() {
     write(&at("a"), &["one"]);
     let missing = Files { from: at("missing"), to: "/".to_owned(), ..Files::default() };
     let layout = Layout::create(at("out")).unwrap();
-    builder(&at("a")).files(vec![missing]).build(&layout, None).unwrap_err();
+    builder(&at("a")).files(vec![missing.clone()]).build(&layout, None).unwrap_err();
+    let arm = builder(&at("a")).files(vec![missing]).platform("linux/arm64".parse().unwrap());
+    ImageBuilder::build_index(&[builder(&at("a")), arm], &layout, None).unwrap_err();
     assert!(!at("out").exists(), "not even for the layer that could have been made");
 }
 
