@@ -7,11 +7,9 @@ use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
     image::{Running, build, registry},
-    support::Place,
+    support::{Place, tool},
 };
 
-/// Requires the real cosign instead of skipping what needs it.
-const REQUIRE: &str = "SPECTRA_REQUIRE_COSIGN";
 const PASSWORD: &str = "correct-horse-battery";
 const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/build","externalParameters":{}},
     "runDetails":{"builder":{"id":"https://example.com/builder"}}}"#;
@@ -147,21 +145,6 @@ fn what_cannot_be_signed_says_why() {
     ");
 }
 
-/// The real cosign on PATH. `None` where there is none, which is said.
-#[expect(clippy::print_stderr, reason = "who runs the tests by hand has to hear of it")]
-fn cosign() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("cosign")).find(|file| file.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var(REQUIRE).as_deref() != Ok("1"),
-            "there is no cosign on PATH, and {REQUIRE} is 1"
-        );
-        eprintln!("skipped: there is no cosign on PATH");
-    }
-    found
-}
-
 struct Cosign<'a> {
     program: PathBuf,
     place: &'a Place,
@@ -190,7 +173,7 @@ impl Cosign<'_> {
 
 #[test]
 fn cosign_accepts_what_we_sign_and_attest() {
-    let Some(program) = cosign() else { return };
+    let Some(program) = tool("cosign") else { return };
     let (place, running, pinned) = signed_place();
     let cosign = Cosign { program, place: &place };
     assert!(cosign.verify("verify", &pinned, &["--key", "ci.pub"]).is_err(), "nothing is signed yet");
@@ -210,7 +193,7 @@ fn cosign_accepts_what_we_sign_and_attest() {
 
 #[test]
 fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
-    let Some(program) = cosign() else { return };
+    let Some(program) = tool("cosign") else { return };
     for (form, shown) in [("true", "bundle"), ("false", "simple-signing")] {
         let (place, _running, pinned) = signed_place();
         let cosign = Cosign { program: program.clone(), place: &place };
