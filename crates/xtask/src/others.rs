@@ -15,7 +15,7 @@ enum Origin {
     Debian(&'static str),
     /// A wheel, and where in it the program is.
     PyPi(&'static Release, &'static str),
-    /// Wherever the user has it from: no package holds it ready, and building it takes longer than all tests.
+    /// Wherever the user has it from: no package holds it ready, or it comes with dozens of others.
     User,
 }
 
