@@ -18,4 +18,5 @@ mod sandbox_start;
 mod scan;
 mod signing;
 mod support;
+mod trivy;
 mod world;
