@@ -1,7 +1,7 @@
 //! `image copy` between all kinds of places, and engines as sources.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
