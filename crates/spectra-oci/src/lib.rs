@@ -34,6 +34,7 @@ mod push;
 mod referrers;
 mod remote;
 mod retry;
+mod saved;
 mod select;
 mod session;
 mod source;

@@ -13,11 +13,11 @@ use spectra_oci::{Error, OpenLimits, open, open_within};
 
 /// A tar archive, written byte by byte, so that it can lie.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
     /// A header of the GNU dialect with a right sum.
-    fn header(&mut self, name: &[u8], kind: u8, size: &[u8], link: &[u8]) -> &mut Self {
+    pub(crate) fn header(&mut self, name: &[u8], kind: u8, size: &[u8], link: &[u8]) -> &mut Self {
         let mut block = [0; 512];
         block[..name.len()].copy_from_slice(name);
         block[100..107].copy_from_slice(b"0000644");
@@ -32,25 +32,25 @@ impl Tar {
         self
     }
 
-    fn data(&mut self, data: &[u8]) -> &mut Self {
+    pub(crate) fn data(&mut self, data: &[u8]) -> &mut Self {
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    fn file(&mut self, name: &str, data: &[u8]) -> &mut Self {
+    pub(crate) fn file(&mut self, name: &str, data: &[u8]) -> &mut Self {
         self.kind(name, b'0', data)
     }
 
-    fn kind(&mut self, name: &str, kind: u8, data: &[u8]) -> &mut Self {
+    pub(crate) fn kind(&mut self, name: &str, kind: u8, data: &[u8]) -> &mut Self {
         self.header(name.as_bytes(), kind, format!("{:011o}", data.len()).as_bytes(), b"").data(data)
     }
 
-    fn link(&mut self, name: &str, kind: u8, target: &str) -> &mut Self {
+    pub(crate) fn link(&mut self, name: &str, kind: u8, target: &str) -> &mut Self {
         self.header(name.as_bytes(), kind, b"00000000000", target.as_bytes())
     }
 
-    fn pax(&mut self, key: &str, value: &str) -> &mut Self {
+    pub(crate) fn pax(&mut self, key: &str, value: &str) -> &mut Self {
         let mut length = key.len() + value.len() + 3;
         while format!("{length} {key}={value}\n").len() != length {
             length += 1;
@@ -58,14 +58,14 @@ impl Tar {
         self.kind("pax", b'x', format!("{length} {key}={value}\n").as_bytes())
     }
 
-    fn end(&self) -> Vec<u8> {
+    pub(crate) fn end(&self) -> Vec<u8> {
         let mut bytes = self.0.clone();
         bytes.resize(bytes.len() + 1024, 0);
         bytes
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let hash = sha2::Sha256::digest(bytes);
     spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap().hex().to_owned()
 }
@@ -83,7 +83,7 @@ fn saved() -> Tar {
     tar
 }
 
-fn write(directory: &Path, bytes: &[u8]) -> PathBuf {
+pub(crate) fn write(directory: &Path, bytes: &[u8]) -> PathBuf {
     let path = directory.join("x.tar");
     std::fs::write(&path, bytes).unwrap();
     path
@@ -269,7 +269,7 @@ fn numbers_have_limits() {
     assert_eq!(refusal(&tar.end()), "the number of its layers is more than 1024");
 }
 
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
