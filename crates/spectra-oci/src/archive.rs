@@ -14,9 +14,10 @@ use tempfile::TempPath;
 use crate::{
     Error, ImageIndex,
     content::Content,
+    document::{self, Shape},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC, spool},
     layout::check_marker,
-    limits::{OpenLimits, check_values},
+    limits::OpenLimits,
     media_type,
     source::{BlobStore, MAX_DOCUMENT},
     tar_index::{Entries, Entry, index, normalise},
@@ -54,18 +55,22 @@ impl Archive {
         self.entries.contains_key("manifest.json")
     }
 
-    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        serde_json::from_slice(&self.bytes(name)?)
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        shape: &'static Shape,
+    ) -> Result<T, Error> {
+        serde_json::from_slice(&self.bytes(name, shape)?)
             .map_err(|error| Error::input(&self.origin, format!("`{name}` is malformed: {error}")))
     }
 
-    pub(crate) fn bytes(&self, name: &str) -> Result<bytes::Bytes, Error> {
+    pub(crate) fn bytes(&self, name: &str, shape: &'static Shape) -> Result<bytes::Bytes, Error> {
         let content = self.find(name)?;
         if content.len() > MAX_DOCUMENT {
             return Err(Error::input(&self.origin, format!("`{name}` has {} bytes", content.len())));
         }
         let bytes = content.read_all(&self.origin)?;
-        check_values(&self.origin, &bytes)?;
+        document::check(&self.origin, &bytes, shape)?;
         Ok(bytes)
     }
 
@@ -119,8 +124,11 @@ impl BlobStore for Archive {
                 "the archive has neither `manifest.json` (docker save) nor `oci-layout` (OCI archive)";
             return Err(Error::input(&self.origin, reason));
         }
-        check_marker(&self.origin, &String::from_utf8_lossy(&self.bytes("oci-layout")?))?;
-        self.json("index.json")
+        check_marker(&self.origin, &self.bytes("oci-layout", document::MARKER)?)?;
+        let bytes = self.bytes("index.json", document::MANIFEST)?;
+        document::check_type(&self.origin, &bytes, Some(media_type::INDEX))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::input(&self.origin, format!("`index.json` is malformed: {error}")))
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Content>, Error> {

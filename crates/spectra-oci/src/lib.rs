@@ -17,6 +17,7 @@ mod companions;
 mod compress;
 mod content;
 mod credentials;
+mod document;
 mod engine;
 mod error;
 mod evidence;

@@ -19,6 +19,7 @@ use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
     Platform, Progress,
     content::{Blob, Content, Hasher},
+    document::check_same_type,
     gzip::spool,
     limits::{Budget, check_layers},
     media_type,
@@ -232,6 +233,7 @@ impl Client {
             })?;
             let pinned = image.pin(chosen.digest.clone()).image_ref();
             let (child, bytes) = session.manifest(&pinned).await?;
+            check_same_type(image.to_string().as_ref(), &bytes, chosen)?;
             return read(&session, image, child, bytes, 0, &mut Budget::default()).await;
         }
         let artifact = read(&session, image, root, bytes, 0, &mut Budget::default()).await?;
@@ -277,6 +279,7 @@ async fn read(
         let mut children = Vec::new();
         for child in &index.manifests {
             let (found, bytes) = session.manifest(&image.pin(child.digest.clone()).image_ref()).await?;
+            check_same_type(origin, &bytes, child)?;
             children.push(Box::pin(read(session, image, found, bytes, depth + 1, budget)).await?);
         }
         return Ok(Artifact::Index(Index { document: document(descriptor, bytes), children }));

@@ -12,6 +12,7 @@ use crate::{
     Descriptor, Error, ImageConfig,
     archive::{Archive, MAX_WINDOW_LOG, Packed},
     content::{Blob, Content, Hashing, sha256},
+    document,
     limits::{OpenLimits, check_layers},
     media_type,
     model::null_as_default,
@@ -47,7 +48,7 @@ struct Reading {
 
 impl Archive {
     pub(crate) fn load_docker(&self, name: Option<&str>) -> Result<Artifact, Error> {
-        let images: Vec<Saved> = self.json("manifest.json")?;
+        let images: Vec<Saved> = self.json("manifest.json", document::SAVED)?;
         let wanted = |image: &&Saved| name.is_none_or(|name| image.repo_tags.iter().any(|tag| tag == name));
         let chosen: Vec<&Saved> = images.iter().filter(wanted).collect();
         let [image] = chosen.as_slice() else {
@@ -59,7 +60,7 @@ impl Archive {
             };
             return Err(Error::input(&self.origin, reason));
         };
-        let bytes = self.bytes(&image.config)?;
+        let bytes = self.bytes(&image.config, document::CONFIG)?;
         self.check_name(&image.config, &sha256(&bytes))?;
         let config: ImageConfig = serde_json::from_slice(&bytes).map_err(|error| {
             Error::input(&self.origin, format!("`{}` is malformed: {error}", image.config))

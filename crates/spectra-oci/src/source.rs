@@ -10,8 +10,9 @@ use crate::{
     builder::oci_manifest,
     compress::{self, Compression},
     content::{Blob, Content, digest_like},
+    document::{self, Shape},
     layout::REF_NAME,
-    limits::{Budget, OpenLimits, check_layers, check_values},
+    limits::{Budget, OpenLimits, check_layers},
     media_type,
 };
 
@@ -171,14 +172,14 @@ pub(crate) trait BlobStore {
     }
 
     /// A document, read into memory and its digest checked.
-    fn document(&self, descriptor: &Descriptor) -> Result<Blob, Error> {
+    fn document(&self, descriptor: &Descriptor, shape: &'static Shape) -> Result<Blob, Error> {
         let blob = self.blob(descriptor)?;
         if descriptor.size > MAX_DOCUMENT {
             let reason = format!("document `{}` has {} bytes", descriptor.digest, descriptor.size);
             return Err(Error::input(self.path(), reason));
         }
         let bytes = blob.content.read_all(self.path())?;
-        check_values(self.path(), &bytes)?;
+        document::check(self.path(), &bytes, shape)?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -237,8 +238,10 @@ fn load_descriptor(
     budget: &mut Budget,
 ) -> Result<Artifact, Error> {
     budget.take(store.path(), descriptor.size)?;
-    let document = store.document(descriptor)?;
-    let bytes = document.content.read_all(store.path())?;
+    let file = store.document(descriptor, document::MANIFEST)?;
+    let bytes = file.content.read_all(store.path())?;
+    document::check_type(store.path(), &bytes, Some(&descriptor.media_type))?;
+    document::check_same_type(store.path(), &bytes, descriptor)?;
     let malformed = |error: serde_json::Error| {
         Error::input(store.path(), format!("document `{}` is malformed: {error}", descriptor.digest))
     };
@@ -252,7 +255,7 @@ fn load_descriptor(
             .iter()
             .map(|child| load_descriptor(store, child, depth + 1, budget))
             .collect::<Result<_, _>>()?;
-        return Ok(Artifact::Index(Index { document, children }));
+        return Ok(Artifact::Index(Index { document: file, children }));
     }
     if !media_type::is_manifest(&descriptor.media_type) {
         let reason = format!(
@@ -266,12 +269,12 @@ fn load_descriptor(
     budget.take(store.path(), manifest.config.size)?;
     Ok(Artifact::Image(Image {
         origin: store.path().to_owned(),
-        config: store.document(&manifest.config)?,
+        config: store.document(&manifest.config, document::CONFIG)?,
         layers: manifest
             .layers
             .iter()
             .map(|layer| store.blob(layer).map(LayerSource::Ready))
             .collect::<Result<_, _>>()?,
-        manifest: Some(document),
+        manifest: Some(file),
     }))
 }

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod companions;
 mod credentials;
+mod documents;
 mod engine;
 mod fake;
 mod hostile;
