@@ -50,9 +50,14 @@ impl Archive {
         Ok(Self { origin: path.to_owned(), limits: *limits, file: Arc::from(file), entries, unpacked })
     }
 
-    /// Whether `docker save` wrote it. Newer ones also have an OCI index, but of raw layers.
-    pub(crate) fn is_docker(&self) -> bool {
-        self.entries.contains_key("manifest.json")
+    /// Whether there is an entry of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Whether it is a layout. Engines write one besides what `docker save` has always written.
+    pub(crate) fn is_oci(&self) -> bool {
+        self.has("oci-layout") && self.has("index.json")
     }
 
     pub(crate) fn json<T: serde::de::DeserializeOwned>(
@@ -119,9 +124,12 @@ impl BlobStore for Archive {
     }
 
     fn index(&self) -> Result<ImageIndex, Error> {
-        if !self.entries.contains_key("oci-layout") {
-            let reason =
-                "the archive has neither `manifest.json` (docker save) nor `oci-layout` (OCI archive)";
+        if !self.has("oci-layout") {
+            let reason = if self.has("manifest.json") {
+                "it has no `oci-layout`, which an OCI archive has; what `docker save` writes is `docker-archive:`"
+            } else {
+                "the archive has neither `manifest.json` (docker save) nor `oci-layout` (OCI archive)"
+            };
             return Err(Error::input(&self.origin, reason));
         }
         check_marker(&self.origin, &self.bytes("oci-layout", document::MARKER)?)?;

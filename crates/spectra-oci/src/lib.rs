@@ -30,6 +30,7 @@ mod layout;
 mod limits;
 mod model;
 mod oci_archive;
+mod opening;
 mod progress;
 mod push;
 mod referrers;
@@ -64,8 +65,9 @@ pub use model::{
     media_type,
 };
 pub use oci_archive::Overwrite;
+pub use opening::{Format, Opening, open, open_with, open_within};
 pub use progress::{BlobOutcome, NoProgress, Progress};
 pub use push::{PushOptions, Pushed, Trust};
 pub use referrers::{Attached, Attachment};
 pub use retry::RetryPolicy;
-pub use source::{Artifact, Image, Index, open, open_within};
+pub use source::{Artifact, Image, Index};

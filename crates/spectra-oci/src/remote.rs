@@ -309,6 +309,7 @@ async fn read(
         config: document(manifest.config.clone(), config),
         layers: layers.collect(),
         manifest: Some(document(descriptor, bytes)),
+        note: None,
     }))
 }
 

@@ -11,24 +11,30 @@ use spectra_types::Digest;
 use crate::{
     Descriptor, Error, ImageConfig,
     archive::{Archive, MAX_WINDOW_LOG, Packed},
-    content::{Blob, Content, Hashing, sha256},
+    content::{Blob, Content, Hashing, digest_like, sha256},
     document,
     limits::{OpenLimits, check_layers},
     media_type,
     model::null_as_default,
-    source::{Artifact, Image, LayerSource, list},
+    source::{Artifact, Image, LayerSource, familiar, list},
     tar_index::normalise,
 };
 
 /// One image in `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Saved {
+struct Saved {
     config: String,
     #[serde(default, deserialize_with = "null_as_default")]
     repo_tags: Vec<String>,
     #[serde(default, deserialize_with = "null_as_default")]
     layers: Vec<String>,
+}
+
+impl Saved {
+    fn is_called(&self, name: Option<&str>) -> bool {
+        name.is_none_or(|name| self.repo_tags.iter().any(|tag| familiar(tag) == familiar(name)))
+    }
 }
 
 /// Compressed layers that were read, by their place in the archive: whatever names lead there, each is read once.
@@ -47,10 +53,20 @@ struct Reading {
 }
 
 impl Archive {
+    /// Whether `docker save` wrote it, or something that writes the same.
+    pub(crate) fn is_docker(&self) -> bool {
+        self.has("manifest.json")
+    }
+
+    /// The image that `manifest.json` calls by this name.
     pub(crate) fn load_docker(&self, name: Option<&str>) -> Result<Artifact, Error> {
+        if !self.is_docker() {
+            let reason =
+                "it has no `manifest.json`, which `docker save` writes; an OCI archive is `oci-archive:`";
+            return Err(Error::input(&self.origin, reason));
+        }
         let images: Vec<Saved> = self.json("manifest.json", document::SAVED)?;
-        let wanted = |image: &&Saved| name.is_none_or(|name| image.repo_tags.iter().any(|tag| tag == name));
-        let chosen: Vec<&Saved> = images.iter().filter(wanted).collect();
+        let chosen: Vec<&Saved> = images.iter().filter(|image| image.is_called(name)).collect();
         let [image] = chosen.as_slice() else {
             let names: Vec<String> = images.iter().flat_map(|image| image.repo_tags.clone()).collect();
             let reason = match (chosen.len(), name) {
@@ -83,7 +99,23 @@ impl Archive {
             config: Blob::memory(media_type::CONFIG, bytes),
             layers,
             manifest: None,
+            note: None,
         }))
+    }
+
+    /// Refuses an archive whose `manifest.json` is about other images than its index, where `configurations` are those of the image that
+    /// the index calls by this name.
+    pub(crate) fn check_same(&self, name: Option<&str>, configurations: &[Digest]) -> Result<(), Error> {
+        let images: Vec<Saved> = self.json("manifest.json", document::SAVED)?;
+        for image in images.iter().filter(|image| image.is_called(name)) {
+            let bytes = self.bytes(&image.config, document::CONFIG)?;
+            if !configurations.iter().any(|digest| digest_like(digest, &bytes) == *digest) {
+                let reason = "its `index.json` and its `manifest.json` are about different images; \
+                              say which of them counts: `oci-archive:` or `docker-archive:`";
+                return Err(Error::input(&self.origin, reason));
+            }
+        }
+        Ok(())
     }
 
     /// A layer: raw as a rule, and checked when it is compressed. A compressed one is passed on as it is, so that nobody after this

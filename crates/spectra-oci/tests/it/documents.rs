@@ -14,16 +14,16 @@ const CLASH: &str = "a document has the key `Layers`, which some readers take fo
 
 /// Blobs by their digest.
 #[derive(Default)]
-struct Blobs(Vec<(String, Vec<u8>)>);
+pub(crate) struct Blobs(pub(crate) Vec<(String, Vec<u8>)>);
 
 impl Blobs {
-    fn add(&mut self, media_type: &str, bytes: &[u8]) -> Value {
+    pub(crate) fn add(&mut self, media_type: &str, bytes: &[u8]) -> Value {
         let hex = sha256(bytes);
         self.0.push((hex.clone(), bytes.to_vec()));
         json!({ "mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len() })
     }
 
-    fn json(&mut self, media_type: &str, document: &Value) -> Value {
+    pub(crate) fn json(&mut self, media_type: &str, document: &Value) -> Value {
         self.add(media_type, document.to_string().as_bytes())
     }
 

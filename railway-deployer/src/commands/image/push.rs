@@ -94,6 +94,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let source = source.named(arguments.name)?;
     let client = arguments.login.client(&arguments.image)?;
     let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
     let cache = match arguments.cache_dir {
         _ if arguments.no_cache => None,
         Some(directory) => Some(Cache::new(directory)),
