@@ -15,7 +15,8 @@ use crate::{
     content::{Blob, Content},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     media_type,
-    source::{LayerSource, open},
+    opening::open,
+    source::LayerSource,
 };
 
 /// Docker's spelling of a gzip-compressed layer.

@@ -7,8 +7,8 @@ use serde::Serialize;
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Platform, media_type,
-    source::LayerSource,
+    Artifact, Client, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Platform,
+    document::check_same_type, media_type, source::LayerSource,
 };
 
 /// What is known about an image, local or in a registry.
@@ -74,6 +74,7 @@ impl Client {
                 .for_platform(&wanted)
                 .ok_or_else(|| session.protocol(&attempt, no_platform(&wanted, &platforms)))?;
             let (manifest, bytes) = session.manifest(&image.pin(chosen.digest.clone()).image_ref()).await?;
+            check_same_type(image.to_string().as_ref(), &bytes, chosen)?;
             (manifest, bytes, platforms)
         } else {
             (root.clone(), bytes, Vec::new())

@@ -27,6 +27,8 @@ pub struct OpenLimits {
 impl OpenLimits {
     /// Below this many bytes the ratio is not looked at.
     pub(crate) const RATIO_FROM: u64 = 64 << 20;
+    /// How many times its size a layer may become that is read and not written. No gzip reaches this.
+    pub(crate) const LAYER_RATIO: u64 = 2000;
 
     /// Refuses an archive of this many bytes. Files with holes are as large as they say, and read as such.
     pub(crate) fn check_size(&self, origin: &Path, size: u64) -> Result<(), Error> {

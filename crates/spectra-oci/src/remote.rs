@@ -19,6 +19,7 @@ use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
     Packing, Platform, Progress,
     content::{Blob, Content, Hasher},
+    document::check_same_type,
     limits::{Budget, check_layers},
     media_type,
     session::{Call, Failed, Session},
@@ -234,6 +235,7 @@ impl Client {
             })?;
             let pinned = image.pin(chosen.digest.clone()).image_ref();
             let (child, bytes) = session.manifest(&pinned).await?;
+            check_same_type(image.to_string().as_ref(), &bytes, chosen)?;
             return read(&session, image, child, bytes, 0, &mut Budget::default()).await;
         }
         let artifact = read(&session, image, root, bytes, 0, &mut Budget::default()).await?;
@@ -279,6 +281,7 @@ async fn read(
         let mut children = Vec::new();
         for child in &index.manifests {
             let (found, bytes) = session.manifest(&image.pin(child.digest.clone()).image_ref()).await?;
+            check_same_type(origin, &bytes, child)?;
             children.push(Box::pin(read(session, image, found, bytes, depth + 1, budget)).await?);
         }
         return Ok(Artifact::Index(Index { document: document(descriptor, bytes), children }));
@@ -308,6 +311,7 @@ async fn read(
         config: document(manifest.config.clone(), config),
         layers: layers.collect(),
         manifest: Some(document(descriptor, bytes)),
+        note: None,
     }))
 }
 

@@ -18,8 +18,7 @@ use crate::{
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
     client::Registry,
     content::{Content, digest_like, sha256},
-    limits::check_values,
-    media_type,
+    document, media_type,
     model::null_as_default,
     retry::{is_retryable, retry_after},
     source::MAX_DOCUMENT,
@@ -138,12 +137,13 @@ impl Session {
                 found,
             });
         }
-        check_values(image.to_string().as_ref(), &bytes)?;
+        document::check(image.to_string().as_ref(), &bytes, document::MANIFEST)?;
         // The document's own type wins over the header, which some proxies rewrite.
         let typed: Typed = serde_json::from_slice(&bytes)
             .map_err(|error| self.protocol(&attempt, format!("malformed manifest: {error}")))?;
         let header = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let header = header.and_then(|value| value.split(';').next()).map(|value| value.trim().to_owned());
+        document::check_type(image.to_string().as_ref(), &bytes, header.as_deref())?;
         let media_type = typed.media_type.or(header).unwrap_or_else(|| media_type::MANIFEST.to_owned());
         Ok((Descriptor::new(media_type, found, bytes.len() as u64), bytes))
     }
@@ -171,7 +171,11 @@ impl Session {
     /// Gets an image's configuration, its digest checked.
     pub(crate) async fn config(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let bytes = self.blob(attempt, descriptor, MAX_DOCUMENT).await?;
-        check_values(format!("{}/{}", self.registry.host, self.repository).as_ref(), &bytes)?;
+        document::check(
+            format!("{}/{}", self.registry.host, self.repository).as_ref(),
+            &bytes,
+            document::CONFIG,
+        )?;
         Ok(bytes)
     }
 

@@ -1,7 +1,7 @@
 //! `image copy` between all kinds of places, and engines as sources.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -46,6 +46,76 @@ fn an_image_keeps_its_digest_on_the_way_through_every_kind_of_place() {
     assert_ne!(single["digest"], digest.as_str());
     assert_eq!(single["media_type"], "application/vnd.oci.image.manifest.v1+json");
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+/// What `docker save` of an engine with containerd's store writes: an OCI archive, and `manifest.json` about one of its platforms. Without
+/// the files whose name ends with `missing`.
+fn saved_by_containerd(place: &Place, name: &str, missing: &[&str]) {
+    let layout = place.path("layout");
+    let document = |digest: &serde_json::Value| -> serde_json::Value {
+        let hex = digest.as_str().unwrap().trim_start_matches("sha256:");
+        serde_json::from_slice(&std::fs::read(layout.join("blobs/sha256").join(hex)).unwrap()).unwrap()
+    };
+    let root: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = document(&root["manifests"][0]["digest"]);
+    let manifest = document(&index["manifests"][0]["digest"]);
+    let path = |digest: &serde_json::Value| digest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
+    let layers: Vec<String> =
+        manifest["layers"].as_array().unwrap().iter().map(|layer| path(&layer["digest"])).collect();
+    let saved = serde_json::json!([{
+        "Config": path(&manifest["config"]["digest"]), "RepoTags": ["v1"], "Layers": layers
+    }]);
+    let mut archive = tar::Builder::new(std::fs::File::create(place.path(name)).unwrap());
+    for file in ["oci-layout", "index.json"] {
+        archive.append_path_with_name(layout.join(file), file).unwrap();
+    }
+    for blob in std::fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let hex = blob.file_name().into_string().unwrap();
+        if !missing.iter().any(|digest| digest.ends_with(&hex)) {
+            archive.append_path_with_name(blob.path(), format!("blobs/sha256/{hex}")).unwrap();
+        }
+    }
+    let text = saved.to_string();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "manifest.json", text.as_bytes()).unwrap();
+    archive.finish().unwrap();
+}
+
+#[test]
+fn an_archive_of_containerds_store_lost_its_digest_and_platforms() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    saved_by_containerd(&place, "save.tar", &[]);
+    let target = format!("{}/team/app:v1", running.address);
+    for source in ["save.tar", "oci-archive:save.tar", "oci-archive:save.tar:v1"] {
+        let pushed = place.run(&["image", "push", source, &target]).done();
+        assert_eq!(pushed.stdout.trim(), digest, "{source}");
+        assert!(!pushed.stderr.contains("warning"), "{}", pushed.stderr);
+    }
+    let inspected = place.run(&["image", "inspect", "save.tar", "--json"]).done().json();
+    assert_eq!(inspected["platforms"].as_array().unwrap().len(), 2);
+    let one = place.run(&["image", "push", "docker-archive:save.tar:v1", &target]).done();
+    assert_ne!(one.stdout.trim(), digest);
+    // `docker save` of an image that was pulled for one platform.
+    let arm = place.run(&["image", "inspect", "layout", "--platform", "linux/arm64", "--json"]).done().json();
+    saved_by_containerd(&place, "part.tar", &[arm["manifest_digest"].as_str().unwrap()]);
+    let part = place.run(&["image", "push", "part.tar", &target]).done();
+    assert_eq!(part.stdout.trim(), inspected["manifest_digest"].as_str().unwrap());
+    let warning = "warning: not all that the image's index lists is there (missing: `linux/arm64`); the image for `linux/amd64` is taken alone, under a digest of its own\n";
+    assert!(part.stderr.contains(warning), "{}", part.stderr);
+    for arguments in [
+        &["image", "inspect", "part.tar"][..],
+        &["image", "copy", "part.tar", "oci:part"],
+        &["image", "sbom", "part.tar", "--generator", "builtin"],
+    ] {
+        let said = place.run(arguments).done().stderr;
+        assert!(said.contains(warning), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -79,6 +79,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let progress = push_progress(printer);
     let artifact =
         source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         packing: arguments.notes.packing(Compression::default()),

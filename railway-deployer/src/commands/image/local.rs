@@ -47,6 +47,9 @@ impl Source {
             None => Login::stored(),
         };
         let opened = place.open(&client, self.platform.as_ref(), self.unpacking, progress).await?;
+        if let Some(note) = opened.note() {
+            printer.warn(note);
+        }
         // Of an index, the layers of one image are enough.
         let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
         let artifact = chosen.download(4).await?;

@@ -89,6 +89,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let source = source.named(arguments.name)?;
     let client = arguments.login.client(&arguments.image)?;
     let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,
