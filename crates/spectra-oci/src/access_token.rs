@@ -75,7 +75,8 @@ impl Client {
                 }
                 let attempt = format!("get a token of the registry `{}`", registry.host);
                 let from = SystemTime::now();
-                let token = session.fetch_token(&attempt, realm, service.as_deref(), &session.scopes).await?;
+                let token =
+                    session.fetch_token(&attempt, &realm, service.as_deref(), &session.scopes).await?;
                 let lifetime = Some(Lifetime { from, length: token.lifetime });
                 Ok(AccessToken { value: token.value, login: found.origin, lifetime })
             }

@@ -22,6 +22,16 @@ pub(crate) enum Challenge {
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
+impl Challenge {
+    /// As a registry makes it whatever the call: the scope is each call's own.
+    pub(crate) fn without_scope(mut self) -> Self {
+        if let Self::Bearer { scope, .. } = &mut self {
+            *scope = None;
+        }
+        self
+    }
+}
+
 /// The first Bearer or Basic challenge in all headers; Negotiate and the like are passed over.
 pub(crate) fn parse_challenges(headers: &HeaderMap) -> Option<Challenge> {
     headers

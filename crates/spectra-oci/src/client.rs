@@ -9,12 +9,12 @@ use std::{
 use reqwest::header::{HeaderMap, LINK};
 use serde::Deserialize;
 use spectra_types::{DEFAULT_REGISTRY, ImageRef, PinnedImage, SafeUrl};
-use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::{
     Error, Keychain, NoProgress, Progress, RetryPolicy,
     auth::{Challenge, Scopes, Tokens},
+    authorize::FoundCredentials,
     model::null_as_default,
     session::Session,
     source::MAX_DOCUMENT,
@@ -68,7 +68,9 @@ struct Inner {
 pub(crate) struct Registry {
     pub(crate) host: String,
     pub(crate) base: Url,
-    pub(crate) challenge: OnceCell<Challenge>,
+    /// What it asks for, once it was asked. The answer to a call may replace it.
+    pub(crate) challenge: tokio::sync::Mutex<Option<Challenge>>,
+    pub(crate) credentials: FoundCredentials,
     pub(crate) tokens: Tokens,
     /// The size above which uploads are cut into chunks, once the registry has refused a larger body.
     pub(crate) chunk_size: Mutex<Option<u64>>,
@@ -222,7 +224,8 @@ impl Client {
         let registry = Arc::new(Registry {
             host: host.to_owned(),
             base,
-            challenge: OnceCell::new(),
+            challenge: tokio::sync::Mutex::default(),
+            credentials: FoundCredentials::default(),
             tokens: Tokens::default(),
             chunk_size: Mutex::default(),
         });

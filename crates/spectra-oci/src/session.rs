@@ -16,6 +16,7 @@ use url::Url;
 use crate::{
     Cache, Client, Credential, Descriptor, Error, Progress,
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
+    authorize::Shown,
     client::Registry,
     content::{Content, digest_like, sha256},
     limits::check_values,
@@ -246,29 +247,31 @@ impl Session {
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
         let mut url = call.url.clone();
         let mut asked: Option<String> = None;
-        let mut renewed = false;
+        let mut renewed: Option<Shown> = None;
+        let mut was_renewed = false;
         let mut redirects = 0;
         loop {
             // Another host never receives the registry's authorisation; signed locations carry their own.
             let own = url.origin() == self.registry.base.origin();
-            let (authorization, used) =
-                if own { self.authorization(call.attempt, asked.as_deref()).await? } else { (None, None) };
-            let response = self.send_bare(call, &url, authorization).await?;
+            let shown = match renewed.take() {
+                Some(shown) => shown,
+                None if own => self.authorization(call.attempt, asked.as_deref()).await?,
+                None => Shown::default(),
+            };
+            let response = self.send_bare(call, &url, shown.header.clone()).await?;
             let status = response.status();
-            if status == StatusCode::UNAUTHORIZED && own && !renewed {
-                renewed = true;
-                if let Some(challenge) = parse_challenges(response.headers()) {
-                    if let Challenge::Bearer { scope, .. } = &challenge {
-                        asked.clone_from(scope);
-                    }
-                    // The first answer decides how this registry works, also if the ping was let through.
-                    if self.registry.challenge.get() != Some(&Challenge::None) || used.is_some() {
-                        self.forget(used.as_ref(), asked.as_deref()).await;
-                        continue;
-                    }
-                    if let Some(fresh) = self.override_challenge(call, &url, &challenge).await? {
-                        return Ok(fresh);
-                    }
+            if status == StatusCode::UNAUTHORIZED
+                && own
+                && !was_renewed
+                && let Some(challenge) = parse_challenges(response.headers())
+            {
+                was_renewed = true;
+                if let Challenge::Bearer { scope, .. } = &challenge {
+                    asked.clone_from(scope);
+                }
+                renewed = self.refused(call.attempt, &shown, challenge, asked.as_deref()).await?;
+                if renewed.is_some() {
+                    continue;
                 }
             }
             let follow = match status.as_u16() {
