@@ -138,10 +138,14 @@ impl Scopes {
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) value: Secret<String>,
-    /// By the word of the service.
+    /// By the word of the service; a day at most.
     pub(crate) lifetime: Duration,
     usable_until: Instant,
 }
+
+/// Shortest and longest time for which a token is used, in seconds.
+const SHORTEST: u64 = 60;
+const LONGEST: u64 = 24 * 60 * 60;
 
 /// What a token service answers.
 #[derive(Deserialize)]
@@ -158,9 +162,9 @@ impl TokenAnswer {
     /// The token, if there is one under either name.
     pub(crate) fn into_token(self) -> Option<Token> {
         let value = self.token.or(self.access_token).filter(|token| !token.expose().is_empty())?;
-        // The specification's default is 60 s, and values below that are taken as 60 s. A tenth is kept in hand for clocks and
-        // slow requests.
-        let lifetime = Duration::from_secs(self.expires_in.unwrap_or(60).max(60));
+        // The specification's default is 60 s, and values below that are taken as 60 s; nobody needs one for longer than a day. A
+        // tenth is kept in hand for clocks and slow requests.
+        let lifetime = Duration::from_secs(self.expires_in.unwrap_or(SHORTEST).clamp(SHORTEST, LONGEST));
         Some(Token { value, lifetime, usable_until: Instant::now() + lifetime * 9 / 10 })
     }
 }
@@ -228,7 +232,10 @@ fn is_internal(url: &Url) -> bool {
             || a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local() || a.is_unspecified(),
             is_internal_v4,
         ),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
         None => false,
     }
 }
@@ -294,6 +301,8 @@ mod tests {
             "https://10.0.0.8/",
             "https://[::1]/",
             "https://localhost/",
+            "https://localhost./",
+            "https://registry.localhost./",
             "https://[::ffff:127.0.0.1]/",
         ] {
             assert!(is_safe_target(&public, &url(inside)).is_err(), "{inside}");
@@ -311,5 +320,8 @@ mod tests {
         assert_eq!(token(r#"{"access_token":"abcd1"}"#).unwrap().value.expose(), "abcd1");
         assert!(token(r#"{"token":"abcd2","expires_in":300}"#).unwrap().is_usable());
         assert!(token("{}").is_none());
+        // A time that no clock can show.
+        let endless = token(r#"{"token":"abcd3","expires_in":18446744073709551615}"#).unwrap();
+        assert!(endless.is_usable() && endless.lifetime == Duration::from_hours(24));
     }
 }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use reqwest::header::{HeaderMap, LINK};
-use serde::Deserialize;
 use spectra_types::{DEFAULT_REGISTRY, ImageRef, PinnedImage, SafeUrl};
 use url::Url;
 
@@ -15,13 +14,8 @@ use crate::{
     Error, Keychain, NoProgress, Progress, RetryPolicy,
     auth::{Challenge, Scopes, Tokens},
     authorize::FoundCredentials,
-    model::null_as_default,
     session::Session,
-    source::MAX_DOCUMENT,
 };
-
-/// No list of tags has more pages.
-const MAX_TAG_PAGES: usize = 10_000;
 
 /// How a [`Client`] behaves.
 #[derive(Debug, Clone)]
@@ -132,40 +126,6 @@ impl Client {
             media_type: descriptor.media_type,
             size: descriptor.size,
         })
-    }
-
-    /// The tags of the image's repository, sorted; all pages are read.
-    pub async fn tags(&self, image: &ImageRef) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default, deserialize_with = "null_as_default")]
-            tags: Vec<String>,
-        }
-        let session = self.pull_session(image)?;
-        let attempt = format!("list the tags of `{}/{}`", image.registry(), image.repository());
-        let mut tags = Vec::new();
-        let mut pages = 0;
-        let mut next = Some(session.url("tags/list?n=1000")?);
-        while let Some(url) = next.take() {
-            let (headers, bytes) =
-                session.document(&attempt, url.clone(), HeaderMap::new(), MAX_DOCUMENT).await?;
-            let page: Page = serde_json::from_slice(&bytes)
-                .map_err(|error| session.protocol(&attempt, format!("malformed list: {error}")))?;
-            tags.extend(page.tags);
-            next = next_page(&url, &headers);
-            // A server that names the same page again must not keep us for ever, nor one that leads in circles.
-            if next.as_ref() == Some(&url) {
-                next = None;
-            }
-            pages += 1;
-            if next.is_some() && pages == MAX_TAG_PAGES {
-                let reason = format!("its list has more than {MAX_TAG_PAGES} pages, and no more are read");
-                return Err(session.protocol(&attempt, reason));
-            }
-        }
-        tags.sort();
-        tags.dedup();
-        Ok(tags)
     }
 
     pub(crate) fn pull_session(&self, image: &ImageRef) -> Result<Session, Error> {

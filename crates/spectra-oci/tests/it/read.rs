@@ -1,11 +1,11 @@
-//! Resolving, inspecting, listing.
+//! Resolving and inspecting.
 
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
 use spectra_oci::{NoProgress, PushOptions};
 
-use crate::fake::{Action, Fake, client, image};
+use crate::fake::{Action, Fake, client, digest, image};
 
 #[tokio::test]
 async fn resolve_and_inspect_what_was_pushed() {
@@ -38,18 +38,39 @@ async fn a_document_that_is_not_what_it_claims_is_refused() {
 }
 
 #[tokio::test]
+async fn sizes_that_no_sum_can_hold_are_refused_or_added_up() {
+    let fake = Fake::start().await;
+    let config = br#"{"os":"linux","architecture":"amd64"}"#;
+    let config_digest = digest(config);
+    fake.lock().blobs.insert(("app".to_owned(), config_digest.clone()), config.to_vec());
+    let put = |tag: &str, size: u64| {
+        let layer = serde_json::json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": size,
+            "digest": format!("sha256:{}", "0".repeat(64)),
+        });
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let document = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type, "layers": [layer, layer, layer], "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json", "size": config.len(), "digest": config_digest,
+            },
+        });
+        let entry = (media_type.to_owned(), document.to_string().into_bytes());
+        fake.lock().manifests.insert(("app".to_owned(), tag.to_owned()), entry);
+    };
+    put("huge", u64::MAX);
+    let error = client().inspect(&fake.image("app:huge"), None).await.unwrap_err();
+    assert!(error.to_string().contains("a size of 18446744073709551615 bytes"), "{error}");
+    put("large", i64::MAX.cast_unsigned());
+    assert_eq!(client().inspect(&fake.image("app:large"), None).await.unwrap().size, u64::MAX);
+}
+
+#[tokio::test]
 async fn missing_images_are_not_found() {
     let fake = Fake::start().await;
     let error = client().resolve(&fake.image("app:v1")).await.unwrap_err();
     assert!(error.is_not_found());
     let text = error.to_string().replace(&fake.address.to_string(), "REGISTRY");
     insta::assert_snapshot!(text, @"get the manifest of `REGISTRY/app:v1`: `REGISTRY` does not have it (404): MANIFEST_UNKNOWN: manifest unknown");
-}
-
-#[tokio::test]
-async fn tags_of_all_pages() {
-    let fake = Fake::start().await;
-    assert_eq!(client().tags(&fake.image("app")).await.unwrap(), ["a", "b", "c"]);
 }
 
 #[tokio::test]
