@@ -108,9 +108,12 @@ fn unquote(text: &str) -> String {
     output
 }
 
-/// The rights that a set of calls needs, such as `repository:team/app:pull,push`.
+/// The rights that a set of calls needs, such as `repository:team/app:pull,push`, and those that would be of use to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub(crate) struct Scopes(BTreeSet<String>);
+pub(crate) struct Scopes {
+    needed: BTreeSet<String>,
+    wished: BTreeSet<String>,
+}
 
 impl Scopes {
     pub(crate) fn none() -> Self {
@@ -118,19 +121,32 @@ impl Scopes {
     }
 
     pub(crate) fn repository(mut self, name: &str, actions: &str) -> Self {
-        self.0.insert(format!("repository:{name}:{actions}"));
+        self.needed.insert(format!("repository:{name}:{actions}"));
         self
+    }
+
+    /// A repository to read from if we may; without it, the calls are made nevertheless.
+    pub(crate) fn wish(mut self, name: &str) -> Self {
+        self.wished.insert(format!("repository:{name}:pull"));
+        self
+    }
+
+    /// Without the wishes; nothing if there are none.
+    pub(crate) fn without_wishes(&self) -> Option<Self> {
+        let needed = self.needed.clone();
+        (!self.wished.is_empty()).then_some(Self { needed, wished: BTreeSet::new() })
     }
 
     /// Adds what a registry itself named in its challenge.
     pub(crate) fn and(&self, asked: Option<&str>) -> Self {
         let mut scopes = self.clone();
-        scopes.0.extend(asked.unwrap_or_default().split(' ').filter(|s| !s.is_empty()).map(str::to_owned));
+        let asked = asked.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
+        scopes.needed.extend(asked.map(str::to_owned));
         scopes
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.needed.iter().chain(self.wished.difference(&self.needed)).map(String::as_str)
     }
 }
 
@@ -178,11 +194,21 @@ impl Token {
 /// One slot a scope set. Whoever holds a slot's lock fetches its token; the others wait for the same one.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    slots: Mutex<HashMap<Scopes, Arc<tokio::sync::Mutex<Option<Token>>>>>,
+    slots: Mutex<HashMap<Scopes, TokenSlot>>,
+}
+
+pub(crate) type TokenSlot = Arc<tokio::sync::Mutex<Held>>;
+
+/// What is known for one scope set.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) token: Option<Token>,
+    /// Whether the token service gives none for all of it, but did so without the wishes.
+    pub(crate) wishes_refused: bool,
 }
 
 impl Tokens {
-    pub(crate) fn slot(&self, scopes: &Scopes) -> Arc<tokio::sync::Mutex<Option<Token>>> {
+    pub(crate) fn slot(&self, scopes: &Scopes) -> TokenSlot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(scopes.clone()).or_default())
     }

@@ -167,11 +167,21 @@ impl Session {
     ) -> Result<Token, Error> {
         let slot = self.registry.tokens.slot(scopes);
         let mut slot = slot.lock().await;
-        if let Some(token) = slot.as_ref().filter(|token| token.is_usable()) {
+        if let Some(token) = slot.token.as_ref().filter(|token| token.is_usable()) {
             return Ok(token.clone());
         }
-        let token = self.fetch_token(attempt, realm, service, scopes).await?;
-        *slot = Some(token.clone());
+        let fewer = scopes.without_wishes();
+        let first = fewer.as_ref().filter(|_| slot.wishes_refused).unwrap_or(scopes);
+        let token = match (self.fetch_token(attempt, realm, service, first).await, &fewer) {
+            // Most services grant less than what was asked for; some refuse all of it.
+            (Err(error), Some(fewer)) if error.is_not_authorised() && !slot.wishes_refused => {
+                let token = self.fetch_token(attempt, realm, service, fewer).await?;
+                slot.wishes_refused = true;
+                token
+            }
+            (result, _) => result?,
+        };
+        slot.token = Some(token.clone());
         Ok(token)
     }
 
@@ -180,8 +190,8 @@ impl Session {
         for scopes in [self.scopes.and(asked), self.scopes.clone()] {
             let slot = self.registry.tokens.slot(&scopes);
             let mut slot = slot.lock().await;
-            if slot.as_ref().is_some_and(|token| token.value == used.value) {
-                *slot = None;
+            if slot.token.as_ref().is_some_and(|token| token.value == used.value) {
+                slot.token = None;
             }
         }
     }

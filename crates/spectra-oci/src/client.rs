@@ -149,6 +149,7 @@ impl Client {
             progress,
             cache: None,
             new_repository: false,
+            unreadable: Arc::default(),
         }
     }
 

@@ -1,7 +1,11 @@
 //! The calls on one repository: sending with retries, redirects and stall detection, and reading documents whose digest
 //! is checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reqwest::{
@@ -83,6 +87,8 @@ pub(crate) struct Session {
     pub(crate) cache: Option<Cache>,
     /// Whether the registry has said that it does not know the repository.
     pub(crate) new_repository: bool,
+    /// Repositories that nothing can be linked from, because we may not read them.
+    pub(crate) unreadable: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -88,7 +88,7 @@ impl Session {
         &self,
         attempt: &str,
         blob: &Blob,
-        mount_from: &[String],
+        mount_from: &[&str],
     ) -> Result<BlobOutcome, Error> {
         let digest = &blob.descriptor.digest;
         self.progress.started(digest, blob.descriptor.size);
@@ -123,7 +123,7 @@ impl Session {
         &self,
         attempt: &str,
         blob: &Blob,
-        mount_from: &[String],
+        mount_from: &[&str],
         way: &mut Way,
     ) -> Result<BlobOutcome, Failed> {
         let (digest, size) = (&blob.descriptor.digest, blob.descriptor.size);
@@ -152,17 +152,15 @@ impl Session {
         &self,
         attempt: &str,
         blob: &Blob,
-        mount_from: &[String],
+        mount_from: &[&str],
         way: &mut Way,
     ) -> Result<Option<Upload>, Failed> {
         let mut open = None;
         for source in mount_from {
             match self.mount(attempt, blob, source).await? {
                 Mount::Done => return Ok(None),
-                Mount::Upload(upload) => {
-                    open = Some(upload);
-                    break;
-                }
+                // It is not in there, or the registry links nothing; the next one may have it.
+                Mount::Upload(upload) => open = Some(upload),
                 Mount::Refused => {}
             }
         }
@@ -208,11 +206,25 @@ impl Session {
     }
 
     async fn mount(&self, attempt: &str, blob: &Blob, source: &str) -> Result<Mount, Failed> {
+        let unreadable = || self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if unreadable().contains(source) {
+            return Ok(Mount::Refused);
+        }
         let mut url = self.url("blobs/uploads/")?;
         url.query_pairs_mut()
             .append_pair("mount", &blob.descriptor.digest.to_string())
             .append_pair("from", source);
-        let response = self.send(&Call::new(attempt, Method::POST, url)).await?;
+        let response = match self.send(&Call::new(attempt, Method::POST, url)).await {
+            // No token is given for that repository.
+            Err(error) if error.is_not_authorised() => None,
+            result => Some(result?),
+        };
+        let refused = |response: &Response| matches!(response.status().as_u16(), 401 | 403);
+        let Some(response) = response.filter(|response| !refused(response)) else {
+            // What else is missing shows when the upload is begun without it.
+            unreadable().insert(source.to_owned());
+            return Ok(Mount::Refused);
+        };
         match response.status() {
             StatusCode::CREATED => Ok(Mount::Done),
             StatusCode::ACCEPTED => Ok(Mount::Upload(self.opened(attempt, &response)?)),

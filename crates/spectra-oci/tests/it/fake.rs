@@ -78,6 +78,8 @@ pub(crate) struct Registry {
     pub(crate) scheme: Option<&'static str>,
     /// Whether reading wants no login, not even the first question.
     pub(crate) everybody_reads: bool,
+    /// The token service refuses whoever asks for this repository, whatever else is asked for.
+    pub(crate) closed: Option<&'static str>,
     pub(crate) tokens: BTreeSet<String>,
     pub(crate) token_requests: Vec<String>,
     /// `Authorization` as received, in order, on any path but the token service's.
@@ -266,6 +268,12 @@ fn route(
         let identity = String::from_utf8_lossy(&body).contains("refresh_token=identity-token");
         if login.is_some_and(|login| login != authorization) && !identity {
             return answer(401).body(r#"{"details":"incorrect username or password"}"#.into()).unwrap();
+        }
+        if state
+            .closed
+            .is_some_and(|closed| target.contains(&format!("repository%3A{}%3A", closed.replace('/', "%2F"))))
+        {
+            return answer(403).body(r#"{"details":"access forbidden"}"#.into()).unwrap();
         }
         state.next += 1;
         let token = format!("token-{}-value", state.next);
