@@ -315,6 +315,9 @@ async fn blocking<T: Send + 'static>(
 
 /// Reads a blob again and compares it with its digest.
 async fn verify(blob: Blob) -> Result<(), Error> {
+    if let Content::Remote(remote) = &blob.content {
+        return remote.verify().await;
+    }
     blocking("check a blob", move || {
         let expected = blob.descriptor.digest;
         let found = blob.content.digest(&expected)?;

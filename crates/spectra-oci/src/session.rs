@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use reqwest::{
-    Method, Response, StatusCode,
+    Method, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
 };
 use serde::Deserialize;
@@ -26,12 +26,15 @@ use crate::{
     limits::check_values,
     media_type,
     model::null_as_default,
+    remote::Trouble,
     retry::{is_retryable, retry_after},
     source::MAX_DOCUMENT,
 };
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 5;
+/// How many times as long as on anything else may nothing happen while a registry makes a blob of what it got.
+const COMMIT_PATIENCE: u32 = 6;
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
 pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
@@ -72,6 +75,12 @@ pub(crate) struct Failed {
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self { error, retry_after: None }
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
     }
 }
 
@@ -250,7 +259,7 @@ impl Session {
     }
 
     /// Makes the request once: with authorisation, one renewal of it, and redirects. Any other status is the caller's to judge.
-    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Failed> {
         let mut url = call.url.clone();
         let mut asked: Option<String> = None;
         let mut renewed: Option<Shown> = None;
@@ -290,7 +299,9 @@ impl Session {
             }
             redirects += 1;
             if redirects > MAX_REDIRECTS {
-                return Err(self.protocol(call.attempt, format!("more than {MAX_REDIRECTS} redirects")));
+                return Err(self
+                    .protocol(call.attempt, format!("more than {MAX_REDIRECTS} redirects"))
+                    .into());
             }
             url = self.location(call.attempt, &url, response.headers())?;
         }
@@ -301,15 +312,8 @@ impl Session {
         call: &Call<'_>,
         url: &Url,
         authorization: Option<HeaderValue>,
-    ) -> Result<Response, Error> {
-        let host = SafeUrl::from(url.clone()).authority();
-        let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
-            attempt: call.attempt.to_owned(),
-            host: host.clone(),
-            attempts: 0,
-            source,
-        };
-        let (alive, mut beats) = watch::channel(());
+    ) -> Result<Response, Failed> {
+        let (alive, beats) = watch::channel(());
         let mut request = self
             .client
             .http(call.attempt, url)?
@@ -318,6 +322,7 @@ impl Session {
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
+        let trouble = Trouble::default();
         if let Some(body) = &call.body {
             let progress = Arc::clone(&self.progress);
             let digest = body.digest.cloned();
@@ -329,28 +334,47 @@ impl Session {
             };
             request = request
                 .header(CONTENT_LENGTH, body.length)
-                .body(body.content.body(body.start, body.length, report).await?);
+                .body(body.content.body(body.start, body.length, &trouble, report).await?);
         } else if call.method == Method::POST || call.method == Method::PUT {
             request = request.header(CONTENT_LENGTH, 0);
         }
+        let answer = self.answer(call, request, beats).await;
+        if let Some(error) = trouble.take() {
+            // The connection that shows it is not the one that broke.
+            return Err(error.into());
+        }
+        answer.map_err(|source| {
+            let host = SafeUrl::from(url.clone()).authority();
+            Error::Transport { attempt: call.attempt.to_owned(), host, attempts: 0, source }.into()
+        })
+    }
+
+    /// The answer to a request, unless nothing happens on it for too long. Every piece of the body that leaves is a beat.
+    async fn answer(
+        &self,
+        call: &Call<'_>,
+        request: RequestBuilder,
+        mut beats: watch::Receiver<()>,
+    ) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
         let stall = self.client.stall_timeout();
+        // What ends an upload is moved, put together or hashed before the registry answers.
+        let works = call.body.is_some() && call.method == Method::PUT;
+        let patience = if works { stall.saturating_mul(COMMIT_PATIENCE) } else { stall };
         let mut response = std::pin::pin!(request.send());
         loop {
             tokio::select! {
-                result = &mut response => {
-                    return result.map_err(|error| transport(Box::new(error.without_url())));
-                }
+                result = &mut response => return result.map_err(|error| error.without_url().into()),
                 // Every piece of the body that leaves starts the clock again.
                 changed = tokio::time::timeout(stall, beats.changed()) => match changed {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => {
                         // The body is out; now the answer alone is awaited.
-                        return match tokio::time::timeout(stall, &mut response).await {
-                            Ok(result) => result.map_err(|error| transport(Box::new(error.without_url()))),
-                            Err(_) => Err(transport(Box::new(Stalled(stall)))),
+                        return match tokio::time::timeout(patience, &mut response).await {
+                            Ok(result) => result.map_err(|error| error.without_url().into()),
+                            Err(_) => Err(Stalled(patience).into()),
                         };
                     }
-                    Err(_) => return Err(transport(Box::new(Stalled(stall)))),
+                    Err(_) => return Err(Stalled(stall).into()),
                 },
             }
         }

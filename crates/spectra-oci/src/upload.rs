@@ -216,7 +216,7 @@ impl Session {
             .append_pair("from", source);
         let response = match self.send(&Call::new(attempt, Method::POST, url)).await {
             // No token is given for that repository.
-            Err(error) if error.is_not_authorised() => None,
+            Err(failed) if failed.error.is_not_authorised() => None,
             result => Some(result?),
         };
         let refused = |response: &Response| matches!(response.status().as_u16(), 401 | 403);
@@ -329,7 +329,7 @@ impl Session {
         upload: &Upload,
         length: u64,
         closing: bool,
-    ) -> Result<Response, Error> {
+    ) -> Result<Response, Failed> {
         let digest = &blob.descriptor.digest;
         let mut url = upload.location.clone();
         let mut headers = HeaderMap::new();

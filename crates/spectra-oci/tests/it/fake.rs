@@ -28,6 +28,8 @@ pub(crate) enum Action {
     Reset(usize),
     /// All tokens become invalid first.
     Revoke,
+    /// The answer takes so long.
+    Think(Duration),
 }
 
 pub(crate) struct Fault {
@@ -220,6 +222,9 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
             };
             if let Some(gate) = gate {
                 gate.acquire().await.unwrap().forget();
+            }
+            if let Some(Action::Think(time)) = other {
+                tokio::time::sleep(time).await;
             }
             if matches!(other, Some(Action::Revoke)) {
                 fake.lock().tokens.clear();

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::http::{Method, StatusCode};
 use spectra_oci::{Artifact, Descriptor, Error, Layout, NoProgress, Packing, Progress, PushOptions};
 
-use crate::fake::{Fake, client, image};
+use crate::fake::{Action, Fake, client, image};
 
 const SIZE: usize = 20_000;
 
@@ -134,4 +135,66 @@ async fn what_a_layout_has_whole_is_not_fetched_again() {
     std::fs::write(&layer, vec![0; usize::try_from(length).unwrap()]).unwrap();
     assert_eq!(copy().await, first, "a damaged layer is fetched again");
     assert_ne!(std::fs::read(&layer).unwrap()[0], 0);
+}
+
+/// Copies an image whose source is in trouble to a registry that is not. Returns the error and the source.
+async fn copied(trouble: impl FnOnce(&Fake)) -> (Error, Fake) {
+    let (from, _directory) = stocked().await;
+    let artifact = open(&from).await;
+    trouble(&from);
+    let to = Fake::start().await;
+    let target = to.image("other/app:v2");
+    let result = client().push(&target, &artifact, &PushOptions::default(), Arc::new(NoProgress)).await;
+    assert!(to.lock().manifests.is_empty());
+    (result.unwrap_err(), from)
+}
+
+fn text(error: &Error, from: &Fake) -> String {
+    error.to_string().replace(&from.address.to_string(), "SOURCE")
+}
+
+#[tokio::test]
+async fn wrong_bytes_of_a_copy_are_the_sources_fault() {
+    let (error, from) = copied(|from| from.lock().blobs.values_mut().for_each(|blob| blob[9] ^= 1)).await;
+    let text = text(&error, &from);
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
+    assert!(text.starts_with("the blob `SOURCE/team/app@sha256:"), "{text}");
+}
+
+#[tokio::test]
+async fn a_source_that_breaks_for_ever_is_named() {
+    let (error, from) = copied(|from| from.lock().cuts = vec![5_000; 50]).await;
+    let text = text(&error, &from);
+    assert!(matches!(error, Error::Transport { .. }), "{error:?}");
+    assert!(text.contains("cannot reach `SOURCE` after 5 attempts"), "{text}");
+}
+
+#[tokio::test]
+async fn a_busy_source_says_how_long_to_wait() {
+    let busy = |from: &Fake| {
+        let headers = vec![("retry-after", "3600".to_owned())];
+        from.fault(Method::GET, "/blobs/", Action::Answer(StatusCode::TOO_MANY_REQUESTS, headers));
+    };
+    let (error, from) = copied(busy).await;
+    let text = text(&error, &from);
+    assert!(text.contains("`SOURCE` answered 429") && text.contains("it asks to wait 3600 s"), "{text}");
+}
+
+#[tokio::test]
+async fn wrong_bytes_that_a_resumed_copy_adds_up_to_are_the_sources_fault() {
+    let (from, _directory) = stocked().await;
+    let artifact = open(&from).await;
+    from.lock().ranges = true;
+    let to = Fake::start().await;
+    to.lock().keeps_what_arrived = true;
+    to.fault(Method::PUT, "/blobs/uploads/", Action::Reset(5_000));
+    from.lock().blobs.values_mut().for_each(|blob| {
+        let last = blob.len() - 1;
+        blob[last] ^= 1;
+    });
+    let options = PushOptions { jobs: 1, ..PushOptions::default() };
+    let target = to.image("other/app:v2");
+    let error = client().push(&target, &artifact, &options, Arc::new(NoProgress)).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
+    assert!(text(&error, &from).starts_with("the blob `SOURCE/"), "{error}");
 }
