@@ -24,9 +24,11 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long nothing at all may happen on a request before it counts as failed; not a limit on its whole length.
+    /// How long nothing at all may happen on a request before it counts as failed; not a limit on its whole length. Six times as long
+    /// while a registry makes a blob or a manifest of what it got.
     pub stall_timeout: Duration,
-    /// Registries, besides those on this machine, that are spoken to without TLS.
+    /// Registries, as hosts with optional ports, besides those on this machine that are spoken to without TLS. Logins that are known for
+    /// them go there in the clear.
     pub plain_http: BTreeSet<String>,
 }
 
@@ -53,6 +55,8 @@ struct Inner {
     options: ClientOptions,
     /// Without proxies and certificates, for registries on this machine.
     loopback: OnceLock<reqwest::Client>,
+    /// For other registries without TLS.
+    plain: OnceLock<reqwest::Client>,
     remote: OnceLock<reqwest::Client>,
     registries: Mutex<HashMap<String, Arc<Registry>>>,
 }
@@ -99,6 +103,7 @@ impl Client {
                 keychain,
                 options,
                 loopback: OnceLock::new(),
+                plain: OnceLock::new(),
                 remote: OnceLock::new(),
                 registries: Mutex::default(),
             }),
@@ -194,22 +199,34 @@ impl Client {
         Ok(registry)
     }
 
-    /// The connection pool for a URL. Registries on this machine are reached without proxies, and without
-    /// certificates, which a minimal container may not even have.
+    /// The connection pool for a URL. Registries on this machine are reached without proxies, and without certificates, which a
+    /// minimal container may not even have.
     pub(crate) fn http(&self, attempt: &str, url: &Url) -> Result<&reqwest::Client, Error> {
-        let loopback = url.scheme() == "http" && SafeUrl::from(url.clone()).is_loopback();
-        let cell = if loopback { &self.inner.loopback } else { &self.inner.remote };
+        let plain = url.scheme() == "http";
+        let loopback = plain && SafeUrl::from(url.clone()).is_loopback();
+        let cell = match (loopback, plain) {
+            (true, _) => &self.inner.loopback,
+            (false, true) => &self.inner.plain,
+            (false, false) => &self.inner.remote,
+        };
         if let Some(client) = cell.get() {
             return Ok(client);
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("spectra/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.inner.options.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none());
-        if loopback {
-            builder = builder.no_proxy().tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|source| Error::Transport {
+        let builder = |certificates: bool| {
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("spectra/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(self.inner.options.connect_timeout)
+                .redirect(reqwest::redirect::Policy::none());
+            let builder = if loopback { builder.no_proxy() } else { builder };
+            if certificates { builder } else { builder.tls_certs_only([]) }
+        };
+        let built = match (loopback, plain) {
+            (true, _) => builder(false).build(),
+            // A proxy may have to be reached with TLS.
+            (false, true) => builder(true).build().or_else(|_| builder(false).build()),
+            (false, false) => builder(true).build(),
+        };
+        let client = built.map_err(|source| Error::Transport {
             attempt: attempt.to_owned(),
             host: SafeUrl::from(url.clone()).authority(),
             attempts: 0,

@@ -20,7 +20,7 @@ use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
     Packing, Platform, Progress,
     content::{Blob, Content, Hasher},
-    limits::{Budget, check_layers},
+    limits::{Budget, OpenLimits, check_layers},
     media_type,
     session::{Call, Failed, Session},
     source::{LayerSource, MAX_DEPTH, MAX_DOCUMENT, list},
@@ -62,8 +62,12 @@ impl RemoteBlob {
 
     /// Where it is: `registry/repository@digest`.
     pub(crate) fn name(&self) -> String {
-        let (host, repository) = (&self.session.registry.host, &self.session.repository);
-        format!("{host}/{repository}@{}", self.descriptor.digest)
+        format!("{}@{}", self.place(), self.descriptor.digest)
+    }
+
+    /// Registry and repository.
+    fn place(&self) -> String {
+        format!("{}/{}", self.session.registry.host, self.session.repository)
     }
 
     /// `length` bytes from `start`, which end with an error if there are fewer. If they are the whole blob, their digest is
@@ -407,7 +411,9 @@ async fn read(
 impl Artifact {
     /// Brings layers that are still in a registry to temporary files, `jobs` at a time, each once. What is local already
     /// stays where it is. The files go with the last clone of what is returned.
-    pub async fn download(&self, jobs: usize) -> Result<Self, Error> {
+    ///
+    /// Fetches nothing if all that is to be fetched is more than `limits` allow an archive to be.
+    pub async fn download(&self, jobs: usize, limits: &OpenLimits) -> Result<Self, Error> {
         let mut wanted: Vec<Arc<RemoteBlob>> = Vec::new();
         for blob in self.images().iter().flat_map(|image| image.ready_layers()) {
             if let Content::Remote(remote) = &blob.content
@@ -422,6 +428,10 @@ impl Artifact {
             [one] => format!("download {one}"),
             several => format!("download {} layers", several.len()),
         })?;
+        if let Some(first) = wanted.first() {
+            let total = wanted.iter().fold(0, |sum: u64, remote| sum.saturating_add(remote.len()));
+            limits.check_layers(Path::new(&first.place()), total)?;
+        }
         let here: Mutex<Vec<(Digest, Content)>> = Mutex::default();
         stream::iter(wanted.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(jobs.max(1), |remote| {

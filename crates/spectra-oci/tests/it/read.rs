@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
-use spectra_oci::{NoProgress, PushOptions};
+use spectra_oci::{Client, ClientOptions, Credential, Error, Keychain, NoProgress, PushOptions, RetryPolicy};
+use spectra_types::Secret;
 
 use crate::fake::{Action, Fake, client, digest, image};
 
@@ -94,4 +95,28 @@ async fn ping_says_how_to_authorise() {
     fake.lock().scheme = Some("bearer");
     assert_eq!(client().ping(&host).await.unwrap().authentication, "bearer");
     assert!(fake.lock().authorizations.iter().all(String::is_empty));
+}
+
+#[tokio::test]
+async fn a_registry_without_tls_is_reached_where_it_is_named() {
+    let fake = Fake::start().await;
+    (fake.lock().scheme, fake.lock().login) = (Some("basic"), Some("bot:s3cret-pw"));
+    // The same listener under a name that does not mean this machine.
+    let host = format!("0.0.0.0:{}", fake.address.port());
+    let image = format!("{host}/app:v1").parse().unwrap();
+    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let credential = Credential::Basic { username: "bot".to_owned(), password: Secret::from("s3cret-pw") };
+    let keychain = Keychain::empty().with(&host, credential);
+    let client = |plain_http: &[&str]| {
+        let plain_http = plain_http.iter().map(|host| (*host).to_owned()).collect();
+        let retry = retry.clone();
+        Client::new(keychain.clone(), ClientOptions { retry, plain_http, ..ClientOptions::default() })
+    };
+    for others in [&[] as &[&str], &["0.0.0.0", "registry:5000"]] {
+        let error = client(others).resolve(&image).await.unwrap_err();
+        assert!(matches!(error, Error::Transport { .. }), "{error:?}");
+    }
+    assert!(fake.lock().authorizations.is_empty(), "nothing was said in the clear");
+    let error = client(&[&host]).resolve(&image).await.unwrap_err();
+    assert!(error.is_not_found(), "{error:?}");
 }

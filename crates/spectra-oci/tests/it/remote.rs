@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
-use spectra_oci::{Artifact, Descriptor, Error, Layout, NoProgress, Packing, Progress, PushOptions};
+use spectra_oci::{
+    Artifact, Descriptor, Error, Layout, NoProgress, OpenLimits, Packing, Progress, PushOptions,
+};
 
 use crate::fake::{Action, Fake, client, image};
 
@@ -34,7 +36,7 @@ fn store(artifact: &Artifact, layout: &Layout) -> Result<Descriptor, Error> {
 async fn stored(artifact: &Artifact) -> Result<String, Error> {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::create(directory.path().join("layout"))?;
-    let descriptor = store(&artifact.download(2).await?, &layout)?;
+    let descriptor = store(&artifact.download(2, &OpenLimits::default()).await?, &layout)?;
     let again = spectra_oci::open(layout.root(), Some("v1"))?;
     assert_eq!(again.digest(), Some(&descriptor.digest));
     again.inspect(None)?;
@@ -66,6 +68,20 @@ async fn inside_one_registry_layers_are_linked_and_not_read() {
         client().push(&image, &artifact, &PushOptions::default(), Arc::new(NoProgress)).await.unwrap();
     assert_eq!((pushed.uploaded, pushed.skipped), (0, 2));
     assert_eq!(fake.lock().ranges_asked.len(), reads);
+}
+
+#[tokio::test]
+async fn layers_that_are_larger_than_what_is_allowed_are_not_fetched() {
+    let (fake, _directory) = stocked().await;
+    let artifact = open(&fake).await;
+    let size = artifact.inspect(None).unwrap().layers[0].size;
+    let reads = fake.lock().ranges_asked.len();
+    let limits = |unpacked| OpenLimits { unpacked, ..OpenLimits::default() };
+    let error = artifact.download(2, &limits(size - 1)).await.unwrap_err();
+    assert!(matches!(error, Error::Limit { flag: Some("--max-unpacked"), .. }), "{error:?}");
+    assert!(error.to_string().contains(&format!("its layers have {size} bytes")), "{error}");
+    assert_eq!(fake.lock().ranges_asked.len(), reads, "before the first byte");
+    artifact.download(2, &limits(size)).await.unwrap();
 }
 
 #[tokio::test]
@@ -123,7 +139,8 @@ async fn what_a_layout_has_whole_is_not_fetched_again() {
     let layout = Layout::create(directory.path().join("layout")).unwrap();
     let copy = async || {
         let before = fake.lock().ranges_asked.len();
-        let artifact = open(&fake).await.reuse(&layout).unwrap().download(2).await.unwrap();
+        let artifact =
+            open(&fake).await.reuse(&layout).unwrap().download(2, &OpenLimits::default()).await.unwrap();
         store(&artifact, &layout).unwrap();
         fake.lock().ranges_asked.len() - before
     };
