@@ -423,15 +423,14 @@ impl Artifact {
             }
         }
         // All of them are there at once.
-        let bytes = wanted.iter().map(|remote| remote.len()).sum();
+        let bytes = wanted.iter().fold(0, |sum: u64, remote| sum.saturating_add(remote.len()));
+        if let Some(first) = wanted.first() {
+            limits.check_layers(Path::new(&first.place()), bytes)?;
+        }
         spool::ensure(&spool::folder(), bytes, || match wanted.as_slice() {
             [one] => format!("download {one}"),
             several => format!("download {} layers", several.len()),
         })?;
-        if let Some(first) = wanted.first() {
-            let total = wanted.iter().fold(0, |sum: u64, remote| sum.saturating_add(remote.len()));
-            limits.check_layers(Path::new(&first.place()), total)?;
-        }
         let here: Mutex<Vec<(Digest, Content)>> = Mutex::default();
         stream::iter(wanted.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(jobs.max(1), |remote| {

@@ -104,9 +104,12 @@ impl Session {
                 (number, furthest) = (1, way.offset());
             }
             let end = self.wait_or_give_up(attempt, number, failed).await;
-            if end.is_err() && way.is_broken() {
+            if end.is_err()
+                && way.is_broken()
+                && let Some(note) = way.note.take()
+            {
                 // Whoever comes after us must not take it up.
-                way.note.take().map(UploadNote::remove);
+                note.remove();
             }
             end?;
             way.failed = true;

@@ -62,6 +62,8 @@ fn a_registry_without_tls_is_named_by_every_command_that_talks_to_it() {
     assert!(pushed.stderr.contains("is spoken to without TLS"), "{}", pushed.stderr);
     assert_eq!(named(&["image", "copy", &image, &other, "--json"]).json()["digest"], digest.as_str());
     named(&["image", "inspect", &other]);
+    let doctor = place.run(&["doctor", "--registry", &host, "--plain-http", &host]);
+    assert!(doctor.stdout.contains(&format!("registry {host}: answers at http://")), "{}", doctor.stdout);
     named(&["image", "copy", &other, "oci:copied:v1", "--timeout", "20s"]);
     for (flag, value) in
         [("--plain-http", "http://registry:5000"), ("--plain-http", "registry"), ("--timeout", "0s")]

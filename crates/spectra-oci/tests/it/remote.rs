@@ -6,8 +6,9 @@ use axum::http::{Method, StatusCode};
 use spectra_oci::{
     Artifact, Descriptor, Error, Layout, NoProgress, OpenLimits, Packing, Progress, PushOptions,
 };
+use spectra_types::ImageRef;
 
-use crate::fake::{Action, Fake, client, image};
+use crate::fake::{Action, Fake, client, digest, image};
 
 const SIZE: usize = 20_000;
 
@@ -70,6 +71,33 @@ async fn inside_one_registry_layers_are_linked_and_not_read() {
     assert_eq!(fake.lock().ranges_asked.len(), reads);
 }
 
+/// An image that says it has layers of these sizes.
+fn of_layers(fake: &Fake, sizes: &[u64]) -> ImageRef {
+    let config = br#"{"os":"linux","architecture":"amd64"}"#;
+    let config_digest = digest(config);
+    let layers: Vec<_> = sizes
+        .iter()
+        .enumerate()
+        .map(|(number, size)| {
+            serde_json::json!({
+                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": size,
+                "digest": format!("sha256:{number:064}"),
+            })
+        })
+        .collect();
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let document = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type, "layers": layers, "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json", "size": config.len(), "digest": config_digest,
+        },
+    });
+    let mut state = fake.lock();
+    state.blobs.insert(("team/app".to_owned(), config_digest), config.to_vec());
+    let entry = (media_type.to_owned(), document.to_string().into_bytes());
+    state.manifests.insert(("team/app".to_owned(), "huge".to_owned()), entry);
+    fake.image("team/app:huge")
+}
+
 #[tokio::test]
 async fn layers_that_are_larger_than_what_is_allowed_are_not_fetched() {
     let (fake, _directory) = stocked().await;
@@ -81,6 +109,18 @@ async fn layers_that_are_larger_than_what_is_allowed_are_not_fetched() {
     assert!(matches!(error, Error::Limit { flag: Some("--max-unpacked"), .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("its layers have {size} bytes")), "{error}");
     assert_eq!(fake.lock().ranges_asked.len(), reads, "before the first byte");
+    // More than any disk has: what may be there is asked before what there is room for.
+    for layer in [u64::MAX >> 1, 1 << 40] {
+        let image = of_layers(&fake, &[layer, layer, layer]);
+        let error = client()
+            .open(&image, None, Arc::new(NoProgress))
+            .await
+            .unwrap()
+            .download(2, &OpenLimits::default())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }), "{error:?}");
+    }
     artifact.download(2, &limits(size)).await.unwrap();
 }
 

@@ -115,6 +115,13 @@ pub(crate) struct Login {
         hide_env_values = true
     )]
     password: Option<Secret<String>>,
+    #[command(flatten)]
+    plain_http: PlainHttp,
+}
+
+/// The registries without TLS.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlainHttp {
     /// Speak to this registry without TLS, such as registry:5000: whoever is on the way can read and change images and read passwords
     #[arg(long, env = "SPECTRA_PLAIN_HTTP", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = registry_host)]
     plain_http: Vec<String>,
@@ -147,6 +154,18 @@ fn registry_host(text: &str) -> Result<String, String> {
     }
 }
 
+impl PlainHttp {
+    /// Lets a client speak to them, which is said aloud.
+    pub(crate) fn permit(&self, options: &mut ClientOptions, printer: Printer) {
+        for host in &self.plain_http {
+            printer.warn(&format!(
+                "`{host}` is spoken to without TLS: whoever is on the way can read and change images and read passwords"
+            ));
+            options.plain_http.insert(host.clone());
+        }
+    }
+}
+
 impl Patience {
     fn options(self) -> ClientOptions {
         ClientOptions { stall_timeout: self.timeout.get(), ..ClientOptions::default() }
@@ -159,7 +178,7 @@ impl Login {
         let given = [
             (self.username.is_some(), "--username", "SPECTRA_REGISTRY_USERNAME"),
             (self.password_stdin, "--password-stdin", "SPECTRA_PASSWORD_STDIN"),
-            (!self.plain_http.is_empty(), "--plain-http", "SPECTRA_PLAIN_HTTP"),
+            (!self.plain_http.plain_http.is_empty(), "--plain-http", "SPECTRA_PLAIN_HTTP"),
         ];
         given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
     }
@@ -176,12 +195,7 @@ impl Login {
         mut options: ClientOptions,
         printer: Printer,
     ) -> Result<Client, Failure> {
-        for host in self.plain_http {
-            printer.warn(&format!(
-                "`{host}` is spoken to without TLS: whoever is on the way can read and change images and read passwords"
-            ));
-            options.plain_http.insert(host);
-        }
+        self.plain_http.permit(&mut options, printer);
         let mut keychain = Keychain::new(Environment::from_process());
         if let Some(username) = self.username {
             let password = match (self.password_stdin, self.password) {
