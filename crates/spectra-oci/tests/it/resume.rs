@@ -143,6 +143,7 @@ async fn an_upload_that_does_not_say_where_it_stands_is_begun_anew() {
     let options = PushOptions { jobs: 1, ..PushOptions::default() };
     client().push(&fake.image("a:1"), &artifact, &options, Arc::new(NoProgress)).await.unwrap();
     assert_eq!(fake.count("POST", "/blobs/uploads/"), 3, "{:?}", fake.lock().log);
+    assert_eq!(fake.count("PUT", "/blobs/uploads/upload-1?"), 1, "nothing more is sent to the first upload");
 }
 
 #[tokio::test]
