@@ -11,7 +11,7 @@ use std::{
 use spectra_types::{ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, Packing, Platform, Progress,
+    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, OpenLimits, Packing, Platform, Progress,
     content::{Blob, Content},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     media_type,
@@ -88,7 +88,13 @@ impl Client {
         }
         let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
         let layout = cache.clone();
-        let artifact = blocking(move || artifact.reuse(&layout)).await?.download(jobs).await?;
+        let artifact = blocking(move || artifact.reuse(&layout)).await?;
+        // No flag of a build raises the limit.
+        let artifact =
+            artifact.download(jobs, &OpenLimits::default()).await.map_err(|error| match error {
+                Error::Limit { path, what, limit, flag: _ } => Error::Limit { path, what, limit, flag: None },
+                other => other,
+            })?;
         let Artifact::Image(image) = artifact.clone() else {
             let reason = format!("`{pinned}` has an index where the image for `{platform}` should be");
             return Err(Error::Build { reason });

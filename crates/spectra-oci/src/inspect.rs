@@ -153,7 +153,7 @@ fn describe(config: ImageConfig, config_size: u64, layers: Vec<LayerSummary>) ->
         manifest_digest: None,
         platform: config.platform(),
         platforms: Vec::new(),
-        size: config_size + layers.iter().map(|layer| layer.size).sum::<u64>(),
+        size: layers.iter().fold(config_size, |sum, layer| sum.saturating_add(layer.size)),
         created: config.created,
         labels: config.config.labels,
         env: config.config.env,

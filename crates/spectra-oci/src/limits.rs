@@ -18,7 +18,7 @@ const MAX_VALUES: usize = 100_000;
 /// then is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenLimits {
-    /// Most bytes that an archive may have, once it is decompressed if it is compressed.
+    /// Most bytes that an archive may have, once it is decompressed if it is compressed; and layers that are downloaded, together.
     pub unpacked: u64,
     /// How many times as large a compressed archive may become. Looked at from 64 MiB on: little files of zeros are common.
     pub ratio: u64,
@@ -38,6 +38,19 @@ impl OpenLimits {
         Err(Error::Limit {
             path: origin.to_owned(),
             what: "its size".to_owned(),
+            limit: format!("{} bytes", self.unpacked),
+            flag: Some("--max-unpacked"),
+        })
+    }
+
+    /// Refuses to bring layers of this many bytes to the disk.
+    pub(crate) fn check_layers(&self, origin: &Path, size: u64) -> Result<(), Error> {
+        if size <= self.unpacked {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            path: origin.to_owned(),
+            what: format!("its layers have {size} bytes, which"),
             limit: format!("{} bytes", self.unpacked),
             flag: Some("--max-unpacked"),
         })

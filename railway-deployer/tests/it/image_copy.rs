@@ -119,6 +119,51 @@ fn an_archive_of_containerds_store_lost_its_digest_and_platforms() {
 }
 
 #[test]
+fn a_registry_without_tls_is_named_by_every_command_that_talks_to_it() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    // The same listener under a name that does not mean this machine.
+    let host = format!("0.0.0.0:{}", running.address.port());
+    let (image, other) = (format!("{host}/team/app:v1"), format!("{host}/other/app:v1"));
+    let named = |arguments: &[&str]| place.run(&[arguments, &["--plain-http", &host]].concat()).done();
+    let pushed = named(&["image", "push", "layout", &image, "--timeout", "20s"]);
+    assert_eq!(pushed.stdout.trim(), digest);
+    assert!(pushed.stderr.contains("is spoken to without TLS"), "{}", pushed.stderr);
+    assert_eq!(named(&["image", "copy", &image, &other, "--json"]).json()["digest"], digest.as_str());
+    named(&["image", "inspect", &other]);
+    let doctor = place.run(&["doctor", "--registry", &host, "--plain-http", &host]);
+    assert!(doctor.stdout.contains(&format!("registry {host}: answers at http://")), "{}", doctor.stdout);
+    named(&["image", "copy", &other, "oci:copied:v1", "--timeout", "20s"]);
+    for (flag, value) in
+        [("--plain-http", "http://registry:5000"), ("--plain-http", "registry"), ("--timeout", "0s")]
+    {
+        assert_eq!(place.run(&["image", "push", "layout", &image, flag, value]).code, 2, "{flag} {value}");
+    }
+    let mut place = place;
+    place.set("SPECTRA_PLAIN_HTTP", &format!("registry:5000,{host}"));
+    place.run(&["image", "inspect", &other]).done();
+}
+
+#[test]
+fn layers_to_download_are_weighed_before_they_come() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "layout", &image]).done();
+    for arguments in [&["image", "copy", &image, "oci:out"] as &[&str], &["image", "sbom", &image]] {
+        let run = place.run(&[arguments, &["--max-unpacked", "10"]].concat());
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("error[SPX-313]") && run.stderr.contains("`--max-unpacked BYTES`"),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
 fn nothing_is_overwritten_or_guessed() {
     let place = Place::new();
     build(&place);

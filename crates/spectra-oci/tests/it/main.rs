@@ -11,6 +11,7 @@ mod engine;
 mod fake;
 mod hostile;
 mod layout;
+mod mounts;
 mod push;
 mod read;
 mod referrers;

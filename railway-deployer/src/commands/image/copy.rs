@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use spectra_oci::{Artifact, Client, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions};
+use spectra_oci::{
+    Artifact, Client, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform, PushOptions,
+};
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
-use super::{Login, Notes, Unpacking, destination::Destination, source::Source};
+use super::{Login, Notes, Patience, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// How long the source's registry may take to say what else it has about the image.
@@ -44,6 +46,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     unpacking: Unpacking,
     #[command(flatten)]
+    patience: Patience,
+    #[command(flatten)]
     login: Login,
 }
 
@@ -73,7 +77,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         return Err(spectra_oci::Error::Exists { path: path.clone() }.into());
     }
     let client = match (&destination, source.image()) {
-        (Destination::Registry(image), _) | (_, Some(image)) => arguments.login.client(image)?,
+        (Destination::Registry(image), _) | (_, Some(image)) => {
+            arguments.login.client_with(image, arguments.patience.options(), printer)?
+        }
         _ => Login::stored(),
     };
     let progress = push_progress(printer);
@@ -88,7 +94,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         spool_limit: arguments.spool_limit,
         ..PushOptions::default()
     };
-    let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
+    let limits = arguments.unpacking.limits();
+    let copied = write(&client, &artifact, &destination, &options, &limits, arguments.force, printer).await?;
     let companions = match (&between, arguments.referrers) {
         (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
         _ => Vec::new(),
@@ -142,6 +149,7 @@ async fn write(
     artifact: &Artifact,
     destination: &Destination,
     options: &PushOptions,
+    limits: &OpenLimits,
     force: bool,
     printer: Printer,
 ) -> Result<Copied, Failure> {
@@ -159,12 +167,12 @@ async fn write(
                 Ok::<_, spectra_oci::Error>((layout, artifact))
             })
             .await??;
-            let local = artifact.download(options.jobs).await?;
+            let local = artifact.download(options.jobs, limits).await?;
             tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref(), &packing, &progress))
                 .await??
         }
         Destination::Archive { path, name } => {
-            let local = artifact.download(options.jobs).await?;
+            let local = artifact.download(options.jobs, limits).await?;
             let overwrite = if force { Overwrite::Replace } else { Overwrite::Refuse };
             tokio::task::spawn_blocking(move || {
                 local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)

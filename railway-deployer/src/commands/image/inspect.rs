@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let source = arguments.image.named(arguments.name)?;
     let inspection = if let Some(image) = source.image() {
-        arguments.login.client(image)?.inspect(image, arguments.platform.as_ref()).await?
+        arguments.login.client(image, printer)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
         let artifact = source.open(&Login::stored(), None, arguments.unpacking, Arc::new(NoProgress)).await?;
         if let Some(note) = artifact.note() {
