@@ -3,8 +3,9 @@
 use std::{ffi::OsString, path::Path};
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::Scan;
+use super::{Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
@@ -29,6 +30,9 @@ struct Report {
 #[derive(Deserialize)]
 struct Descriptor {
     name: String,
+    /// Its form has changed between versions.
+    #[serde(default)]
+    db: Value,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +95,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
         return Err(Error::report(what, format!("it is a report of `{}`", report.descriptor.name)));
     }
     let mut scan = Scan { tools: vec!["grype".to_owned()], ..Scan::default() };
+    let database = &report.descriptor.db;
+    let built = database["built"].as_str().or_else(|| database["status"]["built"].as_str());
+    scan.databases.extend(built.and_then(day).map(|day| ("grype".to_owned(), day)));
     let ignored = report.ignored_matches.map_or(0, |list| list.len());
     if ignored > 0 {
         scan.notes.push(format!("grype's own settings ignore {ignored} matches; they do not count"));

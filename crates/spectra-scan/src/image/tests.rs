@@ -66,6 +66,39 @@ fn reads_the_report_of_grype() {
 }
 
 #[test]
+fn what_a_scanner_cannot_know_is_said() {
+    let notes = |system: &str, results: &str| {
+        let report = format!(r#"{{"SchemaVersion":2,"Metadata":{{"OS":{system}}},"Results":[{results}]}}"#);
+        trivy::parse(report.as_bytes()).unwrap().notes.join("; ")
+    };
+    let target = r#"{"Target":"app","Class":"lang-pkgs"}"#;
+    insta::assert_snapshot!(notes(r#"{"Family":"debian","Name":"8.11","EOSL":true}"#, target), @"debian 8.11 gets no more advisories: what became known after its end is not looked up");
+    insta::assert_snapshot!(notes(r#"{"Family":"none","Name":""}"#, target), @"trivy recognised no distribution: packages of one were not looked up");
+    assert!(notes(r#"{"Family":"none"}"#, "").starts_with("trivy recognised no packages"));
+    assert_eq!(notes(r#"{"Family":"debian","Name":"12"}"#, target), "");
+}
+
+#[test]
+fn a_database_of_long_ago_is_warned_of() {
+    let answer =
+        br#"{"Version":"0.59.1","VulnerabilityDB":{"Version":2,"UpdatedAt":"2026-01-01T23:59:59.5Z"}}"#;
+    assert_eq!(trivy::database(answer), Some(date(2026, 1, 1)));
+    assert_eq!(trivy::database(TRIVY.as_bytes()), None);
+    for descriptor in
+        [r#""db":{"built":"2026-01-01T02:00:00Z"}"#, r#""db":{"status":{"built":"2026-01-01T02:00:00Z"}}"#]
+    {
+        let report = GRYPE.replacen(r#""name":"grype""#, &format!(r#""name":"grype",{descriptor}"#), 1);
+        let scan = grype::parse(report.as_bytes()).unwrap();
+        let gate = Gate { fail_on: None, ignore_unfixed: false };
+        let warnings = |today| gate.judge(&scan, &Waivers::default(), today).warnings;
+        assert!(warnings(date(2026, 1, 8)).is_empty());
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(warnings(date(2026, 1, 9))[0], @"the database of grype is from 2026-01-01: what became known since is not looked up");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_report_is_an_error() {
     assert!(trivy::parse(b"").is_err() && trivy::parse(b"{}").is_err() && grype::parse(b"{}").is_err());
     assert!(trivy::parse(br#"{"SchemaVersion":3}"#).is_err());
