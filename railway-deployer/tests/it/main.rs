@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod audit;
+mod bolt;
 mod general;
 mod hostile;
 mod image;
@@ -15,6 +16,7 @@ mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
 mod scan;
+mod scan_tools;
 mod signing;
 mod support;
 mod world;

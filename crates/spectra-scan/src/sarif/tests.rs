@@ -82,7 +82,8 @@ fn what_is_written_is_read_back() {
         fallback: "ghcr.io/team/web:v1",
         tools: &tools,
     };
-    let suppressed = [Suppressed { finding: &findings[2], justification: "because".to_owned() }];
+    let suppressed =
+        [Suppressed { finding: &findings[2], kind: Kind::External, justification: "because".to_owned() }];
     let text = writer.write(&findings[..2], &suppressed);
     let log: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(log["runs"].as_array().unwrap().len(), 2, "also a tool that found nothing has a run");
@@ -93,7 +94,7 @@ fn what_is_written_is_read_back() {
         .iter()
         .map(|rule| (rule["id"].as_str().unwrap(), rule["properties"]["security-severity"].as_str()))
         .collect();
-    assert_eq!(ids, [("CVE-2026-1", Some("9.8")), ("CVE-2026-1/low", Some("2.0")), ("CVE-2026-2", None)]);
+    assert_eq!(ids, [("CVE-2026-1", Some("9.8")), ("CVE-2026-1:low", Some("2.0")), ("CVE-2026-2", None)]);
     let results = run["results"].as_array().unwrap();
     assert_eq!(results[2]["suppressions"][0]["justification"], "because");
     let uri = |result: &serde_json::Value| {
@@ -112,6 +113,8 @@ fn what_is_written_is_read_back() {
     );
     let back = read("x", text.as_bytes()).unwrap();
     assert_eq!((back.suppressed, back.tools.len()), (1, 2));
+    assert!(back.findings.iter().all(|finding| finding.id == "CVE-2026-1"), "as a waiver knows it");
+    assert_eq!(back.findings[1].location.as_deref(), Some("usr/lib/a b.jar"), "a path, and no reference");
     let seen: Vec<_> =
         back.findings.iter().map(|f| (f.severity, f.package.as_deref(), f.fixed.as_deref())).collect();
     assert_eq!(

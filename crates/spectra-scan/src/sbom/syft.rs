@@ -43,7 +43,7 @@ pub async fn with_syft(
         "--quiet",
     ];
     let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
-    let with = &[("SYFT_CHECK_FOR_APP_UPDATE", "false")];
+    let with = &[("SYFT_CHECK_FOR_APP_UPDATE", OsStr::new("false"))];
     let setting = Setting { directory, environment: &of_process(), own: OWN, with, timeout };
     let bytes = syft.run(&arguments, &setting).await?;
     let mut document = parse(syft.name(), &bytes)?;
