@@ -296,6 +296,8 @@ fn secrets_are_found_and_never_shown() {
     ");
     let strict = place.run(&["secrets", "scan", "src", "--strict"]);
     assert_eq!(strict.code, 5, "a list that comes with what is searched: {}", strict.shown());
+    assert!(strict.stdout.contains("ignored:1"), "and not in a repository: {}", strict.shown());
+    std::fs::remove_file(place.path("src/ignored")).unwrap();
     place.write("trusted", &format!("{fingerprint} # a test\n"));
     let given = ["secrets", "scan", "src", "--strict", "--ignore-file", "trusted", "--max-size", "30"];
     insta::assert_snapshot!(place.run(&given).shown(), @"

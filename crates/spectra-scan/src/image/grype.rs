@@ -11,11 +11,15 @@ use crate::{Error, Finding, Severity, environment::Own};
 /// Where its data is. Everything else might hide findings or change the report.
 pub(super) const OWN: Own = Own { prefix: "GRYPE_", keep: &["GRYPE_DB_"] };
 
+/// It would ask the network for news of itself.
+pub(super) const WITH: [(&str, &str); 1] = [("GRYPE_CHECK_FOR_APP_UPDATE", "false")];
+
 /// `settings` is a file, so that those in the user's home do not count.
 pub(super) fn arguments(layout: &Path, settings: &str) -> Vec<OsString> {
     let mut source = OsString::from("oci-dir:");
     source.push(layout);
-    vec![source, "--config".into(), settings.into(), "--output".into(), "json".into(), "--quiet".into()]
+    // Not `--quiet`: it would not say why it failed.
+    vec![source, "--config".into(), settings.into(), "--output".into(), "json".into()]
 }
 
 #[derive(Deserialize)]
@@ -24,7 +28,14 @@ struct Report {
     matches: Vec<Match>,
     #[serde(default)]
     ignored_matches: Option<Vec<serde::de::IgnoredAny>>,
+    distro: Option<Distribution>,
     descriptor: Descriptor,
+}
+
+#[derive(Deserialize)]
+struct Distribution {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +106,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
         return Err(Error::report(what, format!("it is a report of `{}`", report.descriptor.name)));
     }
     let mut scan = Scan { tools: vec!["grype".to_owned()], ..Scan::default() };
+    if report.distro.is_some_and(|distribution| distribution.name.is_empty()) {
+        scan.notes.push("grype recognised no distribution: packages of one were not looked up".to_owned());
+    }
     let database = &report.descriptor.db;
     let built = database["built"].as_str().or_else(|| database["status"]["built"].as_str());
     scan.databases.extend(built.and_then(day).map(|day| ("grype".to_owned(), day)));

@@ -101,12 +101,15 @@ async fn scan_from(
     directory: &Path,
     timeout: Duration,
 ) -> Result<Scan, Error> {
-    let (tool, arguments, own) = match scanner {
-        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::OWN),
-        Scanner::Grype(tool) => (tool, grype::arguments(layout, no_settings(directory)?), grype::OWN),
+    let (tool, arguments, own, with) = match scanner {
+        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::OWN, &[][..]),
+        Scanner::Grype(tool) => {
+            (tool, grype::arguments(layout, no_settings(directory)?), grype::OWN, &grype::WITH[..])
+        }
     };
+    let with: Vec<_> = with.iter().map(|(name, value)| (*name, OsStr::new(*value))).collect();
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    let setting = Setting { directory, environment, own, with: &[], timeout };
+    let setting = Setting { directory, environment, own, with: &with, timeout };
     let bytes = tool.run(&arguments, &setting).await?;
     let mut scan = match scanner {
         Scanner::Trivy(_) => {

@@ -76,6 +76,10 @@ fn what_a_scanner_cannot_know_is_said() {
     insta::assert_snapshot!(notes(r#"{"Family":"none","Name":""}"#, target), @"trivy recognised no distribution: packages of one were not looked up");
     assert!(notes(r#"{"Family":"none"}"#, "").starts_with("trivy recognised no packages"));
     assert_eq!(notes(r#"{"Family":"debian","Name":"12"}"#, target), "");
+    let report =
+        GRYPE.replacen(r#""ignoredMatches":[{}]"#, r#""distro":{"name":"","version":"","idLike":null}"#, 1);
+    let notes = grype::parse(report.as_bytes()).unwrap().notes;
+    assert_eq!(notes, ["grype recognised no distribution: packages of one were not looked up"]);
 }
 
 #[test]
@@ -190,7 +194,7 @@ fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grype");
     let script = format!(
-        "#!/bin/sh\necho \"$@ $GRYPE_ONLY_FIXED $GRYPE_IGNORE_WONTFIX $GRYPE_DB_CACHE_DIR\" >&2\ncat no-settings.yaml >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
+        "#!/bin/sh\necho \"$@ $GRYPE_CHECK_FOR_APP_UPDATE $GRYPE_ONLY_FIXED$GRYPE_IGNORE_WONTFIX $GRYPE_DB_CACHE_DIR\" >&2\ncat no-settings.yaml >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
     );
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -210,5 +214,5 @@ fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
     };
     assert_eq!(run().unwrap().findings.len(), 2);
     std::fs::write(folder.path().join("fail"), "").unwrap();
-    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --config no-settings.yaml --output json --quiet   /cache");
+    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --config no-settings.yaml --output json false  /cache");
 }

@@ -1,7 +1,7 @@
 //! What was found and may stay, and who says so.
 //!
 //! A gate that is switched off by the change it looks at is none. So nothing is allowed without a trace: what may stay is reported
-//! with its place, and whoever does not trust what is searched can have its comments not count.
+//! with its place, and whoever does not trust what is searched can have nothing in it count.
 
 use serde::Serialize;
 
@@ -10,20 +10,21 @@ use crate::{Finding, sarif};
 /// Words in a line that say that its secret is meant to be there. Ours, and that of gitleaks.
 const WORDS: [&[u8]; 2] = [b"spectra:allow-secret", b"gitleaks:allow"];
 
-/// Whether a comment beside a secret says that it may stay.
+/// Whether what is searched may say what need not be found in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comments {
-    /// It does.
-    Count,
-    /// It does not: who writes the secret also writes the comment.
-    DoNotCount,
+pub enum Trust {
+    /// It may: a comment beside a secret lets it stay, and files that `.gitignore` names are left out.
+    Given,
+    /// It may not: who writes the secret also writes the comment. `.gitignore` holds in a repository alone, where git knows which
+    /// files are left out in truth.
+    Withheld,
 }
 
-impl Comments {
+impl Trust {
     /// Whether the line, or lines, of a secret say that it may stay.
-    pub(super) fn allow(self, line: &[u8]) -> bool {
+    pub(super) fn allows(self, line: &[u8]) -> bool {
         let says = |word: &&[u8]| line.windows(word.len()).any(|window| window == *word);
-        self == Self::Count && WORDS.iter().any(says)
+        self == Self::Given && WORDS.iter().any(says)
     }
 }
 

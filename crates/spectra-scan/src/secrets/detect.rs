@@ -9,7 +9,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
-    Comments,
+    Trust,
     checks::{Candidate, entropy},
     rules::{RULES, Rule},
 };
@@ -59,7 +59,7 @@ struct Hit {
 }
 
 /// Searches a text; `first_line` is the number of its first line.
-pub(super) fn search(path: &str, text: &[u8], first_line: u64, comments: Comments) -> Hits {
+pub(super) fn search(path: &str, text: &[u8], first_line: u64, trust: Trust) -> Hits {
     let mut hits = Hits::default();
     let (mut line_number, mut counted) = (first_line, 0);
     for (start, hit) in candidates(path, text) {
@@ -72,7 +72,7 @@ pub(super) fn search(path: &str, text: &[u8], first_line: u64, comments: Comment
             text[start..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| start + at);
         let line = &text[line_start..line_end];
         let Rule { id, title, severity, .. } = hit.rule;
-        let list = if comments.allow(line) { &mut hits.allowed } else { &mut hits.findings };
+        let list = if trust.allows(line) { &mut hits.allowed } else { &mut hits.findings };
         list.push(report(TOOL, id, title, *severity, path, line_number, secret));
     }
     hits

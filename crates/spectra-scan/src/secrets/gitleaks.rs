@@ -2,7 +2,7 @@
 //!
 //! What is searched must not say what is found in it: gitleaks takes rules and lists of allowed findings from the directory that it
 //! is given, and believes the comments in every line. So it is given a directory of ours: with the files in a folder below it, or
-//! with nothing, the repository being named beside it. Comments are judged here, where they leave a trace.
+//! with nothing, the repository being named beside it. Trust are judged here, where they leave a trace.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
-    Allowed, By, Comments, Options, Outcome,
+    Allowed, By, Options, Outcome, Trust,
     detect::{report, text},
     history::Repository,
     walk,
@@ -88,16 +88,16 @@ pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> R
     if history {
         let repository = Repository::of(&root)?;
         let Report { found, warnings } = run(gitleaks, options, &folder, Some(&repository.directory)).await?;
-        let comments = options.comments;
-        let judged = tokio::task::spawn_blocking(move || of_history(found, &root, &repository, comments));
+        let trust = options.trust;
+        let judged = tokio::task::spawn_blocking(move || of_history(found, &root, &repository, trust));
         let mut outcome = judged.await.map_err(lost)?;
         outcome.warnings.extend(warnings);
         return Ok(outcome);
     }
     // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
-    let (max_size, target) = (options.max_size, folder.join(FILES));
+    let (max_size, trust, target) = (options.max_size, options.trust, folder.join(FILES));
     let (source, copy) = (root.clone(), target.clone());
-    let mirrored = tokio::task::spawn_blocking(move || mirror(&source, &copy, max_size)).await;
+    let mirrored = tokio::task::spawn_blocking(move || mirror(&source, &copy, max_size, trust)).await;
     let mut outcome = mirrored.map_err(lost)?;
     let used = options.gitleaks_config.as_ref().and_then(|rules| std::fs::canonicalize(rules).ok());
     for (name, advice) in SETTINGS {
@@ -115,7 +115,7 @@ pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> R
         let path = path.strip_prefix(&target).unwrap_or(path).to_string_lossy().into_owned();
         // A line that cannot be had allows nothing.
         let content = std::fs::read(target.join(&path)).unwrap_or_default();
-        outcome.take(&leak, &path, &content, options.comments);
+        outcome.take(&leak, &path, &content, options.trust);
     }
     Ok(outcome)
 }
@@ -200,9 +200,9 @@ async fn run(
 }
 
 /// Puts the files that [`walk::scan`] would read into a directory that only this user can look into.
-fn mirror(root: &Path, place: &Path, max_size: u64) -> Outcome {
+fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
-    for name in walk::paths(root, &mut outcome.unread) {
+    for name in walk::paths(root, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
         match copy(&source, &place.join(&name), max_size) {
             Ok(()) => outcome.files += 1,
@@ -236,7 +236,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Leak>, Error> {
 }
 
 /// Judges what the history holds: of each secret, the first commit.
-fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, comments: Comments) -> Outcome {
+fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
     outcome.warnings.extend(repository.warning());
     // RFC 3339 in UTC, so the order of texts is that of times.
@@ -252,7 +252,7 @@ fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, commen
             content = output.map(|output| output.stdout).unwrap_or_default();
             known = object;
         }
-        outcome.take(&leak, path, &content, comments);
+        outcome.take(&leak, path, &content, trust);
     }
     let mut seen = BTreeSet::new();
     outcome.findings.retain(|finding| seen.insert(finding.fingerprint.clone()));
@@ -263,9 +263,9 @@ fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, commen
 
 impl Outcome {
     /// Takes what gitleaks has found in a file of this content.
-    fn take(&mut self, leak: &Leak, path: &str, content: &[u8], comments: Comments) {
+    fn take(&mut self, leak: &Leak, path: &str, content: &[u8], trust: Trust) {
         let finding = finding(leak, path);
-        if comments.allow(&lines(content, leak.start_line, leak.end_line)) {
+        if trust.allows(&lines(content, leak.start_line, leak.end_line)) {
             self.allowed.push(Allowed { finding, by: By::Comment });
         } else {
             self.findings.push(finding);

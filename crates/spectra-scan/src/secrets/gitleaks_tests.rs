@@ -111,7 +111,7 @@ fn comments_are_judged_where_they_leave_a_trace() {
     report(tools.path(), "dir", "ROOT/sub/a", &[1, 2, 3], "");
     let outcome = run_gitleaks(tools.path(), &options(root));
     assert_eq!(lines(&outcome), (vec!["sub/a:3".to_owned()], vec![1, 2]));
-    let distrustful = Options { comments: Comments::DoNotCount, ..options(root) };
+    let distrustful = Options { trust: Trust::Withheld, ..options(root) };
     assert_eq!(run_gitleaks(tools.path(), &distrustful).findings.len(), 3);
     // Of the history, the line is in the commit; the file has long been something else.
     write(root, "sub/a", "gone\n");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Allowed, By, Comments, Outcome,
+    Allowed, By, Outcome, Trust,
     detect::{search, text},
     walk::git,
 };
@@ -77,7 +77,7 @@ fn wrong(root: &Path) -> impl Fn(String) -> Error {
 }
 
 /// Searches what the commits of all branches have added, oldest first. The first commit with a secret is named.
-pub(super) fn scan(root: &Path, comments: Comments) -> Result<Outcome, Error> {
+pub(super) fn scan(root: &Path, trust: Trust) -> Result<Outcome, Error> {
     let wrong = wrong(root);
     let repository = Repository::of(root)?;
     let mut outcome = Outcome::default();
@@ -121,7 +121,7 @@ pub(super) fn scan(root: &Path, comments: Comments) -> Result<Outcome, Error> {
         text
     });
     let read = child.stdout.take().map_or(Ok(()), |stdout| {
-        Patches::new(&mut outcome, comments).read(BufReader::with_capacity(256 * 1024, stdout))
+        Patches::new(&mut outcome, trust).read(BufReader::with_capacity(256 * 1024, stdout))
     });
     let status = child.wait().map_err(|error| wrong(error.to_string()))?;
     let words = words.join().unwrap_or_default();
@@ -135,7 +135,7 @@ pub(super) fn scan(root: &Path, comments: Comments) -> Result<Outcome, Error> {
 /// The parser of `git log --patch`.
 struct Patches<'a> {
     outcome: &'a mut Outcome,
-    comments: Comments,
+    trust: Trust,
     seen: BTreeSet<String>,
     seen_allowed: BTreeSet<String>,
     commit: String,
@@ -153,10 +153,10 @@ struct Patches<'a> {
 }
 
 impl<'a> Patches<'a> {
-    fn new(outcome: &'a mut Outcome, comments: Comments) -> Self {
+    fn new(outcome: &'a mut Outcome, trust: Trust) -> Self {
         Self {
             outcome,
-            comments,
+            trust,
             seen: BTreeSet::new(),
             seen_allowed: BTreeSet::new(),
             commit: String::new(),
@@ -240,7 +240,7 @@ impl<'a> Patches<'a> {
             }
             return;
         };
-        let hits = search(&self.path, &chunk, first, self.comments);
+        let hits = search(&self.path, &chunk, first, self.trust);
         self.outcome.bytes += chunk.len() as u64;
         for mut finding in hits.findings {
             if self.seen.insert(finding.fingerprint.clone()) {

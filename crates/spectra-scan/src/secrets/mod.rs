@@ -14,7 +14,7 @@ mod walk;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-pub use allowed::{Allowed, By, Comments};
+pub use allowed::{Allowed, By, Trust};
 pub use checks::Candidate;
 pub use ignores::{IGNORE_FILE, Ignores};
 pub use rules::{RULES, Rule};
@@ -63,8 +63,8 @@ pub struct Options {
     pub root: PathBuf,
     /// Also everything that was ever committed.
     pub history: bool,
-    /// Whether a comment in what is searched says what may stay.
-    pub comments: Comments,
+    /// Whether what is searched says what may stay in it.
+    pub trust: Trust,
     /// A file with rules for gitleaks; its default rules without one. Never one that lies in what is searched by chance: it could
     /// hide everything.
     pub gitleaks_config: Option<PathBuf>,
@@ -131,9 +131,9 @@ pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) 
             let options = options.clone();
             let root = options.root.clone();
             let task = tokio::task::spawn_blocking(move || {
-                let mut outcome = walk::scan(&options.root, options.max_size, options.comments)?;
+                let mut outcome = walk::scan(&options.root, options.max_size, options.trust)?;
                 if options.history {
-                    join(&mut outcome, history::scan(&options.root, options.comments)?);
+                    join(&mut outcome, history::scan(&options.root, options.trust)?);
                 }
                 Ok(outcome)
             });

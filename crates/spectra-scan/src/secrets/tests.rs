@@ -11,7 +11,7 @@ pub(super) fn options(root: &Path) -> Options {
     Options {
         root: root.to_owned(),
         history: false,
-        comments: Comments::Count,
+        trust: Trust::Given,
         gitleaks_config: None,
         max_size: 1 << 20,
         timeout: Duration::from_mins(1),
@@ -89,6 +89,13 @@ fn a_directory_as_git_would_take_it() {
     );
     assert_eq!(outcome.unread, ["`large`: it has more than 1048576 bytes"]);
     assert_eq!((outcome.files, outcome.binary), (4, 1));
+    let distrustful = run(&Options { trust: Trust::Withheld, ..options(root) }, Ignores::default()).unwrap();
+    let more: Vec<_> = places(&distrustful).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        more,
+        [".hidden/b.env", "a.txt", "d.log", "target/c.txt", "wide.txt"],
+        "who writes them writes the list"
+    );
     let file = run(&options(&root.join("a.txt")), Ignores::default()).unwrap();
     assert_eq!(places(&file), [("a.txt".to_owned(), 2)]);
     assert!(matches!(run(&options(&root.join("missing")), Ignores::default()), Err(Error::Io { .. })));
@@ -121,7 +128,7 @@ fn what_is_allowed_and_what_is_listed() {
     let allowed: Vec<_> =
         outcome.allowed.iter().map(|entry| (entry.finding.line, entry.justification())).collect();
     assert_eq!(allowed, [1, 2].map(|line| (Some(line), "a comment in its line".to_owned())));
-    let distrustful = Options { comments: Comments::DoNotCount, ..options(root) };
+    let distrustful = Options { trust: Trust::Withheld, ..options(root) };
     let all = run(&distrustful, Ignores::default()).unwrap();
     assert_eq!((all.findings.len(), all.allowed.len()), (3, 0), "who wrote the secret wrote the comment");
     let list = root.join(IGNORE_FILE);
@@ -279,7 +286,7 @@ proptest! {
         let secret = format!("{}_{tail}", "gho");
         let path = if in_path { format!("keys/{secret}.txt") } else { "file".to_owned() };
         let text = format!("{}\n'{secret}'", lead.replace(['g', 's'], ""));
-        let hits = search(&path, text.as_bytes(), 1, Comments::Count);
+        let hits = search(&path, text.as_bytes(), 1, Trust::Given);
         let tools = ["spectra-secrets".to_owned()];
         let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &tools };
         let suppressed: Vec<Suppressed<'_>> = hits
@@ -306,7 +313,7 @@ proptest! {
         text.extend(&bytes);
         text.extend(b"' postgres://a:b@c -----BEGIN PRIVATE KEY-----");
         text.extend(&bytes);
-        let _ = search("x", &text, 1, Comments::Count);
+        let _ = search("x", &text, 1, Trust::Given);
         let _ = detect::text(bytes);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use ignore::{WalkBuilder, WalkState};
 
 use super::{
-    Allowed, By, Comments, Outcome,
+    Allowed, By, Outcome, Trust,
     detect::{search, text},
 };
 use crate::Error;
@@ -21,15 +21,15 @@ use crate::Error;
 ///
 /// Files that `.gitignore` names are left out, unless git has them all the same. Links are not followed, so that nothing outside is
 /// read. What is too large or cannot be read is listed in the outcome.
-pub(super) fn scan(root: &Path, max_size: u64, comments: Comments) -> Result<Outcome, Error> {
+pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, Error> {
     std::fs::symlink_metadata(root).map_err(Error::io("scan", root))?;
     let total = Mutex::new(Outcome::default());
     let add = |outcome: Outcome| total.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
-    builder(root).build_parallel().run(|| {
+    builder(root, trust).build_parallel().run(|| {
         Box::new(|entry| {
             match entry {
                 Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                    add(file(root, entry.path(), max_size, comments));
+                    add(file(root, entry.path(), max_size, trust));
                 }
                 Ok(_) => {}
                 Err(error) => add(Outcome { unread: vec![error.to_string()], ..Outcome::default() }),
@@ -41,15 +41,15 @@ pub(super) fn scan(root: &Path, max_size: u64, comments: Comments) -> Result<Out
         add(Outcome { unread: vec![reason], ..Outcome::default() });
     });
     for path in tracked {
-        add(file(root, &path, max_size, comments));
+        add(file(root, &path, max_size, trust));
     }
     Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The paths that [`scan`] reads, relative; what could not be looked into goes to `unread`.
-pub(super) fn paths(root: &Path, unread: &mut Vec<String>) -> BTreeSet<String> {
+pub(super) fn paths(root: &Path, trust: Trust, unread: &mut Vec<String>) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
-    for entry in builder(root).build() {
+    for entry in builder(root, trust).build() {
         match entry {
             Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
                 paths.insert(name(root, entry.path()));
@@ -63,7 +63,7 @@ pub(super) fn paths(root: &Path, unread: &mut Vec<String>) -> BTreeSet<String> {
     paths
 }
 
-fn builder(root: &Path) -> WalkBuilder {
+fn builder(root: &Path, trust: Trust) -> WalkBuilder {
     let mut builder = WalkBuilder::new(root);
     builder
         .hidden(false)
@@ -71,7 +71,7 @@ fn builder(root: &Path) -> WalkBuilder {
         // What one person's settings hide, another's repository still holds.
         .git_global(false)
         .git_exclude(false)
-        .git_ignore(true)
+        .git_ignore(trust == Trust::Given || in_repository(root))
         .require_git(false)
         .follow_links(false)
         .threads(std::thread::available_parallelism().map_or(1, usize::from))
@@ -85,7 +85,7 @@ fn name(root: &Path, path: &Path) -> String {
     relative.to_string_lossy().into_owned()
 }
 
-fn file(root: &Path, path: &Path, max_size: u64, comments: Comments) -> Outcome {
+fn file(root: &Path, path: &Path, max_size: u64, trust: Trust) -> Outcome {
     let name = name(root, path);
     let mut outcome = Outcome::default();
     let mut bytes = Vec::new();
@@ -107,7 +107,7 @@ fn file(root: &Path, path: &Path, max_size: u64, comments: Comments) -> Outcome 
     }
     outcome.files += 1;
     outcome.bytes += text.len() as u64;
-    let hits = search(&name, &text, 1, comments);
+    let hits = search(&name, &text, 1, trust);
     outcome.findings = hits.findings;
     outcome.allowed = hits.allowed.into_iter().map(|finding| Allowed { finding, by: By::Comment }).collect();
     outcome

@@ -7,7 +7,7 @@ use serde_json::json;
 use spectra_scan::{
     Finding,
     sarif::{Suppressed, Writer},
-    secrets::{self, Comments, IGNORE_FILE, Ignores, Options, Outcome, Searcher},
+    secrets::{self, IGNORE_FILE, Ignores, Options, Outcome, Searcher, Trust},
 };
 use spectra_types::{ExitCode, HumanDuration};
 
@@ -32,8 +32,8 @@ pub(crate) struct Arguments {
     /// Fingerprints of findings that may stay; `.spectra-secrets-ignore` in the directory without it
     #[arg(long, env = "SPECTRA_SECRETS_IGNORE", value_name = "FILE")]
     ignore_file: Option<PathBuf>,
-    /// Do not trust what is searched: neither comments in it nor its list of fingerprints let anything stay, and a file that cannot
-    /// be searched refuses too
+    /// Do not trust what is searched: neither comments in it nor its list of fingerprints let anything stay, its `.gitignore` holds
+    /// in a repository alone, and a file that cannot be searched refuses too
     #[arg(long, env = "SPECTRA_SECRETS_STRICT", value_parser = BoolishValueParser::new())]
     strict: bool,
     /// Rules and allowlists for gitleaks; its own default ones without it, whatever lies in the directory
@@ -100,7 +100,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let options = Options {
         root: arguments.path.clone(),
         history: arguments.history,
-        comments: if arguments.strict { Comments::DoNotCount } else { Comments::Count },
+        trust: if arguments.strict { Trust::Withheld } else { Trust::Given },
         gitleaks_config: arguments.gitleaks_config.clone(),
         max_size: arguments.max_size,
         timeout: arguments.timeout.get(),
