@@ -1,7 +1,7 @@
 //! `image copy` between all kinds of places, and engines as sources.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
     image::registry,
-    support::{Place, content},
+    support::{Place, content, tool},
 };
 
 fn build(place: &Place) -> String {
@@ -180,24 +180,9 @@ pub(crate) fn container_storage(place: &mut Place) {
     std::fs::create_dir_all(place.path("run")).unwrap();
 }
 
-/// Whether a tool is there; a missing one is said, or an error if the machine has to have it.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-pub(crate) fn have(tool: &str) -> bool {
-    let there = ["/usr/bin", "/bin"].iter().any(|directory| Path::new(directory).join(tool).is_file());
-    let variable = format!("SPECTRA_REQUIRE_{}", tool.to_uppercase());
-    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
-    assert!(there || !required, "{variable}=1, and there is no {tool}");
-    if !there {
-        eprintln!("skipped: there is no {tool} on this machine; `apt-get install {tool}`");
-    }
-    there
-}
-
 #[test]
 fn an_image_of_podmans_service_is_inspected_and_copied() {
-    if !have("podman") {
-        return;
-    }
+    let Some(podman) = tool("podman") else { return };
     let mut place = Place::new();
     container_storage(&mut place);
     content(&place, "in");
@@ -216,7 +201,7 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
         .done();
     place.run(&["image", "copy", "layout", "oci-archive:a.tar:localhost/team/app:v1"]).done();
     let podman = |arguments: &[&str]| {
-        let mut command = Command::new("podman");
+        let mut command = Command::new(&podman);
         command
             .args(arguments)
             .env_clear()
@@ -227,18 +212,11 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
     let loaded = podman(&["load", "-i", "a.tar"]).output().unwrap();
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     let socket = place.path("podman.sock");
-    let child = podman(&[
-        "--runtime",
-        "runc",
-        "system",
-        "service",
-        "--time=0",
-        &format!("unix://{}", socket.display()),
-    ])
-    .stdout(Stdio::null())
-    .stderr(Stdio::null())
-    .spawn()
-    .unwrap();
+    let child = podman(&["system", "service", "--time=0", &format!("unix://{}", socket.display())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let engine = Engine { child, socket };
     let begun = Instant::now();
     while std::os::unix::net::UnixStream::connect(&engine.socket).is_err() {

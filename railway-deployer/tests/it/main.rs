@@ -19,4 +19,5 @@ mod scan;
 mod scan_tools;
 mod signing;
 mod support;
+mod trivy;
 mod world;

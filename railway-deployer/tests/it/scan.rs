@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 
 use spectra_sandbox::registry::RegistryAuth;
 
-use crate::{image::registry, support::Place};
+use crate::{
+    image::registry,
+    support::{Place, tool},
+};
 
 const STATUS: &str = "Package: libfoo1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n";
 
 /// A layout with the databases of dpkg.
-fn image(place: &Place) -> String {
+pub(crate) fn image(place: &Place) -> String {
     place.write("in/var/lib/dpkg/status", STATUS);
     place.write("in/etc/os-release", "ID=debian\nVERSION_ID=12\n");
     let run = place.run(&[
@@ -369,13 +372,12 @@ fn secrets_by_gitleaks() {
     );
 }
 
-/// The real one, where there is one.
 #[test]
 fn secrets_by_the_real_gitleaks() {
-    let Some(folder) = on_path("gitleaks") else { return };
-    let mut place = Place::new();
+    let Some(gitleaks) = tool("gitleaks") else { return };
+    let place = Place::new();
     repository(&place);
-    place.set("PATH", &format!("{}:/usr/bin:/bin", folder.display()));
+    place.link(&gitleaks);
     let value = place.run(&["secrets", "scan", "src", "--scanner", "gitleaks", "--json"]);
     assert_eq!(value.code, 5, "{}", value.shown());
     let findings = value.json()["findings"].clone();
@@ -386,13 +388,12 @@ fn secrets_by_the_real_gitleaks() {
     assert!(!value.stdout.contains("Zk3Q9xV7b"));
 }
 
-/// The real one, where there is one.
 #[test]
 fn a_bill_by_the_real_syft() {
-    let Some(folder) = on_path("syft") else { return };
-    let mut place = Place::new();
+    let Some(syft) = tool("syft") else { return };
+    let place = Place::new();
     let digest = image(&place);
-    place.set("PATH", &format!("{}:/usr/bin:/bin", folder.display()));
+    place.link(&syft);
     for format in ["cyclonedx", "spdx"] {
         let run = |_| {
             place.run(&["image", "sbom", "layout", "--generator", "syft", "--format", format]).done().stdout
@@ -406,16 +407,15 @@ fn a_bill_by_the_real_syft() {
 /// By the libraries of those who make the formats, with their schemas.
 #[test]
 fn bills_are_valid() {
-    let Some(folder) = on_path("pyspdxtools") else { return };
-    let mut place = Place::new();
+    let Some(pyspdxtools) = tool("pyspdxtools") else { return };
+    let place = Place::new();
     image(&place);
-    place.set("PATH", &format!("{}:/usr/bin:/bin", folder.display()));
     place.run(&["image", "sbom", "layout", "--generator", "builtin", "--output", "c.json"]).done();
     place
         .run(&["image", "sbom", "layout", "--generator", "builtin", "--format", "spdx", "--output", "s.json"])
         .done();
-    let check = |program: &str, arguments: &[&str]| {
-        let output = std::process::Command::new(folder.join(program))
+    let check = |program: &Path, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
             .args(arguments)
             .current_dir(place.path("."))
             .output()
@@ -424,25 +424,10 @@ fn bills_are_valid() {
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{text}");
     };
-    check("pyspdxtools", &["--infile", "s.json"]);
+    check(&pyspdxtools, &["--infile", "s.json"]);
     // The library of CycloneDX is asked through the Python that stands beside.
     let script = "import sys; from cyclonedx.schema import SchemaVersion as V; from cyclonedx.validation.json import JsonStrictValidator as J\n\
                   error = J(V.V1_6).validate_str(open('c.json').read())\n\
                   sys.exit(str(error) if error else 0)";
-    check("python3", &["-c", script]);
-}
-
-/// The folder of a program on PATH. Without it the test is skipped, with a word, unless `SPECTRA_REQUIRE_<PROGRAM>` is `1`.
-#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn on_path(program: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).find(|folder: &std::path::PathBuf| Path::is_file(&folder.join(program)));
-    let variable = format!("SPECTRA_REQUIRE_{}", program.to_uppercase());
-    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
-    assert!(found.is_some() || !required, "`{program}` is not on PATH, and {variable} is set");
-    if found.is_none() {
-        eprintln!("skipped: `{program}` is not on PATH");
-    }
-    found
+    check(&pyspdxtools.with_file_name("python3"), &["-c", script]);
 }
