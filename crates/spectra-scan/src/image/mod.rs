@@ -125,9 +125,10 @@ async fn scan_from(
     Ok(scan)
 }
 
-/// The day of a time that a scanner has written, in UTC.
+/// The day of a time that a scanner has written, in UTC. A time that is not known is written as the first day of the year 1.
 fn day(time: &str) -> Option<Date> {
-    time.parse().ok().map(|time: Timestamp| TimeZone::UTC.to_datetime(time).date())
+    let time: Timestamp = time.parse().ok()?;
+    Some(TimeZone::UTC.to_datetime(time).date()).filter(|day| day.year() > 1)
 }
 
 impl Scan {

@@ -88,6 +88,7 @@ fn a_database_of_long_ago_is_warned_of() {
         br#"{"Version":"0.59.1","VulnerabilityDB":{"Version":2,"UpdatedAt":"2026-01-01T23:59:59.5Z"}}"#;
     assert_eq!(trivy::database(answer), Some(date(2026, 1, 1)));
     assert_eq!(trivy::database(TRIVY.as_bytes()), None);
+    assert_eq!(trivy::database(br#"{"VulnerabilityDB":{"UpdatedAt":"0001-01-01T00:00:00Z"}}"#), None);
     for descriptor in
         [r#""db":{"built":"2026-01-01T02:00:00Z"}"#, r#""db":{"status":{"built":"2026-01-01T02:00:00Z"}}"#]
     {
