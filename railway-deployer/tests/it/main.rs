@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod audit;
-mod bolt;
 mod general;
 mod hostile;
 mod image;

@@ -1,16 +1,12 @@
-//! `image scan` and `secrets scan` with the real scanners, and their reports before the schemas of those who make the formats.
+//! `secrets scan` with the real gitleaks, and reports and bills before the schemas of those who make the formats.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::{
-    bolt::{Entry, database},
     scan::secret,
-    support::Place,
+    support::{Place, tool},
 };
 
 fn git(place: &Place, arguments: &[&str]) {
@@ -70,7 +66,7 @@ fn what_is_searched_cannot_hide_from_the_real_gitleaks() {
     let Some(gitleaks) = tool("gitleaks") else { return };
     let place = Place::new();
     hiding(&place);
-    link(&place, &gitleaks);
+    place.link(&gitleaks);
     // Left to itself, it finds none of them: the trap is a real one.
     for verb in ["dir", "git"] {
         let mut alone = Command::new(&gitleaks);
@@ -103,7 +99,7 @@ fn a_history_that_git_cannot_read_is_no_clean_one_for_the_real_gitleaks() {
     let Some(gitleaks) = tool("gitleaks") else { return };
     let place = Place::new();
     hiding(&place);
-    link(&place, &gitleaks);
+    place.link(&gitleaks);
     let blob = Command::new("git")
         .args(["-C", place.path("src").to_str().unwrap(), "rev-parse", "HEAD:plain.txt"])
         .output()
@@ -114,94 +110,6 @@ fn a_history_that_git_cannot_read_is_no_clean_one_for_the_real_gitleaks() {
     let run = place.run(&["secrets", "scan", "src", "--scanner", "gitleaks", "--history"]);
     assert_eq!(run.code, 1, "{}", run.shown());
     assert!(run.stderr.contains("error[SPX-364]: `gitleaks` failed"), "{}", run.stderr);
-}
-
-/// An image with a package of Debian, and a database of Trivy that knows something about it.
-fn vulnerable(place: &mut Place) {
-    place.write(
-        "in/var/lib/dpkg/status",
-        "Package: libfoo1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n\n\
-         Package: libbar\nStatus: install ok installed\nArchitecture: amd64\nSource: bar\nVersion: 2.0-1\n",
-    );
-    place.write("in/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
-    place.write("in/etc/debian_version", "12.5\n");
-    let build = ["image", "build", "in", "--output", "layout", "--entrypoint", "/app", "--created", "1000"];
-    place.run(&build).done();
-    let value = |value: Value| Entry::Value(value.to_string());
-    let bytes = database(vec![
-        (
-            "data-source",
-            Entry::Bucket(vec![(
-                "debian 12",
-                value(json!({ "ID": "debian", "Name": "Debian", "URL": "https://debian.test" })),
-            )]),
-        ),
-        (
-            "debian 12",
-            Entry::Bucket(vec![
-                (
-                    "libfoo1",
-                    Entry::Bucket(vec![("CVE-2026-0001", value(json!({ "FixedVersion": "1.0-2" })))]),
-                ),
-                (
-                    "bar",
-                    Entry::Bucket(vec![
-                        ("CVE-2026-0002", value(json!({ "FixedVersion": "", "Status": 2 }))),
-                        ("CVE-2026-0003", value(json!({ "FixedVersion": "2.0-1" }))),
-                    ]),
-                ),
-            ]),
-        ),
-        (
-            "vulnerability",
-            Entry::Bucket(vec![
-                (
-                    "CVE-2026-0001",
-                    value(json!({ "Title": "overflow", "Severity": "CRITICAL",
-                                  "CVSS": { "nvd": { "V3Score": 9.8 } } })),
-                ),
-                ("CVE-2026-0002", value(json!({ "Description": "leak\nof much", "Severity": "MEDIUM" }))),
-            ]),
-        ),
-    ]);
-    place.write(
-        "cache/db/metadata.json",
-        r#"{"Version":2,"NextUpdate":"2999-01-01T00:00:00Z","UpdatedAt":"2026-01-01T00:00:00Z"}"#,
-    );
-    std::fs::write(place.path("cache/db/trivy.db"), bytes).unwrap();
-    let cache = place.path("cache").display().to_string();
-    place.set("TRIVY_CACHE_DIR", &cache);
-    place.set("TRIVY_SKIP_DB_UPDATE", "true");
-}
-
-#[test]
-fn an_image_before_the_real_trivy() {
-    let Some(trivy) = tool("trivy") else { return };
-    let mut place = Place::new();
-    vulnerable(&mut place);
-    link(&place, &trivy);
-    // It would hide the finding.
-    place.write(".trivyignore", "CVE-2026-0001\n");
-    place.set("TRIVY_IGNORE_UNFIXED", "true");
-    let refused = place.run(&["image", "scan", "layout", "--scanner", "trivy", "--fail-on", "critical"]);
-    insta::assert_snapshot!(refused.shown(), @r"
-    exit 5
-    --- stdout
-    SEVERITY  ID             PACKAGE  INSTALLED  FIXED  LOCATION
-    critical  CVE-2026-0001  libfoo1  1.0-1      1.0-2
-    medium    CVE-2026-0002  libbar   2.0-1
-
-    1 critical, 1 medium
-    --- stderr
-    warning: the database of trivy is from 2026-01-01: what became known since is not looked up
-    refused: findings that are critical or worse: 1
-    ");
-    let value = place.run(&["image", "scan", "layout", "--json"]).done().json();
-    assert_eq!((&value["findings"][0]["score"], &value["tools"]), (&json!(9.8), &json!(["trivy"])));
-    assert_eq!(value["databases"], json!({ "trivy": "2026-01-01" }));
-    assert!(value["findings"][0]["layer"].as_str().unwrap().starts_with("sha256:"));
-    let fixed = place.run(&["image", "scan", "layout", "--fail-on", "medium", "--ignore-unfixed", "--json"]);
-    assert_eq!((fixed.code, &fixed.json()["unfixed_left_out"]), (5, &json!(1)), "{}", fixed.shown());
 }
 
 /// Texts as scanners and repositories have them at their worst.
@@ -337,25 +245,4 @@ fn a_report_that_is_not_valid_is_seen() {
         let output = Command::new(&check).arg(place.path(name)).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     }
-}
-
-/// A program of others on PATH; without it a test is skipped, with a word, unless `SPECTRA_REQUIRE_<NAME>` is `1`.
-#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-    let variable = format!("SPECTRA_REQUIRE_{}", name.to_uppercase().replace('-', "_"));
-    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
-    assert!(found.is_some() || !required, "`{name}` is not on PATH, and {variable} is set");
-    if found.is_none() {
-        eprintln!("skipped: `{name}` is not on PATH");
-    }
-    found
-}
-
-/// Puts a program of this machine on the place's PATH, and nothing that lies beside it.
-fn link(place: &Place, program: &Path) {
-    std::fs::create_dir_all(place.path("bin")).unwrap();
-    let name = Path::new("bin").join(program.file_name().unwrap());
-    std::os::unix::fs::symlink(program, place.path(name.to_str().unwrap())).unwrap();
 }
