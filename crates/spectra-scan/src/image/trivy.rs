@@ -2,10 +2,9 @@
 
 use std::{ffi::OsString, path::Path};
 
+use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::Value;
-
-use jiff::civil::Date;
 
 use super::{Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};

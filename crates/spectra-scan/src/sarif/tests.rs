@@ -122,3 +122,25 @@ fn what_is_written_is_read_back() {
         [(Severity::Critical, Some("libfoo"), Some("1.0-2")), (Severity::Low, Some("libbar"), None)]
     );
 }
+
+#[test]
+fn a_place_is_a_reference_in_the_log_and_a_path_outside() {
+    let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &[] };
+    for (location, reference) in [
+        ("100% ü:a#b?.txt", "100%25%20%C3%BC%3Aa%23b%3F.txt"),
+        ("a%20b", "a%2520b"),
+        ("x\u{1b}[2J", "x%1B%5B2J"),
+    ] {
+        let mut finding = Finding::new("t", "A", Severity::Low, "x");
+        finding.location = Some(location.to_owned());
+        finding.url = Some("https://x.test/a b#c#d|ü%zz%20".to_owned());
+        let text = writer.write(&[finding], &[]);
+        let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let run = &log["runs"][0];
+        let place = &run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"];
+        assert_eq!(place["uri"], reference);
+        let url = &run["tool"]["driver"]["rules"][0]["helpUri"];
+        assert_eq!(url, "https://x.test/a%20b#c%23d%7C%C3%BC%25zz%20");
+        assert_eq!(read("x", text.as_bytes()).unwrap().findings[0].location.as_deref(), Some(location));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! What is searched must not say what is found in it: gitleaks takes rules and lists of allowed findings from the directory that it
 //! is given, and believes the comments in every line. So it is given a directory of ours: with the files in a folder below it, or
-//! with nothing, the repository being named beside it. Trust are judged here, where they leave a trace.
+//! with nothing, the repository being named beside it. Comments are judged here, where they leave a trace.
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +39,10 @@ const SETTINGS: [(&str, &str); 2] = [
 ];
 
 /// Settings of git that come before those of the repository: what it could make git run, or show in another way or not at all.
-const OF_REPOSITORY: [(&str, &str); 5] = [
+const OF_REPOSITORY: [(&str, &str); 7] = [
+    // Attributes can call any file binary, of which nothing is shown then. Those in its files are not seen, since the files are not.
+    ("attr.tree", "none"),
+    ("core.attributesFile", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.quotePath", "false"),
     ("log.showSignature", "false"),
@@ -47,9 +50,9 @@ const OF_REPOSITORY: [(&str, &str); 5] = [
     ("log.follow", "false"),
 ];
 
-/// What git is asked for: what gitleaks itself asks for, except that a link which becomes a file is not left out and attributes can
-/// call nothing binary; in the form that it reads, whatever settings say; and nothing that a repository could make git run.
-const LOG: &str = "--log-opts=--full-history --all --diff-filter=d --text --no-textconv --no-ext-diff --no-color --pretty=medium \
+/// What git is asked for: what gitleaks itself asks for, except that a link which becomes a file is not left out; in the form that it
+/// reads, whatever settings say; and nothing that a repository could make git run.
+const LOG: &str = "--log-opts=--full-history --all --diff-filter=d --no-textconv --no-ext-diff --no-color --pretty=medium \
                    --date=default --no-abbrev-commit --no-decorate --no-notes --src-prefix=a/ --dst-prefix=b/";
 
 #[derive(Deserialize)]
@@ -179,7 +182,8 @@ async fn run(
     let with: Vec<(&str, &OsStr)> =
         with.iter().map(|(name, value)| (name.as_str(), value.as_os_str())).collect();
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    let environment = of_process();
+    let mut environment = of_process();
+    environment.retain(|(name, _)| !walk::OF_HOOKS.iter().any(|other| name == other));
     let setting = Setting {
         directory: &directory,
         environment: &environment,

@@ -123,6 +123,10 @@ pub(super) const OF_GIT: [(&str, &str); 4] = [
     ("GIT_OPTIONAL_LOCKS", "0"),
 ];
 
+/// What git does not get: a hook has these of its own repository.
+pub(super) const OF_HOOKS: [&str; 5] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"];
+
 /// Git, without anything that a repository's own settings could make it run.
 pub(super) fn git(root: &Path) -> Command {
     let mut command = Command::new("git");
@@ -140,8 +144,7 @@ pub(super) fn git(root: &Path) -> Command {
     ]);
     command.args(["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "log.follow=false"]);
     command.args(["-c", "core.hooksPath=/dev/null"]);
-    // A hook of git sets these for its own repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"] {
+    for name in OF_HOOKS {
         command.env_remove(name);
     }
     command.env("LC_ALL", "C").envs(OF_GIT).stdin(Stdio::null());
