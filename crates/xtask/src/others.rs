@@ -18,7 +18,7 @@ enum Origin {
     PyPi(&'static Release, &'static str),
     /// A script over schemas of others, which come with wheels.
     Schemas,
-    /// Wherever the user has it from: no package holds it ready, and building it takes longer than all tests.
+    /// Wherever the user has it from: no package holds it ready, or it comes with dozens of others.
     User,
 }
 
