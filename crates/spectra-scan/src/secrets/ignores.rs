@@ -1,4 +1,5 @@
-//! Findings that were looked at and may stay: `.spectra-secrets-ignore`, one fingerprint a line, the reason behind `#`.
+//! Findings that were looked at and may stay: `.spectra-secrets-ignore`, one fingerprint a line, the reason behind `#`, or in lines that
+//! begin so above it, up to the next empty line.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -34,16 +35,28 @@ impl Ignores {
 
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
+        // The comment above, and whether it may go on.
+        let (mut heading, mut goes_on) = (String::new(), false);
         for (number, line) in text.lines().enumerate() {
-            let (fingerprint, reason) = line.split_once('#').unwrap_or((line, ""));
-            let (fingerprint, reason) = (fingerprint.trim(), plain(reason.trim()));
+            let (fingerprint, comment) = line.split_once('#').unwrap_or((line, ""));
+            let (fingerprint, comment) = (fingerprint.trim(), plain(comment.trim()));
             if fingerprint.is_empty() {
+                if line.trim().is_empty() || !goes_on {
+                    heading.clear();
+                }
+                goes_on = !line.trim().is_empty();
+                if !heading.is_empty() && !comment.is_empty() {
+                    heading.push(' ');
+                }
+                heading.push_str(&comment);
                 continue;
             }
+            goes_on = false;
             if fingerprint.len() != 32 || !fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 let reason = format!("line {} is no fingerprint of a finding", number + 1);
                 return Err(Error::report(format!("`{}`", path.display()), reason));
             }
+            let reason = if comment.is_empty() { heading.clone() } else { comment };
             let reason = Some(reason).filter(|reason| !reason.is_empty());
             entries.insert(fingerprint.to_ascii_lowercase(), Entry { reason, used: false });
         }

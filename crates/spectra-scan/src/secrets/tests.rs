@@ -143,7 +143,12 @@ fn what_is_allowed_and_what_is_listed() {
     assert_eq!((scanned.findings.len(), scanned.by_list()), (0, 1));
     assert_eq!(scanned.allowed[0].justification(), format!("`{IGNORE_FILE}`: a test"));
     assert_eq!(scanned.warnings, [format!("`{stale}` in `{IGNORE_FILE}` fits no finding; remove it")]);
-    std::fs::write(&list, &outcome.findings[0].fingerprint).unwrap();
+    // Or above it.
+    std::fs::write(&list, format!("# a list\n\n# two\n# lines\n{}\n", outcome.findings[0].fingerprint))
+        .unwrap();
+    let scanned = run(&options, Ignores::read(&list).unwrap()).unwrap();
+    assert_eq!(scanned.allowed[0].justification(), format!("`{IGNORE_FILE}`: two lines"));
+    std::fs::write(&list, format!("# a list\n\n{}\n", outcome.findings[0].fingerprint)).unwrap();
     let scanned = run(&options, Ignores::read(&list).unwrap()).unwrap();
     assert_eq!(
         scanned.warnings,
