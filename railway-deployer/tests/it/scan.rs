@@ -205,6 +205,7 @@ fn a_scan_is_judged() {
     medium    CVE-2026-0002  libfoo1  1.0-1
 
     1 medium; 1 waived
+    waived: CVE-2026-0001 in libfoo1: not reachable (until 2999-12-31, approved by ada)
     --- stderr
     warning: the waiver of `CVE-2026-0002` ran out on 2020-01-01; it does not count
     warning: the waiver of `CVE-2026-0003` fits no finding; remove it
@@ -248,7 +249,7 @@ fn reports_of_other_scanners_count_too() {
 }
 
 /// Put together here, so that this file holds no secret.
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     format!("{}_{}", "ghp", "aB3Zk3Q9xV7bN5mT1rW8yL2pH6dJ4sG0fXq7u")
 }
 
@@ -292,9 +293,27 @@ fn secrets_are_found_and_never_shown() {
     exit 0
     --- stdout
     no findings; 0 allowed in their lines, 1 in a list
+    allowed: github-token in a.txt:2, by `.spectra-secrets-ignore`: a test
     --- stderr
     searched 3 files, 102 B
     ");
+    let strict = place.run(&["secrets", "scan", "src", "--strict"]);
+    assert_eq!(strict.code, 5, "a list that comes with what is searched: {}", strict.shown());
+    assert!(strict.stdout.contains("ignored:1"), "and not in a repository: {}", strict.shown());
+    std::fs::remove_file(place.path("src/ignored")).unwrap();
+    place.write("trusted", &format!("{fingerprint} # a test\n"));
+    let given = ["secrets", "scan", "src", "--strict", "--ignore-file", "trusted", "--max-size", "30"];
+    insta::assert_snapshot!(place.run(&given).shown(), @"
+    exit 5
+    --- stdout
+    no findings
+    --- stderr
+    warning: not searched: `.spectra-secrets-ignore`: it has more than 30 bytes
+    warning: not searched: `a.txt`: it has more than 30 bytes
+    searched 1 files, 8 B
+    refused: with `--strict`, what was not searched does not pass
+    ");
+    assert_eq!(place.run(&given[..6]).code, 0);
     assert_eq!(place.run(&["secrets", "scan", "missing"]).code, 1);
     assert_eq!(place.run(&["secrets", "scan", "src", "--ignore-file", "missing"]).code, 1);
     assert!(place.run(&["secrets", "rules"]).done().stdout.contains("railway-token"));
@@ -308,7 +327,7 @@ fn secrets_by_gitleaks() {
     let leak = json!([{ "RuleID": "github-pat", "Description": "A token", "StartLine": 2, "File": "ROOT/a.txt",
                         "Secret": secret(), "Match": secret(), "Commit": "" }]);
     let script = format!(
-        "[ -f \"$2/a.txt\" ] && [ ! -e \"$2/ignored\" ] || exit 9\nsed \"s,ROOT,$2,\" <<'END'\n{leak}\nEND"
+        "[ -f \"$2/files/a.txt\" ] && [ ! -e \"$2/files/ignored\" ] || exit 9\nsed \"s,ROOT,$2/files,\" <<'END'\n{leak}\nEND"
     );
     place.program("gitleaks", &script);
     let found = place.run(&["secrets", "scan", "src"]);
@@ -332,6 +351,25 @@ fn secrets_by_gitleaks() {
     error[SPX-366]: cannot read what `gitleaks` printed: it is no report of gitleaks 8
     ");
     assert_eq!(place.run(&["secrets", "scan", "src", "--scanner", "builtin"]).code, 5);
+    let rules = ["secrets", "scan", "src", "--gitleaks-config", "src/a.txt"];
+    let other = place.run(&[&rules[..], &["--scanner", "builtin"]].concat());
+    assert_eq!(other.code, 2, "{}", other.shown());
+    // It reports nothing and ends well when git fails.
+    place.program("gitleaks", "echo '1:00AM ERR [git] fatal: unable to read 79a6' >&2\necho '[]'");
+    insta::assert_snapshot!(place.run(&["secrets", "scan", "src"]).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-364]: `gitleaks` failed: 1:00AM ERR [git] fatal: unable to read 79a6
+    hint: what it was to find out is not known: a failed scan is not a clean one
+    ");
+    place.program("gitleaks", "echo '1:00AM ERR [git] warning: ignoring broken ref' >&2\necho '[]'");
+    let warned = place.run(&["secrets", "scan", "src"]).done();
+    assert!(
+        warned.stderr.contains("warning: 1:00AM ERR [git] warning: ignoring broken ref"),
+        "{}",
+        warned.stderr
+    );
 }
 
 #[test]

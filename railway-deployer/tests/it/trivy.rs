@@ -32,7 +32,8 @@ fn database(place: &Place) {
     }
     place.write(
         "cache/db/metadata.json",
-        &json!({ "Version": 2, "NextUpdate": "2999-01-01T00:00:00Z" }).to_string(),
+        &json!({ "Version": 2, "UpdatedAt": "2026-01-01T00:00:00Z", "NextUpdate": "2999-01-01T00:00:00Z" })
+            .to_string(),
     );
     std::fs::write(place.path("cache/db/trivy.db"), file).unwrap();
 }
@@ -103,6 +104,9 @@ fn a_scan_by_the_real_trivy() {
     let digest = super::scan::image(&place);
     place.set("TRIVY_CACHE_DIR", place.path("cache").to_str().unwrap());
     place.set("TRIVY_SKIP_DB_UPDATE", "true");
+    // These would hide findings.
+    place.write(".trivyignore", "CVE-2026-0001\n");
+    place.set("TRIVY_IGNORE_UNFIXED", "true");
     let blind = place.run(&["image", "scan", "layout", "--scanner", "trivy"]);
     assert_eq!(blind.code, 1, "{}", blind.shown());
     assert!(blind.stderr.starts_with("error[SPX-364]: `trivy` failed: "), "{}", blind.stderr);
@@ -118,10 +122,12 @@ fn a_scan_by_the_real_trivy() {
 
     1 critical, 1 medium
     --- stderr
+    warning: the database of trivy is from 2026-01-01: what became known since is not looked up
     refused: findings that are high or worse: 1
     ");
     let scan = place.run(&["image", "scan", "layout", "--ignore-unfixed", "--json"]).done().json();
     assert_eq!((&scan["tools"], &scan["digest"]), (&json!(["trivy"]), &json!(digest)));
+    assert_eq!(scan["databases"], json!({ "trivy": "2026-01-01" }));
     let [found] = scan["findings"].as_array().unwrap().as_slice() else { panic!("{scan}") };
     assert_eq!((&found["id"], &scan["unfixed_left_out"]), (&json!("CVE-2026-0001"), &json!(1)));
     let inspected = place.run(&["image", "inspect", "layout", "--json"]).done().json();
