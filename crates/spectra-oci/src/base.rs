@@ -5,10 +5,10 @@ use std::sync::Arc;
 use spectra_types::{ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, Packing, Platform, Progress,
+    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, OpenLimits, Packing, Platform, Progress,
     content::{Blob, Content},
     media_type,
-    source::open,
+    opening::open,
 };
 
 /// Docker's spelling of a gzip-compressed layer.
@@ -87,7 +87,13 @@ impl Client {
         }
         let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
         let layout = cache.clone();
-        let artifact = blocking(move || artifact.reuse(&layout)).await?.download(jobs).await?;
+        let artifact = blocking(move || artifact.reuse(&layout)).await?;
+        // No flag of a build raises the limit.
+        let artifact =
+            artifact.download(jobs, &OpenLimits::default()).await.map_err(|error| match error {
+                Error::Limit { path, what, limit, flag: _ } => Error::Limit { path, what, limit, flag: None },
+                other => other,
+            })?;
         let Artifact::Image(image) = artifact.clone() else {
             let reason = format!("`{pinned}` has an index where the image for `{platform}` should be");
             return Err(Error::Build { reason });

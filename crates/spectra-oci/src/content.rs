@@ -15,7 +15,11 @@ use tempfile::TempPath;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use crate::{Descriptor, Error, remote::RemoteBlob};
+use crate::{
+    Descriptor, Error,
+    remote::{RemoteBlob, Trouble},
+    session::Failed,
+};
 
 /// What is read of a file for the body of a request at a time. Several bodies are under way at once, and each has a few pieces
 /// in memory.
@@ -54,19 +58,24 @@ impl Content {
         }
     }
 
-    /// Reads `length` bytes from `start` as an HTTP body; `report` hears of every piece that is taken.
+    /// Reads `length` bytes from `start` as an HTTP body; `report` hears of every piece that is taken, and `trouble` of what goes
+    /// wrong in a registry that the bytes come from.
     pub(crate) async fn body(
         &self,
         start: u64,
         length: u64,
+        trouble: &Trouble,
         report: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<reqwest::Body, Error> {
+    ) -> Result<reqwest::Body, Failed> {
+        if length == 0 {
+            return Ok(reqwest::Body::default());
+        }
         match self.location() {
             None => {
                 let bytes = match self {
                     Self::Memory(bytes) => bytes,
                     Self::Remote(remote) => {
-                        let stream = remote.stream(start, length).await?;
+                        let stream = remote.stream(start, length, trouble).await?;
                         let stream = stream.inspect_ok(move |piece| report(piece.len() as u64));
                         return Ok(reqwest::Body::wrap_stream(stream));
                     }
@@ -95,7 +104,7 @@ impl Content {
                         io::ErrorKind::Unsupported,
                         "it is in a registry and was not downloaded",
                     );
-                    Err(Error::io("read", remote.to_string())(source))
+                    Err(Error::io("read", remote.name())(source))
                 }
                 Self::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
                 _ => Ok(Box::new(io::empty())),

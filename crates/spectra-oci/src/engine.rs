@@ -17,9 +17,10 @@ use tempfile::TempPath;
 use url::Url;
 
 use crate::{
-    Artifact, Error, OpenLimits,
+    Artifact, Error, OpenLimits, Platform,
     content::Content,
-    source::{LayerSource, open_within},
+    opening::{Opening, open_with},
+    source::LayerSource,
     spool,
 };
 
@@ -100,7 +101,13 @@ impl Engine {
     }
 
     /// Exports an image by a name such as `web:1`, `docker.io/library/web:1`, or by the engine's identifier.
-    pub async fn export(&self, name: &str, limits: &OpenLimits) -> Result<Exported, Error> {
+    /// `platform` chooses if the engine has several platforms of it, but not all; `linux/amd64` by default.
+    pub async fn export(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        limits: &OpenLimits,
+    ) -> Result<Exported, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Inspected {
@@ -118,7 +125,7 @@ impl Engine {
         let (mut file, path) = spool::file(&spool::folder())?;
         let shown = PathBuf::from(format!("docker-daemon:{name}"));
         let (mut stream, mut size) = (response.bytes_stream(), 0);
-        let limits = *limits;
+        let (limits, platform) = (*limits, platform.cloned());
         while let Some(piece) = stream.next().await {
             let piece =
                 piece.map_err(|error| self.failed(&attempt, format!("broke off: {}", causes(error))))?;
@@ -128,7 +135,8 @@ impl Engine {
         }
         drop(file);
         let artifact = tokio::task::spawn_blocking(move || {
-            let mut artifact = open_within(&path, None, &limits)?;
+            let opening = Opening { platform: platform.as_ref(), limits, ..Opening::default() };
+            let mut artifact = open_with(&path, &opening)?;
             artifact.hold(&Arc::new(path), &shown);
             Ok::<_, Error>(artifact)
         })

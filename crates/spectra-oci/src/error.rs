@@ -280,7 +280,7 @@ impl Error {
             ),
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::Transport { .. } => Some(
-                "check the host name, the network and the proxy settings; pushing again skips what has arrived",
+                "check the host name, the network and the proxy settings; a registry without TLS has to be named, as `image push --plain-http HOST` does; pushing again skips what has arrived",
             ),
             _ => None,
         }

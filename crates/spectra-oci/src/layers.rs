@@ -22,7 +22,7 @@ const ZSTD_WINDOW: u32 = 27;
 
 /// A layer is read, and not written anywhere, so that this is about time alone. No gzip reaches the ratio: an honest layer may be a
 /// large file of zeros.
-const LIMITS: OpenLimits = OpenLimits { unpacked: 64 << 30, ratio: 2000 };
+const LIMITS: OpenLimits = OpenLimits { unpacked: 64 << 30, ratio: OpenLimits::LAYER_RATIO };
 
 /// One layer of an image that is on disk.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,7 @@ use crate::{
     Descriptor, Error, ImageIndex, Trust,
     builder::{store, to_json},
     content::{Blob, Content},
-    limits::check_values,
+    document, media_type,
     source::{BlobStore, MAX_DOCUMENT},
 };
 
@@ -57,7 +57,7 @@ impl Layout {
                 "the directory has no `oci-layout` file; `image build` makes a layout",
             ));
         }
-        check_marker(&root, &String::from_utf8_lossy(&read_document(&marker)?))?;
+        check_marker(&root, &read_document(&marker)?)?;
         Ok(Self { root })
     }
 
@@ -149,7 +149,8 @@ impl Layout {
             }
             bytes => bytes?,
         };
-        check_values(&path, &bytes)?;
+        document::check(&path, &bytes, document::MANIFEST)?;
+        document::check_type(&path, &bytes, Some(media_type::INDEX))?;
         serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error.to_string()))
     }
 
@@ -298,13 +299,14 @@ fn read_document(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Error> {
+pub(crate) fn check_marker(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Marker {
         image_layout_version: String,
     }
-    let marker: Marker = serde_json::from_str(text)
+    document::check(path, bytes, document::MARKER)?;
+    let marker: Marker = serde_json::from_slice(bytes)
         .map_err(|error| Error::input(path, format!("its `oci-layout` file is malformed: {error}")))?;
     if marker.image_layout_version.starts_with("1.") {
         return Ok(());

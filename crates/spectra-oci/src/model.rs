@@ -50,6 +50,7 @@ pub struct Descriptor {
     /// Digest of the content.
     pub digest: Digest,
     /// Size of the content in bytes.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// What the image runs on, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -398,6 +399,15 @@ pub struct History {
     /// Whether there is no layer for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
+}
+
+/// A size as other tools can hold it, too; sums of two cannot overflow.
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    if i64::try_from(size).is_err() {
+        return Err(serde::de::Error::custom(format!("a size of {size} bytes is beyond what can exist")));
+    }
+    Ok(size)
 }
 
 /// Docker writes `null` where it means an empty value.

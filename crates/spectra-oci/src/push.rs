@@ -127,7 +127,7 @@ impl Client {
         let mut scopes = Scopes::none().repository(target.repository(), "pull,push");
         let mount_from = mount_sources(target, artifact, options);
         for source in &mount_from {
-            scopes = scopes.repository(source, "pull");
+            scopes = scopes.wish(source);
         }
         let mut session = self.session(&registry, target.repository(), scopes, progress);
         session.cache.clone_from(&options.packing.cache);
@@ -229,11 +229,12 @@ impl Session {
         // The semaphore is never closed; if it were, sending without a permit is still correct.
         let permit = lanes.upload.acquire().await.ok();
         let attempt = format!("push `{}`: {name} `{}`", lanes.target, blob.descriptor.digest);
-        let outcome = match self.push_blob(&attempt, &blob, lanes.mount_from).await {
+        let mount_from = sources_of(&blob, lanes);
+        let outcome = match self.push_blob(&attempt, &blob, &mount_from).await {
             // The registry computed another digest: either the file is damaged, or the way there is.
             Err(Error::Registry { status: 400, message, .. }) if message.contains("DIGEST_INVALID") => {
                 verify(blob.clone()).await?;
-                self.push_blob(&attempt, &blob, lanes.mount_from).await?
+                self.push_blob(&attempt, &blob, &mount_from).await?
             }
             result => result?,
         };
@@ -314,6 +315,9 @@ async fn blocking<T: Send + 'static>(
 
 /// Reads a blob again and compares it with its digest.
 async fn verify(blob: Blob) -> Result<(), Error> {
+    if let Content::Remote(remote) = &blob.content {
+        return remote.verify().await;
+    }
     blocking("check a blob", move || {
         let expected = blob.descriptor.digest;
         let found = blob.content.digest(&expected)?;
@@ -344,6 +348,17 @@ fn mount_sources(target: &ImageRef, artifact: &Artifact, options: &PushOptions) 
         }
     }
     sources
+}
+
+/// The repositories to link a blob from, the one that it certainly is in first.
+fn sources_of<'a>(blob: &'a Blob, lanes: &'a Lanes<'_>) -> Vec<&'a str> {
+    let own = match &blob.content {
+        Content::Remote(remote) => remote.repository_in(lanes.target.registry()),
+        _ => None,
+    };
+    let own = own.filter(|own| *own != lanes.target.repository());
+    let others = lanes.mount_from.iter().map(String::as_str).filter(|other| Some(*other) != own);
+    own.into_iter().chain(others).collect()
 }
 
 /// Every blob once.

@@ -286,9 +286,9 @@ impl Session {
                         .take(bytes.len() as u64)
                         .and_then(|()| serde_json::from_slice(&bytes).map_err(|error| error.to_string())),
                     // It was removed since, or is not what the list says: that concerns this entry alone.
-                    Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. })) => {
-                        Err(error.to_string())
-                    }
+                    Err(
+                        error @ (Error::NotFound { .. } | Error::DigestMismatch { .. } | Error::Input { .. }),
+                    ) => Err(error.to_string()),
                     Err(error) => return Err(error),
                 };
                 Ok((digest, manifest))

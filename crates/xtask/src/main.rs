@@ -7,22 +7,25 @@
 
 mod bench;
 mod bench_push;
+mod debian;
 mod docs;
 mod error;
 mod fuzz;
 mod handshake;
 mod http;
 mod image;
+mod others;
 mod peer;
 mod place;
-mod postgres;
 mod process;
+mod pypi;
 mod quickstart;
 mod record;
 mod report;
 mod rollback;
 mod rollouts;
 mod sandbox;
+mod sarif;
 mod suite;
 mod terraform;
 mod thousand;
@@ -170,12 +173,15 @@ enum BenchTask {
         /// Take the built program from this directory and build nothing
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
-        /// crane, if it is not on PATH
+        /// crane, if it is not on PATH; without either it is built, where there is Go
         #[arg(long, value_name = "FILE")]
         crane: Option<PathBuf>,
         /// skopeo, if it is not on PATH
         #[arg(long, value_name = "FILE")]
         skopeo: Option<PathBuf>,
+        /// cosign, if it is not on PATH
+        #[arg(long, value_name = "FILE")]
+        cosign: Option<PathBuf>,
     },
 }
 
@@ -258,8 +264,8 @@ async fn run(task: Task, processes: Arc<Processes>, report: Report) -> Result<()
         Task::Bench { what: BenchTask::Rollouts { count, bin_dir } } => {
             rollouts::run(&context, count, bin_dir.as_deref()).await
         }
-        Task::Bench { what: BenchTask::Push { runs, bin_dir, crane, skopeo } } => {
-            bench_push::run(&context, bench_push::Options { runs, bin_dir, crane, skopeo }).await
+        Task::Bench { what: BenchTask::Push { runs, bin_dir, crane, skopeo, cosign } } => {
+            bench_push::run(&context, bench_push::Options { runs, bin_dir, crane, skopeo, cosign }).await
         }
     }
 }

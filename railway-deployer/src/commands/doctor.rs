@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, RetryPolicy};
 use spectra_types::ExitCode;
 
-use super::sandbox::{Found, StateDir, find};
+use super::{
+    image::PlainHttp,
+    sandbox::{Found, StateDir, find},
+};
 use crate::{
     failure::Failure,
     printer::{Printer, Status},
@@ -25,6 +28,8 @@ pub(crate) struct Arguments {
     /// A registry to reach, such as ghcr.io
     #[arg(long, env = "SPECTRA_REGISTRY", value_name = "HOST")]
     registry: Vec<String>,
+    #[command(flatten)]
+    plain_http: PlainHttp,
     #[command(flatten)]
     state: StateDir,
 }
@@ -52,8 +57,13 @@ impl Check {
 
 pub(crate) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let mut checks = vec![engine().await, docker(), docker_helpers()];
+    // A person waits for the answer, so one repetition is enough.
+    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
+    let mut options =
+        ClientOptions { retry, stall_timeout: Duration::from_secs(15), ..ClientOptions::default() };
+    arguments.plain_http.permit(&mut options, printer);
     for host in &arguments.registry {
-        checks.push(registry(host).await);
+        checks.push(registry(host, options.clone()).await);
     }
     checks.push(railway::check().await);
     checks.push(sandbox(&arguments.state).await);
@@ -155,12 +165,9 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Whether a registry answers, and whether there are credentials for it.
-async fn registry(host: &str) -> Check {
+async fn registry(host: &str, options: ClientOptions) -> Check {
     let name = format!("registry {host}");
     let keychain = Keychain::new(Environment::from_process());
-    // A person waits for the answer, so one repetition is enough.
-    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
-    let options = ClientOptions { retry, stall_timeout: Duration::from_secs(15), ..ClientOptions::default() };
     let ping = match Client::new(keychain.clone(), options).ping(host).await {
         Ok(ping) => ping,
         Err(error) => {

@@ -5,8 +5,8 @@ use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
     image::registry,
-    image_copy::{docker_archive, have},
-    support::{Place, Run},
+    image_copy::docker_archive,
+    support::{Place, Run, tool},
 };
 
 /// Runs the program with a disk of `size` bytes at `tmp`, where temporary files go.
@@ -24,7 +24,7 @@ fn run(place: &mut Place, size: usize, arguments: &[&str]) -> Run {
 /// Whether a process may have disks of its own; a machine where it may not is said, or an error if it has to.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn have_disks(place: &Place) -> bool {
-    if !have("unshare") {
+    if tool("unshare").is_none() {
         return false;
     }
     let tried =

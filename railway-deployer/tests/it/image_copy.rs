@@ -11,7 +11,7 @@ use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
     image::registry,
-    support::{Place, content},
+    support::{Place, content, tool},
 };
 
 fn build(place: &Place) -> String {
@@ -46,6 +46,121 @@ fn an_image_keeps_its_digest_on_the_way_through_every_kind_of_place() {
     assert_ne!(single["digest"], digest.as_str());
     assert_eq!(single["media_type"], "application/vnd.oci.image.manifest.v1+json");
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+/// What `docker save` of an engine with containerd's store writes: an OCI archive, and `manifest.json` about one of its platforms. Without
+/// the files whose name ends with `missing`.
+fn saved_by_containerd(place: &Place, name: &str, missing: &[&str]) {
+    let layout = place.path("layout");
+    let document = |digest: &serde_json::Value| -> serde_json::Value {
+        let hex = digest.as_str().unwrap().trim_start_matches("sha256:");
+        serde_json::from_slice(&std::fs::read(layout.join("blobs/sha256").join(hex)).unwrap()).unwrap()
+    };
+    let root: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = document(&root["manifests"][0]["digest"]);
+    let manifest = document(&index["manifests"][0]["digest"]);
+    let path = |digest: &serde_json::Value| digest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
+    let layers: Vec<String> =
+        manifest["layers"].as_array().unwrap().iter().map(|layer| path(&layer["digest"])).collect();
+    let saved = serde_json::json!([{
+        "Config": path(&manifest["config"]["digest"]), "RepoTags": ["v1"], "Layers": layers
+    }]);
+    let mut archive = tar::Builder::new(std::fs::File::create(place.path(name)).unwrap());
+    for file in ["oci-layout", "index.json"] {
+        archive.append_path_with_name(layout.join(file), file).unwrap();
+    }
+    for blob in std::fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let hex = blob.file_name().into_string().unwrap();
+        if !missing.iter().any(|digest| digest.ends_with(&hex)) {
+            archive.append_path_with_name(blob.path(), format!("blobs/sha256/{hex}")).unwrap();
+        }
+    }
+    let text = saved.to_string();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "manifest.json", text.as_bytes()).unwrap();
+    archive.finish().unwrap();
+}
+
+#[test]
+fn an_archive_of_containerds_store_lost_its_digest_and_platforms() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    saved_by_containerd(&place, "save.tar", &[]);
+    let target = format!("{}/team/app:v1", running.address);
+    for source in ["save.tar", "oci-archive:save.tar", "oci-archive:save.tar:v1"] {
+        let pushed = place.run(&["image", "push", source, &target]).done();
+        assert_eq!(pushed.stdout.trim(), digest, "{source}");
+        assert!(!pushed.stderr.contains("warning"), "{}", pushed.stderr);
+    }
+    let inspected = place.run(&["image", "inspect", "save.tar", "--json"]).done().json();
+    assert_eq!(inspected["platforms"].as_array().unwrap().len(), 2);
+    let one = place.run(&["image", "push", "docker-archive:save.tar:v1", &target]).done();
+    assert_ne!(one.stdout.trim(), digest);
+    // `docker save` of an image that was pulled for one platform.
+    let arm = place.run(&["image", "inspect", "layout", "--platform", "linux/arm64", "--json"]).done().json();
+    saved_by_containerd(&place, "part.tar", &[arm["manifest_digest"].as_str().unwrap()]);
+    let part = place.run(&["image", "push", "part.tar", &target]).done();
+    assert_eq!(part.stdout.trim(), inspected["manifest_digest"].as_str().unwrap());
+    let warning = "warning: not all that the image's index lists is there (missing: `linux/arm64`); the image for `linux/amd64` is taken alone, under a digest of its own\n";
+    assert!(part.stderr.contains(warning), "{}", part.stderr);
+    for arguments in [
+        &["image", "inspect", "part.tar"][..],
+        &["image", "copy", "part.tar", "oci:part"],
+        &["image", "sbom", "part.tar", "--generator", "builtin"],
+    ] {
+        let said = place.run(arguments).done().stderr;
+        assert!(said.contains(warning), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_registry_without_tls_is_named_by_every_command_that_talks_to_it() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    // The same listener under a name that does not mean this machine.
+    let host = format!("0.0.0.0:{}", running.address.port());
+    let (image, other) = (format!("{host}/team/app:v1"), format!("{host}/other/app:v1"));
+    let named = |arguments: &[&str]| place.run(&[arguments, &["--plain-http", &host]].concat()).done();
+    let pushed = named(&["image", "push", "layout", &image, "--timeout", "20s"]);
+    assert_eq!(pushed.stdout.trim(), digest);
+    assert!(pushed.stderr.contains("is spoken to without TLS"), "{}", pushed.stderr);
+    assert_eq!(named(&["image", "copy", &image, &other, "--json"]).json()["digest"], digest.as_str());
+    named(&["image", "inspect", &other]);
+    let doctor = place.run(&["doctor", "--registry", &host, "--plain-http", &host]);
+    assert!(doctor.stdout.contains(&format!("registry {host}: answers at http://")), "{}", doctor.stdout);
+    named(&["image", "copy", &other, "oci:copied:v1", "--timeout", "20s"]);
+    for (flag, value) in
+        [("--plain-http", "http://registry:5000"), ("--plain-http", "registry"), ("--timeout", "0s")]
+    {
+        assert_eq!(place.run(&["image", "push", "layout", &image, flag, value]).code, 2, "{flag} {value}");
+    }
+    let mut place = place;
+    place.set("SPECTRA_PLAIN_HTTP", &format!("registry:5000,{host}"));
+    place.run(&["image", "inspect", &other]).done();
+}
+
+#[test]
+fn layers_to_download_are_weighed_before_they_come() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "layout", &image]).done();
+    for arguments in [&["image", "copy", &image, "oci:out"] as &[&str], &["image", "sbom", &image]] {
+        let run = place.run(&[arguments, &["--max-unpacked", "10"]].concat());
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("error[SPX-313]") && run.stderr.contains("`--max-unpacked BYTES`"),
+            "{}",
+            run.stderr
+        );
+    }
 }
 
 #[test]
@@ -275,24 +390,9 @@ pub(crate) fn container_storage(place: &mut Place) {
     std::fs::create_dir_all(place.path("run")).unwrap();
 }
 
-/// Whether a tool is there; a missing one is said, or an error if the machine has to have it.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-pub(crate) fn have(tool: &str) -> bool {
-    let there = ["/usr/bin", "/bin"].iter().any(|directory| Path::new(directory).join(tool).is_file());
-    let variable = format!("SPECTRA_REQUIRE_{}", tool.to_uppercase());
-    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
-    assert!(there || !required, "{variable}=1, and there is no {tool}");
-    if !there {
-        eprintln!("skipped: there is no {tool} on this machine; `apt-get install {tool}`");
-    }
-    there
-}
-
 #[test]
 fn an_image_of_podmans_service_is_inspected_and_copied() {
-    if !have("podman") {
-        return;
-    }
+    let Some(podman) = tool("podman") else { return };
     let mut place = Place::new();
     container_storage(&mut place);
     content(&place, "in");
@@ -311,7 +411,7 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
         .done();
     place.run(&["image", "copy", "layout", "oci-archive:a.tar:localhost/team/app:v1"]).done();
     let podman = |arguments: &[&str]| {
-        let mut command = Command::new("podman");
+        let mut command = Command::new(&podman);
         command
             .args(arguments)
             .env_clear()
@@ -322,18 +422,11 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
     let loaded = podman(&["load", "-i", "a.tar"]).output().unwrap();
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     let socket = place.path("podman.sock");
-    let child = podman(&[
-        "--runtime",
-        "runc",
-        "system",
-        "service",
-        "--time=0",
-        &format!("unix://{}", socket.display()),
-    ])
-    .stdout(Stdio::null())
-    .stderr(Stdio::null())
-    .spawn()
-    .unwrap();
+    let child = podman(&["system", "service", "--time=0", &format!("unix://{}", socket.display())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let engine = Engine { child, socket };
     let begun = Instant::now();
     while std::os::unix::net::UnixStream::connect(&engine.socket).is_err() {

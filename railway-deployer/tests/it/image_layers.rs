@@ -6,15 +6,13 @@ use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
     image::registry,
-    image_copy::{container_storage, have},
-    support::Place,
+    image_copy::container_storage,
+    support::{Place, tool},
 };
 
 #[test]
 fn what_lies_below_is_still_there_when_an_engine_has_unpacked_it() {
-    if !have("buildah") {
-        return;
-    }
+    let Some(buildah) = tool("buildah") else { return };
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);
     place.write("base/usr/bin/sh", "sh");
@@ -45,13 +43,14 @@ fn what_lies_below_is_still_there_when_an_engine_has_unpacked_it() {
     for driver in if root { &["overlay", "vfs"][..] } else { &["vfs"] } {
         let store = place.path(&format!("store-{driver}"));
         let script = format!(
-            "set -e; B=\"buildah --root {0} --runroot {0}-run --storage-driver {driver}\"; P={1}\n\
+            "set -e; B=\"{3} --root {0} --runroot {0}-run --storage-driver {driver}\"; P={1}\n\
              C=$($B from --signature-policy $P oci-archive:{2})\n\
              M=$($B mount $C); stat -c '%A %u:%g' $M/bin $M/tmp $M/data; cat $M/bin/sh $M/bin/serve\n\
              $B umount $C >/dev/null; $B rm $C >/dev/null",
             store.display(),
             place.path("policy.json").display(),
             place.path("out.tar").display(),
+            buildah.display(),
         );
         let mut command = Command::new("sh");
         command

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    image_copy::{container_storage, have},
-    support::{Place, content},
+    image_copy::container_storage,
+    support::{Place, content, tool},
 };
 
 /// What every fake begins with: it writes down its arguments, one a line, and ends with 64 at a call that it does not know.
@@ -388,10 +388,9 @@ fn alive(pid: rustix::process::Pid) -> bool {
 
 #[test]
 fn a_real_buildah_builds_into_a_layout() {
-    if !have("buildah") {
-        return;
-    }
+    let Some(buildah) = tool("buildah") else { return };
     let mut place = Place::new();
+    place.link(&buildah);
     container_storage(&mut place);
     place.write(
         "app/Dockerfile",

@@ -17,6 +17,8 @@ mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
 mod scan;
+mod scan_tools;
 mod signing;
 mod support;
+mod trivy;
 mod world;

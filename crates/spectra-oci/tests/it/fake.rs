@@ -28,6 +28,8 @@ pub(crate) enum Action {
     Reset(usize),
     /// All tokens become invalid first.
     Revoke,
+    /// The answer takes so long.
+    Think(Duration),
 }
 
 pub(crate) struct Fault {
@@ -76,6 +78,10 @@ pub(crate) struct Registry {
     /// `user:password` that the token service or Basic wants.
     pub(crate) login: Option<&'static str>,
     pub(crate) scheme: Option<&'static str>,
+    /// Whether reading wants no login, not even the first question.
+    pub(crate) everybody_reads: bool,
+    /// The token service refuses whoever asks for this repository, whatever else is asked for.
+    pub(crate) closed: Option<&'static str>,
     pub(crate) tokens: BTreeSet<String>,
     pub(crate) token_requests: Vec<String>,
     /// `Authorization` as received, in order, on any path but the token service's.
@@ -217,6 +223,9 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
             if let Some(gate) = gate {
                 gate.acquire().await.unwrap().forget();
             }
+            if let Some(Action::Think(time)) = other {
+                tokio::time::sleep(time).await;
+            }
             if matches!(other, Some(Action::Revoke)) {
                 fake.lock().tokens.clear();
             }
@@ -265,6 +274,12 @@ fn route(
         if login.is_some_and(|login| login != authorization) && !identity {
             return answer(401).body(r#"{"details":"incorrect username or password"}"#.into()).unwrap();
         }
+        if state
+            .closed
+            .is_some_and(|closed| target.contains(&format!("repository%3A{}%3A", closed.replace('/', "%2F"))))
+        {
+            return answer(403).body(r#"{"details":"access forbidden"}"#.into()).unwrap();
+        }
         state.next += 1;
         let token = format!("token-{}-value", state.next);
         state.tokens.insert(format!("Bearer {token}"));
@@ -272,6 +287,7 @@ fn route(
         return answer(200).body(body.into()).unwrap();
     }
     let admitted = match state.scheme {
+        Some(_) if state.everybody_reads && matches!(method.as_str(), "GET" | "HEAD") => true,
         Some("basic") => login.as_deref() == Some(authorization),
         Some(_) => state.tokens.contains(authorization),
         None => true,

@@ -10,7 +10,7 @@ mod quirks;
 mod reads;
 
 use serde_json::{Value, json};
-use spectra_oci::Error;
+use spectra_oci::{Error, OpenLimits};
 
 use self::bed::{Bed, quiet};
 
@@ -127,7 +127,13 @@ async fn a_registry_that_says_it_stored_something_else() {
     bed.heals();
     let Error::StoredOther(stored) = &error else { panic!("{error}") };
     assert_eq!(bed.tag().await, Some(stored.expected.clone()), "what was said is so");
-    bed.client().open(&bed.target, None, quiet()).await.unwrap().download(2).await.unwrap();
+    bed.client()
+        .open(&bed.target, None, quiet())
+        .await
+        .unwrap()
+        .download(2, &OpenLimits::default())
+        .await
+        .unwrap();
     bed.recovers().await;
 }
 

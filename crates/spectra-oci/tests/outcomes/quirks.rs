@@ -1,7 +1,7 @@
 //! Registries that are strange but within reason: an image gets there, and back.
 
 use serde_json::{Value, json};
-use spectra_oci::PushOptions;
+use spectra_oci::{OpenLimits, PushOptions};
 
 use crate::bed::{Bed, quiet};
 
@@ -13,7 +13,7 @@ async fn round_trip(quirks: Value, chunk_size: Option<u64>) {
     assert_eq!(Some(pushed.image.digest()), bed.new.digest());
     let back = bed.client().open(&bed.target, None, quiet()).await;
     let back = back.unwrap_or_else(|error| panic!("{quirks}: {error}"));
-    back.download(2).await.unwrap_or_else(|error| panic!("{quirks}: {error}"));
+    back.download(2, &OpenLimits::default()).await.unwrap_or_else(|error| panic!("{quirks}: {error}"));
     let again = bed.push(&bed.new).await.unwrap();
     assert_eq!(again.uploaded, 0, "{quirks}: what is there is not sent again");
     assert_eq!(bed.registry.violations(), [], "{quirks}");

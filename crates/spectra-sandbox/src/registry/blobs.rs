@@ -1,6 +1,6 @@
 //! Blobs: uploads in every form that the specification has, downloads with ranges, mounts, deletion.
 
-use std::io::SeekFrom;
+use std::io::{self, SeekFrom};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header, request::Parts};
@@ -146,6 +146,11 @@ impl Registry {
         let shared = &self.0;
         let wrong = |detail: String| shared.violations.record(ViolationKind::WrongContentRange, name, detail);
         let before = upload.offset;
+        if query(parts, STATE) != Some(before.to_string()) {
+            let detail = format!("{} of `{}` not by the address of the last answer", parts.method, upload.id);
+            shared.violations.record(ViolationKind::StaleLocation, name, detail);
+            return Err(out_of_order(name, upload));
+        }
         let range = match text_header(parts, &header::CONTENT_RANGE) {
             None => None,
             Some(text) => {
@@ -171,6 +176,9 @@ impl Registry {
         }
         let came = upload.offset - before;
         if came > 0 {
+            if before > 0 && range.is_none() {
+                wrong(format!("{came} bytes after the first {before} came without a range"));
+            }
             self.check_part(name, upload, before).await?;
             upload.set_last_part(came);
         }
@@ -271,7 +279,10 @@ impl Registry {
         };
         headers.push((header::CONTENT_LENGTH, length.to_string()));
         // Opened before the head is sent: a deletion from now on does not hurt this answer.
-        let mut file = tokio::fs::File::open(self.0.store.content_path(digest)).await?;
+        let mut file = match tokio::fs::File::open(self.0.store.content_path(digest)).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(blob_unknown(name, digest)),
+            opened => opened?,
+        };
         file.seek(SeekFrom::Start(start)).await?;
         let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_SIZE));
         Ok(reply(status, &headers, body))
@@ -296,8 +307,12 @@ fn blob_unknown(name: &RepositoryName, digest: &Digest) -> ApiError {
         .detail(json!({ "digest": digest.to_string() }))
 }
 
+/// The parameter of an upload's address that changes with what the upload has.
+const STATE: &str = "_state";
+
+/// The address for the next request: another one after every part, as registries make them that keep the state of an upload in it.
 fn location(name: &RepositoryName, upload: &Upload) -> String {
-    format!("/v2/{name}/blobs/uploads/{}", upload.id)
+    format!("/v2/{name}/blobs/uploads/{}?{STATE}={}", upload.id, upload.offset)
 }
 
 fn accepted(name: &RepositoryName, upload: &Upload) -> Response {

@@ -119,6 +119,11 @@ impl Registry {
         let body = read_manifest(body, shared.max_manifest).await?;
         let stated = text_header(parts, &header::CONTENT_TYPE);
         let (manifest, kind, media_type) = parse(&body, stated.as_deref())?;
+        if stated.is_none() {
+            let detail = format!("a `{media_type}` without `Content-Type`");
+            shared.violations.record(ViolationKind::ContentTypeMissing, name, detail.as_str());
+            return Err(ApiError::new(Code::ManifestInvalid, detail));
+        }
         let referrers = self.quirks().referrers;
         if manifest.subject.is_some() && referrers == Referrers::Refused {
             return Err(ApiError::new(Code::Unsupported, "manifests with a subject are not taken here"));
@@ -173,10 +178,8 @@ impl Registry {
         for reference in references {
             let size = match kind {
                 Kind::Image => store.blob_size(name, &reference.digest).await?,
-                Kind::Index => match store.manifest_size(name, &reference.digest).await? {
-                    None => store.blob_size(name, &reference.digest).await?,
-                    size => size,
-                },
+                // A manifest that was sent as a blob cannot be pulled as one.
+                Kind::Index => store.manifest_size(name, &reference.digest).await?,
             };
             match size {
                 Some(size) if size == reference.size => {}
@@ -189,7 +192,7 @@ impl Registry {
                     return Err(ApiError::new(Code::ManifestInvalid, detail));
                 }
                 // Layers that may not be distributed live elsewhere.
-                None if !reference.urls.is_empty() => {}
+                None if !reference.urls.is_empty() && is_foreign(&reference.media_type) => {}
                 None => missing.push(reference.digest.to_string()),
             }
         }
@@ -228,6 +231,12 @@ impl Registry {
             Err(manifest_unknown(name, reference))
         }
     }
+}
+
+/// Whether a layer of this type may be kept elsewhere.
+fn is_foreign(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.nondistributable.")
+        || media_type.starts_with("application/vnd.docker.image.rootfs.foreign.")
 }
 
 fn manifest_unknown(name: &RepositoryName, reference: &Reference) -> ApiError {

@@ -347,7 +347,8 @@ impl Registry {
             drain(body).await;
             return Err(error);
         }
-        let mut response = self.route(parts, &target, body).await?;
+        // An error, too, may say where to go on.
+        let mut response = self.route(parts, &target, body).await.unwrap_or_else(IntoResponse::into_response);
         if self.quirks().hide_digest {
             response.headers_mut().remove(CONTENT_DIGEST);
         }

@@ -2,9 +2,11 @@
 //! address, and must never see what clients log in with.
 
 use std::{
+    fmt::Write as _,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -15,6 +17,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sha2::{Digest as _, Sha256};
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, JoinSet},
@@ -22,25 +25,89 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Registry, Target, ViolationKind, answer_to,
+    Registry, Target, ViolationKind, answer_to, decoded,
     error::{ApiError, Code},
     query,
 };
 use crate::faults::Cut;
 
 /// The parameter that signs an address.
-const KEY: &str = "signature";
+const SIGNATURE: &str = "signature";
+/// The parameter that says until when an address is good, in seconds since the Unix epoch.
+const EXPIRES: &str = "expires";
+/// How long an address is good.
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// Marks a request that came with a signed address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed;
 
+/// What a signed address is for; another use of it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Reading one blob.
+    Read,
+    /// One upload, to its end.
+    Upload,
+}
+
+impl Use {
+    /// Of a request; `None` where no address is ever signed.
+    fn of(target: &Target<'_>, method: &Method) -> Option<Self> {
+        match target {
+            Target::Blob(..) if matches!(*method, Method::GET | Method::HEAD) => Some(Self::Read),
+            Target::Upload(..) => Some(Self::Upload),
+            _ => None,
+        }
+    }
+}
+
 /// The running host.
 #[derive(Debug)]
 pub(crate) struct Storage {
     address: SocketAddr,
-    key: String,
+    key: Uuid,
     task: AbortHandle,
+}
+
+impl Storage {
+    /// The signature of a path for one use and up to a time. The key is hashed in twice, so that nobody can lengthen what is signed.
+    fn signature(&self, purpose: Use, path: &str, expires: u64) -> String {
+        let inner = Sha256::new()
+            .chain_update(self.key.as_bytes())
+            .chain_update(format!("{purpose:?}\n{expires}\n{path}"))
+            .finalize();
+        let outer = Sha256::new().chain_update(self.key.as_bytes()).chain_update(inner).finalize();
+        outer.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Checks a request; the error says what is wrong with its address.
+    fn check(&self, parts: &Parts) -> Result<(), &'static str> {
+        let path = decoded(parts);
+        let target = Target::parse(&path);
+        let Some(purpose) = target.and_then(|target| Use::of(&target, &parts.method)) else {
+            return Err("this host reads blobs and takes uploads, and nothing else");
+        };
+        let (Some(signature), Some(expires)) = (query(parts, SIGNATURE), query(parts, EXPIRES)) else {
+            return Err("the address is not signed");
+        };
+        let Ok(expires) = expires.parse() else { return Err("the address is not signed") };
+        if signature != self.signature(purpose, &path, expires) {
+            return Err("the address is signed for something else");
+        }
+        if expires < unix_now() {
+            return Err("the address is too old");
+        }
+        Ok(())
+    }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl Drop for Storage {
@@ -67,7 +134,8 @@ where
             Some(_) = connections.join_next() => continue,
         };
         let Ok((stream, _)) = accepted else {
-            tokio::task::yield_now().await;
+            // Out of file descriptors, as a rule: they come back when connections end.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let _ = stream.set_nodelay(true);
@@ -117,7 +185,7 @@ impl Registry {
                     }
                 });
                 let task = tokio::spawn(served).abort_handle();
-                Ok(Storage { address, key: Uuid::new_v4().simple().to_string(), task })
+                Ok(Storage { address, key: Uuid::new_v4(), task })
             })
             .await
     }
@@ -139,12 +207,17 @@ impl Registry {
             }
         }
         let (parts, body) = request.into_parts();
-        let signed = self.0.storage.get().is_some_and(|own| query(&parts, KEY).as_ref() == Some(&own.key));
-        request = Request::from_parts(parts, body);
-        if !signed {
-            let refused = ApiError::new(Code::Denied, "the address is not signed");
+        let checked = self.0.storage.get().map_or(Err("the address is not signed"), |own| own.check(&parts));
+        if let Err(reason) = checked {
+            // An address that was never signed is a stranger's; one that was is used for what it was not given for.
+            if query(&parts, SIGNATURE).is_some() {
+                let detail = format!("{}: {reason}", parts.method);
+                self.0.violations.record(ViolationKind::SignatureMisused, parts.uri.path(), detail);
+            }
+            let refused = ApiError::new(Code::Denied, reason);
             return std::future::ready(refused.into_response()).boxed();
         }
+        request = Request::from_parts(parts, body);
         request.extensions_mut().insert(Signed);
         answer_to(self, request).boxed()
     }
@@ -163,7 +236,7 @@ impl Registry {
         let signed = parts.extensions.get::<Signed>().is_some();
         let path = match target {
             Target::Blob(..) if parts.method == Method::GET && response.status().is_success() && !signed => {
-                parts.uri.path().to_owned()
+                decoded(parts)
             }
             Target::Uploads(_) | Target::Upload(..) if response.status() != StatusCode::CREATED => {
                 match response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()) {
@@ -174,7 +247,13 @@ impl Registry {
             _ => return Ok(response),
         };
         let storage = self.storage().await?;
-        let url = format!("http://{}{path}?{KEY}={}", storage.address, storage.key);
+        let expires = unix_now() + LIFETIME.as_secs();
+        let purpose = if matches!(target, Target::Blob(..)) { Use::Read } else { Use::Upload };
+        let (bare, more) = path.split_once('?').map_or((path.as_str(), ""), |(bare, more)| (bare, more));
+        let signature = storage.signature(purpose, bare, expires);
+        let more = if more.is_empty() { String::new() } else { format!("&{more}") };
+        let url =
+            format!("http://{}{bare}?{EXPIRES}={expires}&{SIGNATURE}={signature}{more}", storage.address);
         let Ok(url) = HeaderValue::from_str(&url) else { return Ok(response) };
         let mut response = if matches!(target, Target::Blob(..)) {
             StatusCode::TEMPORARY_REDIRECT.into_response()

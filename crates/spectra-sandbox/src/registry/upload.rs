@@ -108,14 +108,26 @@ impl Uploads {
         let folder = store.upload_folder(id);
         let mut hash = self.lock(id).await;
         let owner = fs::read_to_string(folder.join("repository")).await;
-        if !owner.as_ref().is_ok_and(|owner| owner == name.as_str()) {
-            self.forget(id);
-            return match owner {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(None),
-            };
+        match owner {
+            Ok(owner) if owner == name.as_str() => {}
+            // Another repository's: it goes on there, with its lock and its hash.
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(id);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         }
-        let offset = fs::metadata(folder.join("data")).await?.len();
+        let offset = match fs::metadata(folder.join("data")).await {
+            Ok(data) => data.len(),
+            // The process died when the bytes had become a blob, before the rest was removed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(id);
+                fs::remove_dir_all(&folder).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         if hash.length != offset {
             hash.length = STALE;
         }
@@ -150,6 +162,8 @@ impl Uploads {
             }
             ended.push_back(upload.id);
         }
+        // First: an upload without this file does not exist, whatever becomes of the rest.
+        fs::remove_file(upload.folder.join("repository")).await?;
         fs::remove_dir_all(&upload.folder).await
     }
 }

@@ -7,6 +7,9 @@ use serde::Serialize;
 /// How many violations are kept; the oldest go first, so that a long-lived sandbox does not grow without end.
 const KEPT: usize = 1_000;
 
+/// How many characters of a detail are kept.
+const MOST: usize = 1_000;
+
 /// The rule that a client broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -23,6 +26,12 @@ pub enum ViolationKind {
     DigestMismatch,
     /// Credentials were sent to the host that keeps the blobs, which is not the registry.
     CredentialsElsewhere,
+    /// A signed address was used for something that it was not signed for.
+    SignatureMisused,
+    /// A manifest that states its type was sent without it in the head.
+    ContentTypeMissing,
+    /// A part was not sent to the address of the answer before.
+    StaleLocation,
     /// More bytes were sent to an upload that has ended.
     UploadClosed,
     /// A part of an upload is smaller than the announced minimum, and is not the last.
@@ -54,7 +63,12 @@ impl Violations {
         repository: impl std::fmt::Display,
         detail: impl Into<String>,
     ) {
-        let violation = Violation { kind, repository: repository.to_string(), detail: detail.into() };
+        let mut detail = detail.into();
+        if let Some((end, _)) = detail.char_indices().nth(MOST) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        let violation = Violation { kind, repository: repository.to_string(), detail };
         tracing::warn!(?violation, "registry client broke a rule");
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if list.len() == KEPT {

@@ -61,8 +61,20 @@ impl Bed {
         header_of(&response, "location")
     }
 
+    /// Where an upload goes on: its status says so. What has no status is left as it is.
+    pub(crate) async fn current(&self, location: &str) -> String {
+        let status = self.get(location).await;
+        if status.status() == StatusCode::NO_CONTENT {
+            header_of(&status, "location")
+        } else {
+            location.to_owned()
+        }
+    }
+
+    /// Sends a part to where the upload goes on.
     pub(crate) async fn patch(&self, location: &str, range: &str, bytes: &[u8]) -> Response {
-        self.request(Method::PATCH, location)
+        let location = self.current(location).await;
+        self.request(Method::PATCH, &location)
             .header(header::CONTENT_RANGE, range)
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .body(bytes.to_vec())
@@ -72,7 +84,9 @@ impl Bed {
     }
 
     pub(crate) async fn put(&self, location: &str, digest: &Digest, bytes: &[u8]) -> Response {
-        self.request(Method::PUT, &format!("{location}?digest={digest}"))
+        let location = self.current(location).await;
+        let mark = if location.contains('?') { '&' } else { '?' };
+        self.request(Method::PUT, &format!("{location}{mark}digest={digest}"))
             .body(bytes.to_vec())
             .send()
             .await

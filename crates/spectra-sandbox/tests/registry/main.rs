@@ -12,7 +12,7 @@ use std::{fmt::Write as _, time::Duration};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
-use spectra_sandbox::registry::{RegistryConfig, ViolationKind};
+use spectra_sandbox::registry::{Quirks, RegistryConfig, ViolationKind};
 use spectra_types::{Algorithm, Digest};
 
 use self::bed::{Bed, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, code, descriptor, header_of, image, sha256};
@@ -34,8 +34,10 @@ async fn every_way_to_upload_ends_in_the_same_blob() {
     assert_eq!((response.status(), header_of(&response, "range")), (StatusCode::ACCEPTED, "0-149999".into()));
     let response = bed.patch(&header_of(&response, "location"), "150000-299999", second).await;
     assert_eq!(header_of(&response, "range"), "0-299999");
-    // The last chunk rides in the closing request.
-    assert_eq!(bed.put(&location, &digest, third).await.status(), StatusCode::CREATED);
+    // The last chunk rides in the closing request, which says where it belongs as the others do.
+    let closing = format!("{}&digest={digest}", header_of(&response, "location"));
+    let closing = bed.request(Method::PUT, &closing).header("content-range", "300000-399999");
+    assert_eq!(closing.body(third.to_vec()).send().await.unwrap().status(), StatusCode::CREATED);
 
     let location = bed.begin("a/streamed").await;
     let pieces = bytes.chunks(7_777).map(|piece| Ok::<_, std::io::Error>(piece.to_vec()));
@@ -68,7 +70,7 @@ async fn chunks_out_of_order_are_refused_and_say_where_to_go_on() {
         let response = bed.patch(&location, range, b"world").await;
         assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
         assert_eq!(header_of(&response, "range"), "0-4");
-        assert_eq!(header_of(&response, "location"), location);
+        assert_eq!(header_of(&response, "location"), bed.current(&location).await);
         assert_eq!(code(response).await, "BLOB_UPLOAD_INVALID");
     }
     let response = bed.patch(&location, "bytes 5-9/10", b"world").await;
@@ -86,6 +88,60 @@ async fn chunks_out_of_order_are_refused_and_say_where_to_go_on() {
     assert_eq!(bed.kinds(), [ViolationKind::WrongContentRange; 5]);
     bed.registry.clear_violations();
     assert_eq!(bed.kinds(), []);
+}
+
+#[tokio::test]
+async fn parts_go_where_the_last_answer_said_and_say_where_they_belong() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let first = bed.begin("app").await;
+    let part = async |location: &str, bytes: &'static str| {
+        bed.request(Method::PATCH, location).body(bytes).send().await.unwrap()
+    };
+    let second = header_of(&part(&first, "hello").await, "location");
+    assert_ne!(first, second);
+    let stale = part(&first, "world").await;
+    assert_eq!(stale.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(header_of(&stale, "location"), second);
+    assert_eq!(bed.kinds(), [ViolationKind::StaleLocation]);
+    // An address that the client made up is as good as an old one.
+    let (made_up, _) = second.split_once('?').unwrap();
+    assert_eq!(part(made_up, "world").await.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(part(&second, "world").await.status(), StatusCode::ACCEPTED);
+    let expected =
+        [ViolationKind::StaleLocation, ViolationKind::StaleLocation, ViolationKind::WrongContentRange];
+    assert_eq!(bed.kinds(), expected);
+    assert_eq!(bed.put(&second, &sha256(b"helloworld"), b"").await.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_look_from_another_repository_let_two_requests_write_one_upload() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    bed.registry.set_quirks(Quirks { min_part: Some(10), announce_min_part: true, ..Quirks::default() });
+    let location = bed.begin("app").await;
+    bed.patch(&location, "0-3", b"1234").await;
+    assert_eq!(bed.get(&location.replace("/app/", "/other/")).await.status(), StatusCode::NOT_FOUND);
+    // What is remembered of the upload is still there: the part before was too small.
+    assert_eq!(bed.patch(&location, "4-7", b"5678").await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(bed.kinds(), [ViolationKind::PartTooSmall]);
+}
+
+#[tokio::test]
+async fn an_upload_whose_bytes_became_a_blob_before_a_crash_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::at(folder.path()).await;
+    let location = bed.begin("app").await;
+    let uploads = folder.path().join("uploads");
+    let upload = std::fs::read_dir(&uploads).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(upload.join("data")).unwrap();
+    assert_eq!(bed.get(&location).await.status(), StatusCode::NOT_FOUND);
+    assert!(!upload.exists());
+    // Of one that ended, its owner goes first: what is left after a crash is nobody's.
+    let location = bed.begin("app").await;
+    let upload = std::fs::read_dir(&uploads).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(upload.join("repository")).unwrap();
+    assert_eq!(bed.get(&location).await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
@@ -290,7 +346,7 @@ async fn docker_manifests_and_indexes() {
 async fn manifests_that_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = RegistryConfig::new(folder.path());
-    (config.max_manifest, config.max_blob) = (2_000, 100);
+    (config.max_manifest, config.max_blob) = (2_000, 1_000);
     let bed = Bed::with(config).await;
     let good = image(b"layer");
     let response = bed.put_manifest("app", "v1", OCI_MANIFEST, &good).await;
@@ -325,6 +381,24 @@ async fn manifests_that_are_refused() {
     assert_eq!(code(response).await, "DIGEST_INVALID");
     let response = bed.put_manifest("app", "-tag", OCI_MANIFEST, &good).await;
     assert_eq!(code(response).await, "TAG_INVALID");
+    assert_eq!(bed.kinds()[1..], [ViolationKind::SizeMismatch, ViolationKind::DigestMismatch]);
+    // A layer of the usual kind has to be here, whatever addresses it has.
+    let mut elsewhere = changed("/layers/0/digest", json!(sha256(b"elsewhere")));
+    elsewhere["layers"][0]["urls"] = json!(["https://example.com/layer"]);
+    let response = bed.put_manifest("app", "v1", OCI_MANIFEST, &elsewhere).await;
+    assert_eq!(code(response).await, "MANIFEST_BLOB_UNKNOWN");
+    // A manifest that was sent as a blob is none.
+    let text = good.to_string();
+    bed.push("app", text.as_bytes()).await;
+    let child = descriptor(OCI_MANIFEST, text.as_bytes());
+    let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child] });
+    let response = bed.put_manifest("app", "v1", OCI_INDEX, &index).await;
+    assert_eq!(code(response).await, "MANIFEST_BLOB_UNKNOWN");
+    bed.registry.clear_violations();
+    let response =
+        bed.request(Method::PUT, "/v2/app/manifests/v1").body(good.to_string()).send().await.unwrap();
+    assert_eq!(code(response).await, "MANIFEST_INVALID");
+    assert_eq!(bed.kinds(), [ViolationKind::ContentTypeMissing]);
     let response = bed.request(Method::POST, "/v2/app/manifests/v1").send().await.unwrap();
     assert_eq!(
         (response.status(), code(response).await),
@@ -333,7 +407,7 @@ async fn manifests_that_are_refused() {
     assert_eq!(bed.json("/v2/app/tags/list").await["tags"], json!([]));
 
     let location = bed.begin("app").await;
-    let big = vec![0; 101];
+    let big = vec![0; 1_001];
     assert_eq!(bed.put(&location, &sha256(&big), &big).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(bed.put(&location, &sha256(b"fits"), b"fits").await.status(), StatusCode::CREATED);
 }

@@ -164,9 +164,26 @@ async fn the_host_of_the_blobs_wants_its_signature_and_no_credentials() {
     // Once more, although it has ended.
     assert_eq!(send(close).send().await.unwrap().status(), StatusCode::NOT_FOUND);
     assert_eq!(bed.kinds().last(), Some(&ViolationKind::UploadClosed));
+    bed.push("app", b"other").await;
     let blob = bed.get(&format!("/v2/app/blobs/{digest}")).await;
     assert_eq!(blob.status(), StatusCode::TEMPORARY_REDIRECT);
-    assert_eq!(bed.get(&header_of(&blob, "location")).await.text().await.unwrap(), "hello");
+    let signed = header_of(&blob, "location");
+    assert_eq!(bed.get(&signed).await.text().await.unwrap(), "hello");
+    bed.registry.clear_violations();
+    // The address of one blob reads nothing else, writes nothing, and deletes nothing.
+    let manifest = signed.replace(&format!("/blobs/{digest}"), "/manifests/v1");
+    let other = signed.replace(&digest.to_string(), &sha256(b"other").to_string());
+    for (method, url) in [
+        (Method::PUT, manifest.clone()),
+        (Method::GET, manifest),
+        (Method::GET, other),
+        (Method::DELETE, signed.clone()),
+        (Method::GET, signed.replace("expires=1", "expires=2")),
+    ] {
+        let refused = bed.request(method.clone(), &url).send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method} {url}");
+    }
+    assert_eq!(bed.kinds(), [ViolationKind::SignatureMisused; 5]);
 }
 
 #[tokio::test]

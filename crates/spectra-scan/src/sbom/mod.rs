@@ -20,7 +20,7 @@ pub use syft::with_syft;
 /// How a bill is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `CycloneDX` 1.6.
+    /// CycloneDX 1.6.
     CycloneDx,
     /// SPDX 2.3.
     Spdx,

@@ -3,6 +3,8 @@
 //! All programs push the same images to the same registry in turns, and medians are compared. Absolute goals are for a machine of two
 //! cores that does nothing else; the ratios hold on any.
 
+mod crane;
+mod interop;
 mod line;
 mod measure;
 mod proxy;
@@ -29,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) bin_dir: Option<PathBuf>,
     pub(crate) crane: Option<PathBuf>,
     pub(crate) skopeo: Option<PathBuf>,
+    pub(crate) cosign: Option<PathBuf>,
 }
 
 /// Everything that a measurement needs.
@@ -53,11 +56,14 @@ struct Case {
 pub(crate) async fn run(context: &Context, options: Options) -> Result<(), Error> {
     let report = context.report;
     let ours = workspace::released_deployer(context, options.bin_dir.as_deref()).await?;
-    let tools = Tools::find(ours, options.crane.as_deref(), options.skopeo.as_deref())?;
-    for (name, found) in [("crane", &tools.crane), ("skopeo", &tools.skopeo)] {
+    let mut tools = Tools::find(ours, &options)?;
+    if tools.crane.is_none() {
+        tools.crane = crane::build(context).await?;
+    }
+    for (name, found) in [("crane", &tools.crane), ("skopeo", &tools.skopeo), ("cosign", &tools.cosign)] {
         match found {
             Some(path) => report.note(&format!("{name}: {}", path.display())),
-            None => report.note(&format!("{name}: not on PATH; the ratios to it are not judged")),
+            None => report.note(&format!("{name}: there is none; what needs it is not judged")),
         }
     }
     let temporary = tempfile::Builder::new()
@@ -113,7 +119,7 @@ impl Bench<'_> {
         table.memory("P5", 64, &[&gzip, &zstd, &verified, &trusted, &layout]);
         self.broken_line(&mut table).await?;
         self.slow_line(&mut table).await?;
-        table.remark("P8", "quirks of registries", "`cargo test -p spectra-oci`, one test a quirk");
+        self.quirks(&mut table).await?;
         self.interop(&mut table).await?;
         Ok(table)
     }
@@ -162,41 +168,5 @@ impl Bench<'_> {
             cost(self.context, &self.tools.ours(source, &target, Cache::In(&cache))).await?;
         }
         Ok((verified, trusted))
-    }
-
-    /// What other programs make of what was pushed, and whether two runs push the same.
-    async fn interop(&self, table: &mut Table) -> Result<(), Error> {
-        self.context.report.step("P9: what others make of the image");
-        for (name, source) in [
-            ("gzip", Source::Archive(&self.images.archive)),
-            ("zstd", Source::ArchiveZstd(&self.images.archive)),
-        ] {
-            let target = format!("{}/bench/{name}:1", self.registry.address);
-            let mut digests = Vec::new();
-            for _ in 0..2 {
-                self.registry.empty()?;
-                let (_, end) = cost(self.context, &self.tools.ours(source, &target, Cache::None)).await?;
-                digests.push(end.stdout.trim().to_owned());
-            }
-            table.check("P9", &format!("{name}: the same digest on two runs"), digests[0] == digests[1]);
-            if let Some(crane) = &self.tools.crane {
-                let mut job = Job::new(crane).args(["validate", "--insecure", "--remote"]).arg(&target);
-                if name == "zstd" {
-                    // crane unpacks gzip alone; of zstd layers it can see that they are there.
-                    job = job.arg("--fast");
-                }
-                let end = self.context.processes.run(&job).await?;
-                table.check("P9", &format!("{name}: crane validate"), end.status.success());
-            }
-            if let Some(skopeo) = &self.tools.skopeo {
-                let job = Job::new(skopeo)
-                    .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
-                    .arg(format!("docker://{target}"));
-                let end = self.context.processes.run(&job).await?;
-                let same = end.status.success() && end.stdout.trim() == digests[0];
-                table.check("P9", &format!("{name}: skopeo inspect names the digest"), same);
-            }
-        }
-        Ok(())
     }
 }

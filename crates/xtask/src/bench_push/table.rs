@@ -36,8 +36,7 @@ struct Row {
     goal: String,
     /// Ours, crane's, skopeo's.
     figures: [String; 3],
-    /// Nothing if it is not judged here.
-    met: Option<bool>,
+    met: bool,
 }
 
 /// One row a goal.
@@ -54,7 +53,7 @@ impl Table {
         };
         let met = within(goal.limit, Some(1.0)) && within(goal.crane, crane) && within(goal.skopeo, skopeo);
         let met = ours.is_some() && met;
-        self.row(goal.id, goal.text, goal.words(), figures.map(|figure| number(figure, " s")), Some(met));
+        self.row(goal.id, goal.text, goal.words(), figures.map(|figure| number(figure, " s")), met);
     }
 
     pub(super) fn memory(&mut self, id: &'static str, most: u64, cases: &[&Case]) {
@@ -67,30 +66,30 @@ impl Table {
         let met = figures[0].is_some_and(|ours| ours <= most);
         let words = figures
             .map(|figure| figure.map_or_else(|| "-".to_owned(), |megabytes| format!("{megabytes} MB")));
-        self.row(id, "peak resident size in P1 to P4", format!("<= {most} MB"), words, Some(met));
+        self.row(id, "peak resident size in P1 to P4", format!("<= {most} MB"), words, met);
     }
 
     pub(super) fn factors(&mut self, id: &'static str, text: &str, most: f64, figures: [Option<f64>; 3]) {
         let met = figures[0].is_some_and(|ours| ours <= most);
-        self.row(
-            id,
-            text,
-            format!("<= {most:.2} x blob"),
-            figures.map(|figure| number(figure, " x")),
-            Some(met),
-        );
+        self.row(id, text, format!("<= {most:.2} x blob"), figures.map(|figure| number(figure, " x")), met);
     }
 
     pub(super) fn check(&mut self, id: &'static str, text: &str, holds: bool) {
         let word = if holds { "yes" } else { "no" };
-        self.row(id, text, "yes".to_owned(), [word.to_owned(), String::new(), String::new()], Some(holds));
+        self.word(id, text, "yes".to_owned(), word.to_owned(), holds);
     }
 
-    pub(super) fn remark(&mut self, id: &'static str, text: &str, remark: &str) {
-        self.row(id, text, remark.to_owned(), [String::new(), String::new(), String::new()], None);
+    /// Tests that were run, all of which have to pass.
+    pub(super) fn tests(&mut self, id: &'static str, text: &str, passed: u64, failed: u64) {
+        let holds = passed > 0 && failed == 0;
+        self.word(id, text, "all pass".to_owned(), format!("{passed}/{}", passed + failed), holds);
     }
 
-    fn row(&mut self, id: &'static str, text: &str, goal: String, figures: [String; 3], met: Option<bool>) {
+    fn word(&mut self, id: &'static str, text: &str, goal: String, word: String, holds: bool) {
+        self.row(id, text, goal, [word, String::new(), String::new()], holds);
+    }
+
+    fn row(&mut self, id: &'static str, text: &str, goal: String, figures: [String; 3], met: bool) {
         self.0.push(Row { id, text: text.to_owned(), goal, figures, met });
     }
 
@@ -102,11 +101,7 @@ impl Table {
         };
         line("", "", "goal", ["ours", "crane", "skopeo"], "");
         for row in &self.0 {
-            let verdict = match row.met {
-                Some(true) => "ok",
-                Some(false) => "MISS",
-                None => "",
-            };
+            let verdict = if row.met { "ok" } else { "MISS" };
             line(row.id, &row.text, &row.goal, row.figures.each_ref().map(String::as_str), verdict);
         }
         report.plain("push: `-` is not installed, cannot do it, or gave up; memory is the highest, the rest are medians");
@@ -114,7 +109,7 @@ impl Table {
 
     /// An error if a goal is missed.
     pub(super) fn verdict(&self) -> Result<(), Error> {
-        let missed: Vec<&Row> = self.0.iter().filter(|row| row.met == Some(false)).collect();
+        let missed: Vec<&Row> = self.0.iter().filter(|row| !row.met).collect();
         if missed.is_empty() {
             return Ok(());
         }

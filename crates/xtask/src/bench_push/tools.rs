@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Options;
 use crate::error::Error;
-use crate::process::Job;
+use crate::process::{Job, on_path};
 
 /// What is pushed.
 #[derive(Clone, Copy)]
@@ -29,17 +30,23 @@ pub(crate) struct Tools {
     pub(crate) ours: PathBuf,
     pub(crate) crane: Option<PathBuf>,
     pub(crate) skopeo: Option<PathBuf>,
+    pub(crate) cosign: Option<PathBuf>,
 }
 
 impl Tools {
     /// What was named, or else is on PATH.
-    pub(crate) fn find(ours: PathBuf, crane: Option<&Path>, skopeo: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn find(ours: PathBuf, options: &Options) -> Result<Self, Error> {
         let named = |path: Option<&Path>, name: &str| match path {
             Some(path) if path.is_file() => Ok(Some(path.to_owned())),
             Some(path) => Err(Error::unexpected(path.display().to_string(), "there is no such program")),
             None => Ok(on_path(name)),
         };
-        Ok(Self { ours, crane: named(crane, "crane")?, skopeo: named(skopeo, "skopeo")? })
+        Ok(Self {
+            ours,
+            crane: named(options.crane.as_deref(), "crane")?,
+            skopeo: named(options.skopeo.as_deref(), "skopeo")?,
+            cosign: named(options.cosign.as_deref(), "cosign")?,
+        })
     }
 
     pub(crate) fn ours(&self, source: Source<'_>, target: &str, cache: Cache<'_>) -> Job {
@@ -85,9 +92,4 @@ impl Tools {
         };
         Some(job.arg(from).arg(format!("docker://{target}")))
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
 }

@@ -35,7 +35,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let Arguments { image, predicate: path, kind, key, login } = arguments;
     let predicate = read(&path, &kind)?;
     let key = key.signing_key()?;
-    let client = login.client(&image)?;
+    let client = login.client(&image, printer)?;
     let image = pinned(&client, &image, printer).await?;
     let name = format!("{}/{}", image.registry(), image.repository());
     let bundle = sign_statement(&key, &Statement::attestation(&name, image.digest(), &kind, predicate))?;

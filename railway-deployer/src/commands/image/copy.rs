@@ -5,11 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use spectra_oci::{
-    Artifact, Client, Companion, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions,
+    Artifact, Client, Companion, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
+    PushOptions,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
-use super::{Login, Notes, Unpacking, destination::Destination, source::Source};
+use super::{Login, Notes, Patience, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// How long the source's registry may take to say what else it has about the image.
@@ -45,6 +46,8 @@ pub(crate) struct Arguments {
     notes: Notes,
     #[command(flatten)]
     unpacking: Unpacking,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     login: Login,
 }
@@ -90,24 +93,33 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         return Err(spectra_oci::Error::Exists { path: path.clone() }.into());
     }
     let client = match (&destination, source.image()) {
-        (Destination::Registry(image), _) | (_, Some(image)) => arguments.login.client(image)?,
+        (Destination::Registry(image), _) | (_, Some(image)) => {
+            arguments.login.client_with(image, arguments.patience.options(), printer)?
+        }
         _ => Login::stored(),
     };
     let progress = push_progress(printer);
     let artifact =
         source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         packing: arguments.notes.packing(Compression::default()),
         spool_limit: arguments.spool_limit,
         ..PushOptions::default()
     };
+    let limits = arguments.unpacking.limits();
     let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
     let (copied, companions) = match (&between, arguments.referrers) {
         (Some((from, to)), true) => {
             copy_all(&client, &artifact, (from, to), &options, overwrite, printer).await?
         }
-        _ => (write(&client, &artifact, &destination, &options, overwrite, printer).await?, Vec::new()),
+        _ => (
+            write(&client, &artifact, &destination, &options, &limits, overwrite, printer).await?,
+            Vec::new(),
+        ),
     };
     let left = match source.image() {
         Some(from) if !arguments.referrers => left_behind(&client, &artifact, from).await,
@@ -178,6 +190,7 @@ async fn write(
     artifact: &Artifact,
     destination: &Destination,
     options: &PushOptions,
+    limits: &OpenLimits,
     overwrite: Overwrite,
     printer: Printer,
 ) -> Result<Copied, Failure> {
@@ -195,12 +208,12 @@ async fn write(
                 Ok::<_, spectra_oci::Error>((layout, artifact))
             })
             .await??;
-            let local = artifact.download(options.jobs).await?;
+            let local = artifact.download(options.jobs, limits).await?;
             tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref(), &packing, &progress))
                 .await??
         }
         Destination::Archive { path, name } => {
-            let local = artifact.download(options.jobs).await?;
+            let local = artifact.download(options.jobs, limits).await?;
             tokio::task::spawn_blocking(move || {
                 local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)
             })

@@ -33,9 +33,12 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let source = arguments.image.named(arguments.name)?;
     let inspection = if let Some(image) = source.image() {
-        arguments.login.client(image)?.inspect(image, arguments.platform.as_ref()).await?
+        arguments.login.client(image, printer)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
         let artifact = source.open(&Login::stored(), None, arguments.unpacking, Arc::new(NoProgress)).await?;
+        if let Some(note) = artifact.note() {
+            printer.warn(note);
+        }
         tokio::task::spawn_blocking(move || artifact.inspect(arguments.platform.as_ref())).await??
     };
     printer.data("image.inspect", &inspection, &text(&inspection))?;

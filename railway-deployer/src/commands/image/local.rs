@@ -43,13 +43,16 @@ impl Source {
         let place = image.parse::<Place>().map_err(Failure::usage)?.named(self.name)?;
         let progress = push_progress(printer);
         let client = match place.image() {
-            Some(reference) => self.login.client(reference)?,
+            Some(reference) => self.login.client(reference, printer)?,
             None => Login::stored(),
         };
         let opened = place.open(&client, self.platform.as_ref(), self.unpacking, progress).await?;
+        if let Some(note) = opened.note() {
+            printer.warn(note);
+        }
         // Of an index, the layers of one image are enough.
         let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
-        let artifact = chosen.download(4).await?;
+        let artifact = chosen.download(4, &self.unpacking.limits()).await?;
         let repository =
             place.image().map(|reference| format!("{}/{}", reference.registry(), reference.repository()));
         let name = match &place {

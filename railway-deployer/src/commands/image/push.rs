@@ -6,7 +6,7 @@ use spectra_oci::{Codec, Compression, PushOptions, Pushed};
 use spectra_types::{ExitCode, ImageRef};
 
 use super::{
-    Login, Notes, Unpacking,
+    Login, Notes, Patience, Unpacking,
     source::{FileKind, Source},
 };
 use crate::{
@@ -55,6 +55,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     unpacking: Unpacking,
     #[command(flatten)]
+    patience: Patience,
+    #[command(flatten)]
     login: Login,
 }
 
@@ -87,8 +89,11 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         source => source,
     };
     let source = source.named(arguments.name)?;
-    let client = arguments.login.client(&arguments.image)?;
+    let client = arguments.login.client_with(&arguments.image, arguments.patience.options(), printer)?;
     let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use spectra_scan::{
     Severity,
     image::{self, Gate, Judged, Scan, Scanner, Waivers},
-    sarif::{Suppressed, Writer},
+    sarif::{Kind, Suppressed, Writer},
 };
 use spectra_types::{ExitCode, HumanDuration};
 
@@ -15,7 +15,7 @@ use super::local::Source;
 use crate::{
     commands::report::{self, Column, Format},
     failure::Failure,
-    printer::Printer,
+    printer::{Printer, plain},
 };
 
 /// Arguments of `image scan`.
@@ -120,6 +120,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "image": arguments.image,
         "digest": digest,
         "tools": scan.tools,
+        "databases": scan.databases,
         "passed": judged.passes(),
         "fail_on": arguments.fail_on,
         "refusing": judged.refusing,
@@ -159,6 +160,7 @@ fn document(
                 .iter()
                 .map(|entry| Suppressed {
                     finding: &entry.finding,
+                    kind: Kind::External,
                     justification: entry.waiver.justification(),
                 })
                 .collect();
@@ -196,5 +198,11 @@ fn table(judged: &Judged) -> String {
         let _ = write!(text, "; {} without a fix left out", judged.unfixed);
     }
     text.push('\n');
+    // What passes because somebody says so is seen by whoever looks at the gate.
+    for entry in &judged.waived {
+        let (id, package) = (&entry.finding.id, entry.finding.package.as_deref().unwrap_or("the image"));
+        let line = format!("waived: {id} in {package}: {}", entry.waiver.justification());
+        text.extend([plain(&line).as_str(), "\n"]);
+    }
     text
 }

@@ -43,7 +43,7 @@ fn annotation(text: &str) -> Result<(String, String), &'static str> {
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let key = arguments.key.signing_key()?;
-    let client = arguments.login.client(&arguments.image)?;
+    let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
     let annotations: BTreeMap<_, _> = arguments.annotation.into_iter().collect();
     if !arguments.again

@@ -69,7 +69,7 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let policies = arguments.policies()?;
-    let client = arguments.login.client(&arguments.image)?;
+    let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
     let gathered = client.gather(&image).await?;
     let (accepted, rejected, refusal) = match judge(&policies, &image, &gathered) {

@@ -43,7 +43,7 @@ pub(super) async fn build(
     }
     if let Some(image) = &recipe.base {
         let cache = Layout::create(cache_directory(place.cache.as_deref())?)?;
-        let client = login.client(image)?;
+        let client = login.client(image, printer)?;
         for (builder, platform) in builders.iter_mut().zip(&platforms) {
             let base = client.base(image, platform, &cache, JOBS, push_progress(printer)).await?;
             if base.has_instructions()? {
