@@ -16,12 +16,13 @@ use tempfile::TempPath;
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex,
     content::{Blob, Content},
-    gzip::{GZIP_MAGIC, ZSTD_MAGIC, spool},
+    gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     layout::check_marker,
     limits::{OpenLimits, check_layers, check_values},
     media_type,
     model::null_as_default,
     source::{Artifact, BlobStore, Image, LayerSource, MAX_DOCUMENT, list},
+    spool,
     tar_index::{Entries, Entry, index, normalise},
 };
 
@@ -65,6 +66,14 @@ impl Archive {
         let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary.as_ref());
         let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
         Ok(Self { origin: path.to_owned(), file: Arc::from(file), entries, unpacked })
+    }
+
+    /// An uncompressed archive that can be read, to take blobs from; for others, nothing.
+    pub(crate) fn open_plain(path: &Path) -> Option<Self> {
+        let mut magic = [0; 4];
+        File::open(path).ok()?.read_exact(&mut magic).ok()?;
+        let compressed = magic[..2] == GZIP_MAGIC || magic == ZSTD_MAGIC;
+        (!compressed).then(|| Self::open(path, &OpenLimits::default()).ok())?
     }
 
     /// Whether `docker save` wrote it. Newer ones also have an OCI index, but of raw layers.
@@ -237,9 +246,13 @@ const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
 fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
-    let (mut output, temporary) = spool()?;
+    let folder = spool::folder();
+    let inner = File::open(path).map_err(Error::io("open", path))?;
+    let length = inner.metadata().map_err(Error::io("read", path))?.len();
+    spool::ensure(&folder, length, || format!("decompress `{}`", path.display()))?;
+    let (mut output, temporary) = spool::file(&folder)?;
     let count = Cell::new(0);
-    let input = Counted { inner: File::open(path).map_err(Error::io("open", path))?, count: &count };
+    let input = Counted { inner, count: &count };
     let input = io::BufReader::with_capacity(256 * 1024, input);
     let mut decoder: Box<dyn Read> = match packed {
         Packed::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),

@@ -11,7 +11,7 @@ use std::{
 use spectra_types::{ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, Image, Layout, Platform, Progress,
+    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, Packing, Platform, Progress,
     content::{Blob, Content},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     media_type,
@@ -93,7 +93,8 @@ impl Client {
             return Err(Error::Build { reason });
         };
         let layout = cache.clone();
-        blocking(move || artifact.store(&layout, Some(&key))).await?;
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        blocking(move || artifact.store(&layout, Some(&key), &Packing::default(), &progress)).await?;
         Ok(Base { name, pinned, image })
     }
 }

@@ -9,13 +9,14 @@ use std::{
 use spectra_types::Digest;
 
 use crate::{
-    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Platform,
+    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Packing, Platform,
     base::{BASE_DIGEST, BASE_NAME, Base, BaseTree},
     content::{Blob, Content, Hasher},
-    layer::{Files, write_layer},
+    layer::{Files, Plan},
     layout::persist,
     media_type,
     model::{Empty, Healthcheck, History, RootFs},
+    spool,
 };
 
 /// A directory whose content becomes one layer, with plain attributes; [`Files`] says more.
@@ -40,6 +41,7 @@ pub struct ImageBuilder {
     layers: Vec<Vec<Files>>,
     annotations: BTreeMap<String, String>,
     created: u32,
+    packing: Packing,
 }
 
 /// What was built.
@@ -53,6 +55,8 @@ pub struct BuiltImage {
     pub layers: Vec<Descriptor>,
     /// Entries in the layers that were made.
     pub entries: u64,
+    /// How many of these layers were in the layout already, and were not compressed again.
+    pub reused: usize,
     /// Bytes of all blobs and the manifest.
     pub size: u64,
 }
@@ -186,6 +190,13 @@ impl ImageBuilder {
         self
     }
 
+    /// How layers are compressed, and what earlier builds noted of them.
+    #[must_use]
+    pub fn packing(mut self, packing: Packing) -> Self {
+        self.packing = packing;
+        self
+    }
+
     /// Builds the image into `layout`, under `name` if given. Blocking.
     ///
     /// Blobs arrive under their digest only when complete, and the layout's index changes last: a run that
@@ -241,13 +252,13 @@ impl ImageBuilder {
                 tree = BaseTree::read(&base.image)?;
             }
         }
-        let mut entries = 0;
+        let (mut entries, mut reused) = (0, 0);
         for files in &self.layers {
-            let layer = write_layer(files, &tree, self.created)?;
+            let layer = Plan::new(files, &tree, self.created)?.build(layout, &self.packing)?;
             entries += layer.entries;
+            reused += usize::from(layer.reused);
             config.rootfs.diff_ids.push(layer.diff_id);
-            layout.add(&layer.blob)?;
-            layers.push(layer.blob.descriptor);
+            layers.push(layer.descriptor);
             let targets: Vec<&str> = files.iter().map(|files| files.to.as_str()).collect();
             config.history.push(History {
                 created: Some(created.clone()),
@@ -271,7 +282,8 @@ impl ImageBuilder {
         descriptor.platform = Some(self.platform.clone());
         let size =
             layers.iter().map(|layer| layer.size).sum::<u64>() + config.descriptor.size + descriptor.size;
-        Ok(BuiltImage { manifest: descriptor, config: config.descriptor.digest, layers, entries, size })
+        let config = config.descriptor.digest;
+        Ok(BuiltImage { manifest: descriptor, config, layers, entries, reused, size })
     }
 
     /// The configuration before the layers of this build: the base image's, with what is set here on top.
@@ -358,6 +370,8 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
         Content::Memory(bytes) => persist(bytes, destination),
         Content::File { .. } | Content::Temporary { .. } | Content::Part { .. } | Content::Remote(_) => {
             let directory = destination.parent().unwrap_or_else(|| Path::new("."));
+            let size = blob.descriptor.size;
+            spool::ensure(directory, size, || format!("write `{}`", destination.display()))?;
             let mut file =
                 tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
             let mut hasher = Hasher::new(blob.descriptor.digest.algorithm());
@@ -369,7 +383,8 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
                     break;
                 }
                 hasher.update(&buffer[..count]);
-                file.write_all(&buffer[..count]).map_err(Error::io("write", destination))?;
+                file.write_all(&buffer[..count])
+                    .map_err(|error| Error::io("write", destination)(error).needs(size))?;
             }
             let found = hasher.finish();
             if found != blob.descriptor.digest {

@@ -17,6 +17,7 @@ use crate::{
     auth::{Challenge, Scopes, Tokens},
     model::null_as_default,
     session::Session,
+    source::MAX_DOCUMENT,
 };
 
 /// No list of tags has more pages.
@@ -144,7 +145,8 @@ impl Client {
         let mut pages = 0;
         let mut next = Some(session.url("tags/list?n=1000")?);
         while let Some(url) = next.take() {
-            let (headers, bytes) = session.document(&attempt, url.clone(), HeaderMap::new()).await?;
+            let (headers, bytes) =
+                session.document(&attempt, url.clone(), HeaderMap::new(), MAX_DOCUMENT).await?;
             let page: Page = serde_json::from_slice(&bytes)
                 .map_err(|error| session.protocol(&attempt, format!("malformed list: {error}")))?;
             tags.extend(page.tags);

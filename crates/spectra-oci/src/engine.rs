@@ -19,8 +19,8 @@ use url::Url;
 use crate::{
     Artifact, Error, OpenLimits,
     content::Content,
-    gzip::spool,
     source::{LayerSource, open_within},
+    spool,
 };
 
 /// How long the engine may be silent. It packs large images before it sends the first byte.
@@ -115,7 +115,7 @@ impl Engine {
         })?;
         // By its identifier, which is one image; a name without a tag would export all tags.
         let response = self.get(&http, &attempt, &inspected.id, "get").await?;
-        let (mut file, path) = spool()?;
+        let (mut file, path) = spool::file(&spool::folder())?;
         let shown = PathBuf::from(format!("docker-daemon:{name}"));
         let (mut stream, mut size) = (response.bytes_stream(), 0);
         let limits = *limits;

@@ -171,7 +171,8 @@ impl Session {
             return Ok(Err(reason));
         }
         // No more than was counted.
-        match self.limited_blob(descriptor, descriptor.size).await {
+        let attempt = format!("get blob `{}`", descriptor.digest);
+        match self.blob(&attempt, descriptor, descriptor.size).await {
             Ok(bytes) => Ok(Ok(bytes.into())),
             Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. } | Error::Protocol { .. })) => {
                 Ok(Err(error.to_string()))

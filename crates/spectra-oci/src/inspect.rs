@@ -83,7 +83,7 @@ impl Client {
             return Err(session.protocol(&attempt, reason));
         }
         let document: ImageManifest = parse(&bytes).map_err(|reason| session.protocol(&attempt, reason))?;
-        let config = session.small_blob(&attempt, &document.config).await?;
+        let config = session.config(&attempt, &document.config).await?;
         let config: ImageConfig = parse(&config).map_err(|reason| session.protocol(&attempt, reason))?;
         if let Some(wanted) =
             platform.filter(|wanted| platforms.is_empty() && !config.platform().satisfies(wanted))

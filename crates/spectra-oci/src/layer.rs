@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
+    fmt::Write as _,
     fs::{self, File, Metadata},
     io::{self, Write as _},
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
@@ -9,14 +11,16 @@ use std::{
     sync::Arc,
 };
 
-use spectra_types::Digest;
+use spectra_types::{Algorithm, Digest};
 use tar::{EntryType, Header};
 
 use crate::{
-    Descriptor, Error, Patterns,
+    Compression, Descriptor, Error, Layout, Packing, Patterns, Trust,
     base::BaseTree,
-    content::{Blob, Content, Hashing},
-    gzip, media_type,
+    cache::FileState,
+    compress::Writer,
+    content::{Blob, Content, Hasher, Hashing},
+    spool,
 };
 
 /// Numeric user and group.
@@ -61,11 +65,13 @@ pub struct FileRule {
     pub owner: Option<Owner>,
 }
 
-/// A layer that is written, with what its image has to know.
+/// A layer that is in a layout, with what its image has to know.
 pub(crate) struct BuiltLayer {
-    pub(crate) blob: Blob,
+    pub(crate) descriptor: Descriptor,
     pub(crate) diff_id: Digest,
     pub(crate) entries: u64,
+    /// Whether the layout had it, by what was noted when it was made.
+    pub(crate) reused: bool,
 }
 
 /// An entry that will be in the layer.
@@ -87,29 +93,157 @@ enum Source {
     },
 }
 
-/// Writes one layer. Everything carries the time `created`, in seconds since 1970. Blocking.
-pub(crate) fn write_layer(files: &[Files], base: &BaseTree, created: u32) -> Result<BuiltLayer, Error> {
-    let mut entries = BTreeMap::new();
-    for input in files {
-        collect(input, &mut entries)?;
-    }
-    add_parents(&mut entries);
-    settle_with_base(&mut entries, base)?;
+/// A layer before it is written: what will be in it, in order.
+pub(crate) struct Plan {
+    entries: Entries,
+    created: u32,
+}
 
-    let (file, path) = gzip::spool()?;
-    let failed = |action| Error::io(action, path.to_path_buf());
-    let gzip = gzip::encoder(Hashing::new(io::BufWriter::with_capacity(256 * 1024, file)));
-    let mut archive = tar::Builder::new(Hashing::new(gzip));
-    for (name, entry) in &entries {
-        append(&mut archive, Path::new(std::ffi::OsStr::from_bytes(name)), entry, created, &path)?;
+impl Plan {
+    /// Finds and checks the files. Everything will carry the time `created`, in seconds since 1970. Blocking.
+    pub(crate) fn new(files: &[Files], base: &BaseTree, created: u32) -> Result<Self, Error> {
+        let mut entries = BTreeMap::new();
+        for input in files {
+            collect(input, &mut entries)?;
+        }
+        add_parents(&mut entries);
+        settle_with_base(&mut entries, base)?;
+        Ok(Self { entries, created })
     }
-    let (gzip, diff_id, _) = archive.into_inner().map_err(failed("write the layer to"))?.finish();
-    let mut hashing = gzip.finish().map_err(failed("write the layer to"))?;
-    hashing.flush().map_err(failed("write the layer to"))?;
-    let (_, digest, length) = hashing.finish();
-    let descriptor = Descriptor::new(media_type::LAYER_GZIP, digest, length);
-    let content = Content::Temporary { path: Arc::new(path), length };
-    Ok(BuiltLayer { blob: Blob { descriptor, content }, diff_id, entries: entries.len() as u64 })
+
+    /// Puts the layer into a layout: as it is there if the notes know what these files became and they are what they were then,
+    /// else written and compressed anew. Blocking.
+    pub(crate) fn build(&self, layout: &Layout, packing: &Packing) -> Result<BuiltLayer, Error> {
+        let (listing, state) = (self.listing(), self.state());
+        let found = self.find(&listing, &state, layout, packing)?;
+        let reused = found.is_some();
+        let (descriptor, diff_id) = found.map_or_else(|| self.compress(layout, packing.compression), Ok)?;
+        if let Some(cache) = &packing.cache {
+            if !reused {
+                cache.remember_layer(&diff_id, packing.compression, &descriptor);
+                cache.remember_built(&listing, &diff_id);
+            }
+            // Unless something was written to since.
+            if self.state_now().as_ref() == Some(&state) {
+                cache.remember_hashed(&state, &diff_id);
+            }
+        }
+        Ok(BuiltLayer { descriptor, diff_id, entries: self.entries.len() as u64, reused })
+    }
+
+    /// The compressed layer in the layout and its raw digest, if the notes lead there and still hold.
+    fn find(
+        &self,
+        listing: &Digest,
+        state: &FileState,
+        layout: &Layout,
+        packing: &Packing,
+    ) -> Result<Option<(Descriptor, Digest)>, Error> {
+        let Some(cache) = &packing.cache else { return Ok(None) };
+        let Some(diff_id) = cache.built(listing) else { return Ok(None) };
+        let Some(descriptor) = packing.known(&diff_id) else { return Ok(None) };
+        if packing.whole(&descriptor, layout)?.is_none() {
+            return Ok(None);
+        }
+        let trusted = packing.trust == Trust::FileState && cache.hashed(state).as_ref() == Some(&diff_id);
+        if !trusted {
+            let (_, found, _) = self.write(Hashing::new(io::sink()), Path::new("a hash"))?.finish();
+            if found != diff_id {
+                return Ok(None);
+            }
+        }
+        Ok(Some((descriptor, diff_id)))
+    }
+
+    fn compress(&self, layout: &Layout, how: Compression) -> Result<(Descriptor, Digest), Error> {
+        let folder = layout.folder()?;
+        let size = self.size();
+        spool::ensure(&folder, spool::least(size), || format!("compress a layer of {size} bytes"))?;
+        let (file, path) = spool::file(&folder)?;
+        let failed = |error| Error::io("write the layer to", path.to_path_buf())(error).needs(size);
+        let compressed = Writer::new(Hashing::new(io::BufWriter::with_capacity(256 * 1024, file)), how);
+        let tar = self.write(Hashing::new(compressed), &path).map_err(|error| error.needs(size))?;
+        let (compressed, diff_id, _) = tar.finish();
+        let mut hashing = compressed.finish().map_err(failed)?;
+        hashing.flush().map_err(failed)?;
+        let (_, digest, length) = hashing.finish();
+        let descriptor = Descriptor::new(how.media_type(), digest, length);
+        let content = Content::Temporary { path: Arc::new(path), length };
+        Ok((layout.adopt(Blob { descriptor, content })?, diff_id))
+    }
+
+    /// Bytes of all files.
+    fn size(&self) -> u64 {
+        let sizes = self.entries.values().map(|entry| match &entry.source {
+            Source::File { metadata, .. } => metadata.len(),
+            Source::Directory | Source::Link(_) => 0,
+        });
+        sizes.sum()
+    }
+
+    /// Writes the tar; `shown` is where to, for errors.
+    fn write<W: io::Write>(&self, writer: W, shown: &Path) -> Result<W, Error> {
+        let mut archive = tar::Builder::new(writer);
+        for (name, entry) in &self.entries {
+            append(&mut archive, Path::new(OsStr::from_bytes(name)), entry, self.created, shown)?;
+        }
+        archive.into_inner().map_err(Error::io("write the layer to", shown))
+    }
+
+    /// What the tar depends on besides the content of its files. The same listing mostly means the same layer, and reading the
+    /// files says whether it does.
+    fn listing(&self) -> Digest {
+        self.describe(|_, metadata, text| {
+            let _ = write!(text, "{}", metadata.len());
+        })
+    }
+
+    /// The listing with the state of every file: as long as it is the same, nothing was written to any of them.
+    fn state(&self) -> FileState {
+        let digest = self.describe(|_, metadata, text| {
+            let _ = write!(text, "{}", FileState::of_whole(metadata));
+        });
+        FileState::of_many(&digest)
+    }
+
+    /// As [`Plan::state`], of the files as they are by now; nothing if one of them is gone.
+    fn state_now(&self) -> Option<FileState> {
+        let mut all = true;
+        let digest = self.describe(|path, _, text| match fs::metadata(path) {
+            Ok(metadata) => {
+                let _ = write!(text, "{}", FileState::of_whole(&metadata));
+            }
+            Err(_) => all = false,
+        });
+        all.then(|| FileState::of_many(&digest))
+    }
+
+    fn describe(&self, mut file: impl FnMut(&Path, &Metadata, &mut String)) -> Digest {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&self.created.to_le_bytes());
+        for (name, entry) in &self.entries {
+            let (mode, Owner { user, group }) = (entry.mode, entry.owner);
+            let mut text = format!("{mode:o} {user}:{group} ");
+            let target = match &entry.source {
+                Source::Directory => &b"d"[..],
+                Source::Link(target) => {
+                    text.push('l');
+                    target.as_os_str().as_bytes()
+                }
+                Source::File { path, metadata } => {
+                    text.push('f');
+                    file(path, metadata, &mut text);
+                    &[]
+                }
+            };
+            for part in [name.as_slice(), text.as_bytes(), target] {
+                // With its length before it, no part can pass for the end of another.
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        hasher.finish()
+    }
 }
 
 /// Entries by their path in the image, in the order of its bytes, which puts directories before what is in them.
@@ -268,7 +402,13 @@ fn append<W: io::Write>(
             let mut header = header(EntryType::Regular);
             header.set_size(opened.len());
             let mut reader = Hashing::new(io::Read::take(file, opened.len()));
-            archive.append_data(&mut header, name, &mut reader).map_err(Error::io("add", path))?;
+            archive.append_data(&mut header, name, &mut reader).map_err(|error| match error.kind() {
+                // Not for reading, but where it is written.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Error::io("write the layer to", spool)(error)
+                }
+                _ => Error::io("add", path)(error),
+            })?;
             if reader.finish().2 == opened.len() { Ok(()) } else { Err(changed(path)) }
         }
     }

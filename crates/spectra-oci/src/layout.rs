@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use spectra_types::Digest;
+use spectra_types::{Algorithm, Digest};
 use tempfile::NamedTempFile;
 
 use crate::{
@@ -104,6 +104,36 @@ impl Layout {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         }
         store(blob, &path)
+    }
+
+    /// The folder that compressed layers are made in, to be [adopted](Self::adopt): that of the blobs.
+    pub(crate) fn folder(&self) -> Result<PathBuf, Error> {
+        let folder = self.root.join("blobs").join(Algorithm::Sha256.as_str());
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        Ok(folder)
+    }
+
+    /// Makes a temporary file of the layout's [folder](Self::folder) one of its blobs, in place of what was under that digest.
+    pub(crate) fn adopt(&self, blob: Blob) -> Result<Descriptor, Error> {
+        let Blob { descriptor, content } = blob;
+        let destination = self.blob_path(&descriptor.digest);
+        let file = match content {
+            Content::Temporary { path, length } => {
+                Arc::try_unwrap(path).map_err(|path| Content::Temporary { path, length })
+            }
+            content => Err(content),
+        };
+        match file {
+            Ok(file) => {
+                let failed = || Error::io("write", &destination);
+                fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed())?;
+                make_readable(&file)?;
+                file.persist(&destination).map_err(|error| failed()(error.error))?;
+            }
+            // Somebody else holds it, too.
+            Err(content) => store(&Blob { descriptor: descriptor.clone(), content }, &destination)?,
+        }
+        Ok(descriptor)
     }
 
     /// Removes a blob.

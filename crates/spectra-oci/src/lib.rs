@@ -27,8 +27,10 @@ mod layer;
 mod layers;
 mod layout;
 mod limits;
+mod manifest;
 mod model;
 mod oci_archive;
+mod pack;
 mod progress;
 mod push;
 mod referrers;
@@ -37,6 +39,7 @@ mod retry;
 mod select;
 mod session;
 mod source;
+mod spool;
 mod tar_index;
 mod upload;
 
@@ -57,13 +60,15 @@ pub use layer::{FileRule, Files, Owner};
 pub use layers::Layer;
 pub use layout::Layout;
 pub use limits::OpenLimits;
+pub use manifest::{Named, StoredOther};
 pub use model::{
     Config, Descriptor, Healthcheck, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError,
     media_type,
 };
 pub use oci_archive::Overwrite;
+pub use pack::{Packing, Trust};
 pub use progress::{BlobOutcome, NoProgress, Progress};
-pub use push::{PushOptions, Pushed, Trust};
+pub use push::{PushOptions, Pushed};
 pub use referrers::{Attached, Attachment};
 pub use retry::RetryPolicy;
 pub use source::{Artifact, Image, Index, open, open_within};

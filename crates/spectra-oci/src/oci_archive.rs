@@ -5,15 +5,19 @@ use std::{
     fs,
     io::{self, Write as _},
     path::Path,
+    sync::Arc,
 };
 
 use tar::{EntryType, Header};
 
 use crate::{
-    Artifact, Descriptor, Error, ImageIndex,
+    Artifact, Descriptor, Error, Image, ImageIndex, Packing, Progress,
+    archive::Archive,
     builder::to_json,
     content::{Blob, Hasher},
     layout::{MARKER, REF_NAME, rename},
+    source::BlobStore,
+    spool,
 };
 
 /// What to do about a file that exists.
@@ -27,19 +31,24 @@ pub enum Overwrite {
 
 impl Artifact {
     /// Writes a local artifact (see [`Artifact::download`]) as an OCI archive, named `name` inside if given. Raw layers are
-    /// compressed on the way. The file appears when it is whole. Blocking.
+    /// compressed on the way, unless an archive that is replaced has them whole by what `packing` knows. The file appears when
+    /// it is whole. Blocking.
     pub fn write_archive(
         &self,
         path: &Path,
         name: Option<&str>,
         overwrite: Overwrite,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
     ) -> Result<Descriptor, Error> {
         let exists = || Error::Exists { path: path.to_owned() };
         if overwrite == Overwrite::Refuse && fs::symlink_metadata(path).is_ok() {
             return Err(exists());
         }
         let mut blobs = BTreeMap::new();
-        let descriptor = self.gather(&mut blobs)?;
+        let earlier = if overwrite == Overwrite::Replace { Archive::open_plain(path) } else { None };
+        let earlier = earlier.as_ref().map(|archive| archive as &dyn BlobStore);
+        let descriptor = self.gather(&mut blobs, &|image| image.with_manifest(earlier, packing, progress))?;
         let mut entry = descriptor.clone();
         if let Some(name) = name {
             entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
@@ -48,9 +57,11 @@ impl Artifact {
 
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or_else(|| Path::new("."));
+        let needed = blobs.values().map(|blob| blob.descriptor.size).sum();
+        spool::ensure(directory, needed, || format!("write `{}`", path.display()))?;
         let file = tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
         let mut archive = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
-        let failed = || Error::io("write", path);
+        let failed = || |error: io::Error| Error::io("write", path)(error).needs(needed);
         append(&mut archive, "oci-layout", MARKER.as_bytes()).map_err(failed())?;
         append(&mut archive, "index.json", &index).map_err(failed())?;
         for directory in ["blobs/", "blobs/sha256/", "blobs/sha512/"] {
@@ -93,7 +104,11 @@ impl Artifact {
     }
 
     /// All blobs by `ALGORITHM/HEX`, each once.
-    fn gather(&self, blobs: &mut BTreeMap<String, Blob>) -> Result<Descriptor, Error> {
+    fn gather(
+        &self,
+        blobs: &mut BTreeMap<String, Blob>,
+        pack: &dyn Fn(&Image) -> Result<Image, Error>,
+    ) -> Result<Descriptor, Error> {
         let mut add = |blob: &Blob| {
             let digest = &blob.descriptor.digest;
             blobs.entry(format!("{}/{}", digest.algorithm(), digest.hex())).or_insert_with(|| blob.clone());
@@ -102,12 +117,12 @@ impl Artifact {
             Self::Index(index) => {
                 add(&index.document);
                 for child in &index.children {
-                    child.gather(blobs)?;
+                    child.gather(blobs, pack)?;
                 }
                 Ok(index.document.descriptor.clone())
             }
             Self::Image(image) => {
-                let image = image.with_manifest()?;
+                let image = pack(image)?;
                 let Some(manifest) = &image.manifest else {
                     return Err(Error::Build { reason: "an image has no manifest".to_owned() });
                 };

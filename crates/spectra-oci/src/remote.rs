@@ -17,13 +17,13 @@ use std::io::Seek as _;
 
 use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
-    Platform, Progress,
+    Packing, Platform, Progress,
     content::{Blob, Content, Hasher},
-    gzip::spool,
     limits::{Budget, check_layers},
     media_type,
     session::{Call, Failed, Session},
     source::{LayerSource, MAX_DEPTH, MAX_DOCUMENT, list},
+    spool,
 };
 
 /// A blob in a registry, with the session that may read it.
@@ -95,7 +95,7 @@ impl RemoteBlob {
 
     /// Brings the blob into a temporary file. A cut connection is resumed where it broke; the digest is checked.
     async fn download(&self) -> Result<Blob, Error> {
-        let (mut file, path) = spool()?;
+        let (mut file, path) = spool::file(&spool::folder())?;
         let attempt = self.attempt();
         let (digest, size) = (&self.descriptor.digest, self.descriptor.size);
         let progress = &self.session.progress;
@@ -159,7 +159,9 @@ impl RemoteBlob {
             let Some(piece) = next else { break };
             let piece = piece.map_err(|error| broken(Box::new(error)))?;
             // A write to the page cache; a thread for each of them costs more than it saves.
-            file.write_all(&piece).map_err(Error::io("write", path))?;
+            file.write_all(&piece).map_err(|error| {
+                Error::io("download a layer into", path)(error).needs(self.descriptor.size)
+            })?;
             hasher.update(&piece);
             *at += piece.len() as u64;
             self.session.progress.sent(&self.descriptor.digest, piece.len() as u64);
@@ -296,7 +298,7 @@ async fn read(
     }
     check_layers(origin, manifest.layers.len())?;
     budget.take(origin, manifest.config.size)?;
-    let config = session.small_blob(&attempt, &manifest.config).await?;
+    let config = session.config(&attempt, &manifest.config).await?;
     let layers = manifest.layers.iter().map(|layer| {
         let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };
         LayerSource::Ready(Blob { descriptor: layer.clone(), content: Content::Remote(Arc::new(remote)) })
@@ -321,6 +323,12 @@ impl Artifact {
                 wanted.push(Arc::clone(remote));
             }
         }
+        // All of them are there at once.
+        let bytes = wanted.iter().map(|remote| remote.len()).sum();
+        spool::ensure(&spool::folder(), bytes, || match wanted.as_slice() {
+            [one] => format!("download {one}"),
+            several => format!("download {} layers", several.len()),
+        })?;
         let here: Mutex<Vec<(Digest, Content)>> = Mutex::default();
         stream::iter(wanted.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(jobs.max(1), |remote| {
@@ -355,33 +363,38 @@ impl Artifact {
     }
 
     /// Stores a local artifact (see [`Artifact::download`]) in a layout and lists it there, under `name` if given. Raw layers
-    /// are compressed on the way. Blocking.
-    pub fn store(&self, layout: &Layout, name: Option<&str>) -> Result<Descriptor, Error> {
-        let descriptor = self.store_blobs(layout)?;
+    /// are compressed on the way, unless the layout has them whole by what `packing` knows. Blocking.
+    pub fn store(
+        &self,
+        layout: &Layout,
+        name: Option<&str>,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, Error> {
+        let descriptor = self.store_blobs(layout, packing, progress)?;
         layout.tag(descriptor.clone(), name)?;
         Ok(descriptor)
     }
 
-    fn store_blobs(&self, layout: &Layout) -> Result<Descriptor, Error> {
+    fn store_blobs(
+        &self,
+        layout: &Layout,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, Error> {
         match self {
             Self::Index(index) => {
                 for child in &index.children {
-                    child.store_blobs(layout)?;
+                    child.store_blobs(layout, packing, progress)?;
                 }
                 layout.add(&index.document)?;
                 Ok(index.document.descriptor.clone())
             }
             Self::Image(image) => {
-                let image = image.with_manifest()?;
                 layout.add(&image.config)?;
-                for blob in image.ready_layers() {
-                    layout.add(blob)?;
-                }
-                let Some(manifest) = &image.manifest else {
-                    return Err(Error::Build { reason: "an image has no manifest".to_owned() });
-                };
-                layout.add(manifest)?;
-                let mut descriptor = manifest.descriptor.clone();
+                let manifest = image.store_layers(layout, packing, progress)?;
+                layout.add(&manifest)?;
+                let mut descriptor = manifest.descriptor;
                 descriptor.platform =
                     image.configuration().ok().map(|config| config.platform()).filter(|p| !p.os.is_empty());
                 Ok(descriptor)

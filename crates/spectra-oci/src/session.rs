@@ -29,9 +29,9 @@ use crate::{
 const MAX_REDIRECTS: usize = 5;
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
-const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
-const DIGEST_HEADER: &str = "docker-content-digest";
+pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// One request that can be made again.
 pub(crate) struct Call<'a> {
@@ -124,8 +124,9 @@ impl Session {
         let reference = image.digest().map_or_else(|| image.tag_or_latest().to_owned(), ToString::to_string);
         let mut accept = HeaderMap::new();
         accept.insert(ACCEPT, HeaderValue::from_static(ACCEPT_MANIFESTS));
-        let (headers, bytes) =
-            self.document(&attempt, self.url(&format!("manifests/{reference}"))?, accept).await?;
+        let (headers, bytes) = self
+            .document(&attempt, self.url(&format!("manifests/{reference}"))?, accept, MAX_DOCUMENT)
+            .await?;
         let stated: Option<Digest> =
             headers.get(DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let expected = image.digest().or(stated.as_ref());
@@ -147,11 +148,15 @@ impl Session {
         Ok((Descriptor::new(media_type, found, bytes.len() as u64), bytes))
     }
 
-    /// Gets a small blob and checks its digest.
-    pub(crate) async fn small_blob(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    /// Gets a blob of `limit` bytes at most into memory, and checks its digest.
+    pub(crate) async fn blob(
+        &self,
+        attempt: &str,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
         let url = self.url(&format!("blobs/{}", descriptor.digest))?;
-        let (_, bytes) = self.document(attempt, url, HeaderMap::new()).await?;
-        check_values(format!("{}/{}", self.registry.host, self.repository).as_ref(), &bytes)?;
+        let (_, bytes) = self.document(attempt, url, HeaderMap::new(), limit).await?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -163,12 +168,20 @@ impl Session {
         Ok(bytes)
     }
 
-    /// Gets a document, with retries.
+    /// Gets an image's configuration, its digest checked.
+    pub(crate) async fn config(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let bytes = self.blob(attempt, descriptor, MAX_DOCUMENT).await?;
+        check_values(format!("{}/{}", self.registry.host, self.repository).as_ref(), &bytes)?;
+        Ok(bytes)
+    }
+
+    /// Gets a document of `limit` bytes at most, with retries.
     pub(crate) async fn document(
         &self,
         attempt: &str,
         url: Url,
         headers: HeaderMap,
+        limit: u64,
     ) -> Result<(HeaderMap, Bytes), Error> {
         self.with_retries(attempt, || async {
             let call = Call { headers: headers.clone(), ..Call::new(attempt, Method::GET, url.clone()) };
@@ -177,9 +190,9 @@ impl Session {
                 return Err(self.failed(attempt, response).await);
             }
             let headers = response.headers().clone();
-            let (bytes, complete) = self.read(attempt, response, MAX_DOCUMENT).await?;
+            let (bytes, complete) = self.read(attempt, response, limit).await?;
             if !complete {
-                return Err(self.protocol(attempt, format!("it is longer than {MAX_DOCUMENT} bytes")).into());
+                return Err(self.protocol(attempt, format!("it is longer than {limit} bytes")).into());
             }
             Ok((headers, bytes))
         })

@@ -7,8 +7,6 @@ use spectra_types::Digest;
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout,
     archive::Archive,
-    builder::oci_manifest,
-    compress::{self, Compression},
     content::{Blob, Content, digest_like},
     layout::REF_NAME,
     limits::{Budget, OpenLimits, check_layers, check_values},
@@ -91,29 +89,6 @@ impl Image {
             LayerSource::Ready(blob) => Some(blob),
             LayerSource::Raw { .. } => None,
         })
-    }
-
-    /// The image with its raw layers compressed and thus a manifest. Blocking.
-    pub(crate) fn with_manifest(&self) -> Result<Self, Error> {
-        let mut image = self.clone();
-        if image.manifest.is_some() {
-            return Ok(image);
-        }
-        for (number, layer) in image.layers.iter_mut().enumerate() {
-            let LayerSource::Raw { content, diff_id } = layer else { continue };
-            let (blob, found) = compress::layer(content, &self.origin, Compression::default())?;
-            if found != *diff_id {
-                return Err(Error::DigestMismatch {
-                    what: format!("layer {} of `{}`", number + 1, self.origin.display()),
-                    expected: diff_id.clone(),
-                    found,
-                });
-            }
-            *layer = LayerSource::Ready(blob);
-        }
-        let layers = image.ready_layers().map(|blob| blob.descriptor.clone()).collect();
-        image.manifest = Some(oci_manifest(image.config.descriptor.clone(), layers)?);
-        Ok(image)
     }
 
     /// The configuration.

@@ -91,6 +91,43 @@ fn nothing_is_overwritten_or_guessed() {
     ");
 }
 
+#[test]
+fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
+    let place = Place::new();
+    docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
+    let copy = |more: &[&str]| {
+        let arguments = ["image", "copy", "docker-archive:app.tar", "oci:layout:v1"];
+        let run = place.run(&[&arguments[..], more].concat()).done();
+        (run.stdout, run.stderr.matches("compressing layer").count())
+    };
+    let (digest, compressed) = copy(&[]);
+    assert_eq!(compressed, 1);
+    assert_eq!(copy(&[]), (digest.clone(), 0));
+    assert_eq!(copy(&["--trust-cache"]), (digest.clone(), 0));
+    assert_eq!(copy(&["--no-cache"]), (digest, 1));
+}
+
+/// What `docker save` writes of an image with one layer, which need not be a tar file.
+pub(crate) fn docker_archive(path: &Path, layer: &[u8]) {
+    let hash = sha2::Sha256::digest(layer);
+    let diff_id = spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+    });
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"] }]);
+    let (config, manifest) = (config.to_string(), manifest.to_string());
+    let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, bytes) in
+        [("l.tar", layer), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    }
+    builder.into_inner().unwrap();
+}
+
 /// Writes a layout with an artifact about `subject`, as a signing tool leaves in a registry.
 fn signature(place: &Place, subject: &str, size: u64) -> String {
     let hex = |bytes: &[u8]| {
@@ -130,9 +167,31 @@ fn signatures_are_copied_when_asked_for() {
     let signature = signature(&place, &digest, size);
     place.run(&["image", "push", "signature", &format!("{from}@{signature}")]).done();
 
-    let copied =
-        place.run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--json"]).done().json();
-    assert_eq!(copied["referrers"], serde_json::json!([]));
+    let copy = |to: &str| place.run(&["image", "copy", &format!("{from}:v1"), to, "--json"]).done();
+    let copied = copy(&format!("{to}:v1"));
+    assert_eq!(copied.json()["referrers"], serde_json::json!([]));
+    assert_eq!(copied.json()["referrers_left"], 1);
+    let left = format!(
+        "not copied: 1 signature or attestation that `docker://{from}:v1` has; `--referrers` copies what belongs to an image\n"
+    );
+    assert!(copied.stderr.ends_with(&left), "{}", copied.stderr);
+    let stored = copy("oci:stored");
+    assert!(stored.stderr.contains("that `docker://"), "{}", stored.stderr);
+    assert!(stored.stderr.ends_with(
+        "; layouts and archives hold the image alone, and `--referrers` copies between registries\n"
+    ));
+    // Whoever may not ask is not told, and has the copy.
+    let refused =
+        serde_json::json!({ "operation": "registry.referrers", "action": { "type": "http", "status": 403 } });
+    running.registry.set_fault(refused).unwrap();
+    let copied = copy(&format!("{to}:v1"));
+    assert!(
+        copied.json()["referrers_left"].is_null() && !copied.stderr.contains("not copied"),
+        "{}",
+        copied.stderr
+    );
+    assert!(running.registry.faults_applied() > 0);
+    running.registry.clear_faults();
     let copied = place
         .run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--referrers", "--json"])
         .done()

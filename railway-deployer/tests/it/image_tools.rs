@@ -269,6 +269,49 @@ fn a_dockerfile_that_nothing_can_build() {
 }
 
 #[test]
+fn a_login_and_a_cache_that_a_builder_is_not_told_of_are_refused() {
+    let (mut place, digest) = place();
+    place.program("buildah", &format!("{RECORD}{BUILDAH}"));
+    let build = |place: &Place, more: &[&str]| {
+        place.run_with_input(&[&["image", "build", "app", "--output", "out"], more].concat(), "hunter2\n")
+    };
+    insta::assert_snapshot!(build(&place, &["--username", "bot", "--password-stdin"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--username` is for the registry of a recipe's base image; a Dockerfile may name images of any registry, and its builder has its own logins: `docker login`, `buildah login` or `podman login`
+    ");
+    insta::assert_snapshot!(build(&place, &["--base-cache", "here"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--base-cache` is where base images of recipes are kept; a Dockerfile's builder has its own store
+    ");
+    insta::assert_snapshot!(build(&place, &["--trust-cache"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--trust-cache` is about layers that are compressed here; those of a Dockerfile are its builder's, with `--no-cache`, `--cache-from` and `--cache-to`
+    ");
+    assert_eq!(calls(&place), "", "nothing was built");
+    assert!(!place.path("out").exists() && !place.path("here").exists());
+
+    // Set for the whole job, for its pushes.
+    place.set("SPECTRA_REGISTRY_USERNAME", "bot");
+    place.set("SPECTRA_REGISTRY_PASSWORD", "hunter2");
+    place.set("SPECTRA_BASE_CACHE", "here");
+    place.set("SPECTRA_CACHE_DIR", "here");
+    let run = build(&place, &["--no-progress"]).done();
+    assert_eq!(run.stdout.trim(), digest);
+    assert!(
+        run.stderr.starts_with("SPECTRA_REGISTRY_USERNAME is not used: it is for the "),
+        "{}",
+        run.stderr
+    );
+    assert!(!calls(&place).contains("hunter2") && !run.stderr.contains("hunter2"));
+}
+
+#[test]
 fn an_interrupted_build_ends_its_tool() {
     let (place, _) = place();
     place.program(

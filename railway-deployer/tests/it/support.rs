@@ -59,7 +59,11 @@ impl Place {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_railway-deployer"));
+        self.command_of(env!("CARGO_BIN_EXE_railway-deployer"))
+    }
+
+    fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().current_dir(self.directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -69,15 +73,18 @@ impl Place {
         self.run_with_input(arguments, "")
     }
 
+    /// Another program, in the same place and environment.
+    pub(crate) fn run_other(&self, program: &str, arguments: &[&str]) -> Run {
+        self.finish(self.command_of(program).args(arguments), "")
+    }
+
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Run {
-        let mut child = self
-            .command()
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.finish(self.command().args(arguments), input)
+    }
+
+    fn finish(&self, command: &mut Command, input: &str) -> Run {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A program that does not read its input is right to close it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();

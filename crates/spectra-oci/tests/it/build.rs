@@ -10,8 +10,9 @@ use std::{
 
 use sha2::Digest as _;
 use spectra_oci::{
-    Base, Error, FileRule, Files, ImageBuilder, ImageConfig, ImageManifest, Layout, NoProgress, Overwrite,
-    Owner, Patterns, Platform, PushOptions,
+    Artifact, Base, BuiltImage, Cache, Descriptor, Error, FileRule, Files, ImageBuilder, ImageConfig,
+    ImageManifest, Layout, NoProgress, Overwrite, Owner, Packing, Patterns, Platform, Progress, PushOptions,
+    Trust,
 };
 use spectra_types::{Algorithm, Digest};
 
@@ -27,6 +28,16 @@ fn write(root: &Path, files: &[&str]) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, name).unwrap();
     }
+}
+
+fn write_archive(
+    artifact: &Artifact,
+    path: &Path,
+    name: Option<&str>,
+    overwrite: Overwrite,
+) -> Result<Descriptor, Error> {
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    artifact.write_archive(path, name, overwrite, &Packing::default(), &progress)
 }
 
 fn patterns(lines: &[&str]) -> Patterns {
@@ -330,16 +341,16 @@ fn several_platforms_are_one_index() {
 
     // As an archive: the same bytes each time, readable, and nothing is overwritten unasked.
     let archive = place.path().join("out.tar");
-    let written = artifact.write_archive(&archive, Some("v1"), Overwrite::Refuse).unwrap();
+    let written = write_archive(&artifact, &archive, Some("v1"), Overwrite::Refuse).unwrap();
     assert_eq!(written.digest, built.index.digest);
     let bytes = std::fs::read(&archive).unwrap();
     let again = spectra_oci::open(&archive, Some("v1")).unwrap();
     assert_eq!(again.digest(), artifact.digest());
     again.inspect(None).unwrap();
-    let refused = artifact.write_archive(&archive, None, Overwrite::Refuse).unwrap_err();
+    let refused = write_archive(&artifact, &archive, None, Overwrite::Refuse).unwrap_err();
     assert_eq!(refused.code().to_string(), "SPX-352");
     assert_eq!(std::fs::read(&archive).unwrap(), bytes);
-    artifact.write_archive(&archive, Some("v1"), Overwrite::Replace).unwrap();
+    write_archive(&artifact, &archive, Some("v1"), Overwrite::Replace).unwrap();
     assert_eq!(std::fs::read(&archive).unwrap(), bytes);
     let left = std::fs::read_dir(place.path()).unwrap().count();
     assert_eq!(left, 3, "no temporary file stays");
@@ -353,7 +364,71 @@ fn an_archive_is_not_written_from_damaged_blobs() {
     let path = place.path().join("layout/blobs/sha256").join(layer.digest.hex());
     std::fs::write(&path, vec![0; usize::try_from(layer.size).unwrap()]).unwrap();
     let archive = place.path().join("x.tar");
-    let error = artifact.write_archive(&archive, None, Overwrite::Refuse).unwrap_err();
+    let error = write_archive(&artifact, &archive, None, Overwrite::Refuse).unwrap_err();
     assert_eq!(error.code().to_string(), "SPX-303", "{error}");
     assert!(!archive.exists());
+}
+
+#[test]
+fn files_that_were_built_before_are_not_compressed_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (one, two) = (place.path().join("one"), place.path().join("two"));
+    write(&one, &["app", "lib/a"]);
+    write(&two, &["data"]);
+    let layout = Layout::create(place.path().join("out")).unwrap();
+    let packing = Packing {
+        cache: Some(Cache::new(place.path().join("cache"))),
+        trust: Trust::Content,
+        ..Packing::default()
+    };
+    let build = |layout: &Layout, trust: Trust| -> BuiltImage {
+        let files =
+            |from: &Path| vec![Files { from: from.to_owned(), to: "/".to_owned(), ..Files::default() }];
+        ImageBuilder::new()
+            .files(files(&one))
+            .files(files(&two))
+            .cmd(vec!["/app".to_owned()])
+            .packing(Packing { trust, ..packing.clone() })
+            .build(layout, None)
+            .unwrap()
+    };
+    let first = build(&layout, Trust::Content);
+    assert_eq!(first.reused, 0);
+    for trust in [Trust::Content, Trust::FileState] {
+        let second = build(&layout, trust);
+        assert_eq!((&second.manifest, second.reused, second.entries), (&first.manifest, 2, first.entries));
+    }
+    // What a build tool writes anew, the same as it was.
+    for trust in [Trust::FileState, Trust::Content] {
+        write(&one, &["app"]);
+        let again = build(&layout, trust);
+        assert_eq!((&again.manifest, again.reused), (&first.manifest, 2), "{trust:?}");
+    }
+    // Other content of the same length, or another mode.
+    let mut before = first.manifest.clone();
+    for trust in [Trust::FileState, Trust::Content] {
+        if trust == Trust::FileState {
+            std::fs::write(one.join("app"), "APP").unwrap();
+        } else {
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(one.join("lib/a"), executable).unwrap();
+        }
+        let other = build(&layout, trust);
+        assert_ne!(other.manifest, before);
+        assert_eq!(other.reused, 1, "the other layer");
+        before = other.manifest;
+    }
+    // Elsewhere there is nothing to take.
+    let other = Layout::create(place.path().join("other")).unwrap();
+    let elsewhere = build(&other, Trust::FileState);
+    assert_eq!((elsewhere.manifest, elsewhere.reused), (before.clone(), 0));
+    // A layer that was damaged since is made again, in place of what is there.
+    let layers = build(&layout, Trust::Content).layers;
+    let blob = layout.root().join("blobs/sha256").join(layers[1].digest.hex());
+    let whole = std::fs::read(&blob).unwrap();
+    std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+    assert_eq!(build(&layout, Trust::FileState).reused, 2, "trust does not look");
+    let healed = build(&layout, Trust::Content);
+    assert_eq!((healed.manifest, healed.reused), (before, 1));
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
 }

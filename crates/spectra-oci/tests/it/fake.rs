@@ -65,6 +65,8 @@ pub(crate) struct Registry {
     pub(crate) keeps_conditions: bool,
     /// Where the next readers of a tag `sha256-…` wait for each other.
     pub(crate) readers_meet: Option<Arc<tokio::sync::Barrier>>,
+    /// Where the end of every upload waits for a permit.
+    pub(crate) uploads_wait: Option<Arc<tokio::sync::Semaphore>>,
     /// Whether blobs are sent from where `Range` says; many caches in front of registries ignore it.
     pub(crate) ranges: bool,
     /// The next blobs that are read: how many bytes of the body arrive before the connection breaks.
@@ -206,6 +208,14 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
                 // Those that come later do not wait: they are no longer the first readers.
                 meeting.wait().await;
                 fake.lock().readers_meet = None;
+            }
+            let gate = if parts.method == Method::PUT && target.contains("/blobs/uploads/") {
+                fake.lock().uploads_wait.clone()
+            } else {
+                None
+            };
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
             }
             if matches!(other, Some(Action::Revoke)) {
                 fake.lock().tokens.clear();

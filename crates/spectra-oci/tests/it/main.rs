@@ -15,3 +15,4 @@ mod read;
 mod referrers;
 mod remote;
 mod resume;
+mod spool;

@@ -177,10 +177,20 @@ async fn a_damaged_layer_is_named() {
 async fn a_registry_that_stores_another_manifest_is_caught() {
     let fake = Fake::start().await;
     let other = format!("sha256:{}", "0".repeat(64));
-    let headers = vec![("docker-content-digest", other)];
-    fake.fault(Method::PUT, "/manifests/", Action::Answer(StatusCode::CREATED, headers));
+    let headers = || vec![("docker-content-digest", other.clone())];
+    fake.fault(Method::PUT, "/manifests/", Action::Answer(StatusCode::CREATED, headers()));
     let error = push(&fake, 2000, &PushOptions::default()).await.unwrap_err();
-    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    assert!(matches!(error, Error::StoredOther(_)), "{error}");
+    let target = fake.image("team/app:v1");
+    assert!(error.to_string().ends_with(&format!("; `{target}` names nothing now")), "{error}");
+
+    // What was there stays there, or is changed: the bytes say what the tag names.
+    push(&fake, 2000, &PushOptions::default()).await.unwrap();
+    fake.fault(Method::PUT, "/manifests/", Action::Answer(StatusCode::CREATED, headers()));
+    let error = push(&fake, 3000, &PushOptions::default()).await.unwrap_err();
+    let key = ("team/app".to_owned(), "v1".to_owned());
+    let named = crate::fake::digest(&fake.lock().manifests[&key].1);
+    assert!(error.to_string().ends_with(&format!("; `{target}` now names {named}")), "{error}");
 }
 
 #[tokio::test]

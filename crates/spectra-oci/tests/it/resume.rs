@@ -1,13 +1,17 @@
 //! Uploads that break and go on where they broke, in the same process and in a later one.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use axum::http::{Method, StatusCode};
-use spectra_oci::{Cache, Client, ClientOptions, Keychain, NoProgress, PushOptions, RetryPolicy};
+use spectra_oci::{Cache, Client, ClientOptions, Keychain, NoProgress, Packing, PushOptions, RetryPolicy};
 
 use crate::fake::{Action, Fake, client, image};
 
 const SIZE: usize = 4_000_000;
+
+fn packing(cache: &Path) -> Packing {
+    Packing { cache: Some(Cache::new(cache)), ..Packing::default() }
+}
 
 fn impatient() -> Client {
     let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
@@ -74,7 +78,7 @@ async fn a_later_process_goes_on_where_the_first_one_died() {
     let directory = tempfile::tempdir().unwrap();
     let artifact = image(directory.path(), SIZE);
     let cache = directory.path().join("cache");
-    let options = PushOptions { jobs: 1, cache: Some(Cache::new(&cache)), ..PushOptions::default() };
+    let options = PushOptions { jobs: 1, packing: packing(&cache), ..PushOptions::default() };
     let target = fake.image("team/app:v1");
     let error = impatient().push(&target, &artifact, &options, Arc::new(NoProgress)).await.unwrap_err();
     assert!(error.retryable(), "{error}");
@@ -95,7 +99,7 @@ async fn a_note_that_leads_elsewhere_is_not_followed() {
     let directory = tempfile::tempdir().unwrap();
     let artifact = image(directory.path(), SIZE);
     let cache = directory.path().join("cache");
-    let options = PushOptions { jobs: 1, cache: Some(Cache::new(&cache)), ..PushOptions::default() };
+    let options = PushOptions { jobs: 1, packing: packing(&cache), ..PushOptions::default() };
     let target = fake.image("team/app:v1");
     fake.fault(Method::PUT, "/blobs/uploads/", Action::Reset(2_000_000));
     impatient().push(&target, &artifact, &options, Arc::new(NoProgress)).await.unwrap_err();

@@ -1,12 +1,17 @@
 //! `image copy`: from anywhere to a registry, a layout or an archive, the digest unchanged.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
-use spectra_oci::{Artifact, Client, Descriptor, Layout, Overwrite, Platform, PushOptions};
-use spectra_types::{ExitCode, PinnedImage};
+use spectra_oci::{Artifact, Client, Compression, Descriptor, Layout, Overwrite, Platform, PushOptions};
+use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
-use super::{Login, Unpacking, destination::Destination, source::Source};
+use super::{Login, Notes, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
+
+/// How long the source's registry may take to say what else it has about the image.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `image copy`.
 #[derive(Debug, Args)]
@@ -30,6 +35,12 @@ pub(crate) struct Arguments {
     /// How many blobs are on their way at the same time
     #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    /// How many bytes of compressed layers may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone
+    #[arg(long, env = "SPECTRA_SPOOL_LIMIT", value_name = "BYTES", default_value_t = PushOptions::default().spool_limit,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    spool_limit: u64,
+    #[command(flatten)]
+    notes: Notes,
     #[command(flatten)]
     unpacking: Unpacking,
     #[command(flatten)]
@@ -68,11 +79,20 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let progress = push_progress(printer);
     let artifact =
         source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
-    let options = PushOptions { jobs: usize::from(arguments.jobs), ..PushOptions::default() };
+    let options = PushOptions {
+        jobs: usize::from(arguments.jobs),
+        packing: arguments.notes.packing(Compression::default()),
+        spool_limit: arguments.spool_limit,
+        ..PushOptions::default()
+    };
     let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
     let companions = match (&between, arguments.referrers) {
         (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
         _ => Vec::new(),
+    };
+    let left = match source.image() {
+        Some(from) if !arguments.referrers => left_behind(&client, &artifact, from).await,
+        _ => None,
     };
     let also = match companions.len() {
         0 => String::new(),
@@ -81,12 +101,22 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let digest = &copied.descriptor.digest;
     printer.note(&format!("copied {}{also} to `{destination}`", digest.short()));
+    if let Some(count) = left.filter(|count| *count > 0) {
+        let what = if count == 1 { "signature or attestation" } else { "signatures or attestations" };
+        let how = if between.is_some() {
+            "`--referrers` copies what belongs to an image"
+        } else {
+            "layouts and archives hold the image alone, and `--referrers` copies between registries"
+        };
+        printer.note(&format!("not copied: {count} {what} that `{source}` has; {how}"));
+    }
     let value = json!({
         "source": source.to_string(),
         "destination": destination.to_string(),
         "digest": digest,
         "media_type": copied.descriptor.media_type,
         "image": copied.image,
+        "referrers_left": left,
         "referrers": companions.iter().map(|companion| json!({
             "subject": companion.subject, "digest": companion.digest, "kind": companion.kind
         })).collect::<Vec<_>>(),
@@ -94,6 +124,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let text = copied.image.as_ref().map_or_else(|| digest.to_string(), ToString::to_string);
     printer.data("image.copy", &value, &text)?;
     Ok(ExitCode::Done)
+}
+
+/// How much the source's registry lists about the image, such as signatures and attestations, without what it lists about the images
+/// of an index. Nothing if it does not say: the copy is done, and this is only good to know.
+async fn left_behind(client: &Client, artifact: &Artifact, from: &ImageRef) -> Option<usize> {
+    let image = from.pin(artifact.digest()?.clone());
+    let listed = tokio::time::timeout(PATIENCE, client.referrers(&image, None)).await;
+    listed.ok()?.ok().map(|listed| listed.len())
 }
 
 async fn write(
@@ -104,9 +142,10 @@ async fn write(
     force: bool,
     printer: Printer,
 ) -> Result<Copied, Failure> {
+    let (packing, progress) = (options.packing.clone(), push_progress(printer));
     let descriptor = match destination.clone() {
         Destination::Registry(target) => {
-            let pushed = client.push(&target, artifact, options, push_progress(printer)).await?;
+            let pushed = client.push(&target, artifact, options, progress).await?;
             return Ok(Copied { descriptor: pushed.manifest, image: Some(pushed.image) });
         }
         Destination::Layout { path, name } => {
@@ -118,13 +157,16 @@ async fn write(
             })
             .await??;
             let local = artifact.download(options.jobs).await?;
-            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref())).await??
+            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref(), &packing, &progress))
+                .await??
         }
         Destination::Archive { path, name } => {
             let local = artifact.download(options.jobs).await?;
             let overwrite = if force { Overwrite::Replace } else { Overwrite::Refuse };
-            tokio::task::spawn_blocking(move || local.write_archive(&path, name.as_deref(), overwrite))
-                .await??
+            tokio::task::spawn_blocking(move || {
+                local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)
+            })
+            .await??
         }
     };
     Ok(Copied { descriptor, image: None })

@@ -1,8 +1,8 @@
 //! An image that is to be looked into, on this disk whatever it was.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use spectra_oci::{Artifact, Image, Layout, Platform};
+use spectra_oci::{Artifact, Image, Layout, NoProgress, Packing, Platform, Progress};
 use spectra_types::Digest;
 
 use super::{Login, Unpacking, source::Source as Place};
@@ -79,7 +79,9 @@ impl Local {
 
     /// Stores the image alone in a layout at `path`, for tools that read those. Blocking.
     pub(super) fn store(&self, path: &Path) -> Result<(), Failure> {
-        self.artifact.store(&Layout::create(path)?, None)?;
+        // The layout is new, so that notes would save nothing.
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        self.artifact.store(&Layout::create(path)?, None, &Packing::default(), &progress)?;
         Ok(())
     }
 }

@@ -15,8 +15,12 @@ mod sign;
 mod source;
 mod verify;
 
-use clap::Subcommand;
-use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, OpenLimits};
+use std::path::PathBuf;
+
+use clap::{Subcommand, builder::BoolishValueParser};
+use spectra_oci::{
+    Cache, Client, ClientOptions, Compression, Credential, Environment, Keychain, OpenLimits, Packing, Trust,
+};
 use spectra_types::{ExitCode, ImageRef, Secret};
 
 pub(crate) use self::keys::policy_file;
@@ -66,6 +70,32 @@ impl Unpacking {
     }
 }
 
+/// What earlier commands noted of layers and uploads, for commands that write images.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Notes {
+    /// Where earlier commands noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`
+    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
+    no_cache: bool,
+    /// Take a raw layer for what it was when its file had the same inode, size and times, and read it not again
+    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
+    trust_cache: bool,
+}
+
+impl Notes {
+    fn packing(self, compression: Compression) -> Packing {
+        let cache = match self.cache_dir {
+            _ if self.no_cache => None,
+            Some(directory) => Some(Cache::new(directory)),
+            None => Cache::usual(),
+        };
+        let trust = if self.trust_cache { Trust::FileState } else { Trust::Content };
+        Packing { compression, cache, trust }
+    }
+}
+
 /// How to log in, for commands that talk to a registry.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Login {
@@ -74,7 +104,7 @@ pub(crate) struct Login {
     username: Option<String>,
     /// Read the password from standard input
     #[arg(long, env = "SPECTRA_PASSWORD_STDIN", group = "password_source", requires = "username",
-          value_parser = clap::builder::BoolishValueParser::new())]
+          value_parser = BoolishValueParser::new())]
     password_stdin: bool,
     /// Password, from the environment alone: arguments can be seen by every process
     #[arg(
@@ -88,6 +118,15 @@ pub(crate) struct Login {
 }
 
 impl Login {
+    /// The flags that were given, each with its variable.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let given = [
+            (self.username.is_some(), "--username", "SPECTRA_REGISTRY_USERNAME"),
+            (self.password_stdin, "--password-stdin", "SPECTRA_PASSWORD_STDIN"),
+        ];
+        given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
+    }
+
     /// A client that shows the given credentials to the image's registry alone.
     fn client(self, image: &ImageRef) -> Result<Client, Failure> {
         let mut keychain = Keychain::new(Environment::from_process());

@@ -7,9 +7,9 @@ mod tools;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
-use spectra_oci::{Artifact, BuiltImage, Layout, Platform};
+use spectra_oci::{Artifact, BuiltImage, Compression, Layout, Packing, Platform};
 use spectra_types::{ExitCode, ImageRef};
 
 use self::recipe::{Entry, FILE_NAME, Port, Recipe, Text, User};
@@ -17,6 +17,7 @@ use super::Login;
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
+    progress::push_progress,
 };
 
 /// Arguments of `image build`.
@@ -49,6 +50,8 @@ pub(crate) struct Arguments {
     /// Where base images are kept; the user's cache by default
     #[arg(long, env = "SPECTRA_BASE_CACHE", value_name = "DIRECTORY")]
     base_cache: Option<PathBuf>,
+    #[command(flatten)]
+    notes: Earlier,
     #[command(flatten)]
     login: Login,
 }
@@ -95,6 +98,38 @@ struct Content {
     /// The signal that asks the program to end
     #[arg(long, env = "SPECTRA_STOP_SIGNAL", value_name = "SIGNAL")]
     stop_signal: Option<String>,
+}
+
+/// What earlier builds noted of layers. What `--no-cache` means here is the builder's word.
+#[derive(Debug, Args)]
+struct Earlier {
+    /// Not for a Dockerfile: where earlier commands noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or
+    /// `~/.cache/spectra`
+    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Not for a Dockerfile: neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
+    no_notes: bool,
+    /// Not for a Dockerfile: take files for what they were when they had the same inode, size and times, and read them not again
+    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
+    trust_cache: bool,
+}
+
+impl Earlier {
+    /// The flags that were given, each with its variable.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let given = [
+            (self.cache_dir.is_some(), "--cache-dir", "SPECTRA_CACHE_DIR"),
+            (self.no_notes, "--no-notes", "SPECTRA_NO_CACHE"),
+            (self.trust_cache, "--trust-cache", "SPECTRA_TRUST_CACHE"),
+        ];
+        given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
+    }
+
+    fn packing(self) -> Packing {
+        super::Notes { cache_dir: self.cache_dir, no_cache: self.no_notes, trust_cache: self.trust_cache }
+            .packing(Compression::default())
+    }
 }
 
 /// What there is to build.
@@ -251,11 +286,13 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         layout,
         name: arguments.name.clone(),
         cache: arguments.base_cache,
+        packing: arguments.notes.packing(),
     };
     let built = own::build(recipe, place, arguments.login, printer).await?;
-    let (size, entries) = (
+    let (size, entries, reused) = (
         built.images.iter().map(|image| image.size).sum::<u64>(),
         built.images.iter().map(|image| image.entries).sum::<u64>(),
+        built.images.iter().map(|image| image.reused).sum::<usize>(),
     );
     let of = if built.images.len() > 1 { format!("{} images, ", built.images.len()) } else { String::new() };
     printer.note(&format!(
@@ -273,6 +310,7 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         "media_type": built.root.media_type,
         "size": size,
         "entries": entries,
+        "reused_layers": reused,
         "images": built.images.iter().map(image_json).collect::<Vec<_>>(),
     });
     if built.images.len() == 1 {
@@ -296,6 +334,7 @@ fn image_json(image: &BuiltImage) -> Value {
 
 async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     refuse(&arguments.content.given(), "is for an image.toml or a directory; a Dockerfile says it itself")?;
+    refuse_what_builders_do(&arguments, printer)?;
     let layout = Layout::create(&arguments.output)?;
     let root = layout.root().to_owned();
     let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::file("find", path));
@@ -310,9 +349,9 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
     };
     let built = tools::build(&request, printer).await?;
     let tool = built.tool.program();
-    let name = arguments.name.clone();
+    let (name, progress) = (arguments.name.clone(), push_progress(printer));
     let (descriptor, images) = tokio::task::spawn_blocking(move || {
-        let descriptor = built.artifact.store(&layout, name.as_deref())?;
+        let descriptor = built.artifact.store(&layout, name.as_deref(), &Packing::default(), &progress)?;
         Ok::<_, spectra_oci::Error>((descriptor, summaries(&built.artifact)?))
     })
     .await??;
@@ -327,6 +366,34 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
     });
     printer.data("image.build", &value, &descriptor.digest.to_string())?;
     Ok(ExitCode::Done)
+}
+
+/// Refuses what would have no effect on a Dockerfile, because its builder has its own ways. A variable may be set for other commands of
+/// the same job, and is no reason to fail.
+fn refuse_what_builders_do(arguments: &Arguments, printer: Printer) -> Result<(), Failure> {
+    const LOGIN: &str = "is for the registry of a recipe's base image; a Dockerfile may name images of any registry, and its \
+         builder has its own logins: `docker login`, `buildah login` or `podman login`";
+    let base_cache = arguments.base_cache.as_ref().map(|_| ("--base-cache", "SPECTRA_BASE_CACHE"));
+    let notes = arguments.notes.given();
+    // A flag and its variable look the same here; one whose variable is set counts as not given.
+    let on_the_command_line = |given: &[(&'static str, &'static str)]| -> Vec<&'static str> {
+        let unset = |variable: &str| std::env::var_os(variable).is_none();
+        given.iter().filter(|(_, variable)| unset(variable)).map(|(flag, _)| *flag).collect()
+    };
+    let login = arguments.login.given();
+    refuse(&on_the_command_line(&login), LOGIN)?;
+    refuse(
+        &on_the_command_line(base_cache.as_slice()),
+        "is where base images of recipes are kept; a Dockerfile's builder has its own store",
+    )?;
+    refuse(
+        &on_the_command_line(&notes),
+        "is about layers that are compressed here; those of a Dockerfile are its builder's, with `--no-cache`, `--cache-from` and `--cache-to`",
+    )?;
+    if let Some((_, variable)) = login.first() {
+        printer.note(&format!("{variable} is not used: it {LOGIN}"));
+    }
+    Ok(())
 }
 
 fn summaries(artifact: &Artifact) -> Result<Vec<Value>, spectra_oci::Error> {
