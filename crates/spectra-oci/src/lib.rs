@@ -41,6 +41,7 @@ mod session;
 mod source;
 mod spool;
 mod tar_index;
+mod text;
 mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use spectra_types::Digest;
 
+pub(crate) use crate::text::list;
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout,
     archive::Archive,
@@ -196,13 +197,6 @@ fn load(store: &dyn BlobStore, name: Option<&str>) -> Result<Artifact, Error> {
             Err(Error::input(store.path(), reason))
         }
     }
-}
-
-pub(crate) fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "nothing".to_owned();
-    }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn load_descriptor(

@@ -3,6 +3,7 @@
 
 mod audit;
 mod disk;
+mod forged;
 mod general;
 mod hostile;
 mod image;

@@ -13,7 +13,12 @@ use spectra_scan::{
 use spectra_types::{ExitCode, HumanDuration};
 
 use super::local::{Local, Source};
-use crate::{commands::report, failure::Failure, printer::Printer};
+use crate::{
+    commands::report::{self, Document},
+    failure::Failure,
+    lines::Lines,
+    printer::Printer,
+};
 
 /// Arguments of `image sbom`.
 #[derive(Debug, Args)]
@@ -99,7 +104,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "output": arguments.output,
         "sbom": if arguments.output.is_none() { report::parsed(&document)? } else { serde_json::Value::Null },
     });
-    report::deliver(printer, "image.sbom", arguments.output.as_deref(), &document, &value, "")?;
+    report::deliver(
+        printer,
+        "image.sbom",
+        arguments.output.as_deref(),
+        &Document::Json(document),
+        &value,
+        Lines::default(),
+    )?;
     Ok(ExitCode::Done)
 }
 

@@ -11,8 +11,9 @@ use spectra_scan::{
 use spectra_types::{ExitCode, HumanDuration};
 
 use crate::{
-    commands::report::{self, Column, Format},
+    commands::report::{self, Column, Document, Format},
     failure::Failure,
+    lines::Lines,
     printer::{Printer, bytes},
 };
 
@@ -105,8 +106,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     });
     let summary = table(&outcome);
     let document = match arguments.format {
-        Format::Table => summary.clone(),
-        Format::Json => report::json("secrets.scan", &value)?,
+        Format::Table => Document::Table(summary.clone()),
+        Format::Json => Document::Json(report::json("secrets.scan", &value)?),
         Format::Sarif => {
             let tools = [searcher.name().to_owned()];
             let writer = Writer {
@@ -116,10 +117,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
                 fallback: ".",
                 tools: &tools,
             };
-            writer.write(&outcome.findings, &[])
+            Document::Json(writer.write(&outcome.findings, &[]))
         }
     };
-    report::deliver(printer, "secrets.scan", arguments.output.as_deref(), &document, &value, &summary)?;
+    report::deliver(printer, "secrets.scan", arguments.output.as_deref(), &document, &value, summary)?;
     if outcome.files > 0 {
         let size = if outcome.bytes > 0 { format!(", {}", bytes(outcome.bytes)) } else { String::new() };
         printer.note(&format!("searched {} files{size}", outcome.files));
@@ -134,7 +135,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     Ok(ExitCode::GateRefused)
 }
 
-fn table(outcome: &Outcome) -> String {
+fn table(outcome: &Outcome) -> Lines {
     let columns: [Column; 5] = [
         ("SEVERITY", |finding| finding.severity.to_string()),
         ("RULE", |finding| finding.id.clone()),
@@ -149,15 +150,15 @@ fn table(outcome: &Outcome) -> String {
         ("WHAT", |finding| finding.title.clone()),
         ("FINGERPRINT", |finding| finding.fingerprint.clone()),
     ];
-    let mut text = String::new();
+    let mut text = Lines::default();
     if !outcome.findings.is_empty() {
-        text.push_str(&report::table(&outcome.findings, &columns));
-        text.push('\n');
+        text.append(&report::table(&outcome.findings, &columns));
+        text.push("");
     }
-    text.push_str(&report::counts(&outcome.findings));
+    let mut line = report::counts(&outcome.findings);
     if outcome.allowed + outcome.ignored > 0 {
-        let _ = write!(text, "; {} allowed in their lines, {} in a list", outcome.allowed, outcome.ignored);
+        let _ = write!(line, "; {} allowed in their lines, {} in a list", outcome.allowed, outcome.ignored);
     }
-    text.push('\n');
+    text.push(&line);
     text
 }
