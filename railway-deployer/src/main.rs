@@ -7,6 +7,7 @@ mod failure;
 mod lines;
 mod printer;
 mod progress;
+mod scratch;
 
 use std::ffi::OsString;
 

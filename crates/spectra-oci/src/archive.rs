@@ -11,7 +11,6 @@ use std::{
 
 use serde::Deserialize;
 use spectra_types::Digest;
-use tempfile::TempPath;
 
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex,
@@ -24,6 +23,7 @@ use crate::{
     source::{Artifact, BlobStore, Image, LayerSource, MAX_DOCUMENT, list},
     spool,
     tar_index::{Entries, Entry, index, normalise},
+    temporary::Temporary,
 };
 
 /// How many links an entry may lead through.
@@ -36,7 +36,7 @@ pub(crate) struct Archive {
     file: Arc<Path>,
     entries: Entries,
     /// Keeps the decompressed copy of a compressed archive until the last blob of it is gone.
-    unpacked: Option<Arc<TempPath>>,
+    unpacked: Option<Arc<Temporary>>,
 }
 
 /// One image in `manifest.json` of `docker save`.
@@ -63,7 +63,7 @@ impl Archive {
         } else {
             None
         };
-        let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary.as_ref());
+        let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary);
         let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
         Ok(Self { origin: path.to_owned(), file: Arc::from(file), entries, unpacked })
     }
@@ -245,7 +245,7 @@ impl Read for Counted<'_> {
 const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
-fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
+fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary, Error> {
     let folder = spool::folder();
     let inner = File::open(path).map_err(Error::io("open", path))?;
     let length = inner.metadata().map_err(Error::io("read", path))?.len();
@@ -274,7 +274,7 @@ fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, 
         };
         written += read as u64;
         limits.check(path, count.get(), written)?;
-        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.to_path_buf()))?;
+        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.folder()))?;
     }
 }
 

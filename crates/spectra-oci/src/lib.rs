@@ -41,6 +41,7 @@ mod session;
 mod source;
 mod spool;
 mod tar_index;
+mod temporary;
 mod text;
 mod upload;
 

@@ -23,14 +23,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A directory that is gone when it is dropped; only this user can look into it.
-pub(crate) fn temporary() -> Result<tempfile::TempDir, Failure> {
-    tempfile::Builder::new()
-        .prefix("spectra-")
-        .tempdir()
-        .map_err(|source| Failure::io("create a temporary directory", source))
-}
-
 /// Reads JSON that this process has made or checked.
 pub(crate) fn parsed(text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).map_err(|error| Failure::io("read a document", error.into()))

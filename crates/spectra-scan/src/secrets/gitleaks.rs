@@ -38,7 +38,8 @@ pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> R
     }
     // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
     let max_size = options.max_size;
-    let mirrored = tokio::task::spawn_blocking(move || mirror(&root, max_size)).await;
+    let work = options.work.clone().unwrap_or_else(std::env::temp_dir);
+    let mirrored = tokio::task::spawn_blocking(move || mirror(&root, max_size, &work)).await;
     let lost = |error| Error::io("copy", &options.root)(std::io::Error::other(error));
     let (place, mut found) = mirrored.map_err(lost)??;
     found.add(run(gitleaks, "dir", place.path(), options.timeout).await?);
@@ -83,9 +84,9 @@ async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> R
 }
 
 /// The files that [`walk::scan`] would read, in a directory that only this user can look into and that is gone when it is dropped.
-fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Error> {
-    let place = tempfile::Builder::new().prefix("spectra-").tempdir();
-    let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
+fn mirror(root: &Path, max_size: u64, work: &Path) -> Result<(tempfile::TempDir, Outcome), Error> {
+    let place = tempfile::Builder::new().prefix("spectra-").tempdir_in(work);
+    let place = place.map_err(Error::io("create a directory in", work))?;
     let mut outcome = Outcome::default();
     for name in walk::paths(root, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
@@ -95,7 +96,7 @@ fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Er
             Ok(size) if size > max_size => {
                 Err(std::io::Error::other(format!("it has more than {max_size} bytes")))
             }
-            Ok(_) => target.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            Ok(_) => create_folders(place.path(), Path::new(&name)).and_then(|()| {
                 // A link costs nothing, where both are on one file system.
                 std::fs::hard_link(&source, &target).or_else(|_| std::fs::copy(&source, &target).map(drop))
             }),
@@ -107,6 +108,20 @@ fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Er
         }
     }
     Ok((place, outcome))
+}
+
+/// Makes the folders of a file below `root`. Where `root` is gone, because whoever waited for this was ended, it stays so.
+fn create_folders(root: &Path, name: &Path) -> std::io::Result<()> {
+    let folders = name.parent().unwrap_or(Path::new(""));
+    let mut folder = root.to_owned();
+    for part in folders {
+        folder.push(part);
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn parse(bytes: &[u8], folder: &Path) -> Result<Outcome, Error> {

@@ -8,7 +8,13 @@ use super::{detect::search, *};
 use crate::sarif::{Suppressed, Writer};
 
 fn options(root: &Path) -> Options {
-    Options { root: root.to_owned(), history: false, max_size: 1 << 20, timeout: Duration::from_mins(1) }
+    Options {
+        root: root.to_owned(),
+        history: false,
+        max_size: 1 << 20,
+        timeout: Duration::from_mins(1),
+        work: None,
+    }
 }
 
 fn run(options: &Options, ignores: Ignores) -> Result<Outcome, Error> {

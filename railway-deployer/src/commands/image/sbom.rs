@@ -18,6 +18,7 @@ use crate::{
     failure::Failure,
     lines::Lines,
     printer::Printer,
+    scratch::Scratch,
 };
 
 /// Arguments of `image sbom`.
@@ -81,7 +82,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let generator = syft.as_ref().map_or("builtin", Tool::name);
     let document = if let Some(syft) = &syft {
-        let place = report::temporary()?;
+        let place = Scratch::new("spectra-")?;
         let layout = place.path().join("image");
         let stored = layout.clone();
         tokio::task::spawn_blocking(move || local.store(&stored)).await??;

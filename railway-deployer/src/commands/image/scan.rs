@@ -17,6 +17,7 @@ use crate::{
     failure::Failure,
     lines::Lines,
     printer::Printer,
+    scratch::Scratch,
 };
 
 /// Arguments of `image scan`.
@@ -102,7 +103,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         })?;
         let local = arguments.source.clone().open(name, printer).await?;
         digest = Some(local.digest.clone());
-        let place = report::temporary()?;
+        let place = Scratch::new("spectra-")?;
         let layout = place.path().join("image");
         let stored = layout.clone();
         tokio::task::spawn_blocking(move || local.store(&stored)).await??;

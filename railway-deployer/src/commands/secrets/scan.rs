@@ -15,6 +15,7 @@ use crate::{
     failure::Failure,
     lines::Lines,
     printer::{Printer, bytes},
+    scratch::Scratch,
 };
 
 /// Arguments of `secrets scan`.
@@ -76,7 +77,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         None => Ignores::read(&arguments.path.join(IGNORE_FILE))
             .or_else(|error| if arguments.path.is_file() { Ok(Ignores::default()) } else { Err(error) })?,
     };
+    let work = Scratch::new("spectra-")?;
     let options = Options {
+        work: Some(work.path().to_owned()),
         root: arguments.path.clone(),
         history: arguments.history,
         max_size: arguments.max_size,
