@@ -2,13 +2,12 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use spectra_types::{Algorithm, Digest};
-use tempfile::NamedTempFile;
 
 use crate::{
     Descriptor, Error, ImageIndex,
@@ -16,6 +15,7 @@ use crate::{
     content::{Blob, Content},
     document, media_type,
     source::{BlobStore, MAX_DOCUMENT},
+    temporary::{Existing, Life, Temporary},
 };
 
 /// The annotation under which an index names its images.
@@ -101,16 +101,28 @@ impl Layout {
         if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
             return Ok(());
         }
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        }
+        self.create_folder(blob.descriptor.digest.algorithm())?;
         store(blob, &path)
     }
 
     /// The folder that compressed layers are made in, to be [adopted](Self::adopt): that of the blobs.
     pub(crate) fn folder(&self) -> Result<PathBuf, Error> {
-        let folder = self.root.join("blobs").join(Algorithm::Sha256.as_str());
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        self.create_folder(Algorithm::Sha256)
+    }
+
+    /// Makes the folder of blobs. A layout that somebody has removed is not made anew: what an interrupted process still does in one
+    /// that was temporary comes to nothing.
+    fn create_folder(&self, algorithm: Algorithm) -> Result<PathBuf, Error> {
+        let mut folder = self.root.clone();
+        for part in ["blobs", algorithm.as_str()] {
+            folder.push(part);
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", folder)(error));
+                }
+                _ => {}
+            }
+        }
         Ok(folder)
     }
 
@@ -126,10 +138,7 @@ impl Layout {
         };
         match file {
             Ok(file) => {
-                let failed = || Error::io("write", &destination);
-                fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed())?;
-                make_readable(&file)?;
-                file.persist(&destination).map_err(|error| failed()(error.error))?;
+                file.persist(&destination, Existing::Replace).map_err(Error::io("write", &destination))?;
             }
             // Somebody else holds it, too.
             Err(content) => store(&Blob { descriptor: descriptor.clone(), content }, &destination)?,
@@ -166,7 +175,7 @@ impl BlobStore for Layout {
             Ok(metadata) => {
                 Ok(Some(Content::File { path: Arc::from(path), offset: 0, length: metadata.len() }))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
@@ -205,20 +214,7 @@ pub(crate) fn check_marker(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Writes a file so that a reader sees either the old or the whole new content.
 pub(crate) fn persist(bytes: &[u8], destination: &Path) -> Result<(), Error> {
     let directory = destination.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+    let (mut file, temporary) = Temporary::new(directory, Life::Long)?;
     file.write_all(bytes).map_err(Error::io("write", destination))?;
-    file.as_file().sync_all().map_err(Error::io("write", destination))?;
-    rename(file, destination)
-}
-
-pub(crate) fn rename(file: NamedTempFile, destination: &Path) -> Result<(), Error> {
-    make_readable(file.path())?;
-    file.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are private; layouts and archives are read by other tools and users.
-pub(crate) fn make_readable(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(Error::io("write", path))
+    temporary.persist(destination, Existing::Replace).map_err(Error::io("write", destination))
 }

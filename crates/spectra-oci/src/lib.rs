@@ -44,6 +44,8 @@ mod session;
 mod source;
 mod spool;
 mod tar_index;
+mod temporary;
+mod text;
 mod upload;
 
 pub use access_token::{Access, AccessToken, Lifetime};

@@ -3,6 +3,7 @@
 
 mod audit;
 mod disk;
+mod forged;
 mod general;
 mod hostile;
 mod image;
@@ -10,6 +11,7 @@ mod image_build;
 mod image_copy;
 mod image_tools;
 mod interop;
+mod interrupted;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

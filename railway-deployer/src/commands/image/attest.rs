@@ -48,7 +48,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "attestation": attached.manifest.digest,
         "fallback_tag": attached.fallback_tag,
     });
-    printer.data("image.attest", &value, &image.to_string())?;
+    printer.data("image.attest", &value, image.to_string())?;
     Ok(ExitCode::Done)
 }
 

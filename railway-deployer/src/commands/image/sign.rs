@@ -53,7 +53,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         let value = json!({
             "image": image, "key": key.public().fingerprint(), "signature": origin, "signed": false,
         });
-        printer.data("image.sign", &value, &image.to_string())?;
+        printer.data("image.sign", &value, image.to_string())?;
         return Ok(ExitCode::Done);
     }
     let bundle = sign_statement(&key, &Statement::signature(image.digest(), &annotations))?;
@@ -66,7 +66,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "fallback_tag": attached.fallback_tag,
         "signed": true,
     });
-    printer.data("image.sign", &value, &image.to_string())?;
+    printer.data("image.sign", &value, image.to_string())?;
     Ok(ExitCode::Done)
 }
 

@@ -1,6 +1,6 @@
 //! `image verify`: whether an image is signed by those whose signatures it needs.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -13,10 +13,7 @@ use super::{
     Login,
     keys::{KeySource, pinned, policy_file},
 };
-use crate::{
-    failure::Failure,
-    printer::{Printer, plain},
-};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `image verify`.
 #[derive(Debug, Args)]
@@ -91,16 +88,16 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "unmet": unmet,
         "predicates": predicates,
     });
-    printer.data("image.verify", &value, &text(&image, &accepted, &rejected))?;
+    printer.data("image.verify", &value, text(&image, &accepted, &rejected))?;
     match refusal {
         None => Ok(ExitCode::Done),
         Some(refusal) => Err(Failure::Unsigned { image, unmet: refusal.unmet }),
     }
 }
 
-/// Lines for people. Much of it is the registry's word, so every value is kept to its line.
-fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> String {
-    let mut output = format!("image     {image}\n");
+/// Lines for people. Much of it is the registry's word.
+fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> Lines {
+    let mut output = Lines::from(format!("image     {image}"));
     for one in accepted {
         let what = one.predicate_type.as_deref().unwrap_or("signature");
         let time = one.stated_time.as_ref().map(|time| format!(", stated time {time}")).unwrap_or_default();
@@ -108,14 +105,13 @@ fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> St
             "accepted  {what} by {} ({}), {}{time}, {}",
             one.key, one.fingerprint, one.form, one.origin
         );
-        // Writing to a String cannot fail.
-        let _ = writeln!(output, "{}", plain(&line));
+        output.push(&line);
         for (name, value) in &one.annotations {
-            let _ = writeln!(output, "            {}", plain(&format!("{name}={value}")));
+            output.push(&format!("            {name}={value}"));
         }
     }
     for Rejected { origin, reason } in rejected {
-        let _ = writeln!(output, "{}", plain(&format!("rejected  {origin}: {reason}")));
+        output.push(&format!("rejected  {origin}: {reason}"));
     }
     output
 }
@@ -134,6 +130,7 @@ mod tests {
         let reasons = [Rejection::Malformed(forged.clone()), Rejection::UnknownKey(Some(forged))];
         let rejected = reasons.map(|reason| Rejected { origin: "sha256-0.sig#1".to_owned(), reason });
         let text = text(&image, &[], &rejected);
+        let text = text.as_str();
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("rejected  ")), "{text}");
         assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");

@@ -80,12 +80,12 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
                 "environment_id": place.environment,
                 "service_id": place.service,
             });
-            printer.data("rollout.result", &value, &format!("rollout {rollout} ended: {outcome}"))?;
+            printer.data("rollout.result", &value, format!("rollout {rollout} ended: {outcome}"))?;
             Ok(outcome.exit_code())
         }
         Aborted::Recovered(report) => {
             let text = outcome::text(&report, &[], &arguments.folder);
-            printer.data("rollout.result", &outcome::value(&report, &[], &arguments.folder), &text)?;
+            printer.data("rollout.result", &outcome::value(&report, &[], &arguments.folder), text)?;
             Ok(report.outcome.exit_code())
         }
         Aborted::Asked { rollout } => {

@@ -317,7 +317,7 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         value["config_digest"] = json!(first.config);
         value["layers"] = image_json(first)["layers"].clone();
     }
-    printer.data("image.build", &value, &built.root.digest.to_string())?;
+    printer.data("image.build", &value, built.root.digest.to_string())?;
     Ok(ExitCode::Done)
 }
 
@@ -364,7 +364,7 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
         "media_type": descriptor.media_type,
         "images": images,
     });
-    printer.data("image.build", &value, &descriptor.digest.to_string())?;
+    printer.data("image.build", &value, descriptor.digest.to_string())?;
     Ok(ExitCode::Done)
 }
 
