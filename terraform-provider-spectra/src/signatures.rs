@@ -87,6 +87,7 @@ impl SignaturePolicyModel {
         Ok(SignaturePolicy {
             repositories: list(&self.repositories, "repositories")?,
             keys: self.keys.clone().require("keys")?.iter().map(key).collect::<Result<_, _>>()?,
+            identities: Vec::new(),
             required,
             attestations: attestations
                 .iter()
@@ -116,7 +117,7 @@ impl From<Accepted> for SignatureModel {
     fn from(accepted: Accepted) -> Self {
         Self {
             key: accepted.key.into(),
-            fingerprint: accepted.fingerprint.to_string().into(),
+            fingerprint: accepted.fingerprint.map(|fingerprint| fingerprint.to_string()).into(),
             form: accepted.form.to_string().into(),
             predicate_type: accepted.predicate_type.into(),
             origin: accepted.origin.into(),
@@ -134,7 +135,7 @@ pub(crate) async fn verified(
         let detail = format!("{} [{UNAVAILABLE}]. Nothing was changed.", sentence(&error_chain(&error)));
         Diagnostic::error("The signatures of the image cannot be read", detail).at("verify")
     })?;
-    match judge(&[("verify".to_owned(), policy)], image, &gathered) {
+    match judge(&[("verify".to_owned(), policy)], image, &gathered, None) {
         Ok(verdict) => Ok(verdict.accepted.into_iter().map(SignatureModel::from).collect()),
         Err(refusal) => {
             let detail = format!("{} [{UNSIGNED}]. Nothing was changed.", sentence(&refusal.to_string()));

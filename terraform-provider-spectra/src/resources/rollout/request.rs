@@ -276,7 +276,7 @@ async fn signatures(
     if request.candidate.registry() == NOT_YET {
         return Ok(None);
     }
-    let registry = Signatures { source: Some(cx.client.registry()), policies: &[] };
+    let registry = Signatures { source: Some(cx.client.registry()), ..Signatures::default() };
     match signed(journal, &registry, &request.place, &request.candidate).await {
         Ok(_) => Ok(None),
         Err(error @ Error::Unsigned(_)) => {
