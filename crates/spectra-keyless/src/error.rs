@@ -88,8 +88,10 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// What was made does not hold.
-    #[error("the signature that was made does not hold by the root of trust {from}: {reason}")]
+    /// What was made does not hold. The log has it all the same.
+    #[error(
+        "the signature that was made, and is in the log, does not hold by the root of trust {from}: {reason}"
+    )]
     DoesNotHold {
         /// Where the root comes from.
         from: String,

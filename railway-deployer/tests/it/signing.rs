@@ -13,7 +13,7 @@ use crate::{
 /// Requires the real cosign instead of skipping what needs it.
 const REQUIRE: &str = "SPECTRA_REQUIRE_COSIGN";
 const PASSWORD: &str = "correct-horse-battery";
-const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/build","externalParameters":{}},
+pub(crate) const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/build","externalParameters":{}},
     "runDetails":{"builder":{"id":"https://example.com/builder"}}}"#;
 
 /// A place with a pushed image and a pair of keys, `ci.key` and `ci.pub`.
@@ -149,7 +149,7 @@ fn what_cannot_be_signed_says_why() {
 
 /// The real cosign on PATH. `None` where there is none, which is said.
 #[expect(clippy::print_stderr, reason = "who runs the tests by hand has to hear of it")]
-fn cosign() -> Option<PathBuf> {
+pub(crate) fn cosign() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join("cosign")).find(|file| file.is_file());
     if found.is_none() {
@@ -162,13 +162,13 @@ fn cosign() -> Option<PathBuf> {
     found
 }
 
-struct Cosign<'a> {
-    program: PathBuf,
-    place: &'a Place,
+pub(crate) struct Cosign<'a> {
+    pub(crate) program: PathBuf,
+    pub(crate) place: &'a Place,
 }
 
 impl Cosign<'_> {
-    fn run(&self, arguments: &[&str]) -> Result<String, String> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.program);
         command.env_clear().env("HOME", self.place.path("")).env("COSIGN_PASSWORD", PASSWORD);
         let output = command.current_dir(self.place.path("")).args(arguments).output().unwrap();

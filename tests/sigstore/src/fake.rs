@@ -129,6 +129,7 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/api/v2/signingCert", post(fulcio))
+            .route("/api/v1/signingCert", post(old_fulcio))
             .route("/api/v1/log/entries", post(rekor))
             .route("/token", get(github))
             .with_state(Arc::clone(&services));
@@ -331,34 +332,71 @@ async fn fulcio(State(services): State<Arc<Services>>, headers: HeaderMap, bytes
     }
     let answer = || {
         let asked: CertificateRequest = body(&headers, &bytes)?;
-        let (identity, challenge) = services
-            .believed(&asked.credentials.oidc_identity_token)
-            .map_err(|reason| Refused(StatusCode::UNAUTHORIZED, format!("identity token: {reason}")))?;
         let PublicKeyRequest { public_key, proof_of_possession } = asked.public_key_request;
         if !["PUBLIC_KEY_ALGORITHM_UNSPECIFIED", "ECDSA"].contains(&public_key.algorithm.as_str()) {
             return Err(bad(format!("invalid value for enum field algorithm: {:?}", public_key.algorithm)));
         }
         let spki = unframed("PUBLIC KEY", &public_key.content).ok_or(bad("the public key is no PEM"))?;
         let proof = BASE64.decode(proof_of_possession).map_err(bad)?;
-        if !signed_by(&spki, challenge.as_bytes(), &proof) {
-            return Err(bad("the signature supplied in the request could not be verified"));
-        }
-        let another = Key::generate().spki();
-        let oddity = if services.is(Switch::FulcioSkipsItsLog) { Oddity::NoSct } else { Oddity::None };
-        let leaf = services.authority.issue(&Issue {
-            identity: &identity,
-            issuer: &services.issuer,
-            key: if services.is(Switch::FulcioCertifiesAnotherKey) { &another } else { &spki },
-            from: Timestamp::now(),
-            oddity,
-        });
-        let chain = services.authority.chain();
-        let chain: Vec<_> =
-            [leaf.as_slice()].into_iter().chain(chain).map(|der| pem("CERTIFICATE", der)).collect();
+        let chain = services.certify(&asked.credentials.oidc_identity_token, &spki, &proof)?;
         let value = json!({ "signedCertificateEmbeddedSct": { "chain": { "certificates": chain } } });
         Ok(json_response(StatusCode::OK, &value))
     };
     services.answer(answer(), |_, reason| json!({ "code": 3, "message": reason, "details": [] }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OldRequest {
+    public_key: OldKey,
+    signed_email_address: String,
+}
+
+#[derive(Deserialize)]
+struct OldKey {
+    content: String,
+}
+
+/// The first version of the same, which cosign uses.
+async fn old_fulcio(State(services): State<Arc<Services>>, headers: HeaderMap, bytes: Bytes) -> Response {
+    services.asked("fulcio");
+    let answer = || {
+        let asked: OldRequest = body(&headers, &bytes)?;
+        let said = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = said.and_then(|said| said.strip_prefix("Bearer ")).ok_or(bad("there is no token"))?;
+        let [spki, proof] = [asked.public_key.content, asked.signed_email_address]
+            .map(|text| BASE64.decode(text).map_err(bad));
+        // cosign sends the text of PEM, in base64 once more.
+        let spki = unframed("PUBLIC KEY", &String::from_utf8_lossy(&spki?))
+            .ok_or(bad("the public key is no PEM"))?;
+        let chain = services.certify(token, &spki, &proof?)?.concat();
+        let kind = [(header::CONTENT_TYPE, "application/pem-certificate-chain")];
+        Ok((StatusCode::CREATED, kind, chain).into_response())
+    };
+    services.answer(answer(), |_, reason| json!({ "code": 3, "message": reason, "details": [] }))
+}
+
+impl Services {
+    /// A certificate and what is above it, in PEM.
+    fn certify(&self, token: &str, spki: &[u8], proof: &[u8]) -> Result<Vec<String>, Refused> {
+        let (identity, challenge) = self
+            .believed(token)
+            .map_err(|reason| Refused(StatusCode::UNAUTHORIZED, format!("identity token: {reason}")))?;
+        if !signed_by(spki, challenge.as_bytes(), proof) {
+            return Err(bad("the signature supplied in the request could not be verified"));
+        }
+        let another = Key::generate().spki();
+        let oddity = if self.is(Switch::FulcioSkipsItsLog) { Oddity::NoSct } else { Oddity::None };
+        let leaf = self.authority.issue(&Issue {
+            identity: &identity,
+            issuer: &self.issuer,
+            key: if self.is(Switch::FulcioCertifiesAnotherKey) { &another } else { spki },
+            from: Timestamp::now(),
+            oddity,
+        });
+        let whole = [leaf.as_slice()].into_iter().chain(self.authority.chain());
+        Ok(whole.map(|der| pem("CERTIFICATE", der)).collect())
+    }
 }
 
 #[derive(Deserialize)]
@@ -373,6 +411,9 @@ struct Proposed {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Spec {
     proposed_content: ProposedContent,
+    /// cosign sends that there are none.
+    #[serde(default, rename = "signatures")]
+    _signatures: Option<()>,
 }
 
 #[derive(Deserialize)]

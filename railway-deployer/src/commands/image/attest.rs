@@ -7,12 +7,7 @@ use serde_json::{Value, json};
 use spectra_sign::{Error, PredicateType, Statement};
 use spectra_types::{ExitCode, ImageRef};
 
-use super::{
-    Login,
-    keyless::{Sealed, SignerFlags},
-    keys::pinned,
-    sign::attach,
-};
+use super::{Login, keyless::SignerFlags, keys::pinned};
 use crate::{failure::Failure, printer::Printer};
 
 /// Arguments of `image attest`.
@@ -40,8 +35,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let image = pinned(&client, &image, printer).await?;
     let name = format!("{}/{}", image.registry(), image.repository());
     let statement = Statement::attestation(&name, image.digest(), &kind, predicate);
-    let Sealed { bundle, by, member: (member, who) } = signer.seal(&statement, &image).await?;
-    let attached = attach(&client, &image, bundle, kind.uri()).await?;
+    signer.look(&client, &image).await?;
+    let sealed = signer.seal(&statement, &image).await?;
+    let (by, (member, who)) = (sealed.by.clone(), sealed.member.clone());
+    let attached = sealed.attach(&client, &image, kind.uri(), printer).await?;
     printer.note(&format!("attested `{kind}` of `{image}` {by}"));
     let value = json!({
         "image": image,

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 
 use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
+use spectra_oci::{Attached, Client};
 use spectra_sign::{CertificateVerifier, SignaturePolicy, SigningKey, Statement, sign_statement};
 use spectra_types::PinnedImage;
 
-use super::keys::{KeyFlags, KeySource};
-use crate::failure::Failure;
+use super::{
+    keys::{KeyFlags, KeySource},
+    sign::attach,
+};
+use crate::{failure::Failure, printer::Printer};
 
 /// What is trusted about certificates.
 #[derive(Debug, Clone, Default, Args)]
@@ -134,6 +138,25 @@ pub(super) struct Sealed {
     pub(super) by: String,
     /// The same as a member of an object: its name and its value.
     pub(super) member: (&'static str, Value),
+    /// What of it is public already.
+    left: Option<String>,
+}
+
+impl Sealed {
+    /// Attaches it; where that fails, what is left of it is said.
+    pub(super) async fn attach(
+        self,
+        client: &Client,
+        image: &PinnedImage,
+        predicate_type: &str,
+        printer: Printer,
+    ) -> Result<Attached, Failure> {
+        let attached = attach(client, image, self.bundle, predicate_type).await;
+        if let (Err(_), Some(left)) = (&attached, self.left) {
+            printer.note(&left);
+        }
+        attached
+    }
 }
 
 impl SignerFlags {
@@ -182,22 +205,32 @@ impl SignerFlags {
         if let Some(token) = secret("SIGSTORE_ID_TOKEN") {
             return Ok(Token::Given(IdentityToken::parse(&token, "in SIGSTORE_ID_TOKEN")?));
         }
-        match (variable("ACTIONS_ID_TOKEN_REQUEST_URL"), secret("ACTIONS_ID_TOKEN_REQUEST_TOKEN")) {
-            (Some(url), Some(token)) => Ok(Token::OfTheJob(TokenRequest { url, token })),
-            _ => {
-                let reason =
-                    "there is none, and this is no job of GitHub Actions that may ask for one".to_owned();
-                Err(Error::Token { from: "for `--keyless`".to_owned(), reason }.into())
-            }
+        let of_the_job = (variable("ACTIONS_ID_TOKEN_REQUEST_URL"), secret("ACTIONS_ID_TOKEN_REQUEST_TOKEN"));
+        if let (Some(url), Some(token)) = of_the_job {
+            return Ok(Token::OfTheJob(TokenRequest { url, token }));
         }
+        let reason = "there is none, and this is no job of GitHub Actions that may ask for one".to_owned();
+        Err(Error::Token { from: "for `--keyless`".to_owned(), reason }.into())
     }
 }
 
 impl Signer {
+    /// Makes sure that the image is there, where the signature becomes public before it is attached.
+    pub(super) async fn look(&self, client: &Client, image: &PinnedImage) -> Result<(), Failure> {
+        if !matches!(self, Self::Key(_)) {
+            client.resolve(&image.image_ref()).await?;
+        }
+        Ok(())
+    }
+
     /// Signs a statement about an image.
     #[cfg_attr(
         not(feature = "keyless"),
-        expect(unused_variables, clippy::unused_async, reason = "a key asks nobody, and fails for no image in particular")
+        expect(
+            unused_variables,
+            clippy::unused_async,
+            reason = "a key asks nobody, and fails for no image in particular"
+        )
     )]
     pub(super) async fn seal(&self, statement: &Statement, image: &PinnedImage) -> Result<Sealed, Failure> {
         match self {
@@ -207,6 +240,7 @@ impl Signer {
                     bundle: sign_statement(key, statement)?,
                     by: format!("with the key {fingerprint}"),
                     member: ("key", json!(fingerprint)),
+                    left: None,
                 })
             }
             #[cfg(feature = "keyless")]
@@ -221,6 +255,9 @@ impl Signer {
                 Ok(Sealed {
                     by: format!("as {subject} of {issuer}{entry}"),
                     member: ("certificate", json!(made.certified)),
+                    left: Some(format!(
+                        "`{image}` is not signed: the signature is in the transparency log{entry}, and was not attached"
+                    )),
                     bundle: made.bundle,
                 })
             }

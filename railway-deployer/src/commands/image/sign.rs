@@ -13,7 +13,7 @@ use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{
     Login,
-    keyless::{Sealed, Signer, SignerFlags},
+    keyless::{Signer, SignerFlags},
     keys::pinned,
 };
 use crate::{failure::Failure, printer::Printer};
@@ -59,8 +59,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         return Ok(ExitCode::Done);
     }
     let statement = Statement::signature(image.digest(), &annotations);
-    let Sealed { bundle, by, member: (name, who) } = signer.seal(&statement, &image).await?;
-    let attached = attach(&client, &image, bundle, SIGNATURE).await?;
+    signer.look(&client, &image).await?;
+    let sealed = signer.seal(&statement, &image).await?;
+    let (by, (name, who)) = (sealed.by.clone(), sealed.member.clone());
+    let attached = sealed.attach(&client, &image, SIGNATURE, printer).await?;
     printer.note(&format!("signed `{image}` {by}"));
     let value = json!({
         "image": image,

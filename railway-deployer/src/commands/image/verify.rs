@@ -161,7 +161,10 @@ fn signer(one: &Accepted) -> String {
     if let Some(certificate) = &one.certificate {
         let Certified { subject, issuer, signed_at, log_index } = certificate;
         let entry = log_index.map(|index| format!(", log entry {index}")).unwrap_or_default();
-        let _ = write!(text, " ({subject} of {issuer}), {}, signed {signed_at}{entry}", one.form);
+        let who = format!("{subject} of {issuer}");
+        // Where only one identity is trusted, it is called what it is.
+        text = if text == *subject { who } else { format!("{text} ({who})") };
+        let _ = write!(text, ", {}, signed {signed_at}{entry}", one.form);
     }
     text
 }
