@@ -23,7 +23,7 @@ pub struct Url {
 impl Url {
     /// Reads one.
     pub fn parse(service: Service, text: &str) -> Result<Self, Error> {
-        let failed = |reason| Error::Address { service, url: text.to_owned(), reason };
+        let failed = |reason| Error::Address { service, url: shown(text), reason };
         let url = reqwest::Url::parse(text).map_err(|_| failed("it is no URL"))?;
         let host = url.host_str().ok_or_else(|| failed("it has no host"))?;
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -61,6 +61,12 @@ impl fmt::Display for Url {
         url.set_query(None);
         f.write_str(url.as_str().trim_end_matches('/'))
     }
+}
+
+/// What of an address may be shown that is refused: not what is behind a question mark, and not what is before an at sign.
+fn shown(text: &str) -> String {
+    let text = text.split('?').next().unwrap_or_default();
+    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, rest)| format!("…@{rest}"))
 }
 
 /// A client for one service. None is kept: a signature takes one request of each.

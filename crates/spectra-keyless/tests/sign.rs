@@ -142,6 +142,7 @@ async fn who_does_not_answer_is_named_with_the_reason() {
 fn a_token_is_sent_over_tls_alone() {
     let failed = |text: &str| Url::parse(Service::Fulcio, text).err().map(|error| error.to_string());
     insta::assert_snapshot!(failed("http://fulcio.example").unwrap(), @"`http://fulcio.example` is no address of the certificate authority: it is `http`, and what is sent there is secret");
+    insta::assert_snapshot!(failed("https://dev:hunter2@fulcio.example/?key=hunter2").unwrap(), @"`…@fulcio.example/` is no address of the certificate authority: it has a user or a password in it");
     for text in [
         "http://127.0.0.1.example",
         "http://10.0.0.1",

@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "spectra-delivery",
             "spectra-journal",
+            "spectra-keyless",
             "spectra-notify",
             "spectra-oci",
             "spectra-probe",
@@ -88,7 +89,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("spectra-delivery", &["spectra-sandbox", "spectra-test-postgres"]),
     // Approvals are signed and written down beside Terraform.
-    ("spectra-acceptance", &["spectra-delivery", "spectra-journal", "spectra-rollout"]),
+    ("spectra-acceptance", &["spectra-delivery", "spectra-journal", "spectra-rollout", "spectra-test-sigstore"]),
     ("spectra-journal", &["spectra-test-postgres"]),
     ("spectra-keyless", &["spectra-test-sigstore"]),
     ("railway-deployer", &["spectra-test-sigstore"]),
