@@ -293,6 +293,49 @@ fn no_changed_character_holds() {
 }
 
 #[test]
+fn odd_values_are_no_panic_and_nobody_else() {
+    let world = World::new();
+    let signed = Signed::by(WHO, ISSUER);
+    let bundles = [world.bundle(|_| {}), world.authority.bundle(&signed, Content::Message(MANIFEST))];
+    for bundle in bundles {
+        let mut found = Vec::new();
+        texts(&bundle, "", &mut found);
+        for at in &found {
+            let odd =
+                ["", "-1", "0", "1", "9223372036854775807", "18446744073709551615", "AA==", "MA==", "\u{0}"];
+            let odd = odd.map(Value::from).into_iter();
+            for value in odd.chain([Value::Null, json!([]), json!({}), json!(0), json!(-1), json!(1e300)]) {
+                let mut changed = bundle.clone();
+                *changed.pointer_mut(at).unwrap() = value.clone();
+                let held = world.check(&changed);
+                assert!(held.is_err(), "{at} became {value}: {held:?}");
+            }
+            let text = bundle.pointer(at).unwrap().as_str().unwrap();
+            for length in [1, text.len() / 2, text.len().saturating_sub(4)] {
+                let Some(cut) = text.get(..length) else { continue };
+                let mut changed = bundle.clone();
+                *changed.pointer_mut(at).unwrap() = cut.into();
+                // A text of one character is what it was.
+                assert!(cut == text || world.check(&changed).is_err(), "{at} was cut to {length}");
+            }
+            // Whatever is around it may be missing, too.
+            for (place, _) in at.match_indices('/').skip(1) {
+                let (parent, name) = at[..place].rsplit_once('/').unwrap();
+                // A hint: the signature is over the manifest itself.
+                if name == "messageDigest" {
+                    continue;
+                }
+                let mut changed = bundle.clone();
+                if let Some(members) = changed.pointer_mut(parent).unwrap().as_object_mut() {
+                    members.remove(name);
+                    assert!(world.check(&changed).is_err(), "{at} without {name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_root_that_trusts_nobody_is_refused() {
     let root = Authority::new().trusted_root();
     let failed = |json: &str| Keyless::parse(json, "`root.json`".to_owned()).err().expect("it is refused");

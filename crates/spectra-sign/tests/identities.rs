@@ -130,6 +130,10 @@ fn nobody_else_counts() {
     let other = statement(&format!("sha256:{}", "0".repeat(64)));
     assert!(refused(json!({ "payload": other })).contains("it is about another image"));
     assert!(refused(json!({ "type": "text/plain" })).contains("its payload has the type `text/plain`"));
+    // The older form has a promise of the log, and no proof.
+    let material = Material::Simple { payload: b"{}".to_vec(), signature: String::new(), certificate: true };
+    let old = Evidence { origin: "sha256-0.sig#1".to_owned(), stated_time: None, material };
+    assert!(judged(&policy, &[old]).unwrap_err().contains("in the form of cosign before version 3"));
     // Only keys are trusted, or nobody is there to check.
     let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
     let keys = SignaturePolicy {
