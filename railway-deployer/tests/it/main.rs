@@ -12,6 +12,10 @@ mod image_copy;
 mod image_tools;
 mod interop;
 mod interrupted;
+#[cfg(feature = "keyless")]
+mod keyless;
+#[cfg(not(feature = "keyless"))]
+mod no_keyless;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

@@ -13,7 +13,7 @@ use super::place::Which;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open_existing, outcome};
-use crate::{failure::Failure, printer::Printer};
+use crate::{commands::image::Certificates, failure::Failure, printer::Printer};
 
 /// Arguments of `rollout abort`.
 #[derive(Debug, Args)]
@@ -48,6 +48,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         registry,
         logs: arguments.logs,
         signatures: &[],
+        certificates: &Certificates::default(),
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {

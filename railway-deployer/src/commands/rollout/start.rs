@@ -50,6 +50,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     };
     let registry = arguments.credentials.login(requests.iter().map(|request| &request.candidate))?;
     let signatures = arguments.signatures.policies()?;
+    let certificates = arguments.signatures.certificates(&signatures)?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -61,6 +62,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         registry,
         logs: arguments.logs,
         signatures: &signatures,
+        certificates: &certificates,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()
