@@ -89,7 +89,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("spectra-delivery", &["spectra-sandbox", "spectra-test-postgres"]),
     // Approvals are signed and written down beside Terraform.
-    ("spectra-acceptance", &["spectra-delivery", "spectra-journal", "spectra-rollout", "spectra-test-sigstore"]),
+    (
+        "spectra-acceptance",
+        &["spectra-delivery", "spectra-journal", "spectra-rollout", "spectra-test-sigstore"],
+    ),
     ("spectra-journal", &["spectra-test-postgres"]),
     ("spectra-keyless", &["spectra-test-sigstore"]),
     ("railway-deployer", &["spectra-test-sigstore"]),
