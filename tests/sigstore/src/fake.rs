@@ -379,9 +379,11 @@ async fn old_fulcio(State(services): State<Arc<Services>>, headers: HeaderMap, b
 impl Services {
     /// A certificate and what is above it, in PEM.
     fn certify(&self, token: &str, spki: &[u8], proof: &[u8]) -> Result<Vec<String>, Refused> {
-        let (identity, challenge) = self
-            .believed(token)
-            .map_err(|reason| Refused(StatusCode::UNAUTHORIZED, format!("identity token: {reason}")))?;
+        // The real one does not say more either, and says it with this status.
+        let (identity, challenge) = self.believed(token).map_err(|reason| {
+            self.complaints.lock().unwrap().push(reason);
+            bad("There was an error processing the identity token")
+        })?;
         if !signed_by(spki, challenge.as_bytes(), proof) {
             return Err(bad("the signature supplied in the request could not be verified"));
         }
