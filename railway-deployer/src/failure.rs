@@ -29,6 +29,14 @@ pub(crate) enum Failure {
     /// An image is not signed as it has to be. What was found has been printed.
     #[error("`{image}` is not signed as it has to be: {}", unmet.join("; "))]
     Unsigned { image: PinnedImage, unmet: Vec<String> },
+    /// Keyless signatures.
+    #[cfg(feature = "keyless")]
+    #[error(transparent)]
+    Keyless(#[from] spectra_keyless::Error),
+    /// A keyless signature was not made.
+    #[cfg(feature = "keyless")]
+    #[error("`{image}` is not signed, and nothing was attached to it")]
+    NotSigned { image: PinnedImage, source: Box<spectra_keyless::Error> },
     /// Scanners, and what they found.
     #[error(transparent)]
     Scan(#[from] spectra_scan::Error),
@@ -95,6 +103,12 @@ impl Failure {
             | Self::Recipe { .. }
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
+            #[cfg(feature = "keyless")]
+            Self::Keyless(error) if error.is_usage() => ExitCode::Usage,
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } if source.is_usage() => ExitCode::Usage,
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } if source.is_not_authorised() => ExitCode::NotAuthorised,
             Self::Scan(error) if error.is_usage() => ExitCode::Usage,
             Self::Image(error) | Self::Companions { source: error, .. } if error.is_not_authorised() => {
                 ExitCode::NotAuthorised
@@ -124,6 +138,10 @@ impl Failure {
             Self::Signing(error) => Some(error.code()),
             Self::SignaturesUnavailable(_) => Some(spectra_sign::UNAVAILABLE),
             Self::Unsigned { .. } => Some(spectra_sign::UNSIGNED),
+            #[cfg(feature = "keyless")]
+            Self::Keyless(error) => Some(error.code()),
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } => Some(source.code()),
             Self::Scan(error) => Some(error.code()),
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
@@ -146,6 +164,10 @@ impl Failure {
             Self::Unsigned { .. } => Some(
                 "sign it with `railway-deployer image sign`, or see above why a signature does not count",
             ),
+            #[cfg(feature = "keyless")]
+            Self::Keyless(error) => error.hint(),
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } => source.hint(),
             Self::Scan(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Delivery(error) => error.hint(),

@@ -9,7 +9,6 @@ use std::{
 };
 
 use spectra_types::Digest;
-use tempfile::TempPath;
 
 use crate::{
     Error, ImageIndex,
@@ -22,6 +21,7 @@ use crate::{
     source::{BlobStore, MAX_DOCUMENT},
     spool,
     tar_index::{Entries, Entry, index, normalise},
+    temporary::Temporary,
 };
 
 /// How many links an entry may lead through.
@@ -35,7 +35,7 @@ pub(crate) struct Archive {
     file: Arc<Path>,
     entries: Entries,
     /// Keeps the decompressed copy of a compressed archive until the last blob of it is gone.
-    unpacked: Option<Arc<TempPath>>,
+    unpacked: Option<Arc<Temporary>>,
 }
 
 impl Archive {
@@ -46,7 +46,7 @@ impl Archive {
         limits.check_size(path, file.metadata().map_err(Error::io("read", path))?.len())?;
         let packed = Packed::of(&magic[..count]);
         let unpacked = packed.map(|packed| unpack(path, packed, limits)).transpose()?.map(Arc::new);
-        let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary.as_ref());
+        let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary);
         let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
         Ok(Self { origin: path.to_owned(), limits: *limits, file: Arc::from(file), entries, unpacked })
     }
@@ -195,7 +195,7 @@ impl Read for Counted<'_> {
 pub(crate) const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
-fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
+fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary, Error> {
     let folder = spool::folder();
     let inner = File::open(path).map_err(Error::io("open", path))?;
     let length = inner.metadata().map_err(Error::io("read", path))?.len();
@@ -224,7 +224,7 @@ fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, 
         };
         written += read as u64;
         limits.check(path, count.get(), written)?;
-        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.to_path_buf()))?;
+        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.folder()))?;
     }
 }
 

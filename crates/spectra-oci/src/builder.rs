@@ -18,6 +18,7 @@ use crate::{
     media_type,
     model::{Empty, Healthcheck, History, RootFs},
     spool,
+    temporary::{Existing, Life, Temporary},
     tree::Tree,
     walk::LeftOut,
 };
@@ -472,8 +473,7 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
             let directory = destination.parent().unwrap_or_else(|| Path::new("."));
             let size = blob.descriptor.size;
             spool::ensure(directory, size, || format!("write `{}`", destination.display()))?;
-            let mut file =
-                tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+            let (mut file, temporary) = Temporary::new(directory, Life::Long)?;
             let mut hasher = Hasher::new(blob.descriptor.digest.algorithm());
             let mut reader = blob.content.reader()?;
             let mut buffer = vec![0; 256 * 1024];
@@ -494,8 +494,7 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
                     found,
                 });
             }
-            file.as_file().sync_all().map_err(Error::io("write", destination))?;
-            crate::layout::rename(file, destination)
+            temporary.persist(destination, Existing::Replace).map_err(Error::io("write", destination))
         }
     }
 }

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sha2::Digest as _;
 use spectra_types::{Algorithm, Digest};
-use tempfile::TempPath;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -19,6 +18,7 @@ use crate::{
     Descriptor, Error,
     remote::{RemoteBlob, Trouble},
     session::Failed,
+    temporary::Temporary,
 };
 
 /// What is read of a file for the body of a request at a time. Several bodies are under way at once, and each has a few pieces
@@ -32,10 +32,10 @@ pub(crate) enum Content {
     Memory(Bytes),
     /// A part of a file.
     File { path: Arc<Path>, offset: u64, length: u64 },
-    /// A whole temporary file, deleted with the last clone.
-    Temporary { path: Arc<TempPath>, length: u64 },
-    /// A part of a temporary file, deleted with the last clone.
-    Part { path: Arc<TempPath>, offset: u64, length: u64 },
+    /// A whole temporary file, which goes with the last clone.
+    Temporary { path: Arc<Temporary>, length: u64 },
+    /// A part of a temporary file, which goes with the last clone.
+    Part { path: Arc<Temporary>, offset: u64, length: u64 },
     /// In a registry, read again from there for each attempt.
     Remote(Arc<RemoteBlob>),
 }
@@ -143,6 +143,9 @@ impl Content {
 
 impl std::fmt::Display for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Self::Temporary { path, .. } | Self::Part { path, .. } = self {
+            return write!(f, "a temporary file in `{}`", path.folder().display());
+        }
         match self.location() {
             None => match self {
                 Self::Remote(remote) => remote.fmt(f),

@@ -13,7 +13,6 @@ use futures::StreamExt as _;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use spectra_types::SafeUrl;
-use tempfile::TempPath;
 use url::Url;
 
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     opening::{Opening, open_with},
     source::LayerSource,
     spool,
+    temporary::Temporary,
 };
 
 /// How long the engine may be silent. It packs large images before it sends the first byte.
@@ -131,7 +131,7 @@ impl Engine {
                 piece.map_err(|error| self.failed(&attempt, format!("broke off: {}", causes(error))))?;
             size += piece.len() as u64;
             limits.check_size(&shown, size)?;
-            file.write_all(&piece).map_err(Error::io("write", path.to_path_buf()))?;
+            file.write_all(&piece).map_err(Error::io("export the image into", path.folder()))?;
         }
         drop(file);
         let artifact = tokio::task::spawn_blocking(move || {
@@ -235,7 +235,7 @@ fn causes(error: reqwest::Error) -> String {
 
 impl Artifact {
     /// Makes the parts of a temporary file keep it alive, and calls the artifact by the name that the user knows.
-    fn hold(&mut self, file: &Arc<TempPath>, shown: &Path) {
+    fn hold(&mut self, file: &Arc<Temporary>, shown: &Path) {
         match self {
             Self::Index(index) => index.children.iter_mut().for_each(|child| child.hold(file, shown)),
             Self::Image(image) => {

@@ -336,11 +336,10 @@ impl Error {
     fn full(action: &str, path: &Path, source: io::Error) -> Self {
         let above = path.parent().filter(|_| !path.is_dir()).unwrap_or(path);
         let folder = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         Self::NoRoom {
             what: format!("{action} `{}`", path.display()),
-            temporary: folder == spool::folder()
-                && (folder == path || name.starts_with(spool::PREFIX.as_bytes())),
+            // What is temporary is called by its folder, since it has no name.
+            temporary: path == spool::folder(),
             folder: folder.to_owned(),
             needed: None,
             free: None,

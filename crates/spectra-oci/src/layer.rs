@@ -183,9 +183,9 @@ impl Plan {
         spool::ensure(&place, spool::least(size), || format!("compress a layer of {size} bytes"))?;
         let folder = layout.folder()?;
         let (file, path) = spool::file(&folder)?;
-        let failed = |error| Error::io("write the layer to", path.to_path_buf())(error).needs(size);
+        let failed = |error| Error::io("write the layer to", folder.as_path())(error).needs(size);
         let compressed = Writer::new(Hashing::new(io::BufWriter::with_capacity(256 * 1024, file)), how);
-        let tar = self.write(Hashing::new(compressed), &path).map_err(|error| error.needs(size))?;
+        let tar = self.write(Hashing::new(compressed), &folder).map_err(|error| error.needs(size))?;
         let (compressed, diff_id, _) = tar.finish();
         let mut hashing = compressed.finish().map_err(failed)?;
         hashing.flush().map_err(failed)?;

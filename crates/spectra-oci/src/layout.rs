@@ -4,13 +4,15 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spectra_types::{Algorithm, Digest};
-use tempfile::NamedTempFile;
 
 use crate::{
     Descriptor, Error, ImageIndex, Trust,
@@ -18,6 +20,7 @@ use crate::{
     content::{Blob, Content},
     document, media_type,
     source::{BlobStore, MAX_DOCUMENT},
+    temporary::{self, Existing, Life, Temporary},
 };
 
 /// The annotation under which an index names its images.
@@ -29,8 +32,6 @@ const MARKER_FILE: &str = "oci-layout";
 pub(crate) const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX: &str = "index.json";
-/// How the names of files begin that are being written.
-const TEMPORARY: &str = ".tmp";
 
 /// Nobody else makes the layout or changes its index while this is held.
 struct Lock {
@@ -41,6 +42,8 @@ struct Lock {
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// Whether it is there, or was: it is made once.
+    begun: Arc<AtomicBool>,
 }
 
 impl Layout {
@@ -58,7 +61,7 @@ impl Layout {
             ));
         }
         check_marker(&root, &read_document(&marker)?)?;
-        Ok(Self { root })
+        Ok(Self { root, begun: Arc::new(AtomicBool::new(true)) })
     }
 
     /// Opens the layout, or is ready to make one if the directory is missing or empty: nothing is written before there is something
@@ -71,7 +74,7 @@ impl Layout {
         if root.join(INDEX).exists() && root.join(MARKER_FILE).exists() {
             return Self::open(root);
         }
-        let layout = Self { root };
+        let layout = Self { root, begun: Arc::default() };
         layout.check_beginnings()?;
         Ok(layout)
     }
@@ -86,7 +89,7 @@ impl Layout {
         for entry in listing {
             let name = entry.map_err(Error::io("list", &self.root))?.file_name();
             let name = name.to_string_lossy();
-            others |= !(name == MARKER_FILE || name.starts_with(TEMPORARY));
+            others |= !(name == MARKER_FILE || name.starts_with(temporary::PREFIX));
         }
         // Asked for after the listing, since it is the first to come.
         let has_marker = self.root.join(MARKER_FILE).exists();
@@ -101,12 +104,14 @@ impl Layout {
 
     /// Makes the layout if it is not there yet.
     fn begin(&self) -> Result<(), Error> {
-        if self.root.join(INDEX).exists() && self.root.join(MARKER_FILE).exists() {
+        if self.begun.load(Ordering::Acquire) {
             return Ok(());
         }
         fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
         let lock = self.lock()?;
-        self.begin_alone(&lock)
+        self.begin_alone(&lock)?;
+        self.begun.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn begin_alone(&self, _: &Lock) -> Result<(), Error> {
@@ -206,9 +211,7 @@ impl Layout {
                 return Ok(());
             }
         }
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        }
+        self.create_folder(blob.descriptor.digest.algorithm())?;
         store(blob, &path)
     }
 
@@ -221,8 +224,22 @@ impl Layout {
     /// The folder that compressed layers are made in, to be [adopted](Self::adopt): that of the blobs.
     pub(crate) fn folder(&self) -> Result<PathBuf, Error> {
         self.begin()?;
-        let folder = self.root.join("blobs").join(Algorithm::Sha256.as_str());
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        self.create_folder(Algorithm::Sha256)
+    }
+
+    /// Makes the folder of blobs. A layout that somebody has removed is not made anew: what an interrupted process still does in one
+    /// that was temporary comes to nothing.
+    fn create_folder(&self, algorithm: Algorithm) -> Result<PathBuf, Error> {
+        let mut folder = self.root.clone();
+        for part in ["blobs", algorithm.as_str()] {
+            folder.push(part);
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", folder)(error));
+                }
+                _ => {}
+            }
+        }
         Ok(folder)
     }
 
@@ -238,10 +255,7 @@ impl Layout {
         };
         match file {
             Ok(file) => {
-                let failed = || Error::io("write", &destination);
-                fs::File::open(&file).and_then(|file| file.sync_all()).map_err(failed())?;
-                make_readable(&file)?;
-                file.persist(&destination).map_err(|error| failed()(error.error))?;
+                file.persist(&destination, Existing::Replace).map_err(Error::io("write", &destination))?;
             }
             // Somebody else holds it, too.
             Err(content) => store(&Blob { descriptor: descriptor.clone(), content }, &destination)?,
@@ -317,21 +331,7 @@ pub(crate) fn check_marker(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 /// Writes a file so that a reader sees either the old or the whole new content.
 pub(crate) fn persist(bytes: &[u8], destination: &Path) -> Result<(), Error> {
     let directory = destination.parent().unwrap_or_else(|| Path::new("."));
-    let mut file =
-        NamedTempFile::with_prefix_in(TEMPORARY, directory).map_err(Error::io("write to", directory))?;
+    let (mut file, temporary) = Temporary::new(directory, Life::Long)?;
     file.write_all(bytes).map_err(Error::io("write", destination))?;
-    file.as_file().sync_all().map_err(Error::io("write", destination))?;
-    rename(file, destination)
-}
-
-pub(crate) fn rename(file: NamedTempFile, destination: &Path) -> Result<(), Error> {
-    make_readable(file.path())?;
-    file.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are private; layouts and archives are read by other tools and users.
-pub(crate) fn make_readable(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(Error::io("write", path))
+    temporary.persist(destination, Existing::Replace).map_err(Error::io("write", destination))
 }

@@ -45,6 +45,8 @@ mod source;
 mod spool;
 mod tar_index;
 mod tar_stream;
+mod temporary;
+mod text;
 mod tree;
 mod upload;
 mod walk;

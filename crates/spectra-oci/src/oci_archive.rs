@@ -15,9 +15,10 @@ use crate::{
     archive::Archive,
     builder::to_json,
     content::{Blob, Hasher},
-    layout::{MARKER, REF_NAME, rename},
+    layout::{MARKER, REF_NAME},
     source::BlobStore,
     spool,
+    temporary::{Existing, Life, Temporary},
 };
 
 /// What to do about a file that exists.
@@ -59,7 +60,7 @@ impl Artifact {
         let directory = directory.unwrap_or_else(|| Path::new("."));
         let needed = blobs.values().map(|blob| blob.descriptor.size).sum();
         spool::ensure(directory, needed, || format!("write `{}`", path.display()))?;
-        let file = tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+        let (file, temporary) = Temporary::new(directory, Life::Long)?;
         let mut archive = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
         let failed = || |error: io::Error| Error::io("write", path)(error).needs(needed);
         append(&mut archive, "oci-layout", MARKER.as_bytes()).map_err(failed())?;
@@ -86,21 +87,17 @@ impl Artifact {
                 });
             }
         }
-        let mut writer = archive.into_inner().map_err(failed())?;
-        writer.flush().map_err(failed())?;
-        let file = writer.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed())?;
-        if overwrite == Overwrite::Replace {
-            rename(file, path)?;
-            return Ok(descriptor);
+        archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed())?;
+        let existing = match overwrite {
+            Overwrite::Replace => Existing::Replace,
+            Overwrite::Refuse => Existing::Keep,
+        };
+        match temporary.persist(path, existing) {
+            Ok(()) => Ok(descriptor),
+            // Somebody has made the file since the question above.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+            Err(error) => Err(failed()(error)),
         }
-        // Somebody may have made the file since the question above.
-        file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => exists(),
-            _ => Error::io("write", path)(error.error),
-        })?;
-        crate::layout::make_readable(path)?;
-        Ok(descriptor)
     }
 
     /// All blobs by `ALGORITHM/HEX`, each once.

@@ -160,7 +160,7 @@ impl RemoteBlob {
         let mut failures = 0;
         while at < size || failures == 0 && size == 0 {
             let before = at;
-            let result = self.fetch(&attempt, &mut file, &path, &mut hasher, &mut at).await;
+            let result = self.fetch(&attempt, &mut file, path.folder(), &mut hasher, &mut at).await;
             let Err(mut failed) = result else { break };
             failures = if at > before { 1 } else { failures + 1 };
             let wait = failed
@@ -186,14 +186,14 @@ impl RemoteBlob {
         &self,
         attempt: &str,
         file: &mut std::fs::File,
-        path: &Path,
+        folder: &Path,
         hasher: &mut Hasher,
         at: &mut u64,
     ) -> Result<(), Failed> {
         let response = self.get(attempt, *at).await?;
         let stall = self.session.client.stall_timeout();
         let mut stream = Box::pin(window(response, self.descriptor.size, *at, self.descriptor.size - *at));
-        file.seek(SeekFrom::Start(*at)).map_err(Error::io("write", path))?;
+        file.seek(SeekFrom::Start(*at)).map_err(Error::io("write to", folder))?;
         loop {
             let next = tokio::time::timeout(stall, stream.next())
                 .await
@@ -202,7 +202,7 @@ impl RemoteBlob {
             let piece = piece.map_err(|error| self.broken(Box::new(error)))?;
             // A write to the page cache; a thread for each of them costs more than it saves.
             file.write_all(&piece).map_err(|error| {
-                Error::io("download a layer into", path)(error).needs(self.descriptor.size)
+                Error::io("download a layer into", folder)(error).needs(self.descriptor.size)
             })?;
             hasher.update(&piece);
             *at += piece.len() as u64;

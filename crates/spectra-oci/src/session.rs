@@ -28,6 +28,7 @@ use crate::{
     remote::Trouble,
     retry::{is_retryable, retry_after},
     source::MAX_DOCUMENT,
+    text::one_line,
 };
 
 /// How many redirects are followed.
@@ -481,11 +482,7 @@ fn registry_message(bytes: &[u8]) -> String {
             if text.trim_start().starts_with('<') { String::new() } else { text.into_owned() }
         }
     };
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
-    }
+    one_line(&text, LONGEST)
 }
 
 /// Whether an answer may be different next time; for callers that look at statuses themselves.

@@ -8,6 +8,7 @@ use std::{
 
 use spectra_types::Digest;
 
+pub(crate) use crate::text::list;
 use crate::{
     Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Opening, Platform,
     content::{Blob, Content, digest_like},
@@ -156,13 +157,6 @@ pub(crate) trait BlobStore {
         }
         Ok(Blob { descriptor: blob.descriptor, content: Content::Memory(bytes) })
     }
-}
-
-pub(crate) fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "nothing".to_owned();
-    }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads an image or index of a layout or an OCI archive, and all documents below it.

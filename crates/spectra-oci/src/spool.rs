@@ -8,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tempfile::TempPath;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::Error;
+use crate::{
+    Error,
+    temporary::{Life, Temporary},
+};
 
-/// How names of temporary files begin.
-pub(crate) const PREFIX: &str = "spectra-layer-";
 /// What room is counted in.
 const UNIT: u64 = 64 * 1024;
 /// A raw layer is not begun if not even this part of it is free: few files become smaller.
@@ -25,11 +25,10 @@ pub(crate) fn folder() -> PathBuf {
     std::env::temp_dir()
 }
 
-/// A temporary file in `folder` that is being written.
-pub(crate) fn file(folder: &Path) -> Result<(File, TempPath), Error> {
-    let file = tempfile::NamedTempFile::with_prefix_in(PREFIX, folder)
-        .map_err(Error::io("create a temporary file in", folder))?;
-    Ok(file.into_parts())
+/// A temporary file in `folder` that is being written. Outside of the folder for temporary files it may get a name in the end.
+pub(crate) fn file(folder: &Path) -> Result<(File, Temporary), Error> {
+    let life = if folder == self::folder() { Life::Short } else { Life::Long };
+    Temporary::new(folder, life)
 }
 
 /// Bytes that are free on the disk of a folder; nothing if the system does not say. Some file systems have no size at all, and are not
@@ -142,13 +141,9 @@ mod tests {
     #[test]
     fn a_full_disk_is_named_and_what_to_do_about_it() {
         let full = || std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
-        let there = folder().join(format!("{PREFIX}x"));
-        let error = Error::io("compress a layer into", &there)(full()).needs(1000);
+        let error = Error::io("compress a layer into", folder())(full()).needs(1000);
         let text = error.to_string().replace(folder().to_str().unwrap(), "TMP");
-        assert_eq!(
-            text,
-            "cannot compress a layer into `TMP/spectra-layer-x`: `TMP` is full; up to 1000 bytes are needed"
-        );
+        assert_eq!(text, "cannot compress a layer into `TMP`: `TMP` is full; up to 1000 bytes are needed");
         assert_eq!(error.code().to_string(), "SPX-321");
         assert!(error.hint().unwrap().contains("TMPDIR"));
         let error = Error::io("write", "/srv/out/index.json")(full());

@@ -15,6 +15,7 @@ fn the_repository_scans_clean() {
         gitleaks_config: None,
         max_size: 10 << 20,
         timeout: Duration::from_mins(1),
+        work: None,
     };
     let ignores = Ignores::read(&root.join(IGNORE_FILE)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

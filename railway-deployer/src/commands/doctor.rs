@@ -1,6 +1,6 @@
 //! `doctor`: what Spectra needs, whether it is there, and what to do if not.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
+    lines::Lines,
     printer::{Printer, Status},
 };
 
@@ -68,25 +69,25 @@ pub(crate) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitC
     checks.push(railway::check().await);
     checks.push(sandbox(&arguments.state).await);
     let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
-    printer.data("doctor", &json!({ "ok": failed == 0, "checks": checks }), &text(&checks, printer))?;
+    printer.data("doctor", &json!({ "ok": failed == 0, "checks": checks }), text(&checks, printer))?;
     if failed == 0 {
         return Ok(ExitCode::Done);
     }
     Err(Failure::Checks { failed, total: checks.len() })
 }
 
-fn text(checks: &[Check], printer: Printer) -> String {
-    let mut output = String::new();
+fn text(checks: &[Check], printer: Printer) -> Lines {
+    let mut output = Lines::default();
     for check in checks {
         let word = match check.status {
             Status::Ok => "ok  ",
             Status::Warn => "warn",
             Status::Fail => "fail",
         };
-        // Writing to a String cannot fail.
-        let _ = writeln!(output, "{} {}: {}", printer.paint(word, check.status), check.name, check.message);
+        let word = printer.paint(word, check.status);
+        output.marked(&word, &format!(" {}: {}", check.name, check.message));
         if let Some(advice) = &check.advice {
-            let _ = writeln!(output, "     -> {advice}");
+            output.push(&format!("     -> {advice}"));
         }
     }
     output

@@ -3,6 +3,7 @@
 
 mod audit;
 mod disk;
+mod forged;
 mod general;
 mod hostile;
 mod image;
@@ -11,6 +12,11 @@ mod image_copy;
 mod image_layers;
 mod image_tools;
 mod interop;
+mod interrupted;
+#[cfg(feature = "keyless")]
+mod keyless;
+#[cfg(not(feature = "keyless"))]
+mod no_keyless;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

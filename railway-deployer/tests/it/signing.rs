@@ -11,7 +11,7 @@ use crate::{
 };
 
 const PASSWORD: &str = "correct-horse-battery";
-const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/build","externalParameters":{}},
+pub(crate) const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/build","externalParameters":{}},
     "runDetails":{"builder":{"id":"https://example.com/builder"}}}"#;
 
 /// A place with a pushed image and a pair of keys, `ci.key` and `ci.pub`.
@@ -145,13 +145,13 @@ fn what_cannot_be_signed_says_why() {
     ");
 }
 
-struct Cosign<'a> {
-    program: PathBuf,
-    place: &'a Place,
+pub(crate) struct Cosign<'a> {
+    pub(crate) program: PathBuf,
+    pub(crate) place: &'a Place,
 }
 
 impl Cosign<'_> {
-    fn run(&self, arguments: &[&str]) -> Result<String, String> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new(&self.program);
         command.env_clear().env("HOME", self.place.path("")).env("COSIGN_PASSWORD", PASSWORD);
         let output = command.current_dir(self.place.path("")).args(arguments).output().unwrap();

@@ -130,8 +130,7 @@ pub(crate) fn layer(
     folder: &Path,
 ) -> Result<(Blob, Digest), Error> {
     let (file, path) = spool::file(folder)?;
-    let failed =
-        |error: io::Error| Error::io("compress a layer into", path.to_path_buf())(error).needs(raw.len());
+    let failed = |error: io::Error| Error::io("compress a layer into", folder)(error).needs(raw.len());
     let mut reader = Hashing::new(raw.reader()?);
     let mut writer = Writer::new(Hashing::new(io::BufWriter::with_capacity(PIECE, file)), how);
     let mut buffer = vec![0; PIECE];

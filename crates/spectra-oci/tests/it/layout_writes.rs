@@ -58,7 +58,7 @@ fn a_layout_that_is_just_being_made_is_none_of_another_kind() {
     write(&place.path().join("in"), &["a"]);
     let out = place.path().join("out");
     // What a run leaves that dies in between.
-    write(&out, &[".tmpXyZ123"]);
+    write(&out, &["spectra-layer-XyZ123"]);
     build(&place.path().join("in"), &out, Some("v1")).unwrap();
     std::fs::remove_file(out.join("index.json")).unwrap();
     std::fs::remove_dir_all(out.join("blobs")).unwrap();

@@ -141,10 +141,11 @@ async fn a_signature_that_was_attached_is_gathered_and_counts() {
         let policy = SignaturePolicy {
             repositories: Vec::new(),
             keys: vec![trusted],
+            identities: Vec::new(),
             required: "any".parse().unwrap(),
             attestations: Vec::new(),
         };
-        let verdict = judge(&[("test".to_owned(), policy)], &image, &gathered).unwrap();
+        let verdict = judge(&[("test".to_owned(), policy)], &image, &gathered, None).unwrap();
         assert_eq!((verdict.accepted.len(), verdict.rejected.len()), (1, 1));
     }
 }

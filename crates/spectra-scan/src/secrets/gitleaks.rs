@@ -84,8 +84,9 @@ impl Drop for Leak {
 pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> Result<Outcome, Error> {
     let root = std::fs::canonicalize(&options.root).map_err(Error::io("scan", &options.root))?;
     let lost = |error| Error::io("copy", &options.root)(std::io::Error::other(error));
-    let place = tempfile::Builder::new().prefix("spectra-").tempdir();
-    let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
+    let work = options.work.clone().unwrap_or_else(std::env::temp_dir);
+    let place = tempfile::Builder::new().prefix("spectra-").tempdir_in(&work);
+    let place = place.map_err(Error::io("create a directory in", work))?;
     // gitleaks names files by the path that it was given, which must be the one that is taken off again.
     let folder = std::fs::canonicalize(place.path()).map_err(Error::io("scan", place.path()))?;
     if history {
@@ -99,7 +100,7 @@ pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> R
     }
     // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
     let (max_size, trust, target) = (options.max_size, options.trust, folder.join(FILES));
-    let (source, copy) = (root.clone(), target.clone());
+    let (source, copy) = (root.clone(), folder.clone());
     let mirrored = tokio::task::spawn_blocking(move || mirror(&source, &copy, max_size, trust)).await;
     let mut outcome = mirrored.map_err(lost)?;
     let used = options.gitleaks_config.as_ref().and_then(|rules| std::fs::canonicalize(rules).ok());
@@ -208,7 +209,7 @@ fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
     for name in walk::paths(root, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
-        match copy(&source, &place.join(&name), max_size) {
+        match copy(&source, place, &Path::new(FILES).join(&name), max_size) {
             Ok(()) => outcome.files += 1,
             Err(error) => outcome.unread.push(format!("`{name}`: {error}")),
         }
@@ -216,13 +217,12 @@ fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     outcome
 }
 
-fn copy(source: &Path, target: &Path, max_size: u64) -> std::io::Result<()> {
+fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<()> {
     if std::fs::metadata(source)?.len() > max_size {
         return Err(std::io::Error::other(format!("it has more than {max_size} bytes")));
     }
-    if let Some(folder) = target.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
+    create_folders(place, name)?;
+    let target = place.join(name);
     let mut mark = Vec::new();
     std::fs::File::open(source)?.take(2).read_to_end(&mut mark)?;
     // gitleaks takes a text of two bytes a character for none.
@@ -230,7 +230,21 @@ fn copy(source: &Path, target: &Path, max_size: u64) -> std::io::Result<()> {
         return std::fs::write(target, text(std::fs::read(source)?).unwrap_or_default());
     }
     // A link costs nothing, where both are on one file system.
-    std::fs::hard_link(source, target).or_else(|_| std::fs::copy(source, target).map(drop))
+    std::fs::hard_link(source, &target).or_else(|_| std::fs::copy(source, &target).map(drop))
+}
+
+/// Makes the folders of a file below `root`. Where `root` is gone, because whoever waited for this was ended, it stays so.
+fn create_folders(root: &Path, name: &Path) -> std::io::Result<()> {
+    let folders = name.parent().unwrap_or(Path::new(""));
+    let mut folder = root.to_owned();
+    for part in folders {
+        folder.push(part);
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Leak>, Error> {

@@ -72,6 +72,8 @@ pub struct Options {
     pub max_size: u64,
     /// How long gitleaks may take.
     pub timeout: Duration,
+    /// Where the copies are put that gitleaks reads, and removed again; without it, the system's folder for temporary files.
+    pub work: Option<PathBuf>,
 }
 
 /// What came of it.

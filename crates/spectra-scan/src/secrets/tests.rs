@@ -15,6 +15,7 @@ pub(super) fn options(root: &Path) -> Options {
         gitleaks_config: None,
         max_size: 1 << 20,
         timeout: Duration::from_mins(1),
+        work: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `image inspect`: what an image is, in a registry, on disk or in an engine.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use clap::Args;
 use spectra_oci::{Inspection, NoProgress, Platform};
@@ -9,6 +9,7 @@ use spectra_types::ExitCode;
 use super::{Login, Unpacking, source::Source};
 use crate::{
     failure::Failure,
+    lines::Lines,
     printer::{Printer, bytes},
 };
 
@@ -41,16 +42,15 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         }
         tokio::task::spawn_blocking(move || artifact.inspect(arguments.platform.as_ref())).await??
     };
-    printer.data("image.inspect", &inspection, &text(&inspection))?;
+    printer.data("image.inspect", &inspection, text(&inspection))?;
     Ok(ExitCode::Done)
 }
 
-fn text(inspection: &Inspection) -> String {
-    let mut output = String::new();
+fn text(inspection: &Inspection) -> Lines {
+    let mut output = Lines::default();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(output, "{name:<12} {value}");
+            output.push(&format!("{name:<12} {value}"));
         }
     };
     let digest = inspection.digest.as_ref().map_or_else(|| "made by pushing".to_owned(), ToString::to_string);

@@ -6,6 +6,7 @@ mod copy;
 mod destination;
 mod inspect;
 mod keygen;
+mod keyless;
 mod keys;
 mod local;
 mod push;
@@ -23,7 +24,10 @@ use spectra_oci::{
 };
 use spectra_types::{ExitCode, HumanDuration, ImageRef, Secret};
 
-pub(crate) use self::keys::policy_file;
+pub(crate) use self::{
+    keyless::{Certificates, RootFlags},
+    keys::policy_file,
+};
 use crate::{failure::Failure, printer::Printer};
 
 /// Commands of `image`.
@@ -40,11 +44,11 @@ pub(crate) enum Command {
     /// Make a pair of keys to sign images with
     Keygen(keygen::Arguments),
     /// Sign an image in a registry
-    Sign(sign::Arguments),
+    Sign(Box<sign::Arguments>),
     /// Check who signed an image; exit code 5 if it is not signed as it has to be
-    Verify(verify::Arguments),
+    Verify(Box<verify::Arguments>),
     /// Sign a statement about an image: provenance, bill of material, scan
-    Attest(attest::Arguments),
+    Attest(Box<attest::Arguments>),
     /// List the packages in an image, as CycloneDX or SPDX
     Sbom(sbom::Arguments),
     /// Look for known vulnerabilities, and refuse what is too bad
@@ -227,9 +231,9 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Copy(arguments) => Box::pin(copy::run(arguments, printer)).await,
         Command::Inspect(arguments) => Box::pin(inspect::run(arguments, printer)).await,
         Command::Keygen(arguments) => keygen::run(&arguments, printer),
-        Command::Sign(arguments) => Box::pin(sign::run(arguments, printer)).await,
-        Command::Verify(arguments) => Box::pin(verify::run(arguments, printer)).await,
-        Command::Attest(arguments) => Box::pin(attest::run(arguments, printer)).await,
+        Command::Sign(arguments) => Box::pin(sign::run(*arguments, printer)).await,
+        Command::Verify(arguments) => Box::pin(verify::run(*arguments, printer)).await,
+        Command::Attest(arguments) => Box::pin(attest::run(*arguments, printer)).await,
         Command::Sbom(arguments) => Box::pin(sbom::run(arguments, printer)).await,
         Command::Scan(arguments) => Box::pin(scan::run(arguments, printer)).await,
     }

@@ -119,6 +119,6 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "skipped_blobs": pushed.skipped,
         "uploaded_bytes": pushed.bytes,
     });
-    printer.data("image.push", &value, &arguments.print.text(&pushed))?;
+    printer.data("image.push", &value, arguments.print.text(&pushed))?;
     Ok(ExitCode::Done)
 }

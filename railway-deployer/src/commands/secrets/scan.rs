@@ -12,9 +12,11 @@ use spectra_scan::{
 use spectra_types::{ExitCode, HumanDuration};
 
 use crate::{
-    commands::report::{self, Column, Format},
+    commands::report::{self, Column, Document, Format},
     failure::Failure,
-    printer::{Printer, bytes, plain},
+    lines::Lines,
+    printer::{Printer, bytes},
+    scratch::Scratch,
 };
 
 /// Arguments of `secrets scan`.
@@ -97,7 +99,9 @@ fn prepare(arguments: &Arguments) -> Result<(Searcher, Ignores), Failure> {
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let (searcher, ignores) = prepare(&arguments)?;
+    let work = Scratch::new("spectra-")?;
     let options = Options {
+        work: Some(work.path().to_owned()),
         root: arguments.path.clone(),
         history: arguments.history,
         trust: if arguments.strict { Trust::Withheld } else { Trust::Given },
@@ -137,11 +141,11 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     });
     let summary = table(&outcome);
     let document = match arguments.format {
-        Format::Table => summary.clone(),
-        Format::Json => report::json("secrets.scan", &value)?,
-        Format::Sarif => sarif(&arguments.category, &searcher, &outcome),
+        Format::Table => Document::Table(summary.clone()),
+        Format::Json => Document::Json(report::json("secrets.scan", &value)?),
+        Format::Sarif => Document::Json(sarif(&arguments.category, &searcher, &outcome)),
     };
-    report::deliver(printer, "secrets.scan", arguments.output.as_deref(), &document, &value, &summary)?;
+    report::deliver(printer, "secrets.scan", arguments.output.as_deref(), &document, &value, summary)?;
     if outcome.files > 0 {
         let size = if outcome.bytes > 0 { format!(", {}", bytes(outcome.bytes)) } else { String::new() };
         let binary =
@@ -188,7 +192,7 @@ fn place(finding: &Finding) -> String {
         .map_or(line.clone(), |commit| format!("{line} in {}", commit.get(..12).unwrap_or(commit)))
 }
 
-fn table(outcome: &Outcome) -> String {
+fn table(outcome: &Outcome) -> Lines {
     let columns: [Column; 5] = [
         ("SEVERITY", |finding| finding.severity.to_string()),
         ("RULE", |finding| finding.id.clone()),
@@ -196,22 +200,21 @@ fn table(outcome: &Outcome) -> String {
         ("WHAT", |finding| finding.title.clone()),
         ("FINGERPRINT", |finding| finding.fingerprint.clone()),
     ];
-    let mut text = String::new();
+    let mut text = Lines::default();
     if !outcome.findings.is_empty() {
-        text.push_str(&report::table(&outcome.findings, &columns));
-        text.push('\n');
+        text.append(&report::table(&outcome.findings, &columns));
+        text.push("");
     }
-    text.push_str(&report::counts(&outcome.findings));
+    let mut line = report::counts(&outcome.findings);
     if !outcome.allowed.is_empty() {
         let counts = (outcome.by_comment(), outcome.by_list());
-        let _ = write!(text, "; {} allowed in their lines, {} in a list", counts.0, counts.1);
+        let _ = write!(line, "; {} allowed in their lines, {} in a list", counts.0, counts.1);
     }
-    text.push('\n');
+    text.push(&line);
     // What passes because somebody says so is seen by whoever looks at the gate.
     for entry in &outcome.allowed {
         let (id, place) = (&entry.finding.id, place(&entry.finding));
-        let line = format!("allowed: {id} in {place}, by {}", entry.justification());
-        text.extend([plain(&line).as_str(), "\n"]);
+        text.push(&format!("allowed: {id} in {place}, by {}", entry.justification()));
     }
     text
 }

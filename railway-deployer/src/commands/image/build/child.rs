@@ -54,7 +54,7 @@ pub(super) async fn run(mut command: Command, what: &str, printer: Printer) -> R
         return Ok(());
     }
     let lines = [output_tail.lines(), error_tail.lines()].concat();
-    let said = if lines.is_empty() { String::new() } else { format!("; it said:\n  {}", lines.join("\n  ")) };
+    let said = if lines.is_empty() { String::new() } else { format!("; it said:\n{}", lines.join("\n")) };
     Err(Failure::Builder {
         code: "SPX-354",
         message: format!("{what} failed ({status}){said}"),
@@ -103,7 +103,7 @@ async fn forward(stream: Option<impl AsyncRead + Unpin>, tail: &Tail, printer: P
             None => line.into_owned(),
         };
         if printer.shows_progress() {
-            printer.note(&line);
+            printer.quote(&line);
         }
         if !line.is_empty() {
             tail.push(&line);

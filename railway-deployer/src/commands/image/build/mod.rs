@@ -343,7 +343,7 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         value["config_digest"] = json!(first.config);
         value["layers"] = image_json(first)["layers"].clone();
     }
-    printer.data("image.build", &value, &built.root.digest.to_string())?;
+    printer.data("image.build", &value, built.root.digest.to_string())?;
     Ok(ExitCode::Done)
 }
 
@@ -391,7 +391,7 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
         "media_type": descriptor.media_type,
         "images": images,
     });
-    printer.data("image.build", &value, &descriptor.digest.to_string())?;
+    printer.data("image.build", &value, descriptor.digest.to_string())?;
     Ok(ExitCode::Done)
 }
 

@@ -14,7 +14,7 @@ use spectra_types::Secret;
 use tokio::process::Command;
 
 use super::child;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, printer::Printer, scratch::Scratch};
 
 /// A program that builds Dockerfiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -167,7 +167,7 @@ pub(super) struct Request<'a> {
 pub(super) struct Built {
     pub(super) artifact: Artifact,
     pub(super) tool: Tool,
-    pub(super) _folder: tempfile::TempDir,
+    pub(super) _folder: Scratch,
 }
 
 /// Builds a Dockerfile with the tool that was asked for or is there.
@@ -231,10 +231,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn build(&self) -> Result<Built, Failure> {
-        let folder = tempfile::Builder::new()
-            .prefix("spectra-build-")
-            .tempdir()
-            .map_err(|source| Failure::io("create a temporary directory", source))?;
+        let folder = Scratch::new("spectra-build-")?;
         let output = Output::new(folder.path(), self.request.platforms.len() > 1);
         let what = if self.tool == Tool::Docker { "buildx build" } else { "build" };
         self.step(self.build_arguments(&output), what).await?;
