@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// Images and registries.
     #[error(transparent)]
     Image(#[from] spectra_oci::Error),
+    /// An image was copied, and what belongs to it was not, or not all.
+    #[error("`{image}` is there, but not all that belongs to it, and no tag was set")]
+    Companions { image: Box<PinnedImage>, source: spectra_oci::Error },
     /// Keys, signatures and policies about them.
     #[error(transparent)]
     Signing(#[from] spectra_sign::Error),
@@ -26,6 +29,14 @@ pub(crate) enum Failure {
     /// An image is not signed as it has to be. What was found has been printed.
     #[error("`{image}` is not signed as it has to be: {}", unmet.join("; "))]
     Unsigned { image: PinnedImage, unmet: Vec<String> },
+    /// Keyless signatures.
+    #[cfg(feature = "keyless")]
+    #[error(transparent)]
+    Keyless(#[from] spectra_keyless::Error),
+    /// A keyless signature was not made.
+    #[cfg(feature = "keyless")]
+    #[error("`{image}` is not signed, and nothing was attached to it")]
+    NotSigned { image: PinnedImage, source: Box<spectra_keyless::Error> },
     /// Scanners, and what they found.
     #[error(transparent)]
     Scan(#[from] spectra_scan::Error),
@@ -92,8 +103,16 @@ impl Failure {
             | Self::Recipe { .. }
             | Self::Image(spectra_oci::Error::Reference(_) | spectra_oci::Error::Level { .. })
             | Self::Journal(spectra_journal::Error::Location { .. }) => ExitCode::Usage,
+            #[cfg(feature = "keyless")]
+            Self::Keyless(error) if error.is_usage() => ExitCode::Usage,
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } if source.is_usage() => ExitCode::Usage,
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } if source.is_not_authorised() => ExitCode::NotAuthorised,
             Self::Scan(error) if error.is_usage() => ExitCode::Usage,
-            Self::Image(error) if error.is_not_authorised() => ExitCode::NotAuthorised,
+            Self::Image(error) | Self::Companions { source: error, .. } if error.is_not_authorised() => {
+                ExitCode::NotAuthorised
+            }
             Self::SignaturesUnavailable(error)
                 if registry(error).is_some_and(spectra_oci::Error::is_not_authorised) =>
             {
@@ -115,10 +134,14 @@ impl Failure {
     /// The stable code of the error, where its crate has one.
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Image(error) => Some(error.code()),
+            Self::Image(error) | Self::Companions { source: error, .. } => Some(error.code()),
             Self::Signing(error) => Some(error.code()),
             Self::SignaturesUnavailable(_) => Some(spectra_sign::UNAVAILABLE),
             Self::Unsigned { .. } => Some(spectra_sign::UNSIGNED),
+            #[cfg(feature = "keyless")]
+            Self::Keyless(error) => Some(error.code()),
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } => Some(source.code()),
             Self::Scan(error) => Some(error.code()),
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
@@ -132,12 +155,19 @@ impl Failure {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<&str> {
         match self {
-            Self::Image(error) => error.hint(),
+            Self::Companions { source: spectra_oci::Error::Exists { .. }, .. } => {
+                Some("`--force` replaces it; copying again goes on where this ended")
+            }
+            Self::Image(error) | Self::Companions { source: error, .. } => error.hint(),
             Self::Signing(error) => error.hint(),
             Self::SignaturesUnavailable(error) => registry(error).and_then(spectra_oci::Error::hint),
             Self::Unsigned { .. } => Some(
                 "sign it with `railway-deployer image sign`, or see above why a signature does not count",
             ),
+            #[cfg(feature = "keyless")]
+            Self::Keyless(error) => error.hint(),
+            #[cfg(feature = "keyless")]
+            Self::NotSigned { source, .. } => source.hint(),
             Self::Scan(error) => error.hint(),
             Self::Railway(error) => error.hint(),
             Self::Delivery(error) => error.hint(),

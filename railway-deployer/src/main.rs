@@ -4,8 +4,10 @@
 mod cli;
 mod commands;
 mod failure;
+mod lines;
 mod printer;
 mod progress;
+mod scratch;
 
 use std::ffi::OsString;
 
@@ -71,14 +73,8 @@ async fn interrupted() {
 fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            printer::to_stdout(&text);
-            ExitCode::Done
-        }
-        _ => {
-            printer::to_stderr(&text);
-            ExitCode::Usage
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => printer::usage(&text, ExitCode::Done),
+        _ => printer::usage(&text, ExitCode::Usage),
     }
 }
 

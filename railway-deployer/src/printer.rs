@@ -1,5 +1,5 @@
 //! The one way to the terminal. Everything passes the process's redactor, as a last resort: what holds a secret
-//! cannot be printed in the first place.
+//! cannot be printed in the first place. What is of others is kept from doing harm on the way; `lines` says how.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -10,6 +10,7 @@ use spectra_types::{ExitCode, Redactor};
 use crate::{
     cli::{Color, Global},
     failure::Failure,
+    lines::{Lines, harmless, harmless_json, plain, quoted},
 };
 
 /// Version of every JSON document that commands print.
@@ -67,14 +68,31 @@ impl Printer {
         self.progress && io::stderr().is_terminal()
     }
 
-    /// Prints the command's result: the text, or the value with `version` and `kind` added.
-    pub(crate) fn data(self, kind: &str, value: &impl Serialize, text: &str) -> Result<(), Failure> {
-        if !self.json {
-            to_stdout(&format!("{}\n", text.trim_end()));
-            return Ok(());
+    /// Prints the command's result: the lines, or the value with `version` and `kind` added.
+    pub(crate) fn data(
+        self,
+        kind: &str,
+        value: &impl Serialize,
+        text: impl Into<Lines>,
+    ) -> Result<(), Failure> {
+        if self.json {
+            to_stdout(&Self::document(kind, value)?);
+        } else {
+            self.text(&text.into());
         }
-        to_stdout(&Self::document(kind, value)?);
         Ok(())
+    }
+
+    /// Prints lines, whatever the flags say, as the result that was asked for in that form.
+    #[expect(clippy::unused_self, reason = "printing is the printer's")]
+    pub(crate) fn text(self, text: &Lines) {
+        to_stdout(&format!("{}\n", text.as_str().trim_end()));
+    }
+
+    /// Prints a document of JSON, as the result that was asked for in that form.
+    #[expect(clippy::unused_self, reason = "printing is the printer's")]
+    pub(crate) fn json(self, document: &str) {
+        to_stdout(&harmless_json(document));
     }
 
     /// The document of a result: the value with `version` and `kind` added, and a line feed behind it.
@@ -88,7 +106,7 @@ impl Printer {
             document.insert("version".to_owned(), JSON_VERSION.into());
             document.insert("kind".to_owned(), kind.into());
         }
-        Ok(format!("{}\n", serde_json::to_string_pretty(&document).map_err(invalid)?))
+        Ok(format!("{}\n", harmless_json(&serde_json::to_string_pretty(&document).map_err(invalid)?)))
     }
 
     /// Warns of something; also a machine that reads the result wants to know, so `quiet` alone silences it.
@@ -101,7 +119,20 @@ impl Printer {
     /// Says something that is not the result.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
-            to_stderr(&format!("{text}\n"));
+            self.line(text);
+        }
+    }
+
+    /// Writes a line to standard error, whatever the flags say: for those who asked them already.
+    #[expect(clippy::unused_self, reason = "printing is the printer's")]
+    pub(crate) fn line(self, text: &str) {
+        to_stderr(&format!("{}\n", plain(text)));
+    }
+
+    /// Says what a tool says, marked as that.
+    pub(crate) fn quote(self, text: &str) {
+        if !self.quiet {
+            self.line(&format!("| {text}"));
         }
     }
 
@@ -121,16 +152,17 @@ impl Printer {
                     "exit_code": exit.code(),
                 },
             });
-            to_stderr(&format!("{document}\n"));
+            to_stderr(&format!("{}\n", harmless_json(&document.to_string())));
             return exit;
         }
         let code = failure.code().map(|code| format!("[{code}]")).unwrap_or_default();
-        let mut text = format!("{}: {}\n", self.paint(&format!("error{code}"), Status::Fail), chain[0]);
+        let mut text =
+            format!("{}: {}\n", self.paint(&format!("error{code}"), Status::Fail), quoted(&chain[0]));
         for cause in &chain[1..] {
-            text.extend(["  caused by: ", cause, "\n"]);
+            text.extend(["  caused by: ", &quoted(cause), "\n"]);
         }
         if let Some(hint) = failure.hint() {
-            text.extend(["hint: ", hint, "\n"]);
+            text.extend(["hint: ", &quoted(hint), "\n"]);
         }
         to_stderr(&text);
         exit
@@ -181,26 +213,42 @@ impl Write for RedactingLines {
 
 impl Drop for RedactingLines {
     fn drop(&mut self) {
-        to_stderr(&String::from_utf8_lossy(&self.buffer));
+        // A line feed before the last one is in a field, and of others. The colours are the log's own.
+        let text = String::from_utf8_lossy(&self.buffer);
+        let text = Redactor::global().redact(text.trim_end());
+        to_stderr(&format!("{}\n", text.replace('\n', "\n  | ")));
     }
 }
 
-/// Writes to standard output, redacted. A reader that has gone away is not our failure.
-pub(crate) fn to_stdout(text: &str) {
+/// Writes to standard output. A reader that has gone away is not our failure.
+fn to_stdout(text: &str) {
+    script_to_stdout(&harmless(&Redactor::global().redact(text)));
+}
+
+/// Writes a script of ours to standard output as it is: nothing in it is of others, and a shell reads it.
+pub(crate) fn script_to_stdout(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(Redactor::global().redact(text).as_bytes()).and_then(|()| stdout.flush());
 }
 
-/// Writes to standard error, redacted.
-pub(crate) fn to_stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(Redactor::global().redact(text).as_bytes());
+/// Writes to standard error.
+fn to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(harmless(&Redactor::global().redact(text)).as_bytes());
 }
 
-/// A text of others on one line: without control characters, which a terminal would obey, and which could make lines that look
-/// like our own.
-pub(crate) fn plain(text: &str) -> String {
-    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.chars().map(|c| if is_break(c) { ' ' } else { c }).collect()
+/// Prints help, or what is wrong with a command line, which may have several lines.
+pub(crate) fn usage(text: &str, exit: ExitCode) -> ExitCode {
+    if exit == ExitCode::Done {
+        to_stdout(text);
+    } else {
+        to_stderr(text);
+    }
+    exit
+}
+
+/// A line that something else than this module puts on the terminal, above bars or in a window.
+pub(crate) fn drawn(text: &str) -> String {
+    harmless(&plain(text))
 }
 
 /// A size for people, in the units that registries use.
@@ -217,13 +265,6 @@ pub(crate) fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn text_of_others_makes_no_line_of_its_own() {
-        let forged = "application/x\r\naccepted  signature\u{1b}[2K\u{9b}1m\u{2028}";
-        assert_eq!(super::plain(forged), "application/x  accepted  signature [2K 1m ");
-        assert_eq!(super::plain("größer als `x`"), "größer als `x`");
-    }
-
     #[test]
     fn sizes() {
         assert_eq!(super::bytes(1023), "1023 B");

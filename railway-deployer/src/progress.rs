@@ -10,14 +10,14 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use spectra_oci::{BlobOutcome, NoProgress, Progress};
 use spectra_types::Digest;
 
-use crate::printer::{Printer, bytes, to_stderr};
+use crate::printer::{Printer, bytes, drawn};
 
 /// The progress that fits the terminal and the flags.
 pub(crate) fn push_progress(printer: Printer) -> Arc<dyn Progress> {
     if printer.is_interactive() {
         Arc::new(Bars::default())
     } else if printer.shows_progress() && !printer.is_json() {
-        Arc::new(Lines)
+        Arc::new(Lines(printer))
     } else {
         Arc::new(NoProgress)
     }
@@ -50,7 +50,7 @@ impl Bars {
 impl Progress for Bars {
     fn compressing(&self, layer: usize, size: u64) {
         // Errors come from a broken or closed terminal, and there is nobody to tell.
-        let _ = self.all.println(format!("compressing layer {} ({})", layer + 1, bytes(size)));
+        let _ = self.all.println(drawn(&format!("compressing layer {} ({})", layer + 1, bytes(size))));
     }
 
     fn started(&self, digest: &Digest, size: u64) {
@@ -79,34 +79,34 @@ impl Progress for Bars {
     }
 
     fn retrying(&self, _: &str, reason: &str, wait: Duration) {
-        let _ = self.all.println(format!("{reason}; trying again in {:.1} s", wait.as_secs_f64()));
+        let _ = self.all.println(drawn(&format!("{reason}; trying again in {:.1} s", wait.as_secs_f64())));
     }
 }
 
 /// One line an event.
-struct Lines;
+struct Lines(Printer);
 
 impl Lines {
-    fn line(text: &str) {
+    fn line(&self, text: &str) {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-        to_stderr(&format!("{now} {text}\n"));
+        self.0.line(&format!("{now} {text}"));
     }
 }
 
 impl Progress for Lines {
     fn compressing(&self, layer: usize, size: u64) {
-        Self::line(&format!("compressing layer {} ({})", layer + 1, bytes(size)));
+        self.line(&format!("compressing layer {} ({})", layer + 1, bytes(size)));
     }
 
     fn finished(&self, digest: &Digest, outcome: BlobOutcome) {
-        Self::line(&format!("{} {}", digest.short(), word(outcome)));
+        self.line(&format!("{} {}", digest.short(), word(outcome)));
     }
 
     fn retrying(&self, _: &str, reason: &str, wait: Duration) {
-        Self::line(&format!("{reason}; trying again in {:.1} s", wait.as_secs_f64()));
+        self.line(&format!("{reason}; trying again in {:.1} s", wait.as_secs_f64()));
     }
 
     fn manifest(&self, digest: &Digest) {
-        Self::line(&format!("{} manifest written", digest.short()));
+        self.line(&format!("{} manifest written", digest.short()));
     }
 }

@@ -1,7 +1,8 @@
 //! Signatures as attributes: whose an image needs, and which there are.
 
 use spectra_sign::{
-    Accepted, EvidenceSource as _, PublicKey, SignaturePolicy, TrustedKey, UNAVAILABLE, UNSIGNED, judge,
+    Accepted, CertificateVerifier, EvidenceSource as _, IdentityPatternError, PublicKey, SignaturePolicy,
+    TrustedIdentity, TrustedKey, UNAVAILABLE, UNSIGNED, judge,
 };
 use spectra_types::{PinnedImage, error_chain};
 use tfplugin::{Attr, Diagnostic, Diagnostics, Model};
@@ -13,13 +14,18 @@ use crate::provider::Cx;
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct SignaturePolicyModel {
     /// The keys.
-    #[tf(required, validate(length(1..=64)))]
+    #[tf(optional, validate(length(1..=64)))]
     pub(crate) keys: Attr<Vec<TrustedKeyModel>>,
-    /// How many different keys have to sign the image: `any` (one), `all`, a number, or `none` where attestations are all that is
-    /// asked for.
+    /// Who may sign without a key, with a certificate for their identity ("keyless"). The certificates are those of the public
+    /// Sigstore instance, or of the one whose `trusted_root.json` the variable `SPECTRA_TRUSTED_ROOT` names. There has to be a key
+    /// or an identity.
+    #[tf(optional, validate(length(1..=64)))]
+    pub(crate) identities: Attr<Vec<TrustedIdentityModel>>,
+    /// How many different keys and identities have to sign the image: `any` (one), `all`, a number, or `none` where attestations
+    /// are all that is asked for.
     #[tf(optional, default = "any", validate(with = crate::validators::threshold))]
     pub(crate) required: Attr<String>,
-    /// Attestations that have to be there, each signed by one of the keys: `slsaprovenance1`, `cyclonedx`, `spdxjson`, `vuln`,
+    /// Attestations that have to be there, each signed by one of them: `slsaprovenance1`, `cyclonedx`, `spdxjson`, `vuln`,
     /// `openvex`, `custom`, or the URI of a predicate type.
     #[tf(optional, validate(length(1..=16), with = crate::validators::predicate_types))]
     pub(crate) attestations: Attr<Vec<String>>,
@@ -41,15 +47,37 @@ pub(crate) struct TrustedKeyModel {
     pub(crate) public_key: Attr<String>,
 }
 
+/// Somebody who is trusted to sign with certificates.
+#[derive(Clone, Debug, Default, Model)]
+pub(crate) struct TrustedIdentityModel {
+    /// What messages and records call it; keys have other names.
+    #[tf(required, validate(length(1..=128)))]
+    pub(crate) name: Attr<String>,
+    /// Who has to have vouched for the identity, exactly: `https://token.actions.githubusercontent.com` for workflows of GitHub.
+    #[tf(required, validate(length(1..=512)))]
+    pub(crate) issuer: Attr<String>,
+    /// The identity: an address, or a URI such as
+    /// `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main`. A `*` stands for one or more characters that
+    /// are no `/`.
+    #[tf(required, validate(with = crate::validators::identity))]
+    pub(crate) subject: Attr<String>,
+}
+
 /// A signature or attestation that counted.
 #[derive(Clone, Debug, Model)]
 pub(crate) struct SignatureModel {
-    /// What the key is called.
+    /// What the key or the identity is called.
     #[tf(computed)]
     pub(crate) key: Attr<String>,
-    /// SHA-256 of the public key.
+    /// SHA-256 of the public key; null with a certificate.
     #[tf(computed)]
     pub(crate) fingerprint: Attr<String>,
+    /// Who signed with a certificate; null with a key.
+    #[tf(computed)]
+    pub(crate) identity: Attr<String>,
+    /// Who vouched for the identity; null with a key.
+    #[tf(computed)]
+    pub(crate) issuer: Attr<String>,
     /// `bundle`, `message bundle`, `simple signing` or `envelope`.
     #[tf(computed)]
     pub(crate) form: Attr<String>,
@@ -77,6 +105,25 @@ impl SignaturePolicyModel {
                 public_key: PublicKey::parse(&text).map_err(|error| wrong(error.to_string()))?,
             })
         };
+        let identity = |identity: &TrustedIdentityModel| -> Result<TrustedIdentity, Diagnostics> {
+            let subject = identity.subject.clone().require("subject")?;
+            Ok(TrustedIdentity {
+                name: identity.name.clone().require("name")?,
+                issuer: identity.issuer.clone().require("issuer")?,
+                subject: subject.parse().map_err(|error: IdentityPatternError| wrong(error.to_string()))?,
+            })
+        };
+        let keys = if self.keys.is_null() { Vec::new() } else { self.keys.clone().require("keys")? };
+        let identities = if self.identities.is_null() {
+            Vec::new()
+        } else {
+            self.identities.clone().require("identities")?
+        };
+        if cfg!(not(feature = "keyless")) && !identities.is_empty() {
+            return Err(wrong(
+                "it names identities, and this provider was built without keyless signatures".to_owned(),
+            ));
+        }
         let attestations = list(&self.attestations, "attestations")?;
         let required = if self.required.is_null() {
             spectra_sign::Threshold::default()
@@ -86,7 +133,8 @@ impl SignaturePolicyModel {
         };
         Ok(SignaturePolicy {
             repositories: list(&self.repositories, "repositories")?,
-            keys: self.keys.clone().require("keys")?.iter().map(key).collect::<Result<_, _>>()?,
+            keys: keys.iter().map(key).collect::<Result<_, _>>()?,
+            identities: identities.iter().map(identity).collect::<Result<_, _>>()?,
             required,
             attestations: attestations
                 .iter()
@@ -98,13 +146,21 @@ impl SignaturePolicyModel {
 
     /// As attributes.
     pub(crate) fn of(policy: SignaturePolicy) -> Self {
-        let some = |list: Vec<String>| if list.is_empty() { Attr::Null } else { Attr::Known(list) };
+        fn some<T>(list: Vec<T>) -> Attr<Vec<T>> {
+            if list.is_empty() { Attr::Null } else { Attr::Known(list) }
+        }
+        let identity = |identity: TrustedIdentity| TrustedIdentityModel {
+            name: identity.name.into(),
+            issuer: identity.issuer.into(),
+            subject: identity.subject.to_string().into(),
+        };
         let key = |key: TrustedKey| TrustedKeyModel {
             name: key.name.into(),
             public_key: key.public_key.to_pem().into(),
         };
         Self {
-            keys: policy.keys.into_iter().map(key).collect::<Vec<_>>().into(),
+            keys: some(policy.keys.into_iter().map(key).collect()),
+            identities: some(policy.identities.into_iter().map(identity).collect()),
             required: policy.required.to_string().into(),
             attestations: some(policy.attestations.iter().map(ToString::to_string).collect()),
             repositories: some(policy.repositories),
@@ -116,12 +172,46 @@ impl From<Accepted> for SignatureModel {
     fn from(accepted: Accepted) -> Self {
         Self {
             key: accepted.key.into(),
-            fingerprint: accepted.fingerprint.to_string().into(),
+            fingerprint: accepted.fingerprint.map(|fingerprint| fingerprint.to_string()).into(),
+            identity: accepted.certificate.as_ref().map(|certificate| certificate.subject.clone()).into(),
+            issuer: accepted.certificate.map(|certificate| certificate.issuer).into(),
             form: accepted.form.to_string().into(),
             predicate_type: accepted.predicate_type.into(),
             origin: accepted.origin.into(),
         }
     }
+}
+
+/// Who checks the certificates of identities. The root is read once a process, and not before it is needed.
+#[cfg(feature = "keyless")]
+pub(crate) fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diagnostic> {
+    use std::sync::OnceLock;
+
+    use spectra_keyless::Keyless;
+
+    static CHECKED: OnceLock<Result<Keyless, String>> = OnceLock::new();
+    let read = || {
+        let path = std::env::var_os("SPECTRA_TRUSTED_ROOT").filter(|path| !path.is_empty());
+        let Some(path) = path.map(std::path::PathBuf::from) else {
+            return Keyless::public().map_err(|error| error.to_string());
+        };
+        let name = format!("`{}` (SPECTRA_TRUSTED_ROOT)", path.display());
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {name}: {error}"))?;
+        Keyless::parse(&text, name).map_err(|error| error.to_string())
+    };
+    match CHECKED.get_or_init(read) {
+        Ok(keyless) => Ok(Some(keyless)),
+        Err(reason) => {
+            let detail = format!("{} [SPX-337]. Nothing was changed.", sentence(reason));
+            Err(Diagnostic::error("Certificates cannot be checked", detail))
+        }
+    }
+}
+
+#[cfg(not(feature = "keyless"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature, a root of trust is read")]
+pub(crate) const fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diagnostic> {
+    Ok(None)
 }
 
 /// The signatures that count for an image; anything but an error says that the policy is met.
@@ -134,7 +224,8 @@ pub(crate) async fn verified(
         let detail = format!("{} [{UNAVAILABLE}]. Nothing was changed.", sentence(&error_chain(&error)));
         Diagnostic::error("The signatures of the image cannot be read", detail).at("verify")
     })?;
-    match judge(&[("verify".to_owned(), policy)], image, &gathered) {
+    let certificates = if policy.identities.is_empty() { None } else { certificates()? };
+    match judge(&[("verify".to_owned(), policy)], image, &gathered, certificates) {
         Ok(verdict) => Ok(verdict.accepted.into_iter().map(SignatureModel::from).collect()),
         Err(refusal) => {
             let detail = format!("{} [{UNSIGNED}]. Nothing was changed.", sentence(&refusal.to_string()));

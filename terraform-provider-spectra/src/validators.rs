@@ -58,6 +58,12 @@ pub(crate) fn public_key(value: &Value) -> Result<(), String> {
     spectra_sign::PublicKey::parse(key).map(drop).map_err(|error| error.to_string())
 }
 
+/// Whose certificates count.
+pub(crate) fn identity(value: &Value) -> Result<(), String> {
+    let Some(identity) = text(value) else { return Ok(()) };
+    identity.parse::<spectra_sign::IdentityPattern>().map(drop).map_err(|error| error.to_string())
+}
+
 /// How many keys have to sign.
 pub(crate) fn threshold(value: &Value) -> Result<(), String> {
     let Some(threshold) = text(value) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use spectra_journal::Journal;
 use spectra_rollout::{DeploymentPolicy, Place};
-use spectra_sign::{EvidenceSource, SignaturePolicy, Unavailable, Verdict, judge};
+use spectra_sign::{CertificateVerifier, EvidenceSource, SignaturePolicy, Unavailable, Verdict, judge};
 use spectra_types::PinnedImage;
 
 use crate::error::Error;
@@ -13,6 +13,8 @@ use crate::settings::Settings;
 pub struct Signatures<'a> {
     /// The registry that the image is in. Without one, an image that needs signatures is refused.
     pub source: Option<&'a dyn EvidenceSource>,
+    /// Who checks the certificates of identities. Without one, none counts.
+    pub certificates: Option<&'a dyn CertificateVerifier>,
     /// More policies, with their names.
     pub policies: &'a [(String, SignaturePolicy)],
 }
@@ -42,7 +44,7 @@ pub async fn signed(
         if policies.is_empty() {
             continue;
         }
-        let verdict = judge(policies, image, &gathered).map_err(Error::Unsigned)?;
+        let verdict = judge(policies, image, &gathered, signatures.certificates).map_err(Error::Unsigned)?;
         let new = |one: &spectra_sign::Accepted| !whole.accepted.contains(one);
         let accepted: Vec<_> = verdict.accepted.into_iter().filter(new).collect();
         whole.accepted.extend(accepted);

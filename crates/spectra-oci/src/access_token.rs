@@ -37,15 +37,15 @@ pub struct AccessToken {
 pub struct Lifetime {
     /// When it was asked for, by this machine's clock.
     pub from: SystemTime,
-    /// For how long, by the word of the token service.
+    /// For how long, by the word of the token service; a day at most.
     pub length: Duration,
 }
 
 impl Lifetime {
-    /// When it ends.
+    /// When it ends; when it began if no clock can show the end.
     #[must_use]
     pub fn end(&self) -> SystemTime {
-        self.from + self.length
+        self.from.checked_add(self.length).unwrap_or(self.from)
     }
 }
 
@@ -75,7 +75,8 @@ impl Client {
                 }
                 let attempt = format!("get a token of the registry `{}`", registry.host);
                 let from = SystemTime::now();
-                let token = session.fetch_token(&attempt, realm, service.as_deref(), &session.scopes).await?;
+                let token =
+                    session.fetch_token(&attempt, &realm, service.as_deref(), &session.scopes).await?;
                 let lifetime = Some(Lifetime { from, length: token.lifetime });
                 Ok(AccessToken { value: token.value, login: found.origin, lifetime })
             }

@@ -2,27 +2,26 @@
 
 use std::{
     cell::Cell,
-    collections::HashMap,
     fs::File,
     io::{self, Read, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use serde::Deserialize;
 use spectra_types::Digest;
-use tempfile::TempPath;
 
 use crate::{
-    Descriptor, Error, ImageConfig, ImageIndex,
-    content::{Blob, Content},
-    gzip::{GZIP_MAGIC, ZSTD_MAGIC, spool},
+    Error, ImageIndex,
+    content::Content,
+    document::{self, Shape},
+    gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     layout::check_marker,
-    limits::{OpenLimits, check_layers, check_values},
+    limits::OpenLimits,
     media_type,
-    model::null_as_default,
-    source::{Artifact, BlobStore, Image, LayerSource, MAX_DOCUMENT, list},
+    source::{BlobStore, MAX_DOCUMENT},
+    spool,
     tar_index::{Entries, Entry, index, normalise},
+    temporary::Temporary,
 };
 
 /// How many links an entry may lead through.
@@ -31,22 +30,12 @@ const MAX_LINKS: usize = 16;
 /// An indexed tar file.
 pub(crate) struct Archive {
     /// What the user named; for messages.
-    origin: PathBuf,
+    pub(crate) origin: PathBuf,
+    pub(crate) limits: OpenLimits,
     file: Arc<Path>,
     entries: Entries,
     /// Keeps the decompressed copy of a compressed archive until the last blob of it is gone.
-    unpacked: Option<Arc<TempPath>>,
-}
-
-/// One image in `manifest.json` of `docker save`.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Saved {
-    config: String,
-    #[serde(default, deserialize_with = "null_as_default")]
-    repo_tags: Vec<String>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    layers: Vec<String>,
+    unpacked: Option<Arc<Temporary>>,
 }
 
 impl Archive {
@@ -55,104 +44,50 @@ impl Archive {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let count = file.read(&mut magic).map_err(Error::io("read", path))?;
         limits.check_size(path, file.metadata().map_err(Error::io("read", path))?.len())?;
-        let unpacked = if count >= 2 && magic[..2] == GZIP_MAGIC {
-            Some(Arc::new(unpack(path, Packed::Gzip, limits)?))
-        } else if count == 4 && magic == ZSTD_MAGIC {
-            Some(Arc::new(unpack(path, Packed::Zstd, limits)?))
-        } else {
-            None
-        };
-        let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary.as_ref());
+        let packed = Packed::of(&magic[..count]);
+        let unpacked = packed.map(|packed| unpack(path, packed, limits)).transpose()?.map(Arc::new);
+        let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary);
         let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
-        Ok(Self { origin: path.to_owned(), file: Arc::from(file), entries, unpacked })
+        Ok(Self { origin: path.to_owned(), limits: *limits, file: Arc::from(file), entries, unpacked })
     }
 
-    /// Whether `docker save` wrote it. Newer ones also have an OCI index, but of raw layers.
-    pub(crate) fn is_docker(&self) -> bool {
-        self.entries.contains_key("manifest.json")
-    }
-
-    pub(crate) fn load_docker(&self, name: Option<&str>) -> Result<Artifact, Error> {
-        let images: Vec<Saved> = self.json("manifest.json")?;
-        let wanted = |image: &&Saved| name.is_none_or(|name| image.repo_tags.iter().any(|tag| tag == name));
-        let chosen: Vec<&Saved> = images.iter().filter(wanted).collect();
-        let [image] = chosen.as_slice() else {
-            let names: Vec<String> = images.iter().flat_map(|image| image.repo_tags.clone()).collect();
-            let reason = match (chosen.len(), name) {
-                (0, Some(name)) => format!("it holds no image `{name}`, but {}", list(&names)),
-                (0, None) => "it holds no image".to_owned(),
-                _ => format!("it holds several images, choose one by name: {}", list(&names)),
-            };
-            return Err(Error::input(&self.origin, reason));
-        };
-        let bytes = self.bytes(&image.config)?;
-        let config: ImageConfig = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::input(&self.origin, format!("`{}` is malformed: {error}", image.config))
-        })?;
-        if config.rootfs.diff_ids.len() != image.layers.len() {
-            let reason = format!(
-                "its configuration names {} layers, its manifest {}",
-                config.rootfs.diff_ids.len(),
-                image.layers.len()
-            );
-            return Err(Error::input(&self.origin, reason));
-        }
-        check_layers(&self.origin, image.layers.len())?;
-        // Layers that are repeated are read once.
-        let mut known: HashMap<&str, LayerSource> = HashMap::new();
-        let mut layers = Vec::new();
-        for (name, diff_id) in image.layers.iter().zip(config.rootfs.diff_ids) {
-            layers.push(match known.get(name.as_str()) {
-                Some(LayerSource::Ready(blob)) => LayerSource::Ready(blob.clone()),
-                _ => self.layer(name, diff_id)?,
-            });
-            if let Some(layer) = layers.last() {
-                known.insert(name, layer.clone());
-            }
-        }
-        Ok(Artifact::Image(Image {
-            origin: self.origin.clone(),
-            config: Blob::memory(media_type::CONFIG, bytes),
-            layers,
-            manifest: None,
-        }))
-    }
-
-    /// A layer of a docker archive: raw as a rule; compressed ones are passed on as they are.
-    fn layer(&self, name: &str, diff_id: Digest) -> Result<LayerSource, Error> {
-        let content = self.find(name)?;
+    /// An uncompressed archive that can be read, to take blobs from; for others, nothing.
+    pub(crate) fn open_plain(path: &Path) -> Option<Self> {
         let mut magic = [0; 4];
-        let mut reader = content.reader()?;
-        let count = reader.read(&mut magic).map_err(Error::io("read", &self.origin))?;
-        let media_type = if count >= 2 && magic[..2] == GZIP_MAGIC {
-            media_type::LAYER_GZIP
-        } else if count == 4 && magic == ZSTD_MAGIC {
-            media_type::LAYER_ZSTD
-        } else {
-            return Ok(LayerSource::Raw { content, diff_id });
-        };
-        let mut hashing = crate::content::Hashing::new(content.reader()?);
-        io::copy(&mut hashing, &mut io::sink()).map_err(Error::io("read", &self.origin))?;
-        let (_, digest, length) = hashing.finish();
-        Ok(LayerSource::Ready(Blob { descriptor: Descriptor::new(media_type, digest, length), content }))
+        File::open(path).ok()?.read_exact(&mut magic).ok()?;
+        Packed::of(&magic).is_none().then(|| Self::open(path, &OpenLimits::default()).ok())?
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        serde_json::from_slice(&self.bytes(name)?)
+    /// Whether there is an entry of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Whether it is a layout. Engines write one besides what `docker save` has always written.
+    pub(crate) fn is_oci(&self) -> bool {
+        self.has("oci-layout") && self.has("index.json")
+    }
+
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        shape: &'static Shape,
+    ) -> Result<T, Error> {
+        serde_json::from_slice(&self.bytes(name, shape)?)
             .map_err(|error| Error::input(&self.origin, format!("`{name}` is malformed: {error}")))
     }
 
-    fn bytes(&self, name: &str) -> Result<bytes::Bytes, Error> {
+    pub(crate) fn bytes(&self, name: &str, shape: &'static Shape) -> Result<bytes::Bytes, Error> {
         let content = self.find(name)?;
         if content.len() > MAX_DOCUMENT {
             return Err(Error::input(&self.origin, format!("`{name}` has {} bytes", content.len())));
         }
         let bytes = content.read_all(&self.origin)?;
-        check_values(&self.origin, &bytes)?;
+        document::check(&self.origin, &bytes, shape)?;
         Ok(bytes)
     }
 
-    fn find(&self, name: &str) -> Result<Content, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<Content, Error> {
         self.lookup(name)?.ok_or_else(|| {
             Error::input(&self.origin, format!("`{}` is missing from the archive", name.escape_debug()))
         })
@@ -197,13 +132,19 @@ impl BlobStore for Archive {
     }
 
     fn index(&self) -> Result<ImageIndex, Error> {
-        if !self.entries.contains_key("oci-layout") {
-            let reason =
-                "the archive has neither `manifest.json` (docker save) nor `oci-layout` (OCI archive)";
+        if !self.has("oci-layout") {
+            let reason = if self.has("manifest.json") {
+                "it has no `oci-layout`, which an OCI archive has; what `docker save` writes is `docker-archive:`"
+            } else {
+                "the archive has neither `manifest.json` (docker save) nor `oci-layout` (OCI archive)"
+            };
             return Err(Error::input(&self.origin, reason));
         }
-        check_marker(&self.origin, &String::from_utf8_lossy(&self.bytes("oci-layout")?))?;
-        self.json("index.json")
+        check_marker(&self.origin, &self.bytes("oci-layout", document::MARKER)?)?;
+        let bytes = self.bytes("index.json", document::MANIFEST)?;
+        document::check_type(&self.origin, &bytes, Some(media_type::INDEX))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::input(&self.origin, format!("`index.json` is malformed: {error}")))
     }
 
     fn content(&self, digest: &Digest) -> Result<Option<Content>, Error> {
@@ -211,11 +152,29 @@ impl BlobStore for Archive {
     }
 }
 
-/// How an archive is compressed.
+/// How an archive or a layer is compressed.
 #[derive(Debug, Clone, Copy)]
-enum Packed {
+pub(crate) enum Packed {
     Gzip,
     Zstd,
+}
+
+impl Packed {
+    /// By the first bytes; nothing if they are of neither format.
+    pub(crate) fn of(start: &[u8]) -> Option<Self> {
+        if start.starts_with(&GZIP_MAGIC) {
+            return Some(Self::Gzip);
+        }
+        start.starts_with(&ZSTD_MAGIC).then_some(Self::Zstd)
+    }
+
+    /// The media type of such a layer.
+    pub(crate) const fn layer(self) -> &'static str {
+        match self {
+            Self::Gzip => media_type::LAYER_GZIP,
+            Self::Zstd => media_type::LAYER_ZSTD,
+        }
+    }
 }
 
 /// Counts what is read.
@@ -233,13 +192,17 @@ impl Read for Counted<'_> {
 }
 
 /// The largest window of a zstd archive, as a power of two: 32 MiB, what `zstd -19` needs and more.
-const MAX_WINDOW_LOG: u32 = 25;
+pub(crate) const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
-fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, Error> {
-    let (mut output, temporary) = spool()?;
+fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary, Error> {
+    let folder = spool::folder();
+    let inner = File::open(path).map_err(Error::io("open", path))?;
+    let length = inner.metadata().map_err(Error::io("read", path))?.len();
+    spool::ensure(&folder, length, || format!("decompress `{}`", path.display()))?;
+    let (mut output, temporary) = spool::file(&folder)?;
     let count = Cell::new(0);
-    let input = Counted { inner: File::open(path).map_err(Error::io("open", path))?, count: &count };
+    let input = Counted { inner, count: &count };
     let input = io::BufReader::with_capacity(256 * 1024, input);
     let mut decoder: Box<dyn Read> = match packed {
         Packed::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
@@ -261,7 +224,7 @@ fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<TempPath, 
         };
         written += read as u64;
         limits.check(path, count.get(), written)?;
-        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.to_path_buf()))?;
+        output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.folder()))?;
     }
 }
 

@@ -22,6 +22,16 @@ pub(crate) enum Challenge {
     Bearer { realm: String, service: Option<String>, scope: Option<String> },
 }
 
+impl Challenge {
+    /// As a registry makes it whatever the call: the scope is each call's own.
+    pub(crate) fn without_scope(mut self) -> Self {
+        if let Self::Bearer { scope, .. } = &mut self {
+            *scope = None;
+        }
+        self
+    }
+}
+
 /// The first Bearer or Basic challenge in all headers; Negotiate and the like are passed over.
 pub(crate) fn parse_challenges(headers: &HeaderMap) -> Option<Challenge> {
     headers
@@ -98,9 +108,12 @@ fn unquote(text: &str) -> String {
     output
 }
 
-/// The rights that a set of calls needs, such as `repository:team/app:pull,push`.
+/// The rights that a set of calls needs, such as `repository:team/app:pull,push`, and those that would be of use to it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub(crate) struct Scopes(BTreeSet<String>);
+pub(crate) struct Scopes {
+    needed: BTreeSet<String>,
+    wished: BTreeSet<String>,
+}
 
 impl Scopes {
     pub(crate) fn none() -> Self {
@@ -108,19 +121,32 @@ impl Scopes {
     }
 
     pub(crate) fn repository(mut self, name: &str, actions: &str) -> Self {
-        self.0.insert(format!("repository:{name}:{actions}"));
+        self.needed.insert(format!("repository:{name}:{actions}"));
         self
+    }
+
+    /// A repository to read from if we may; without it, the calls are made nevertheless.
+    pub(crate) fn wish(mut self, name: &str) -> Self {
+        self.wished.insert(format!("repository:{name}:pull"));
+        self
+    }
+
+    /// Without the wishes; nothing if there are none.
+    pub(crate) fn without_wishes(&self) -> Option<Self> {
+        let needed = self.needed.clone();
+        (!self.wished.is_empty()).then_some(Self { needed, wished: BTreeSet::new() })
     }
 
     /// Adds what a registry itself named in its challenge.
     pub(crate) fn and(&self, asked: Option<&str>) -> Self {
         let mut scopes = self.clone();
-        scopes.0.extend(asked.unwrap_or_default().split(' ').filter(|s| !s.is_empty()).map(str::to_owned));
+        let asked = asked.unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
+        scopes.needed.extend(asked.map(str::to_owned));
         scopes
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
+        self.needed.iter().chain(self.wished.difference(&self.needed)).map(String::as_str)
     }
 }
 
@@ -128,10 +154,14 @@ impl Scopes {
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) value: Secret<String>,
-    /// By the word of the service.
+    /// By the word of the service; a day at most.
     pub(crate) lifetime: Duration,
     usable_until: Instant,
 }
+
+/// Shortest and longest time for which a token is used, in seconds.
+const SHORTEST: u64 = 60;
+const LONGEST: u64 = 24 * 60 * 60;
 
 /// What a token service answers.
 #[derive(Deserialize)]
@@ -148,9 +178,9 @@ impl TokenAnswer {
     /// The token, if there is one under either name.
     pub(crate) fn into_token(self) -> Option<Token> {
         let value = self.token.or(self.access_token).filter(|token| !token.expose().is_empty())?;
-        // The specification's default is 60 s, and values below that are taken as 60 s. A tenth is kept in hand for clocks and
-        // slow requests.
-        let lifetime = Duration::from_secs(self.expires_in.unwrap_or(60).max(60));
+        // The specification's default is 60 s, and values below that are taken as 60 s; nobody needs one for longer than a day. A
+        // tenth is kept in hand for clocks and slow requests.
+        let lifetime = Duration::from_secs(self.expires_in.unwrap_or(SHORTEST).clamp(SHORTEST, LONGEST));
         Some(Token { value, lifetime, usable_until: Instant::now() + lifetime * 9 / 10 })
     }
 }
@@ -164,11 +194,21 @@ impl Token {
 /// One slot a scope set. Whoever holds a slot's lock fetches its token; the others wait for the same one.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    slots: Mutex<HashMap<Scopes, Arc<tokio::sync::Mutex<Option<Token>>>>>,
+    slots: Mutex<HashMap<Scopes, TokenSlot>>,
+}
+
+pub(crate) type TokenSlot = Arc<tokio::sync::Mutex<Held>>;
+
+/// What is known for one scope set.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) token: Option<Token>,
+    /// Whether the token service gives none for all of it, but did so without the wishes.
+    pub(crate) wishes_refused: bool,
 }
 
 impl Tokens {
-    pub(crate) fn slot(&self, scopes: &Scopes) -> Arc<tokio::sync::Mutex<Option<Token>>> {
+    pub(crate) fn slot(&self, scopes: &Scopes) -> TokenSlot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(scopes.clone()).or_default())
     }
@@ -218,7 +258,10 @@ fn is_internal(url: &Url) -> bool {
             || a.is_loopback() || a.is_unique_local() || a.is_unicast_link_local() || a.is_unspecified(),
             is_internal_v4,
         ),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
         None => false,
     }
 }
@@ -284,6 +327,8 @@ mod tests {
             "https://10.0.0.8/",
             "https://[::1]/",
             "https://localhost/",
+            "https://localhost./",
+            "https://registry.localhost./",
             "https://[::ffff:127.0.0.1]/",
         ] {
             assert!(is_safe_target(&public, &url(inside)).is_err(), "{inside}");
@@ -301,5 +346,8 @@ mod tests {
         assert_eq!(token(r#"{"access_token":"abcd1"}"#).unwrap().value.expose(), "abcd1");
         assert!(token(r#"{"token":"abcd2","expires_in":300}"#).unwrap().is_usable());
         assert!(token("{}").is_none());
+        // A time that no clock can show.
+        let endless = token(r#"{"token":"abcd3","expires_in":18446744073709551615}"#).unwrap();
+        assert!(endless.is_usable() && endless.lifetime == Duration::from_hours(24));
     }
 }

@@ -1,21 +1,14 @@
-//! Base images: fetched once by digest, kept in a layout, and looked into for the directories that they have.
+//! Base images: fetched once by digest and kept in a layout.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read},
-    os::unix::ffi::OsStrExt as _,
-    path::{Component, Path},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use spectra_types::{ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, Image, Layout, Platform, Progress,
+    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, OpenLimits, Packing, Platform, Progress,
     content::{Blob, Content},
-    gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     media_type,
-    source::{LayerSource, open},
+    opening::open,
 };
 
 /// Docker's spelling of a gzip-compressed layer.
@@ -27,10 +20,17 @@ pub struct Base {
     /// What it was asked for as; its digest may be that of an index.
     pub(crate) name: String,
     pub(crate) pinned: PinnedImage,
+    /// What it was chosen for, which says more than its configuration may.
+    pub(crate) platform: Platform,
     pub(crate) image: Image,
 }
 
 impl Base {
+    /// Whether the image has instructions for builds on it (`ONBUILD`), which nothing but a Dockerfile's builder carries out.
+    pub fn has_instructions(&self) -> Result<bool, Error> {
+        Ok(!self.image.configuration()?.config.on_build.is_empty())
+    }
+
     /// The layers as an OCI manifest may name them, with Docker's media types in OCI's words; the blobs are the same.
     pub(crate) fn layers(&self) -> Result<Vec<Blob>, Error> {
         let mut layers = Vec::new();
@@ -83,18 +83,25 @@ impl Client {
         let key = format!("{pinned}#{platform}");
         let (layout, entry) = (cache.clone(), key.clone());
         if let Some(image) = blocking(move || cached(&layout, &entry)).await? {
-            return Ok(Base { name, pinned, image });
+            return Ok(Base { name, pinned, platform: platform.clone(), image });
         }
         let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
         let layout = cache.clone();
-        let artifact = blocking(move || artifact.reuse(&layout)).await?.download(jobs).await?;
+        let artifact = blocking(move || artifact.reuse(&layout)).await?;
+        // No flag of a build raises the limit.
+        let artifact =
+            artifact.download(jobs, &OpenLimits::default()).await.map_err(|error| match error {
+                Error::Limit { path, what, limit, flag: _ } => Error::Limit { path, what, limit, flag: None },
+                other => other,
+            })?;
         let Artifact::Image(image) = artifact.clone() else {
             let reason = format!("`{pinned}` has an index where the image for `{platform}` should be");
             return Err(Error::Build { reason });
         };
         let layout = cache.clone();
-        blocking(move || artifact.store(&layout, Some(&key))).await?;
-        Ok(Base { name, pinned, image })
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        blocking(move || artifact.store(&layout, Some(&key), &Packing::default(), &progress)).await?;
+        Ok(Base { name, pinned, platform: platform.clone(), image })
     }
 }
 
@@ -127,118 +134,6 @@ fn cached(cache: &Layout, key: &str) -> Result<Option<Image>, Error> {
     Ok(whole.then_some(image))
 }
 
-/// What a path is in the base image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Directory,
-    Link,
-    File,
-}
-
-/// The paths of a base image, as its layers leave them.
-#[derive(Debug, Default)]
-pub(crate) struct BaseTree {
-    paths: HashMap<Vec<u8>, Kind>,
-}
-
-impl BaseTree {
-    /// Reads the headers of all layers. Blocking.
-    pub(crate) fn read(image: &Image) -> Result<Self, Error> {
-        let mut tree = Self::default();
-        for layer in &image.layers {
-            let LayerSource::Ready(blob) = layer else { continue };
-            let mut reader = blob.content.reader()?;
-            let mut magic = Vec::new();
-            reader.by_ref().take(4).read_to_end(&mut magic).map_err(Error::io("read", &image.origin))?;
-            let whole = io::Cursor::new(magic.clone()).chain(reader);
-            let plain: Box<dyn Read> = if magic.starts_with(&GZIP_MAGIC) {
-                Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(128 * 1024, whole)))
-            } else if magic == ZSTD_MAGIC {
-                Box::new(zstd::stream::read::Decoder::new(whole).map_err(Error::io("read", &image.origin))?)
-            } else {
-                Box::new(whole)
-            };
-            tree.add_layer(plain).map_err(|error| {
-                let reason = format!("layer `{}` cannot be listed: {error}", blob.descriptor.digest);
-                Error::input(&image.origin, reason)
-            })?;
-        }
-        Ok(tree)
-    }
-
-    fn add_layer(&mut self, layer: impl Read) -> io::Result<()> {
-        let mut archive = tar::Archive::new(layer);
-        let mut added = HashMap::new();
-        for entry in archive.entries()? {
-            let entry = entry?;
-            let path = key(&entry.path()?);
-            let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
-                Some(at) => (&path[..at], &path[at + 1..]),
-                None => (&path[..0], &path[..]),
-            };
-            if name == b".wh..wh..opq" {
-                self.remove_below(parent);
-            } else if let Some(hidden) = name.strip_prefix(b".wh.") {
-                let mut hidden_path = parent.to_vec();
-                if !hidden_path.is_empty() {
-                    hidden_path.push(b'/');
-                }
-                hidden_path.extend_from_slice(hidden);
-                self.paths.remove(&hidden_path);
-                self.remove_below(&hidden_path);
-            } else {
-                let kind = match entry.header().entry_type() {
-                    tar::EntryType::Directory => Kind::Directory,
-                    tar::EntryType::Symlink => Kind::Link,
-                    _ => Kind::File,
-                };
-                added.insert(path, kind);
-            }
-        }
-        // What a layer adds is not touched by what it hides, in whichever order they stand.
-        for (path, kind) in added {
-            if kind != Kind::Directory && self.paths.get(&path) == Some(&Kind::Directory) {
-                self.remove_below(&path);
-            }
-            self.paths.insert(path, kind);
-        }
-        Ok(())
-    }
-
-    fn remove_below(&mut self, directory: &[u8]) {
-        self.paths.retain(|path, _| {
-            !(directory.is_empty()
-                || path.strip_prefix(directory).is_some_and(|rest| rest.first() == Some(&b'/')))
-        });
-    }
-
-    pub(crate) fn is_directory(&self, path: &[u8]) -> bool {
-        self.paths.get(path) == Some(&Kind::Directory)
-    }
-
-    pub(crate) fn is_link(&self, path: &[u8]) -> bool {
-        self.paths.get(path) == Some(&Kind::Link)
-    }
-
-    pub(crate) fn is_file(&self, path: &[u8]) -> bool {
-        self.paths.get(path) == Some(&Kind::File)
-    }
-}
-
-/// A path without `.`, `..` and leading `/`.
-fn key(path: &Path) -> Vec<u8> {
-    let mut key = Vec::new();
-    for component in path.components() {
-        if let Component::Normal(name) = component {
-            if !key.is_empty() {
-                key.push(b'/');
-            }
-            key.extend_from_slice(name.as_bytes());
-        }
-    }
-    key
-}
-
 impl Artifact {
     /// Repositories of `registry` that the images say they were built on, to link layers from instead of sending them.
     pub(crate) fn base_repositories(&self, registry: &str) -> Vec<String> {
@@ -262,44 +157,3 @@ impl Artifact {
 pub(crate) const BASE_NAME: &str = "org.opencontainers.image.base.name";
 /// The annotation of OCI for its digest.
 pub(crate) const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn layer(entries: &[(&str, tar::EntryType)]) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        for (name, kind) in entries {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(*kind);
-            header.set_size(0);
-            if *kind == tar::EntryType::Symlink {
-                builder.append_link(&mut header, name, "usr/bin").unwrap();
-            } else {
-                builder.append_data(&mut header, name, io::empty()).unwrap();
-            }
-        }
-        builder.into_inner().unwrap()
-    }
-
-    #[test]
-    fn a_tree_is_what_all_layers_leave() {
-        use tar::EntryType::{Directory, Regular, Symlink};
-        let mut tree = BaseTree::default();
-        let first = [
-            ("./bin", Symlink),
-            ("etc/", Directory),
-            ("etc/a", Regular),
-            ("etc/b", Regular),
-            ("opt/x/y", Regular),
-        ];
-        tree.add_layer(layer(&first).as_slice()).unwrap();
-        assert!(tree.is_link(b"bin") && tree.is_directory(b"etc") && tree.is_file(b"etc/a"));
-        let second = [("etc/.wh.a", Regular), ("opt/.wh..wh..opq", Regular), ("opt/new/", Directory)];
-        tree.add_layer(layer(&second).as_slice()).unwrap();
-        assert!(!tree.is_file(b"etc/a") && tree.is_file(b"etc/b") && !tree.is_file(b"opt/x/y"));
-        assert!(tree.is_directory(b"opt/new"));
-        tree.add_layer(layer(&[("etc", Regular)]).as_slice()).unwrap();
-        assert!(tree.is_file(b"etc") && !tree.is_file(b"etc/b"));
-    }
-}

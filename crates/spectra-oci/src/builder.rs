@@ -6,16 +6,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
 use spectra_types::Digest;
 
 use crate::{
-    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Platform,
-    base::{BASE_DIGEST, BASE_NAME, Base, BaseTree},
+    Config, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout, Packing, Platform, Trust,
+    base::{BASE_DIGEST, BASE_NAME, Base},
     content::{Blob, Content, Hasher},
-    layer::{Files, write_layer},
+    layer::{Files, Plan},
     layout::persist,
     media_type,
     model::{Empty, Healthcheck, History, RootFs},
+    spool,
+    temporary::{Existing, Life, Temporary},
+    tree::Tree,
+    walk::LeftOut,
 };
 
 /// A directory whose content becomes one layer, with plain attributes; [`Files`] says more.
@@ -40,6 +45,20 @@ pub struct ImageBuilder {
     layers: Vec<Vec<Files>>,
     annotations: BTreeMap<String, String>,
     created: u32,
+    packing: Packing,
+    left_out: Vec<PathBuf>,
+}
+
+/// What an image will be made of.
+struct Prepared {
+    created: String,
+    /// Without the layers that are to be made.
+    config: ImageConfig,
+    /// The base's layers.
+    ready: Vec<Blob>,
+    annotations: BTreeMap<String, String>,
+    plans: Vec<Plan>,
+    left_out: Vec<PathBuf>,
 }
 
 /// What was built.
@@ -53,8 +72,12 @@ pub struct BuiltImage {
     pub layers: Vec<Descriptor>,
     /// Entries in the layers that were made.
     pub entries: u64,
+    /// How many of these layers were in the layout already, and were not compressed again.
+    pub reused: usize,
     /// Bytes of all blobs and the manifest.
     pub size: u64,
+    /// What was met among the files and left out: the layout itself, and what [`ImageBuilder::leave_out`] names.
+    pub left_out: Vec<PathBuf>,
 }
 
 /// What was built for several platforms.
@@ -161,7 +184,8 @@ impl ImageBuilder {
     /// Declares a port: `8080`, `8080/tcp`, `53/udp`.
     pub fn expose(mut self, port: &str) -> Result<Self, Error> {
         let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-        let valid = number.parse::<u16>().is_ok_and(|number| number > 0);
+        let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+        let valid = digits && number.parse::<u16>().is_ok_and(|number| number > 0);
         if !valid || !matches!(protocol, "tcp" | "udp" | "sctp") {
             let reason = format!(
                 "`{port}` is not a port; write a number from 1 to 65535, optionally with `/tcp` or `/udp`"
@@ -186,68 +210,106 @@ impl ImageBuilder {
         self
     }
 
+    /// How layers are compressed, and what earlier builds noted of them.
+    #[must_use]
+    pub fn packing(mut self, packing: Packing) -> Self {
+        self.packing = packing;
+        self
+    }
+
+    /// Takes a file or directory into no layer: what builds leave behind would be in the next one, and change its digest. The
+    /// layout that is written and the place of the notes are left out anyway.
+    #[must_use]
+    pub fn leave_out(mut self, path: impl Into<PathBuf>) -> Self {
+        self.left_out.push(path.into());
+        self
+    }
+
     /// Builds the image into `layout`, under `name` if given. Blocking.
     ///
     /// Blobs arrive under their digest only when complete, and the layout's index changes last: a run that
     /// dies in between leaves the layout as it was, with at most unused blobs.
     pub fn build(&self, layout: &Layout, name: Option<&str>) -> Result<BuiltImage, Error> {
-        let built = self.build_blobs(layout)?;
+        let built = self.write(self.prepare(layout)?, layout)?;
         layout.tag(built.manifest.clone(), name)?;
         Ok(built)
     }
 
     /// Builds one image a builder, and an index of them in that order. Blocking.
     pub fn build_index(builders: &[Self], layout: &Layout, name: Option<&str>) -> Result<BuiltIndex, Error> {
-        let mut images: Vec<BuiltImage> = Vec::new();
-        for builder in builders {
+        let mut prepared = Vec::new();
+        for (number, builder) in builders.iter().enumerate() {
             let platform = &builder.platform;
-            if images.iter().any(|image| image.manifest.platform.as_ref() == Some(platform)) {
+            if builders[..number].iter().any(|other| other.platform.is(platform)) {
                 let reason = format!("the platform `{platform}` is named twice");
                 return Err(Error::Build { reason });
             }
-            images.push(builder.build_blobs(layout)?);
+            prepared.push(builder.prepare(layout)?);
+        }
+        let mut images = Vec::new();
+        for (builder, prepared) in builders.iter().zip(prepared) {
+            images.push(builder.write(prepared, layout)?);
         }
         let index = ImageIndex::new(images.iter().map(|image| image.manifest.clone()).collect());
         let index = Blob::memory(media_type::INDEX, to_json(&index)?);
-        layout.add(&index)?;
+        layout.add(&index, Trust::Content)?;
         layout.tag(index.descriptor.clone(), name)?;
         Ok(BuiltIndex { index: index.descriptor, images })
     }
 
-    /// Writes everything but the entry in the layout's index.
-    fn build_blobs(&self, layout: &Layout) -> Result<BuiltImage, Error> {
+    /// Finds and checks everything, before anything is written.
+    fn prepare(&self, layout: &Layout) -> Result<Prepared, Error> {
         if self.layers.is_empty() && self.base.is_none() {
             return Err(Error::Build { reason: "there is no layer; give at least one directory".to_owned() });
         }
         let created = jiff::Timestamp::from_second(i64::from(self.created))
             .map_err(|error| Error::Build { reason: error.to_string() })?
             .to_string();
-        let mut config = self.configuration(created.clone())?;
+        self.check()?;
+        let config = self.configuration(created.clone())?;
         if config.config.entrypoint.is_empty() && config.config.cmd.is_empty() {
             let reason = "there is neither entrypoint nor command, so nothing could run it".to_owned();
             return Err(Error::Build { reason });
         }
-        let mut layers = Vec::new();
+        let mut ready = Vec::new();
         let mut annotations = self.annotations.clone();
-        let mut tree = BaseTree::default();
+        let mut tree = Tree::default();
         if let Some(base) = &self.base {
-            for blob in base.layers()? {
-                layout.add(&blob)?;
-                layers.push(blob.descriptor);
-            }
+            ready = base.layers()?;
             annotations.insert(BASE_NAME.to_owned(), base.name.clone());
             annotations.insert(BASE_DIGEST.to_owned(), base.pinned.digest().to_string());
             if !self.layers.is_empty() {
-                tree = BaseTree::read(&base.image)?;
+                tree = Tree::read(&base.image)?;
             }
         }
-        let mut entries = 0;
+        let notes = self.packing.cache.as_ref().map(crate::Cache::root);
+        let places = self.left_out.iter().map(PathBuf::as_path).chain(notes).chain([layout.root()]);
+        let mut left_out = LeftOut::new(places);
+        let mut plans = Vec::new();
         for files in &self.layers {
-            let layer = write_layer(files, &tree, self.created)?;
+            let plan = Plan::new(files, &tree, self.created, &mut left_out)?;
+            plan.put_into(&mut tree);
+            plans.push(plan);
+        }
+        let left_out = left_out.met.into_iter().collect();
+        Ok(Prepared { created, config, ready, annotations, plans, left_out })
+    }
+
+    /// Writes everything but the entry in the layout's index.
+    fn write(&self, prepared: Prepared, layout: &Layout) -> Result<BuiltImage, Error> {
+        let Prepared { created, mut config, ready, annotations, plans, left_out } = prepared;
+        let mut layers = Vec::new();
+        for blob in ready {
+            layout.add(&blob, self.packing.trust)?;
+            layers.push(blob.descriptor);
+        }
+        let (mut entries, mut reused) = (0, 0);
+        for (files, plan) in self.layers.iter().zip(plans) {
+            let layer = plan.build(layout, &self.packing)?;
             entries += layer.entries;
+            reused += usize::from(layer.reused);
             config.rootfs.diff_ids.push(layer.diff_id);
-            layout.add(&layer.blob)?;
-            layers.push(layer.blob.descriptor);
+            layers.push(layer.descriptor);
             let targets: Vec<&str> = files.iter().map(|files| files.to.as_str()).collect();
             config.history.push(History {
                 created: Some(created.clone()),
@@ -255,8 +317,8 @@ impl ImageBuilder {
                 empty_layer: false,
             });
         }
-        let config = Blob::memory(media_type::CONFIG, to_json(&config)?);
-        layout.add(&config)?;
+        let config = Blob::memory(media_type::CONFIG, self.document(&config)?);
+        layout.add(&config, self.packing.trust)?;
         let manifest = ImageManifest {
             schema_version: 2,
             media_type: Some(media_type::MANIFEST.to_owned()),
@@ -266,12 +328,63 @@ impl ImageBuilder {
             annotations,
         };
         let manifest = Blob::memory(media_type::MANIFEST, to_json(&manifest)?);
-        layout.add(&manifest)?;
+        layout.add(&manifest, self.packing.trust)?;
         let mut descriptor = manifest.descriptor;
         descriptor.platform = Some(self.platform.clone());
         let size =
             layers.iter().map(|layer| layer.size).sum::<u64>() + config.descriptor.size + descriptor.size;
-        Ok(BuiltImage { manifest: descriptor, config: config.descriptor.digest, layers, entries, size })
+        let config = config.descriptor.digest;
+        Ok(BuiltImage { manifest: descriptor, config, layers, entries, reused, size, left_out })
+    }
+
+    /// Refuses what no engine could make sense of.
+    fn check(&self) -> Result<(), Error> {
+        let Config { env, working_dir, .. } = &self.config;
+        if !working_dir.is_empty() && !working_dir.starts_with('/') {
+            let reason =
+                format!("the program would start in `{working_dir}`; write an absolute path, such as `/app`");
+            return Err(Error::Build { reason });
+        }
+        for line in env {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            let odd = |character: char| character.is_whitespace() || character.is_control();
+            if name.is_empty() || name.contains(odd) {
+                let reason = format!("`{}` is no name of an environment variable", name.escape_debug());
+                return Err(Error::Build { reason });
+            }
+            if value.contains('\0') {
+                return Err(Error::Build {
+                    reason: format!("the variable `{name}` has a zero byte in its value"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration's document. What the base's says beyond what is known here stays: it may be meant for engines.
+    fn document(&self, config: &ImageConfig) -> Result<Vec<u8>, Error> {
+        const BESIDE: [&str; 3] = ["author", "os.version", "os.features"];
+        let Some(base) = &self.base else { return to_json(config) };
+        let malformed = |error: serde_json::Error| Error::Build { reason: error.to_string() };
+        let mut ours = serde_json::to_value(config).map_err(malformed)?;
+        let bytes = base.image.config.content.read_all(&base.image.origin)?;
+        let theirs: Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        for key in BESIDE {
+            if let Some(value) = theirs.get(key) {
+                ours[key] = value.clone();
+            }
+        }
+        if let (Some(ours), Some(theirs)) = (ours["config"].as_object_mut(), theirs["config"].as_object()) {
+            for (key, value) in theirs.iter().filter(|(key, _)| !Config::KEYS.contains(&key.as_str())) {
+                ours.insert(key.clone(), value.clone());
+            }
+        }
+        if let (Some(ours), Some(theirs)) = (ours["history"].as_array_mut(), theirs["history"].as_array()) {
+            for (ours, theirs) in ours.iter_mut().zip(theirs) {
+                ours.clone_from(theirs);
+            }
+        }
+        to_json(&ours)
     }
 
     /// The configuration before the layers of this build: the base image's, with what is set here on top.
@@ -292,8 +405,8 @@ impl ImageBuilder {
         let refuse = |reason: String| {
             Err(Error::Build { reason: format!("the base image `{}` {reason}", base.pinned) })
         };
-        if !merged.platform().satisfies(&self.platform) {
-            return refuse(format!("is for `{}`, not for `{}`", merged.platform(), self.platform));
+        if !base.platform.is(&self.platform) {
+            return refuse(format!("is for `{}`, not for `{}`", base.platform, self.platform));
         }
         let (layers, diff_ids) = (base.image.layers.len(), merged.rootfs.diff_ids.len());
         if layers != diff_ids {
@@ -358,8 +471,9 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
         Content::Memory(bytes) => persist(bytes, destination),
         Content::File { .. } | Content::Temporary { .. } | Content::Part { .. } | Content::Remote(_) => {
             let directory = destination.parent().unwrap_or_else(|| Path::new("."));
-            let mut file =
-                tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+            let size = blob.descriptor.size;
+            spool::ensure(directory, size, || format!("write `{}`", destination.display()))?;
+            let (mut file, temporary) = Temporary::new(directory, Life::Long)?;
             let mut hasher = Hasher::new(blob.descriptor.digest.algorithm());
             let mut reader = blob.content.reader()?;
             let mut buffer = vec![0; 256 * 1024];
@@ -369,7 +483,8 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
                     break;
                 }
                 hasher.update(&buffer[..count]);
-                file.write_all(&buffer[..count]).map_err(Error::io("write", destination))?;
+                file.write_all(&buffer[..count])
+                    .map_err(|error| Error::io("write", destination)(error).needs(size))?;
             }
             let found = hasher.finish();
             if found != blob.descriptor.digest {
@@ -379,8 +494,7 @@ pub(crate) fn store(blob: &Blob, destination: &Path) -> Result<(), Error> {
                     found,
                 });
             }
-            file.as_file().sync_all().map_err(Error::io("write", destination))?;
-            crate::layout::rename(file, destination)
+            temporary.persist(destination, Existing::Replace).map_err(Error::io("write", destination))
         }
     }
 }

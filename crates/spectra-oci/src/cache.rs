@@ -1,12 +1,12 @@
-//! What pushes leave behind for the next one, on this machine: which digest a raw layer has once it is compressed, which files were
-//! hashed, and which uploads are under way.
+//! What commands leave behind for the next one, on this machine: which digest a raw layer has once it is compressed, what was built
+//! of which files, which files were hashed, and which uploads are under way.
 //!
 //! Nothing depends on it. An entry is believed only if it is whole and says what it was asked for; anything else counts as absent and is
 //! replaced. A cache that cannot be written is as good as none. Entries appear under their name by one rename, so that
 //! processes may share the directory; each kind is bounded, and the oldest entries go first.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -82,9 +82,13 @@ impl FileState {
     pub(crate) fn of(content: &Content) -> Option<Self> {
         let Content::File { path, offset, length } = content else { return None };
         let file = fs::metadata(path).ok()?;
-        // The time of the last change is there, too, for the other one can be set at will.
-        Some(Self(format!(
-            "{} {} {} {}.{:09} {}.{:09} {offset} {length}",
+        Some(Self(format!("{} {offset} {length}", Self::of_whole(&file))))
+    }
+
+    /// A file as the file system knows it. The time of the last change is there, too, for that of writing can be set at will.
+    pub(crate) fn of_whole(file: &Metadata) -> String {
+        format!(
+            "{} {} {} {}.{:09} {}.{:09}",
             file.dev(),
             file.ino(),
             file.len(),
@@ -92,7 +96,12 @@ impl FileState {
             file.mtime_nsec(),
             file.ctime(),
             file.ctime_nsec(),
-        )))
+        )
+    }
+
+    /// Of many files, by the digest of what describes them all.
+    pub(crate) fn of_many(digest: &Digest) -> Self {
+        Self(format!("files {digest}"))
     }
 }
 
@@ -101,6 +110,11 @@ impl Cache {
     #[must_use]
     pub fn new(root: impl AsRef<Path>) -> Self {
         Self { root: Arc::from(root.as_ref()) }
+    }
+
+    /// The directory.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The usual place: `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`; nothing if there is neither.
@@ -124,6 +138,15 @@ impl Cache {
     pub(crate) fn remember_layer(&self, diff_id: &Digest, how: Compression, layer: &Descriptor) {
         let entry = LayerEntry { digest: layer.digest.clone(), size: layer.size };
         self.put("layers", &layer_key(diff_id, how), &entry);
+    }
+
+    /// The digest of the raw layer that files of this listing became.
+    pub(crate) fn built(&self, listing: &Digest) -> Option<Digest> {
+        self.get("builds", &listing.to_string())
+    }
+
+    pub(crate) fn remember_built(&self, listing: &Digest, diff_id: &Digest) {
+        self.put("builds", &listing.to_string(), diff_id);
     }
 
     /// The digest that a part of a file had when it was in this state.

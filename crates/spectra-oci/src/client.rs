@@ -7,20 +7,15 @@ use std::{
 };
 
 use reqwest::header::{HeaderMap, LINK};
-use serde::Deserialize;
 use spectra_types::{DEFAULT_REGISTRY, ImageRef, PinnedImage, SafeUrl};
-use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::{
     Error, Keychain, NoProgress, Progress, RetryPolicy,
     auth::{Challenge, Scopes, Tokens},
-    model::null_as_default,
+    authorize::FoundCredentials,
     session::Session,
 };
-
-/// No list of tags has more pages.
-const MAX_TAG_PAGES: usize = 10_000;
 
 /// How a [`Client`] behaves.
 #[derive(Debug, Clone)]
@@ -29,9 +24,11 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
     /// How long a connection may take.
     pub connect_timeout: Duration,
-    /// How long nothing at all may happen on a request before it counts as failed; not a limit on its whole length.
+    /// How long nothing at all may happen on a request before it counts as failed; not a limit on its whole length. Six times as long
+    /// while a registry makes a blob or a manifest of what it got.
     pub stall_timeout: Duration,
-    /// Registries, besides those on this machine, that are spoken to without TLS.
+    /// Registries, as hosts with optional ports, besides those on this machine that are spoken to without TLS. Logins that are known for
+    /// them go there in the clear.
     pub plain_http: BTreeSet<String>,
 }
 
@@ -58,6 +55,8 @@ struct Inner {
     options: ClientOptions,
     /// Without proxies and certificates, for registries on this machine.
     loopback: OnceLock<reqwest::Client>,
+    /// For other registries without TLS.
+    plain: OnceLock<reqwest::Client>,
     remote: OnceLock<reqwest::Client>,
     registries: Mutex<HashMap<String, Arc<Registry>>>,
 }
@@ -67,7 +66,9 @@ struct Inner {
 pub(crate) struct Registry {
     pub(crate) host: String,
     pub(crate) base: Url,
-    pub(crate) challenge: OnceCell<Challenge>,
+    /// What it asks for, once it was asked. The answer to a call may replace it.
+    pub(crate) challenge: tokio::sync::Mutex<Option<Challenge>>,
+    pub(crate) credentials: FoundCredentials,
     pub(crate) tokens: Tokens,
     /// The size above which uploads are cut into chunks, once the registry has refused a larger body.
     pub(crate) chunk_size: Mutex<Option<u64>>,
@@ -102,6 +103,7 @@ impl Client {
                 keychain,
                 options,
                 loopback: OnceLock::new(),
+                plain: OnceLock::new(),
                 remote: OnceLock::new(),
                 registries: Mutex::default(),
             }),
@@ -131,39 +133,6 @@ impl Client {
         })
     }
 
-    /// The tags of the image's repository, sorted; all pages are read.
-    pub async fn tags(&self, image: &ImageRef) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default, deserialize_with = "null_as_default")]
-            tags: Vec<String>,
-        }
-        let session = self.pull_session(image)?;
-        let attempt = format!("list the tags of `{}/{}`", image.registry(), image.repository());
-        let mut tags = Vec::new();
-        let mut pages = 0;
-        let mut next = Some(session.url("tags/list?n=1000")?);
-        while let Some(url) = next.take() {
-            let (headers, bytes) = session.document(&attempt, url.clone(), HeaderMap::new()).await?;
-            let page: Page = serde_json::from_slice(&bytes)
-                .map_err(|error| session.protocol(&attempt, format!("malformed list: {error}")))?;
-            tags.extend(page.tags);
-            next = next_page(&url, &headers);
-            // A server that names the same page again must not keep us for ever, nor one that leads in circles.
-            if next.as_ref() == Some(&url) {
-                next = None;
-            }
-            pages += 1;
-            if next.is_some() && pages == MAX_TAG_PAGES {
-                let reason = format!("its list has more than {MAX_TAG_PAGES} pages, and no more are read");
-                return Err(session.protocol(&attempt, reason));
-            }
-        }
-        tags.sort();
-        tags.dedup();
-        Ok(tags)
-    }
-
     pub(crate) fn pull_session(&self, image: &ImageRef) -> Result<Session, Error> {
         let registry = self.registry(image.registry())?;
         let scopes = Scopes::none().repository(image.repository(), "pull");
@@ -185,6 +154,7 @@ impl Client {
             progress,
             cache: None,
             new_repository: false,
+            unreadable: Arc::default(),
         }
     }
 
@@ -220,7 +190,8 @@ impl Client {
         let registry = Arc::new(Registry {
             host: host.to_owned(),
             base,
-            challenge: OnceCell::new(),
+            challenge: tokio::sync::Mutex::default(),
+            credentials: FoundCredentials::default(),
             tokens: Tokens::default(),
             chunk_size: Mutex::default(),
         });
@@ -228,22 +199,34 @@ impl Client {
         Ok(registry)
     }
 
-    /// The connection pool for a URL. Registries on this machine are reached without proxies, and without
-    /// certificates, which a minimal container may not even have.
+    /// The connection pool for a URL. Registries on this machine are reached without proxies, and without certificates, which a
+    /// minimal container may not even have.
     pub(crate) fn http(&self, attempt: &str, url: &Url) -> Result<&reqwest::Client, Error> {
-        let loopback = url.scheme() == "http" && SafeUrl::from(url.clone()).is_loopback();
-        let cell = if loopback { &self.inner.loopback } else { &self.inner.remote };
+        let plain = url.scheme() == "http";
+        let loopback = plain && SafeUrl::from(url.clone()).is_loopback();
+        let cell = match (loopback, plain) {
+            (true, _) => &self.inner.loopback,
+            (false, true) => &self.inner.plain,
+            (false, false) => &self.inner.remote,
+        };
         if let Some(client) = cell.get() {
             return Ok(client);
         }
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("spectra/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.inner.options.connect_timeout)
-            .redirect(reqwest::redirect::Policy::none());
-        if loopback {
-            builder = builder.no_proxy().tls_certs_only([]);
-        }
-        let client = builder.build().map_err(|source| Error::Transport {
+        let builder = |certificates: bool| {
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("spectra/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(self.inner.options.connect_timeout)
+                .redirect(reqwest::redirect::Policy::none());
+            let builder = if loopback { builder.no_proxy() } else { builder };
+            if certificates { builder } else { builder.tls_certs_only([]) }
+        };
+        let built = match (loopback, plain) {
+            (true, _) => builder(false).build(),
+            // A proxy may have to be reached with TLS.
+            (false, true) => builder(true).build().or_else(|_| builder(false).build()),
+            (false, false) => builder(true).build(),
+        };
+        let client = built.map_err(|source| Error::Transport {
             attempt: attempt.to_owned(),
             host: SafeUrl::from(url.clone()).authority(),
             attempts: 0,

@@ -2,9 +2,21 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
-use crate::{Artifact, Client, Descriptor, Error, NoProgress, Progress, PushOptions, auth::Scopes};
+use crate::{
+    Artifact, Client, Descriptor, Error, NoProgress, Overwrite, Progress, PushOptions,
+    auth::Scopes,
+    builder::to_json,
+    content::{Blob, Content},
+    media_type,
+    source::LayerSource,
+};
+
+/// The longest tag that registries know.
+const LONGEST_TAG: usize = 128;
 
 /// The suffixes of the tags by which cosign finds things where it does not use referrers.
 const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];
@@ -14,7 +26,7 @@ const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];
 pub struct Companion {
     /// The image that it belongs to.
     pub subject: Digest,
-    /// Its own digest, the same in both repositories.
+    /// Its own digest, the same in both repositories; of a cosign tag that had others' signatures, that of all of them together.
     pub digest: Digest,
     /// What it is: its artifact type, or cosign's tag.
     pub kind: String,
@@ -25,13 +37,16 @@ impl Client {
     /// all that refers to it or to one of its images, what refers to that, and what cosign keeps under tags such as
     /// `sha256-….sig`. Digests stay the same, and so signatures stay valid.
     ///
-    /// Where the target's registry does not list referrers itself, the list under the fallback tag is completed.
+    /// Where the target's registry does not list referrers itself, the list under the fallback tag is completed. What the target has
+    /// under cosign's tags of signatures and attestations stays there, and the source's are added to it; a bill of material that is another
+    /// one is an error, unless it may be overwritten.
     pub async fn copy_companions(
         &self,
         artifact: &Artifact,
         source: &ImageRef,
         target: &ImageRef,
         options: &PushOptions,
+        overwrite: Overwrite,
         progress: &Arc<dyn Progress>,
     ) -> Result<Vec<Companion>, Error> {
         let options = PushOptions { tags: Vec::new(), ..options.clone() };
@@ -60,13 +75,36 @@ impl Client {
                 self.complete_list(&target.pin(subject.clone()), &referrers).await?;
             }
             for suffix in COSIGN_TAGS {
-                let tag = format!("{}-{}.{suffix}", subject.algorithm(), subject.hex());
-                let item = match self.open(&source.with_tag(&tag)?, None, Arc::clone(progress)).await {
-                    Err(error) if error.is_not_found() => continue,
-                    item => item?,
+                let Some(tag) = cosign_tag(&subject, suffix) else { continue };
+                let open = async |image: &ImageRef| match self.open(image, None, Arc::clone(progress)).await {
+                    Err(error) if error.is_not_found() => Ok(None),
+                    artifact => artifact.map(Some),
                 };
-                let pushed =
-                    self.push(&target.with_tag(&tag)?, &item, &options, Arc::clone(progress)).await?;
+                let Some(item) = open(&source.with_tag(&tag)?).await? else { continue };
+                let place = target.with_tag(&tag)?;
+                let there = open(&place).await?;
+                let item = match &there {
+                    None => item,
+                    Some(there) if there.digest() == item.digest() => item,
+                    Some(there) => {
+                        // A bill of material is one document, and nobody can say which of two is right.
+                        let both = if suffix == "sbom" { None } else { merge(there, &item)? };
+                        match (both, overwrite) {
+                            (Some(both), _) => both,
+                            (None, Overwrite::Replace) => item,
+                            (None, Overwrite::Refuse) => {
+                                return Err(Error::Exists { path: place.to_string().into() });
+                            }
+                        }
+                    }
+                };
+                if let Some(digest) =
+                    item.digest().filter(|digest| there.as_ref().and_then(Artifact::digest) == Some(digest))
+                {
+                    copied.push(Companion { subject: subject.clone(), digest: digest.clone(), kind: tag });
+                    continue;
+                }
+                let pushed = self.push(&place, &item, &options, Arc::clone(progress)).await?;
                 copied.push(Companion {
                     subject: subject.clone(),
                     digest: pushed.image.digest().clone(),
@@ -75,6 +113,28 @@ impl Client {
             }
         }
         Ok(copied)
+    }
+
+    /// Names an artifact whose content the registry has already: puts its document under the tag of `target`, `latest` if it has neither
+    /// tag nor digest.
+    pub async fn tag(
+        &self,
+        target: &ImageRef,
+        artifact: &Artifact,
+        progress: Arc<dyn Progress>,
+    ) -> Result<(), Error> {
+        let tag = match (target.tag(), target.digest()) {
+            (Some(tag), _) => tag,
+            (None, None) => "latest",
+            (None, Some(_)) => return Ok(()),
+        };
+        let Some(document) = artifact.document() else {
+            return Err(Error::Build { reason: "an image has no manifest".to_owned() });
+        };
+        let registry = self.registry(target.registry())?;
+        let scopes = Scopes::none().repository(target.repository(), "pull,push");
+        let session = self.session(&registry, target.repository(), scopes, progress);
+        session.put_manifest(document, tag, HeaderMap::new()).await.map(drop)
     }
 
     /// Makes sure that the target's registry lists the referrers. One with an API has listed them as they came; for others
@@ -93,10 +153,86 @@ impl Client {
     }
 }
 
+/// The tag under which cosign keeps what belongs to an image; nothing for digests that are too long for a tag.
+fn cosign_tag(subject: &Digest, suffix: &str) -> Option<String> {
+    Some(format!("{}-{}.{suffix}", subject.algorithm(), subject.hex())).filter(|tag| tag.len() <= LONGEST_TAG)
+}
+
+/// What is there with what of the other is not: every layer is one signature or attestation, signed on its own. Nothing if one of the two
+/// is not of that kind.
+fn merge(there: &Artifact, more: &Artifact) -> Result<Option<Artifact>, Error> {
+    let (Artifact::Image(there), Artifact::Image(more)) = (there, more) else { return Ok(None) };
+    let (Some(mut manifest), Some(other)) =
+        (document(there.manifest.as_ref()), document(more.manifest.as_ref()))
+    else {
+        return Ok(None);
+    };
+    let (Some(present), Some(wanted)) = (manifest["layers"].as_array(), other["layers"].as_array()) else {
+        return Ok(None);
+    };
+    // The payload may be the same; what makes a signature is in the annotations.
+    let same =
+        |one: &Value, two: &Value| one["digest"] == two["digest"] && one["annotations"] == two["annotations"];
+    let mut layers = present.clone();
+    layers.extend(wanted.iter().filter(|layer| !present.iter().any(|one| same(one, layer))).cloned());
+    let added = layers[present.len()..].to_vec();
+    if added.is_empty() {
+        return Ok(Some(Artifact::Image(there.clone())));
+    }
+    let mut image = there.clone();
+    for layer in &added {
+        let found = more.layers.iter().find(|source| match source {
+            LayerSource::Ready(blob) => layer["digest"].as_str() == Some(&blob.descriptor.digest.to_string()),
+            LayerSource::Raw { .. } => false,
+        });
+        let Some(found) = found else { return Ok(None) };
+        image.layers.push(found.clone());
+    }
+    // The configuration lists the layers, which are not compressed, once more.
+    if let Some(mut config) = document(Some(&there.config))
+        && let Some(list) = config["rootfs"]["diff_ids"].as_array_mut()
+    {
+        list.extend(added.iter().map(|layer| layer["digest"].clone()));
+        if let Some(history) = config["history"].as_array_mut() {
+            history.extend(added.iter().map(|_| json!({ "created": "0001-01-01T00:00:00Z" })));
+        }
+        image.config = Blob::memory(&there.config.descriptor.media_type, to_json(&config)?);
+        manifest["config"]["digest"] = json!(image.config.descriptor.digest);
+        manifest["config"]["size"] = json!(image.config.descriptor.size);
+    }
+    manifest["layers"] = Value::Array(layers);
+    let media_type = there.manifest.as_ref().map_or(media_type::MANIFEST, |blob| &blob.descriptor.media_type);
+    image.manifest = Some(Blob::memory(media_type, to_json(&manifest)?));
+    Ok(Some(Artifact::Image(image)))
+}
+
+/// A document that is in memory, with all that it says.
+fn document(blob: Option<&Blob>) -> Option<Value> {
+    match &blob?.content {
+        Content::Memory(bytes) => serde_json::from_slice(bytes).ok(),
+        _ => None,
+    }
+}
+
 /// The digests of the artifact's own document and of all below it.
 fn documents(artifact: &Artifact, found: &mut Vec<Digest>) {
     found.extend(artifact.digest().cloned());
     if let Artifact::Index(index) = artifact {
         index.children.iter().for_each(|child| documents(child, found));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_that_is_too_long_for_a_tag_has_no_cosign_tags() {
+        let of = |algorithm: &str, length: usize| -> Digest {
+            format!("{algorithm}:{}", "a".repeat(length)).parse().unwrap()
+        };
+        let tag = format!("sha256-{}.sbom", "a".repeat(64));
+        assert_eq!(cosign_tag(&of("sha256", 64), "sbom"), Some(tag));
+        assert_eq!(cosign_tag(&of("sha512", 128), "sig"), None);
     }
 }

@@ -11,11 +11,15 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sha2::Digest as _;
 use spectra_types::{Algorithm, Digest};
-use tempfile::TempPath;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use crate::{Descriptor, Error, remote::RemoteBlob};
+use crate::{
+    Descriptor, Error,
+    remote::{RemoteBlob, Trouble},
+    session::Failed,
+    temporary::Temporary,
+};
 
 /// What is read of a file for the body of a request at a time. Several bodies are under way at once, and each has a few pieces
 /// in memory.
@@ -28,10 +32,10 @@ pub(crate) enum Content {
     Memory(Bytes),
     /// A part of a file.
     File { path: Arc<Path>, offset: u64, length: u64 },
-    /// A whole temporary file, deleted with the last clone.
-    Temporary { path: Arc<TempPath>, length: u64 },
-    /// A part of a temporary file, deleted with the last clone.
-    Part { path: Arc<TempPath>, offset: u64, length: u64 },
+    /// A whole temporary file, which goes with the last clone.
+    Temporary { path: Arc<Temporary>, length: u64 },
+    /// A part of a temporary file, which goes with the last clone.
+    Part { path: Arc<Temporary>, offset: u64, length: u64 },
     /// In a registry, read again from there for each attempt.
     Remote(Arc<RemoteBlob>),
 }
@@ -54,19 +58,24 @@ impl Content {
         }
     }
 
-    /// Reads `length` bytes from `start` as an HTTP body; `report` hears of every piece that is taken.
+    /// Reads `length` bytes from `start` as an HTTP body; `report` hears of every piece that is taken, and `trouble` of what goes
+    /// wrong in a registry that the bytes come from.
     pub(crate) async fn body(
         &self,
         start: u64,
         length: u64,
+        trouble: &Trouble,
         report: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<reqwest::Body, Error> {
+    ) -> Result<reqwest::Body, Failed> {
+        if length == 0 {
+            return Ok(reqwest::Body::default());
+        }
         match self.location() {
             None => {
                 let bytes = match self {
                     Self::Memory(bytes) => bytes,
                     Self::Remote(remote) => {
-                        let stream = remote.stream(start, length).await?;
+                        let stream = remote.stream(start, length, trouble).await?;
                         let stream = stream.inspect_ok(move |piece| report(piece.len() as u64));
                         return Ok(reqwest::Body::wrap_stream(stream));
                     }
@@ -95,7 +104,7 @@ impl Content {
                         io::ErrorKind::Unsupported,
                         "it is in a registry and was not downloaded",
                     );
-                    Err(Error::io("read", remote.to_string())(source))
+                    Err(Error::io("read", remote.name())(source))
                 }
                 Self::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
                 _ => Ok(Box::new(io::empty())),
@@ -134,6 +143,9 @@ impl Content {
 
 impl std::fmt::Display for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Self::Temporary { path, .. } | Self::Part { path, .. } = self {
+            return write!(f, "a temporary file in `{}`", path.folder().display());
+        }
         match self.location() {
             None => match self {
                 Self::Remote(remote) => remote.fmt(f),

@@ -13,14 +13,15 @@ use futures::StreamExt as _;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use spectra_types::SafeUrl;
-use tempfile::TempPath;
 use url::Url;
 
 use crate::{
-    Artifact, Error, OpenLimits,
+    Artifact, Error, OpenLimits, Platform,
     content::Content,
-    gzip::spool,
-    source::{LayerSource, open_within},
+    opening::{Opening, open_with},
+    source::LayerSource,
+    spool,
+    temporary::Temporary,
 };
 
 /// How long the engine may be silent. It packs large images before it sends the first byte.
@@ -100,7 +101,13 @@ impl Engine {
     }
 
     /// Exports an image by a name such as `web:1`, `docker.io/library/web:1`, or by the engine's identifier.
-    pub async fn export(&self, name: &str, limits: &OpenLimits) -> Result<Exported, Error> {
+    /// `platform` chooses if the engine has several platforms of it, but not all; `linux/amd64` by default.
+    pub async fn export(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        limits: &OpenLimits,
+    ) -> Result<Exported, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Inspected {
@@ -115,20 +122,21 @@ impl Engine {
         })?;
         // By its identifier, which is one image; a name without a tag would export all tags.
         let response = self.get(&http, &attempt, &inspected.id, "get").await?;
-        let (mut file, path) = spool()?;
+        let (mut file, path) = spool::file(&spool::folder())?;
         let shown = PathBuf::from(format!("docker-daemon:{name}"));
         let (mut stream, mut size) = (response.bytes_stream(), 0);
-        let limits = *limits;
+        let (limits, platform) = (*limits, platform.cloned());
         while let Some(piece) = stream.next().await {
             let piece =
                 piece.map_err(|error| self.failed(&attempt, format!("broke off: {}", causes(error))))?;
             size += piece.len() as u64;
             limits.check_size(&shown, size)?;
-            file.write_all(&piece).map_err(Error::io("write", path.to_path_buf()))?;
+            file.write_all(&piece).map_err(Error::io("export the image into", path.folder()))?;
         }
         drop(file);
         let artifact = tokio::task::spawn_blocking(move || {
-            let mut artifact = open_within(&path, None, &limits)?;
+            let opening = Opening { platform: platform.as_ref(), limits, ..Opening::default() };
+            let mut artifact = open_with(&path, &opening)?;
             artifact.hold(&Arc::new(path), &shown);
             Ok::<_, Error>(artifact)
         })
@@ -227,7 +235,7 @@ fn causes(error: reqwest::Error) -> String {
 
 impl Artifact {
     /// Makes the parts of a temporary file keep it alive, and calls the artifact by the name that the user knows.
-    fn hold(&mut self, file: &Arc<TempPath>, shown: &Path) {
+    fn hold(&mut self, file: &Arc<Temporary>, shown: &Path) {
         match self {
             Self::Index(index) => index.children.iter_mut().for_each(|child| child.hold(file, shown)),
             Self::Image(image) => {

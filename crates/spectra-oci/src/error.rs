@@ -1,8 +1,13 @@
 //! What can go wrong, said in terms of the image, the layer, the host and the registry's own words.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use spectra_types::{Digest, ErrorCode, ImageRefError};
+
+use crate::{manifest::StoredOther, spool};
 
 /// An error of this crate. The text says what was attempted on which object; the cause is in `source`.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +22,22 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A disk has no room for what has to be written.
+    #[error("cannot {what}: `{}` {}", folder.display(), lacks(*needed, *free))]
+    NoRoom {
+        /// What was attempted on which file or layer.
+        what: String,
+        /// Where there is no room.
+        folder: PathBuf,
+        /// Bytes that are needed: at least if nothing was written yet, else at most. Missing if nobody knows.
+        needed: Option<u64>,
+        /// Bytes that were free, if that was seen before anything was written.
+        free: Option<u64>,
+        /// Whether this is the folder for temporary files.
+        temporary: bool,
+        /// The system's words, if the disk was found to be full by writing.
+        source: Option<io::Error>,
     },
     /// A file or directory is not the image that was expected, or is damaged.
     #[error("cannot read `{}` as an image: {reason}", path.display())]
@@ -54,6 +75,9 @@ pub enum Error {
         /// The computed digest.
         found: Digest,
     },
+    /// The registry took a manifest and said that it stored another one.
+    #[error(transparent)]
+    StoredOther(Box<StoredOther>),
     /// A reference cannot be used here.
     #[error(transparent)]
     Reference(#[from] ImageRefError),
@@ -183,6 +207,14 @@ pub enum Error {
     },
 }
 
+fn lacks(needed: Option<u64>, free: Option<u64>) -> String {
+    match (needed, free) {
+        (Some(needed), Some(free)) => format!("has {free} bytes free, and at least {needed} are needed"),
+        (Some(needed), None) => format!("is full; up to {needed} bytes are needed"),
+        (None, _) => "is full".to_owned(),
+    }
+}
+
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -214,6 +246,8 @@ impl Error {
             Self::Exists { .. } => "SPX-352",
             Self::Limit { .. } => "SPX-313",
             Self::Level { .. } => "SPX-320",
+            Self::NoRoom { .. } => "SPX-321",
+            Self::StoredOther(_) => "SPX-322",
         })
     }
 
@@ -237,9 +271,16 @@ impl Error {
             Self::Limit { flag: Some(_), .. } => Some(
                 "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
             ),
+            Self::NoRoom { temporary: true, .. } => Some(
+                "free some space there, or set TMPDIR to a folder with more; `image push` and `image copy` keep less there at once with `--spool-limit`",
+            ),
+            Self::NoRoom { .. } => Some("free some space there, or write to another place"),
+            Self::StoredOther(_) => Some(
+                "the registry, or a proxy before it, changes manifests or their headers; when that is repaired, push again, which writes the tag anew. Until then use images by digest; `image inspect` shows what the tag names, and pushing the old image puts the tag back",
+            ),
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::Transport { .. } => Some(
-                "check the host name, the network and the proxy settings; pushing again skips what has arrived",
+                "check the host name, the network and the proxy settings; a registry without TLS has to be named, as `image push --plain-http HOST` does; pushing again skips what has arrived",
             ),
             _ => None,
         }
@@ -285,7 +326,33 @@ impl Error {
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::full(action, &path, source),
+            _ => Self::Io { action, path, source },
+        }
+    }
+
+    /// Writing to a file failed because its disk is full.
+    fn full(action: &str, path: &Path, source: io::Error) -> Self {
+        let above = path.parent().filter(|_| !path.is_dir()).unwrap_or(path);
+        let folder = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        Self::NoRoom {
+            what: format!("{action} `{}`", path.display()),
+            // What is temporary is called by its folder, since it has no name.
+            temporary: path == spool::folder(),
+            folder: folder.to_owned(),
+            needed: None,
+            free: None,
+            source: Some(source),
+        }
+    }
+
+    /// With the number of bytes that would have been enough, if there was no room for them.
+    pub(crate) fn needs(mut self, bytes: u64) -> Self {
+        if let Self::NoRoom { needed: needed @ None, .. } = &mut self {
+            *needed = Some(bytes);
+        }
+        self
     }
 
     pub(crate) fn input(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {

@@ -121,14 +121,15 @@ impl Session {
         let tag = format!("{}-{}.{suffix}", digest.algorithm(), digest.hex());
         // A digest that makes no tag was never signed so.
         let Ok(reference) = image.image_ref().with_tag(&tag) else { return Ok(Vec::new()) };
-        let bytes = match self.manifest(&reference).await {
-            Ok((_, bytes)) => bytes,
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
         let unreadable = |reason: String| {
             let material = Material::Unreadable(reason);
             vec![Evidence { origin: tag.clone(), stated_time: None, material }]
+        };
+        let bytes = match self.manifest(&reference).await {
+            Ok((_, bytes)) => bytes,
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error @ Error::Input { .. }) => return Ok(unreadable(error.to_string())),
+            Err(error) => return Err(error),
         };
         let manifest: ArtifactManifest = match serde_json::from_slice(&bytes) {
             Ok(manifest) => manifest,
@@ -171,7 +172,8 @@ impl Session {
             return Ok(Err(reason));
         }
         // No more than was counted.
-        match self.limited_blob(descriptor, descriptor.size).await {
+        let attempt = format!("get blob `{}`", descriptor.digest);
+        match self.blob(&attempt, descriptor, descriptor.size).await {
             Ok(bytes) => Ok(Ok(bytes.into())),
             Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. } | Error::Protocol { .. })) => {
                 Ok(Err(error.to_string()))

@@ -17,7 +17,7 @@ pub struct Patterns {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     brings_back: bool,
-    segments: Vec<String>,
+    segments: Vec<Vec<char>>,
 }
 
 impl Patterns {
@@ -39,13 +39,17 @@ impl Patterns {
                     ".." => return Err(refuse("leads out of the directory that is copied")),
                     segment => {
                         check_segment(segment).map_err(refuse)?;
-                        segments.push(segment.to_owned());
+                        segments.push(segment.chars().collect());
                     }
                 }
             }
             // `.` and `/` mean the directory itself, and so everything in it.
             if segments.is_empty() {
-                segments.push("**".to_owned());
+                segments.push(vec!['*', '*']);
+            }
+            // A last `**` wants at least one name below.
+            if segments.last().is_some_and(|last| *last == ['*', '*']) {
+                segments.push(vec!['*']);
             }
             patterns.push(Pattern { brings_back, segments });
         }
@@ -55,9 +59,8 @@ impl Patterns {
     /// Whether a path, relative to the directory that is copied, fits.
     #[must_use]
     pub fn fits(&self, path: &Path) -> bool {
-        let names: Vec<String> =
-            path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let names: Vec<Vec<char>> =
+            path.components().map(|part| part.as_os_str().to_string_lossy().chars().collect()).collect();
         let last = self.patterns.iter().rev().find(|pattern| pattern.fits_or_holds(&names));
         last.is_some_and(|pattern| !pattern.brings_back)
     }
@@ -71,43 +74,70 @@ impl Patterns {
 
 impl Pattern {
     /// Whether the pattern fits the path or a directory above it.
-    fn fits_or_holds(&self, names: &[&str]) -> bool {
+    fn fits_or_holds(&self, names: &[Vec<char>]) -> bool {
         (1..=names.len()).rev().any(|length| fits_path(&self.segments, &names[..length]))
     }
 }
 
-fn fits_path(segments: &[String], names: &[&str]) -> bool {
-    match segments.split_first() {
-        None => names.is_empty(),
-        // A last `**` wants at least one name below.
-        Some((first, [])) if first == "**" => !names.is_empty(),
-        Some((first, rest)) if first == "**" => {
-            (0..=names.len()).any(|skipped| fits_path(rest, &names[skipped..]))
-        }
-        Some((first, rest)) => {
-            let Some((name, below)) = names.split_first() else { return false };
-            let pattern: Vec<char> = first.chars().collect();
-            let name: Vec<char> = name.chars().collect();
-            fits_name(&pattern, &name) && fits_path(rest, below)
-        }
-    }
+/// Whether segments fit names, where `**` fits any number of them.
+fn fits_path(segments: &[Vec<char>], names: &[Vec<char>]) -> bool {
+    let is_star = |at: usize| segments.get(at).is_some_and(|segment| *segment == ['*', '*']);
+    let step = |at: usize, name: &Vec<char>| {
+        segments.get(at).is_some_and(|segment| fits_name(segment, name)).then_some(1)
+    };
+    fits(segments.len(), names, is_star, step)
 }
 
+/// Whether a pattern fits a name, where `*` fits any part of it.
 fn fits_name(pattern: &[char], name: &[char]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some(('*', rest)) => (0..=name.len()).any(|taken| fits_name(rest, &name[taken..])),
-        Some(('?', rest)) => !name.is_empty() && fits_name(rest, &name[1..]),
-        Some(('[', rest)) => {
-            let (Some(end), Some((character, below))) = (class_end(rest), name.split_first()) else {
-                return false;
-            };
-            in_class(&rest[..end], *character) && fits_name(&rest[end + 1..], below)
+    fits(
+        pattern.len(),
+        name,
+        |at| pattern.get(at) == Some(&'*'),
+        |at, character| one(&pattern[at..], *character),
+    )
+}
+
+/// Whether a pattern of `length` parts fits all of `items`. `is_star` says whether any number of items fits the part at a place, and
+/// `step` how many parts of the pattern fit one item.
+///
+/// When what is behind a star does not fit, the star takes one item more; what stars before it took need not be asked again, for the
+/// last one can take as much. So the cost is at most the product of the lengths, however many stars there are.
+fn fits<T>(
+    length: usize,
+    items: &[T],
+    is_star: impl Fn(usize) -> bool,
+    step: impl Fn(usize, &T) -> Option<usize>,
+) -> bool {
+    let (mut at, mut from) = (0, 0);
+    // Behind the last star, and what it has taken.
+    let mut last: Option<(usize, usize)> = None;
+    while at < length || from < items.len() {
+        if is_star(at) {
+            at += 1;
+            last = Some((at, from));
+        } else if let Some(parts) = items.get(from).and_then(|item| step(at, item)) {
+            at += parts;
+            from += 1;
+        } else {
+            let Some((behind, taken)) = last.filter(|(_, taken)| *taken < items.len()) else { return false };
+            last = Some((behind, taken + 1));
+            (at, from) = (behind, taken + 1);
         }
-        Some(('\\', rest)) => {
-            rest.first() == name.first() && !rest.is_empty() && fits_name(&rest[1..], &name[1..])
+    }
+    true
+}
+
+/// How much of the beginning of a pattern fits one character.
+fn one(pattern: &[char], character: char) -> Option<usize> {
+    match pattern.split_first()? {
+        ('?', _) => Some(1),
+        ('[', rest) => {
+            let end = class_end(rest)?;
+            in_class(&rest[..end], character).then_some(end + 2)
         }
-        Some((character, rest)) => name.first() == Some(character) && fits_name(rest, &name[1..]),
+        ('\\', rest) => (rest.first() == Some(&character)).then_some(2),
+        (first, _) => (*first == character).then_some(1),
     }
 }
 
@@ -188,6 +218,17 @@ mod tests {
         ] {
             assert_eq!(fits(patterns, path), expected, "{patterns:?} {path}");
         }
+    }
+
+    #[test]
+    fn many_stars_are_not_tried_in_every_combination() {
+        let name = "a".repeat(200);
+        assert!(!fits(&[&format!("{}b", "*a".repeat(60))], &name));
+        assert!(fits(&[&"*a".repeat(60)], &name));
+        let path = "a/".repeat(200);
+        assert!(!fits(&[&format!("{}b", "**/a/".repeat(30))], &path));
+        assert!(fits(&[&format!("{}a", "**/a/".repeat(30))], &path));
+        assert!(fits(&["*[a-c]?d*e"], "xxbydze") && !fits(&["*[a-c]?d*e"], "xxbydz"));
     }
 
     #[test]

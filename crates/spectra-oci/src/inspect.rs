@@ -7,8 +7,8 @@ use serde::Serialize;
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Platform, media_type,
-    source::LayerSource,
+    Artifact, Client, Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Platform,
+    document::check_same_type, media_type, source::LayerSource,
 };
 
 /// What is known about an image, local or in a registry.
@@ -74,6 +74,7 @@ impl Client {
                 .for_platform(&wanted)
                 .ok_or_else(|| session.protocol(&attempt, no_platform(&wanted, &platforms)))?;
             let (manifest, bytes) = session.manifest(&image.pin(chosen.digest.clone()).image_ref()).await?;
+            check_same_type(image.to_string().as_ref(), &bytes, chosen)?;
             (manifest, bytes, platforms)
         } else {
             (root.clone(), bytes, Vec::new())
@@ -83,7 +84,7 @@ impl Client {
             return Err(session.protocol(&attempt, reason));
         }
         let document: ImageManifest = parse(&bytes).map_err(|reason| session.protocol(&attempt, reason))?;
-        let config = session.small_blob(&attempt, &document.config).await?;
+        let config = session.config(&attempt, &document.config).await?;
         let config: ImageConfig = parse(&config).map_err(|reason| session.protocol(&attempt, reason))?;
         if let Some(wanted) =
             platform.filter(|wanted| platforms.is_empty() && !config.platform().satisfies(wanted))
@@ -152,7 +153,7 @@ fn describe(config: ImageConfig, config_size: u64, layers: Vec<LayerSummary>) ->
         manifest_digest: None,
         platform: config.platform(),
         platforms: Vec::new(),
-        size: config_size + layers.iter().map(|layer| layer.size).sum::<u64>(),
+        size: layers.iter().fold(config_size, |sum, layer| sum.saturating_add(layer.size)),
         created: config.created,
         labels: config.config.labels,
         env: config.config.env,

@@ -1,6 +1,7 @@
 //! Reading the layers of a local image: decompressed, in order, each checked against its digest.
 
 use std::{
+    collections::HashMap,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -8,8 +9,8 @@ use std::{
 use spectra_types::Digest;
 
 use crate::{
-    Artifact, Error, Image, ImageConfig, Platform,
-    content::Hasher,
+    Artifact, Error, Image, ImageConfig, ImageIndex, Platform,
+    content::{Content, Hasher},
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     inspect::no_platform,
     limits::OpenLimits,
@@ -21,7 +22,7 @@ const ZSTD_WINDOW: u32 = 27;
 
 /// A layer is read, and not written anywhere, so that this is about time alone. No gzip reaches the ratio: an honest layer may be a
 /// large file of zeros.
-const LIMITS: OpenLimits = OpenLimits { unpacked: 64 << 30, ratio: 2000 };
+const LIMITS: OpenLimits = OpenLimits { unpacked: 64 << 30, ratio: OpenLimits::LAYER_RATIO };
 
 /// One layer of an image that is on disk.
 #[derive(Debug, Clone, Copy)]
@@ -44,21 +45,41 @@ impl Artifact {
     ) -> Result<(&Image, ImageConfig, Vec<Platform>), Error> {
         let images = self.images();
         let wanted = platform.cloned().or_else(|| matches!(self, Self::Index(_)).then(Platform::default));
+        let mut stated = HashMap::new();
+        self.stated_platforms(&mut stated);
         let mut platforms = Vec::new();
-        let mut chosen = None;
+        let (mut exact, mut near) = (None, None);
         for image in &images {
             let config = image.configuration()?;
-            platforms.push(config.platform());
-            if chosen.is_none() && wanted.as_ref().is_none_or(|wanted| config.platform().satisfies(wanted)) {
-                chosen = Some((*image, config));
+            let platform = image.manifest_digest().and_then(|digest| stated.remove(digest));
+            let platform = platform.unwrap_or_else(|| config.platform());
+            if exact.is_none() && wanted.as_ref().is_none_or(|wanted| platform.is(wanted)) {
+                exact = Some((*image, config));
+            } else if near.is_none() && wanted.as_ref().is_some_and(|wanted| platform.satisfies(wanted)) {
+                near = Some((*image, config));
             }
+            platforms.push(platform);
         }
-        if let Some((image, config)) = chosen {
+        if let Some((image, config)) = exact.or(near) {
             return Ok((image, config, platforms));
         }
         let reason = no_platform(&wanted.unwrap_or_default(), &platforms);
         let origin = images.first().map(|image| image.origin.clone()).unwrap_or_default();
         Err(Error::Input { path: origin, reason })
+    }
+}
+
+impl Artifact {
+    /// What an index says of its images, which is what others go by; a configuration may lack the variant.
+    fn stated_platforms(&self, found: &mut HashMap<Digest, Platform>) {
+        let Self::Index(index) = self else { return };
+        if let Content::Memory(bytes) = &index.document.content
+            && let Ok(document) = serde_json::from_slice::<ImageIndex>(bytes)
+        {
+            let stated = document.manifests.into_iter();
+            found.extend(stated.filter_map(|entry| Some((entry.digest, entry.platform?))));
+        }
+        index.children.iter().for_each(|child| child.stated_platforms(found));
     }
 }
 

@@ -2,37 +2,55 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use spectra_types::Digest;
-use tempfile::NamedTempFile;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use spectra_types::{Algorithm, Digest};
 
 use crate::{
-    Descriptor, Error, ImageIndex,
+    Descriptor, Error, ImageIndex, Trust,
     builder::{store, to_json},
     content::{Blob, Content},
-    limits::check_values,
+    document, media_type,
     source::{BlobStore, MAX_DOCUMENT},
+    temporary::{self, Existing, Life, Temporary},
 };
 
 /// The annotation under which an index names its images.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation under which containerd keeps the whole name.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The file that says that a directory is a layout.
+const MARKER_FILE: &str = "oci-layout";
 pub(crate) const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+const INDEX: &str = "index.json";
+
+/// Nobody else makes the layout or changes its index while this is held.
+struct Lock {
+    _directory: fs::File,
+}
 
 /// An OCI image layout on disk.
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// Whether it is there, or was: it is made once.
+    begun: Arc<AtomicBool>,
 }
 
 impl Layout {
     /// Opens an existing layout.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
-        let marker = root.join("oci-layout");
+        let marker = root.join(MARKER_FILE);
         if !root.is_dir() {
             return Err(Error::input(&root, "it is not a directory"));
         }
@@ -42,28 +60,76 @@ impl Layout {
                 "the directory has no `oci-layout` file; `image build` makes a layout",
             ));
         }
-        check_marker(&root, &String::from_utf8_lossy(&read_document(&marker)?))?;
-        Ok(Self { root })
+        check_marker(&root, &read_document(&marker)?)?;
+        Ok(Self { root, begun: Arc::new(AtomicBool::new(true)) })
     }
 
-    /// Opens the layout, or makes an empty one if the directory is missing or empty.
+    /// Opens the layout, or is ready to make one if the directory is missing or empty: nothing is written before there is something
+    /// to keep.
     ///
-    /// A directory with other content is refused, so that a mistyped path litters nothing.
+    /// A directory with other content is refused, so that a mistyped path litters nothing. What others may have begun of a layout at
+    /// this moment is none.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
-        fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
-        if !root.join("oci-layout").exists() {
-            let mut listing = fs::read_dir(&root).map_err(Error::io("list", &root))?;
-            if listing.next().is_some() {
-                return Err(Error::input(
-                    &root,
-                    "the directory is neither empty nor an OCI layout; choose another output",
-                ));
-            }
-            persist(&to_json(&ImageIndex::new(Vec::new()))?, &root.join("index.json"))?;
-            persist(MARKER.as_bytes(), &root.join("oci-layout"))?;
+        if root.join(INDEX).exists() && root.join(MARKER_FILE).exists() {
+            return Self::open(root);
         }
-        Self::open(root)
+        let layout = Self { root, begun: Arc::default() };
+        layout.check_beginnings()?;
+        Ok(layout)
+    }
+
+    /// Refuses a directory with anything in it but the first files of a layout, in the order in which they come.
+    fn check_beginnings(&self) -> Result<(), Error> {
+        let listing = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listing => listing.map_err(Error::io("list", &self.root))?,
+        };
+        let mut others = false;
+        for entry in listing {
+            let name = entry.map_err(Error::io("list", &self.root))?.file_name();
+            let name = name.to_string_lossy();
+            others |= !(name == MARKER_FILE || name.starts_with(temporary::PREFIX));
+        }
+        // Asked for after the listing, since it is the first to come.
+        let has_marker = self.root.join(MARKER_FILE).exists();
+        if others && !has_marker {
+            return Err(Error::input(
+                &self.root,
+                "the directory is neither empty nor an OCI layout; choose another output",
+            ));
+        }
+        if has_marker { Self::open(&self.root).map(drop) } else { Ok(()) }
+    }
+
+    /// Makes the layout if it is not there yet.
+    fn begin(&self) -> Result<(), Error> {
+        if self.begun.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.root).map_err(Error::io("create", &self.root))?;
+        let lock = self.lock()?;
+        self.begin_alone(&lock)?;
+        self.begun.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn begin_alone(&self, _: &Lock) -> Result<(), Error> {
+        if !self.root.join(MARKER_FILE).exists() {
+            self.check_beginnings()?;
+            persist(MARKER.as_bytes(), &self.root.join(MARKER_FILE))?;
+        }
+        if !self.root.join(INDEX).exists() {
+            persist(&to_json(&ImageIndex::new(Vec::new()))?, &self.root.join(INDEX))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody else changes the index. A file system that knows no locks has none.
+    fn lock(&self) -> Result<Lock, Error> {
+        let directory = fs::File::open(&self.root).map_err(Error::io("open", &self.root))?;
+        let _ = directory.lock();
+        Ok(Lock { _directory: directory })
     }
 
     /// The directory.
@@ -74,36 +140,127 @@ impl Layout {
 
     /// The images in the layout.
     pub fn index(&self) -> Result<ImageIndex, Error> {
-        let path = self.root.join("index.json");
-        let bytes = read_document(&path)?;
-        check_values(&path, &bytes)?;
+        self.read_index()
+    }
+
+    fn read_index<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let path = self.root.join(INDEX);
+        let bytes = match read_document(&path) {
+            // It was not begun, or its making is under way.
+            Err(Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !self.root.join("blobs").exists() =>
+            {
+                to_json(&ImageIndex::new(Vec::new()))?
+            }
+            bytes => bytes?,
+        };
+        document::check(&path, &bytes, document::MANIFEST)?;
+        document::check_type(&path, &bytes, Some(media_type::INDEX))?;
         serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error.to_string()))
     }
 
-    /// Lists an image in the index; an entry of the same name or the same digest is replaced.
+    /// Lists an image in the index, under no other name than `name`; an entry of the same name is replaced, and so is one of the same
+    /// digest without a name. Other entries stay as they are, with all that other tools have written there.
     pub(crate) fn tag(&self, mut descriptor: Descriptor, name: Option<&str>) -> Result<(), Error> {
-        let mut index = self.index()?;
+        // What it was called elsewhere may be the name of another image here.
+        for key in [REF_NAME, CONTAINERD_NAME] {
+            descriptor.annotations.remove(key);
+        }
         if let Some(name) = name {
             descriptor.annotations.insert(REF_NAME.to_owned(), name.to_owned());
         }
-        index.manifests.retain(|entry| match name {
-            Some(name) => entry.annotations.get(REF_NAME).is_none_or(|other| other != name),
-            None => entry.annotations.contains_key(REF_NAME) || entry.digest != descriptor.digest,
+        self.begin()?;
+        let lock = self.lock()?;
+        self.begin_alone(&lock)?;
+        // For the sake of its errors.
+        self.index()?;
+        let mut index: serde_json::Map<String, Value> = self.read_index()?;
+        let entries = index.entry("manifests").or_insert_with(|| Value::Array(Vec::new()));
+        if entries.is_null() {
+            *entries = Value::Array(Vec::new());
+        }
+        let Value::Array(entries) = entries else {
+            return Err(Error::input(&self.root, "`manifests` of its index is no list"));
+        };
+        let digest = descriptor.digest.to_string();
+        entries.retain(|entry| {
+            let other = entry["annotations"].get(REF_NAME).and_then(Value::as_str);
+            match (name, other) {
+                (Some(name), Some(other)) => name != other,
+                (None, None) => entry["digest"].as_str() != Some(&digest),
+                _ => true,
+            }
         });
-        index.manifests.push(descriptor);
-        persist(&to_json(&index)?, &self.root.join("index.json"))
+        let path = self.root.join(INDEX);
+        entries
+            .push(serde_json::to_value(&descriptor).map_err(|error| Error::input(&path, error.to_string()))?);
+        persist(&to_json(&index)?, &path)
     }
 
-    /// Stores a blob unless it is there.
-    pub(crate) fn add(&self, blob: &Blob) -> Result<(), Error> {
-        let path = self.blob_path(&blob.descriptor.digest);
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
-            return Ok(());
+    /// Stores a blob unless it is there, whole. What is large there is taken for whole if `trust` allows it.
+    pub(crate) fn add(&self, blob: &Blob, trust: Trust) -> Result<(), Error> {
+        self.begin()?;
+        let Blob { descriptor, content } = blob;
+        let path = self.blob_path(&descriptor.digest);
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size) {
+            // Whoever took it from here has looked at it.
+            let itself = matches!(content, Content::File { path: other, .. } if **other == *path);
+            let trusted = itself || trust == Trust::FileState && descriptor.size > MAX_DOCUMENT;
+            let there = Content::File { path: Arc::from(path.as_path()), offset: 0, length: descriptor.size };
+            if trusted || there.digest(&descriptor.digest)? == descriptor.digest {
+                return Ok(());
+            }
         }
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-        }
+        self.create_folder(blob.descriptor.digest.algorithm())?;
         store(blob, &path)
+    }
+
+    /// The layout, or what there is above it before it is begun.
+    pub(crate) fn nearest(&self) -> PathBuf {
+        let place = self.root.ancestors().find(|place| place.exists());
+        place.unwrap_or_else(|| Path::new(".")).to_owned()
+    }
+
+    /// The folder that compressed layers are made in, to be [adopted](Self::adopt): that of the blobs.
+    pub(crate) fn folder(&self) -> Result<PathBuf, Error> {
+        self.begin()?;
+        self.create_folder(Algorithm::Sha256)
+    }
+
+    /// Makes the folder of blobs. A layout that somebody has removed is not made anew: what an interrupted process still does in one
+    /// that was temporary comes to nothing.
+    fn create_folder(&self, algorithm: Algorithm) -> Result<PathBuf, Error> {
+        let mut folder = self.root.clone();
+        for part in ["blobs", algorithm.as_str()] {
+            folder.push(part);
+            match fs::create_dir(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", folder)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Makes a temporary file of the layout's [folder](Self::folder) one of its blobs, in place of what was under that digest.
+    pub(crate) fn adopt(&self, blob: Blob) -> Result<Descriptor, Error> {
+        let Blob { descriptor, content } = blob;
+        let destination = self.blob_path(&descriptor.digest);
+        let file = match content {
+            Content::Temporary { path, length } => {
+                Arc::try_unwrap(path).map_err(|path| Content::Temporary { path, length })
+            }
+            content => Err(content),
+        };
+        match file {
+            Ok(file) => {
+                file.persist(&destination, Existing::Replace).map_err(Error::io("write", &destination))?;
+            }
+            // Somebody else holds it, too.
+            Err(content) => store(&Blob { descriptor: descriptor.clone(), content }, &destination)?,
+        }
+        Ok(descriptor)
     }
 
     /// Removes a blob.
@@ -135,7 +292,7 @@ impl BlobStore for Layout {
             Ok(metadata) => {
                 Ok(Some(Content::File { path: Arc::from(path), offset: 0, length: metadata.len() }))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
@@ -156,13 +313,14 @@ fn read_document(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Error> {
+pub(crate) fn check_marker(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Marker {
         image_layout_version: String,
     }
-    let marker: Marker = serde_json::from_str(text)
+    document::check(path, bytes, document::MARKER)?;
+    let marker: Marker = serde_json::from_slice(bytes)
         .map_err(|error| Error::input(path, format!("its `oci-layout` file is malformed: {error}")))?;
     if marker.image_layout_version.starts_with("1.") {
         return Ok(());
@@ -173,20 +331,7 @@ pub(crate) fn check_marker(path: &Path, text: &str) -> Result<(), Error> {
 /// Writes a file so that a reader sees either the old or the whole new content.
 pub(crate) fn persist(bytes: &[u8], destination: &Path) -> Result<(), Error> {
     let directory = destination.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+    let (mut file, temporary) = Temporary::new(directory, Life::Long)?;
     file.write_all(bytes).map_err(Error::io("write", destination))?;
-    file.as_file().sync_all().map_err(Error::io("write", destination))?;
-    rename(file, destination)
-}
-
-pub(crate) fn rename(file: NamedTempFile, destination: &Path) -> Result<(), Error> {
-    make_readable(file.path())?;
-    file.persist(destination).map_err(|error| Error::io("write", destination)(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are private; layouts and archives are read by other tools and users.
-pub(crate) fn make_readable(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(Error::io("write", path))
+    temporary.persist(destination, Existing::Replace).map_err(Error::io("write", destination))
 }

@@ -18,7 +18,7 @@ const MAX_VALUES: usize = 100_000;
 /// then is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenLimits {
-    /// Most bytes that an archive may have, once it is decompressed if it is compressed.
+    /// Most bytes that an archive may have, once it is decompressed if it is compressed; and layers that are downloaded, together.
     pub unpacked: u64,
     /// How many times as large a compressed archive may become. Looked at from 64 MiB on: little files of zeros are common.
     pub ratio: u64,
@@ -27,6 +27,8 @@ pub struct OpenLimits {
 impl OpenLimits {
     /// Below this many bytes the ratio is not looked at.
     pub(crate) const RATIO_FROM: u64 = 64 << 20;
+    /// How many times its size a layer may become that is read and not written. No gzip reaches this.
+    pub(crate) const LAYER_RATIO: u64 = 2000;
 
     /// Refuses an archive of this many bytes. Files with holes are as large as they say, and read as such.
     pub(crate) fn check_size(&self, origin: &Path, size: u64) -> Result<(), Error> {
@@ -36,6 +38,19 @@ impl OpenLimits {
         Err(Error::Limit {
             path: origin.to_owned(),
             what: "its size".to_owned(),
+            limit: format!("{} bytes", self.unpacked),
+            flag: Some("--max-unpacked"),
+        })
+    }
+
+    /// Refuses to bring layers of this many bytes to the disk.
+    pub(crate) fn check_layers(&self, origin: &Path, size: u64) -> Result<(), Error> {
+        if size <= self.unpacked {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            path: origin.to_owned(),
+            what: format!("its layers have {size} bytes, which"),
             limit: format!("{} bytes", self.unpacked),
             flag: Some("--max-unpacked"),
         })

@@ -50,6 +50,7 @@ pub struct Descriptor {
     /// Digest of the content.
     pub digest: Digest,
     /// Size of the content in bytes.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// What the image runs on, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,12 +91,39 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Whether an image for `self` is what someone asking for `wanted` means.
+    /// Whether an image for `self` is what someone asking for `wanted` means: the same platform, whatever it is called, or any variant
+    /// of it if no variant was asked for.
     #[must_use]
     pub fn satisfies(&self, wanted: &Self) -> bool {
-        self.os == wanted.os
-            && self.architecture == wanted.architecture
-            && (wanted.variant.is_none() || self.variant == wanted.variant)
+        self.is(wanted)
+            || wanted.variant.is_none()
+                && self.os == wanted.os
+                && self.normal().architecture == wanted.normal().architecture
+    }
+
+    /// Whether the two are the same platform: `linux/arm64/v8` is `linux/arm64`.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.normal() == other.normal()
+    }
+
+    /// The platform in one of its names, as containerd takes them together.
+    fn normal(&self) -> Self {
+        let stated = self.variant.as_deref().unwrap_or_default();
+        let (architecture, variant) = match (self.architecture.as_str(), stated) {
+            ("i386", _) => ("386", ""),
+            ("amd64" | "x86_64" | "x86-64", "v1") => ("amd64", ""),
+            ("amd64" | "x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("arm64" | "aarch64", "8" | "v8") => ("arm64", ""),
+            ("arm64" | "aarch64", variant) => ("arm64", variant),
+            ("armhf", _) | ("arm", "" | "7") => ("arm", "v7"),
+            ("armel", _) | ("arm", "6") => ("arm", "v6"),
+            ("arm", "5") => ("arm", "v5"),
+            ("arm", "8") => ("arm", "v8"),
+            other => other,
+        };
+        let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
+        Self { os: self.os.clone(), architecture: architecture.to_owned(), variant }
     }
 }
 
@@ -184,12 +212,12 @@ pub struct ImageIndex {
 }
 
 impl ImageIndex {
-    /// The first image for what `wanted` means.
+    /// The first image for `wanted`, or else the first for what it means.
     #[must_use]
     pub fn for_platform(&self, wanted: &Platform) -> Option<&Descriptor> {
-        self.manifests
-            .iter()
-            .find(|entry| entry.platform.as_ref().is_some_and(|platform| platform.satisfies(wanted)))
+        let entries = || self.manifests.iter().filter_map(|entry| Some((entry, entry.platform.as_ref()?)));
+        let exact = entries().find(|(_, platform)| platform.is(wanted));
+        exact.or_else(|| entries().find(|(_, platform)| platform.satisfies(wanted))).map(|(entry, _)| entry)
     }
 
     /// What the images run on. Entries that are no images, such as `BuildKit`'s attestations, say `unknown`.
@@ -291,6 +319,24 @@ pub struct Config {
     pub on_build: Vec<String>,
 }
 
+impl Config {
+    /// The names of the fields in a document.
+    pub(crate) const KEYS: [&str; 12] = [
+        "User",
+        "ExposedPorts",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "WorkingDir",
+        "Labels",
+        "StopSignal",
+        "Volumes",
+        "Healthcheck",
+        "Shell",
+        "OnBuild",
+    ];
+}
+
 /// How an engine tells whether the program is well. Times are in nanoseconds; 0 and left-out fields mean the engine's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -355,6 +401,15 @@ pub struct History {
     pub empty_layer: bool,
 }
 
+/// A size as other tools can hold it, too; sums of two cannot overflow.
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    if i64::try_from(size).is_err() {
+        return Err(serde::de::Error::custom(format!("a size of {size} bytes is beyond what can exist")));
+    }
+    Ok(size)
+}
+
 /// Docker writes `null` where it means an empty value.
 pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -381,10 +436,63 @@ mod tests {
     }
 
     #[test]
+    fn every_field_of_a_configuration_has_its_name_in_the_list() {
+        let text = |key: &str| match key {
+            "User" | "WorkingDir" | "StopSignal" => r#""x""#,
+            "ExposedPorts" | "Volumes" => r#"{"x":{}}"#,
+            "Labels" => r#"{"x":"y"}"#,
+            "Healthcheck" => "{}",
+            _ => r#"["x"]"#,
+        };
+        let fields: Vec<String> = Config::KEYS.iter().map(|key| format!("\"{key}\":{}", text(key))).collect();
+        let config: Config = serde_json::from_str(&format!("{{{}}}", fields.join(","))).unwrap();
+        let written = serde_json::to_value(config).unwrap();
+        let mut keys = Config::KEYS;
+        keys.sort_unstable();
+        assert!(written.as_object().unwrap().keys().eq(keys), "{written}");
+    }
+
+    #[test]
     fn platforms() {
         let arm: Platform = "linux/arm64/v8".parse().unwrap();
         assert!(arm.satisfies(&"linux/arm64".parse().unwrap()));
         assert!(!arm.satisfies(&Platform::default()));
+        for (one, other, same) in [
+            ("linux/arm64", "linux/arm64/v8", true),
+            ("linux/arm64/v8", "linux/aarch64", true),
+            ("linux/arm64/v9", "linux/arm64/v8", false),
+            ("linux/arm", "linux/arm/v7", true),
+            ("linux/arm/v6", "linux/arm/v7", false),
+            ("linux/amd64/v1", "linux/amd64", true),
+            ("linux/amd64/v3", "linux/amd64/v2", false),
+            ("linux/386", "linux/amd64", false),
+        ] {
+            let (one, other): (Platform, Platform) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(
+                (one.satisfies(&other), one.is(&other), other.is(&one)),
+                (same, same, same),
+                "{one} {other}"
+            );
+        }
+        let entry = |platform: &str, digit: &str| Descriptor {
+            platform: Some(platform.parse().unwrap()),
+            ..Descriptor::new(
+                media_type::MANIFEST,
+                format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
+                1,
+            )
+        };
+        let index = ImageIndex::new(vec![
+            entry("linux/amd64/v3", "1"),
+            entry("linux/amd64", "2"),
+            entry("linux/arm/v6", "3"),
+        ]);
+        let chosen = |text: &str| {
+            index.for_platform(&text.parse().unwrap()).map(|entry| entry.digest.hex()[..1].to_owned())
+        };
+        assert_eq!(chosen("linux/amd64").as_deref(), Some("2"), "not the first that would do");
+        assert_eq!(chosen("linux/arm").as_deref(), Some("3"), "for want of a better one");
+        assert_eq!(chosen("linux/arm/v7"), None);
         insta::assert_snapshot!("amd64".parse::<Platform>().unwrap_err(), @"`amd64` is not a platform; write os/architecture[/variant], such as `linux/amd64` or `linux/arm64/v8`");
     }
 }

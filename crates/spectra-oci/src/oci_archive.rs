@@ -5,15 +5,20 @@ use std::{
     fs,
     io::{self, Write as _},
     path::Path,
+    sync::Arc,
 };
 
 use tar::{EntryType, Header};
 
 use crate::{
-    Artifact, Descriptor, Error, ImageIndex,
+    Artifact, Descriptor, Error, Image, ImageIndex, Packing, Progress,
+    archive::Archive,
     builder::to_json,
     content::{Blob, Hasher},
-    layout::{MARKER, REF_NAME, rename},
+    layout::{MARKER, REF_NAME},
+    source::BlobStore,
+    spool,
+    temporary::{Existing, Life, Temporary},
 };
 
 /// What to do about a file that exists.
@@ -27,19 +32,24 @@ pub enum Overwrite {
 
 impl Artifact {
     /// Writes a local artifact (see [`Artifact::download`]) as an OCI archive, named `name` inside if given. Raw layers are
-    /// compressed on the way. The file appears when it is whole. Blocking.
+    /// compressed on the way, unless an archive that is replaced has them whole by what `packing` knows. The file appears when
+    /// it is whole. Blocking.
     pub fn write_archive(
         &self,
         path: &Path,
         name: Option<&str>,
         overwrite: Overwrite,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
     ) -> Result<Descriptor, Error> {
         let exists = || Error::Exists { path: path.to_owned() };
         if overwrite == Overwrite::Refuse && fs::symlink_metadata(path).is_ok() {
             return Err(exists());
         }
         let mut blobs = BTreeMap::new();
-        let descriptor = self.gather(&mut blobs)?;
+        let earlier = if overwrite == Overwrite::Replace { Archive::open_plain(path) } else { None };
+        let earlier = earlier.as_ref().map(|archive| archive as &dyn BlobStore);
+        let descriptor = self.gather(&mut blobs, &|image| image.with_manifest(earlier, packing, progress))?;
         let mut entry = descriptor.clone();
         if let Some(name) = name {
             entry.annotations.insert(REF_NAME.to_owned(), name.to_owned());
@@ -48,9 +58,11 @@ impl Artifact {
 
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or_else(|| Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(directory).map_err(Error::io("write to", directory))?;
+        let needed = blobs.values().map(|blob| blob.descriptor.size).sum();
+        spool::ensure(directory, needed, || format!("write `{}`", path.display()))?;
+        let (file, temporary) = Temporary::new(directory, Life::Long)?;
         let mut archive = tar::Builder::new(io::BufWriter::with_capacity(256 * 1024, file));
-        let failed = || Error::io("write", path);
+        let failed = || |error: io::Error| Error::io("write", path)(error).needs(needed);
         append(&mut archive, "oci-layout", MARKER.as_bytes()).map_err(failed())?;
         append(&mut archive, "index.json", &index).map_err(failed())?;
         for directory in ["blobs/", "blobs/sha256/", "blobs/sha512/"] {
@@ -75,25 +87,25 @@ impl Artifact {
                 });
             }
         }
-        let mut writer = archive.into_inner().map_err(failed())?;
-        writer.flush().map_err(failed())?;
-        let file = writer.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed())?;
-        if overwrite == Overwrite::Replace {
-            rename(file, path)?;
-            return Ok(descriptor);
+        archive.into_inner().and_then(|mut writer| writer.flush()).map_err(failed())?;
+        let existing = match overwrite {
+            Overwrite::Replace => Existing::Replace,
+            Overwrite::Refuse => Existing::Keep,
+        };
+        match temporary.persist(path, existing) {
+            Ok(()) => Ok(descriptor),
+            // Somebody has made the file since the question above.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+            Err(error) => Err(failed()(error)),
         }
-        // Somebody may have made the file since the question above.
-        file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => exists(),
-            _ => Error::io("write", path)(error.error),
-        })?;
-        crate::layout::make_readable(path)?;
-        Ok(descriptor)
     }
 
     /// All blobs by `ALGORITHM/HEX`, each once.
-    fn gather(&self, blobs: &mut BTreeMap<String, Blob>) -> Result<Descriptor, Error> {
+    fn gather(
+        &self,
+        blobs: &mut BTreeMap<String, Blob>,
+        pack: &dyn Fn(&Image) -> Result<Image, Error>,
+    ) -> Result<Descriptor, Error> {
         let mut add = |blob: &Blob| {
             let digest = &blob.descriptor.digest;
             blobs.entry(format!("{}/{}", digest.algorithm(), digest.hex())).or_insert_with(|| blob.clone());
@@ -102,12 +114,12 @@ impl Artifact {
             Self::Index(index) => {
                 add(&index.document);
                 for child in &index.children {
-                    child.gather(blobs)?;
+                    child.gather(blobs, pack)?;
                 }
                 Ok(index.document.descriptor.clone())
             }
             Self::Image(image) => {
-                let image = image.with_manifest()?;
+                let image = pack(image)?;
                 let Some(manifest) = &image.manifest else {
                     return Err(Error::Build { reason: "an image has no manifest".to_owned() });
                 };

@@ -2,27 +2,23 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
     sync::Arc,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::{
-    Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
-};
+use reqwest::{Method, StatusCode, header::HeaderMap};
 use spectra_types::{Digest, ImageRef, PinnedImage};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Artifact, BlobOutcome, Cache, Client, Descriptor, Error, Image, Progress,
+    Artifact, BlobOutcome, Client, Descriptor, Error, Image, Packing, Progress,
     auth::Scopes,
     builder::oci_manifest,
-    cache::FileState,
-    compress::{self, Compression},
     content::{Blob, Content},
-    session::{Body, Call, Session},
+    pack::Raw,
+    session::{Call, Session},
     source::{LayerSource, MAX_DOCUMENT},
+    spool::{self, Spool},
 };
 
 /// Layers that are read at the same time: while the last blocks of one are compressed, the next one begins.
@@ -40,22 +36,10 @@ pub struct PushOptions {
     /// Cut blobs into chunks of this many bytes from the start, for registries behind a limit that they do not
     /// announce. Usually `None`.
     pub chunk_size: Option<u64>,
-    /// How raw layers are compressed. Layers that are compressed already stay as they are.
-    pub compression: Compression,
-    /// What earlier pushes learned, and where this one notes what it learns.
-    pub cache: Option<Cache>,
-    /// When the cache's word on a raw layer is enough.
-    pub trust: Trust,
-}
-
-/// When what the cache says of a raw layer is taken for true.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Trust {
-    /// The layer is read and hashed.
-    #[default]
-    Content,
-    /// The file has been hashed before, and has the same inode, size and times since.
-    FileState,
+    /// How raw layers are compressed, and what earlier commands noted of them and of uploads.
+    pub packing: Packing,
+    /// How many bytes of compressed layers may lie in the folder for temporary files at once. A larger layer lies there alone.
+    pub spool_limit: u64,
 }
 
 impl Default for PushOptions {
@@ -65,9 +49,8 @@ impl Default for PushOptions {
             mount_from: Vec::new(),
             tags: Vec::new(),
             chunk_size: None,
-            compression: Compression::default(),
-            cache: None,
-            trust: Trust::default(),
+            packing: Packing::default(),
+            spool_limit: 4 << 30,
         }
     }
 }
@@ -99,33 +82,13 @@ enum Item {
     Raw(Raw),
 }
 
-/// A layer to be compressed first.
-struct Raw {
-    number: usize,
-    origin: PathBuf,
-    content: Content,
-    diff_id: Digest,
-}
-
-impl Raw {
-    /// Fails if the layer has another digest than its image promises.
-    fn check(&self, found: Digest) -> Result<(), Error> {
-        if found == self.diff_id {
-            return Ok(());
-        }
-        Err(Error::DigestMismatch {
-            what: format!("layer {} of `{}`", self.number + 1, self.origin.display()),
-            expected: self.diff_id.clone(),
-            found,
-        })
-    }
-}
-
 /// What the items of a push share.
 struct Lanes<'a> {
     target: &'a ImageRef,
     options: &'a PushOptions,
     mount_from: &'a [String],
+    /// Room for compressed layers that the registry does not have yet.
+    spool: Spool,
     /// Layers that are read and compressed at the same time; each uses all cores.
     compress: Semaphore,
     /// Blobs on their way at the same time.
@@ -151,7 +114,8 @@ impl Client {
     /// Pushes an artifact as `target`: under its tag (`latest` if it has neither tag nor digest), or by digest alone.
     ///
     /// The manifest is written last, so that a push that fails leaves the registry with at most unused blobs; pushing again
-    /// skips what has arrived. Raw layers are compressed, always to the same bytes, while others are being sent.
+    /// skips what has arrived. Raw layers are compressed, always to the same bytes, while others are being sent; the temporary file of each
+    /// goes when the registry has it.
     pub async fn push(
         &self,
         target: &ImageRef,
@@ -163,10 +127,10 @@ impl Client {
         let mut scopes = Scopes::none().repository(target.repository(), "pull,push");
         let mount_from = mount_sources(target, artifact, options);
         for source in &mount_from {
-            scopes = scopes.repository(source, "pull");
+            scopes = scopes.wish(source);
         }
         let mut session = self.session(&registry, target.repository(), scopes, progress);
-        session.cache.clone_from(&options.cache);
+        session.cache.clone_from(&options.packing.cache);
         if let Some(size) = options.chunk_size {
             *registry.chunk_size.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 Some(size.max(1));
@@ -184,6 +148,7 @@ impl Client {
             target,
             options,
             mount_from: &mount_from,
+            spool: Spool::new(&spool::folder(), options.spool_limit),
             compress: Semaphore::new(LAYERS_AT_ONCE),
             upload: Semaphore::new(jobs),
         };
@@ -213,10 +178,10 @@ impl Client {
         };
         tags.extend(options.tags.iter().cloned());
         if tags.is_empty() {
-            session.push_manifest(&root, &root.descriptor.digest.to_string()).await?;
+            session.put_manifest(&root, &root.descriptor.digest.to_string(), HeaderMap::new()).await?;
         }
         for tag in &tags {
-            session.push_manifest(&root, tag).await?;
+            session.put_manifest(&root, tag, HeaderMap::new()).await?;
         }
         let sent = || done.iter().filter(|done| done.outcome == BlobOutcome::Uploaded);
         Ok(Pushed {
@@ -248,35 +213,43 @@ impl Session {
     }
 
     async fn push_item(&self, item: Item, lanes: &Lanes<'_>) -> Result<Done, Error> {
-        let (blob, name, diff_id) = match item {
-            Item::Ready { blob, name } => (blob, name, None),
+        let (blob, name, diff_id, room) = match item {
+            Item::Ready { blob, name } => (blob, name, None, None),
             Item::Raw(raw) => {
                 if let Some(descriptor) = self.known_layer(&raw, lanes).await? {
                     let outcome = BlobOutcome::Present;
                     return Ok(Done { diff_id: Some(raw.diff_id), descriptor, outcome });
                 }
-                (self.compress(&raw, lanes).await?, layer_name(raw.number), Some(raw.diff_id))
+                let mut room = lanes.spool.reserve(raw.content.len()).await;
+                let blob = self.compress(&raw, lanes).await?;
+                room.shrink(blob.descriptor.size);
+                (blob, layer_name(raw.number), Some(raw.diff_id), Some(room))
             }
         };
         // The semaphore is never closed; if it were, sending without a permit is still correct.
         let permit = lanes.upload.acquire().await.ok();
         let attempt = format!("push `{}`: {name} `{}`", lanes.target, blob.descriptor.digest);
-        let outcome = match self.push_blob(&attempt, &blob, lanes.mount_from).await {
+        let mount_from = sources_of(&blob, lanes);
+        let outcome = match self.push_blob(&attempt, &blob, &mount_from).await {
             // The registry computed another digest: either the file is damaged, or the way there is.
             Err(Error::Registry { status: 400, message, .. }) if message.contains("DIGEST_INVALID") => {
                 verify(blob.clone()).await?;
-                self.push_blob(&attempt, &blob, lanes.mount_from).await?
+                self.push_blob(&attempt, &blob, &mount_from).await?
             }
             result => result?,
         };
         drop(permit);
-        Ok(Done { diff_id, descriptor: blob.descriptor, outcome })
+        let Blob { descriptor, content } = blob;
+        // First the file, then the room that it took.
+        drop(content);
+        drop(room);
+        Ok(Done { diff_id, descriptor, outcome })
     }
 
-    /// What a raw layer becomes, if the cache knows it, the registry has it, and the layer is what it was then.
+    /// What a raw layer becomes, if the notes know it, the registry has it, and the layer is what it was then.
     async fn known_layer(&self, raw: &Raw, lanes: &Lanes<'_>) -> Result<Option<Descriptor>, Error> {
-        let Some(cache) = &lanes.options.cache else { return Ok(None) };
-        let Some(descriptor) = cache.layer(&raw.diff_id, lanes.options.compression) else { return Ok(None) };
+        let packing = &lanes.options.packing;
+        let Some(descriptor) = packing.known(&raw.diff_id) else { return Ok(None) };
         let digest = &descriptor.digest;
         let attempt = format!("push `{}`: {} `{digest}`", lanes.target, layer_name(raw.number));
         let permit = lanes.upload.acquire().await.ok();
@@ -285,16 +258,11 @@ impl Session {
         if !here {
             return Ok(None);
         }
-        let state = FileState::of(&raw.content);
-        let trusted = lanes.options.trust == Trust::FileState
-            && state.as_ref().and_then(|state| cache.hashed(state)).as_ref() == Some(&raw.diff_id);
-        if !trusted {
+        if !packing.trusts(raw) {
             let permit = lanes.compress.acquire().await.ok();
-            let (content, like) = (raw.content.clone(), raw.diff_id.clone());
-            let found = blocking("hash a layer", move || content.digest(&like)).await?;
+            let (packing, raw) = (packing.clone(), raw.clone());
+            blocking("hash a layer", move || packing.verify(&raw)).await?;
             drop(permit);
-            raw.check(found)?;
-            remember_hashed(cache, raw, state);
         }
         self.progress.started(digest, descriptor.size);
         self.progress.finished(digest, BlobOutcome::Present);
@@ -304,16 +272,9 @@ impl Session {
     async fn compress(&self, raw: &Raw, lanes: &Lanes<'_>) -> Result<Blob, Error> {
         let permit = lanes.compress.acquire().await.ok();
         self.progress.compressing(raw.number, raw.content.len());
-        let state = FileState::of(&raw.content);
-        let (content, origin, how) = (raw.content.clone(), raw.origin.clone(), lanes.options.compression);
-        let (blob, found) =
-            blocking("compress a layer", move || compress::layer(&content, &origin, how)).await?;
+        let (packing, raw) = (lanes.options.packing.clone(), raw.clone());
+        let blob = blocking("compress a layer", move || packing.compress(&raw, &spool::folder())).await?;
         drop(permit);
-        raw.check(found)?;
-        if let Some(cache) = &lanes.options.cache {
-            cache.remember_layer(&raw.diff_id, how, &blob.descriptor);
-            remember_hashed(cache, raw, state);
-        }
         Ok(blob)
     }
 
@@ -329,54 +290,10 @@ impl Session {
             Box::pin(self.push_children(child, compressed, written)).await?;
             let document = assemble(child, compressed)?;
             if written.insert(document.descriptor.digest.clone()) {
-                self.push_manifest(&document, &document.descriptor.digest.to_string()).await?;
+                let reference = document.descriptor.digest.to_string();
+                self.put_manifest(&document, &reference, HeaderMap::new()).await?;
             }
         }
-        Ok(())
-    }
-
-    async fn push_manifest(&self, document: &Blob, reference: &str) -> Result<(), Error> {
-        let separator = if reference.contains(':') { '@' } else { ':' };
-        let attempt = format!(
-            "push the manifest of `{}/{}{separator}{reference}`",
-            self.registry.host, self.repository
-        );
-        let url = self.url(&format!("manifests/{reference}"))?;
-        let digest = &document.descriptor.digest;
-        let mut headers = HeaderMap::new();
-        let media_type = HeaderValue::from_str(&document.descriptor.media_type);
-        headers.extend(media_type.ok().map(|value| (CONTENT_TYPE, value)));
-        let answer = self
-            .with_retries(&attempt, || async {
-                let body = Body {
-                    content: &document.content,
-                    start: 0,
-                    length: document.descriptor.size,
-                    digest: None,
-                };
-                let call = Call {
-                    headers: headers.clone(),
-                    body: Some(body),
-                    ..Call::new(&attempt, Method::PUT, url.clone())
-                };
-                let response = self.send(&call).await?;
-                if response.status().is_success() {
-                    return Ok(response.headers().clone());
-                }
-                Err(self.failed(&attempt, response).await)
-            })
-            .await?;
-        let stated: Option<Digest> =
-            answer.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
-        if let Some(found) = stated.filter(|found| found != digest && found.algorithm() == digest.algorithm())
-        {
-            return Err(Error::DigestMismatch {
-                what: format!("the manifest that `{}` stored for `{reference}`", self.registry.host),
-                expected: digest.clone(),
-                found,
-            });
-        }
-        self.progress.manifest(digest);
         Ok(())
     }
 }
@@ -396,15 +313,11 @@ async fn blocking<T: Send + 'static>(
         .map_err(|source| Error::Worker { attempt: attempt.to_owned(), source })?
 }
 
-/// Remembers that a layer was hashed when its file was in `before`; unless it has changed since.
-fn remember_hashed(cache: &Cache, raw: &Raw, before: Option<FileState>) {
-    if let Some(state) = before.filter(|state| FileState::of(&raw.content).as_ref() == Some(state)) {
-        cache.remember_hashed(&state, &raw.diff_id);
-    }
-}
-
 /// Reads a blob again and compares it with its digest.
 async fn verify(blob: Blob) -> Result<(), Error> {
+    if let Content::Remote(remote) = &blob.content {
+        return remote.verify().await;
+    }
     blocking("check a blob", move || {
         let expected = blob.descriptor.digest;
         let found = blob.content.digest(&expected)?;
@@ -435,6 +348,17 @@ fn mount_sources(target: &ImageRef, artifact: &Artifact, options: &PushOptions) 
         }
     }
     sources
+}
+
+/// The repositories to link a blob from, the one that it certainly is in first.
+fn sources_of<'a>(blob: &'a Blob, lanes: &'a Lanes<'_>) -> Vec<&'a str> {
+    let own = match &blob.content {
+        Content::Remote(remote) => remote.repository_in(lanes.target.registry()),
+        _ => None,
+    };
+    let own = own.filter(|own| *own != lanes.target.repository());
+    let others = lanes.mount_from.iter().map(String::as_str).filter(|other| Some(*other) != own);
+    own.into_iter().chain(others).collect()
 }
 
 /// Every blob once.

@@ -6,24 +6,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::{
-    Method, StatusCode,
-    header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH},
-};
+use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
 use crate::{
-    Client, Descriptor, Error, ImageIndex, NoProgress,
-    auth::Scopes,
-    builder::to_json,
-    client::next_page,
-    content::{Blob, digest_like},
-    evidence::Budget,
-    media_type,
-    session::{Body, Call, Session},
+    Client, Descriptor, Error, ImageIndex, NoProgress, auth::Scopes, builder::to_json, client::next_page,
+    content::Blob, evidence::Budget, manifest::Put, media_type, session::Session, source::MAX_DOCUMENT,
 };
 
 /// The type of a configuration that is empty.
@@ -100,7 +91,7 @@ impl Client {
         let mut found = match session.referrers_api(image, artifact_type).await? {
             Some(found) => found,
             None => {
-                session.fallback_index(image).await?.map(|(index, _)| index.manifests).unwrap_or_default()
+                session.fallback_index(image).await?.map(|(index, ..)| index.manifests).unwrap_or_default()
             }
         };
         if let Some(wanted) = artifact_type {
@@ -146,13 +137,6 @@ impl Client {
     }
 }
 
-/// What became of a manifest.
-enum Put {
-    Done(HeaderMap),
-    /// What is under the tag is not what the condition says.
-    Changed,
-}
-
 impl Session {
     /// The registry's own list; `None` where it keeps none.
     async fn referrers_api(
@@ -173,11 +157,12 @@ impl Session {
                 let reason = format!("its list has more than {MAX_PAGES} pages, and no more are read");
                 return Err(self.protocol(&attempt, reason));
             }
-            let (headers, bytes) = match self.document(&attempt, url.clone(), HeaderMap::new()).await {
-                Ok(answer) => answer,
-                Err(error) if pages == 0 && has_no_api(&error) => return Ok(None),
-                Err(error) => return Err(error),
-            };
+            let (headers, bytes) =
+                match self.document(&attempt, url.clone(), HeaderMap::new(), MAX_DOCUMENT).await {
+                    Ok(answer) => answer,
+                    Err(error) if pages == 0 && has_no_api(&error) => return Ok(None),
+                    Err(error) => return Err(error),
+                };
             pages += 1;
             let index = self.index(&attempt, &bytes)?;
             let applied = headers.get(FILTERS_APPLIED).and_then(|value| value.to_str().ok());
@@ -193,21 +178,23 @@ impl Session {
         Ok(Some(found))
     }
 
-    /// The list that clients keep, and what it is known by to the registry.
+    /// The list that clients keep, its document, and what it is known by to the registry.
     async fn fallback_index(
         &self,
         image: &PinnedImage,
-    ) -> Result<Option<(ImageIndex, Option<HeaderValue>)>, Error> {
+    ) -> Result<Option<(ImageIndex, Value, Option<HeaderValue>)>, Error> {
         let tag = fallback_tag(image.digest());
         let attempt = format!("read what refers to `{image}` from the tag `{tag}`");
         let url = self.url(&format!("manifests/{tag}"))?;
         let mut accept = HeaderMap::new();
         accept.insert(reqwest::header::ACCEPT, HeaderValue::from_static(media_type::INDEX));
-        match self.document(&attempt, url, accept).await {
+        match self.document(&attempt, url, accept, MAX_DOCUMENT).await {
             Ok((headers, bytes)) => {
                 let index = self.index(&attempt, &bytes)?;
                 self.check_length(&attempt, index.manifests.len())?;
-                Ok(Some((index, headers.get(ETAG).cloned())))
+                let document = serde_json::from_slice(&bytes)
+                    .map_err(|error| self.protocol(&attempt, format!("malformed index: {error}")))?;
+                Ok(Some((index, document, headers.get(ETAG).cloned())))
             }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -238,7 +225,8 @@ impl Session {
         for attempt in 1..=ATTEMPTS {
             let found = self.fallback_index(subject).await?;
             let is_new = found.is_none();
-            let (mut index, etag) = found.unwrap_or_else(|| (ImageIndex::new(Vec::new()), None));
+            let empty = || (ImageIndex::new(Vec::new()), json!(ImageIndex::new(Vec::new())), None);
+            let (index, mut document, etag) = found.unwrap_or_else(empty);
             if index.manifests.iter().any(|other| other.digest == entry.digest) {
                 sightings += 1;
                 if sightings >= SIGHTINGS {
@@ -248,8 +236,12 @@ impl Session {
                 continue;
             }
             sightings = 0;
-            index.manifests.push(entry.clone());
-            let document = Blob::memory(media_type::INDEX, to_json(&index)?);
+            // The others' entries stay as they wrote them.
+            match &mut document["manifests"] {
+                Value::Array(entries) => entries.push(json!(entry)),
+                none => *none = json!([entry]),
+            }
+            let document = Blob::memory(media_type::INDEX, to_json(&document)?);
             let mut condition = HeaderMap::new();
             if is_new {
                 condition.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
@@ -273,62 +265,6 @@ impl Session {
         tokio::time::sleep(wait.unwrap_or(policy.base)).await;
     }
 
-    async fn put_manifest(
-        &self,
-        document: &Blob,
-        reference: &str,
-        mut headers: HeaderMap,
-    ) -> Result<Put, Error> {
-        let attempt = format!("write `{reference}` of `{}/{}`", self.registry.host, self.repository);
-        let url = self.url(&format!("manifests/{reference}"))?;
-        let media_type = HeaderValue::from_str(&document.descriptor.media_type);
-        headers.extend(media_type.ok().map(|value| (CONTENT_TYPE, value)));
-        self.with_retries(&attempt, || async {
-            let body =
-                Body { content: &document.content, start: 0, length: document.descriptor.size, digest: None };
-            let call = Call {
-                headers: headers.clone(),
-                body: Some(body),
-                ..Call::new(&attempt, Method::PUT, url.clone())
-            };
-            let response = self.send(&call).await?;
-            match response.status() {
-                StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT => Ok(Put::Changed),
-                status if status.is_success() => Ok(Put::Done(response.headers().clone())),
-                _ => Err(self.failed(&attempt, response).await),
-            }
-        })
-        .await
-    }
-
-    /// A blob of `limit` bytes at most, its digest checked.
-    pub(crate) async fn limited_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
-        let attempt = format!("get blob `{}`", descriptor.digest);
-        let url = self.url(&format!("blobs/{}", descriptor.digest))?;
-        let bytes = self
-            .with_retries(&attempt, || async {
-                let response = self.send(&Call::new(&attempt, Method::GET, url.clone())).await?;
-                if response.status() != StatusCode::OK {
-                    return Err(self.failed(&attempt, response).await);
-                }
-                let (bytes, complete) = self.read(&attempt, response, limit).await?;
-                if !complete {
-                    return Err(self.protocol(&attempt, format!("it is longer than {limit} bytes")).into());
-                }
-                Ok(bytes)
-            })
-            .await?;
-        let found = digest_like(&descriptor.digest, &bytes);
-        if found != descriptor.digest {
-            return Err(Error::DigestMismatch {
-                what: format!("a blob of `{}/{}`", self.registry.host, self.repository),
-                expected: descriptor.digest.clone(),
-                found,
-            });
-        }
-        Ok(bytes)
-    }
-
     /// The manifests of referrers whose type begins with `prefix`, or is not said by the list; in the list's order. The inner
     /// `Err` concerns that entry alone.
     pub(crate) async fn artifacts(
@@ -350,9 +286,9 @@ impl Session {
                         .take(bytes.len() as u64)
                         .and_then(|()| serde_json::from_slice(&bytes).map_err(|error| error.to_string())),
                     // It was removed since, or is not what the list says: that concerns this entry alone.
-                    Err(error @ (Error::NotFound { .. } | Error::DigestMismatch { .. })) => {
-                        Err(error.to_string())
-                    }
+                    Err(
+                        error @ (Error::NotFound { .. } | Error::DigestMismatch { .. } | Error::Input { .. }),
+                    ) => Err(error.to_string()),
                     Err(error) => return Err(error),
                 };
                 Ok((digest, manifest))

@@ -3,6 +3,7 @@
 use std::{
     io::{self, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -17,13 +18,14 @@ use std::io::Seek as _;
 
 use crate::{
     Artifact, BlobOutcome, Client, Descriptor, Error, Image, ImageIndex, ImageManifest, Index, Layout,
-    Platform, Progress,
+    Packing, Platform, Progress,
     content::{Blob, Content, Hasher},
-    gzip::spool,
-    limits::{Budget, check_layers},
+    document::check_same_type,
+    limits::{Budget, OpenLimits, check_layers},
     media_type,
     session::{Call, Failed, Session},
     source::{LayerSource, MAX_DEPTH, MAX_DOCUMENT, list},
+    spool,
 };
 
 /// A blob in a registry, with the session that may read it.
@@ -41,8 +43,7 @@ impl std::fmt::Debug for RemoteBlob {
 
 impl std::fmt::Display for RemoteBlob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (host, repository) = (&self.session.registry.host, &self.session.repository);
-        write!(f, "`{host}/{repository}@{}`", self.descriptor.digest)
+        write!(f, "`{}`", self.name())
     }
 }
 
@@ -60,15 +61,69 @@ impl RemoteBlob {
         format!("get blob {self}")
     }
 
-    /// The bytes from `start`, `length` of them at most.
+    /// Where it is: `registry/repository@digest`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}@{}", self.place(), self.descriptor.digest)
+    }
+
+    /// Registry and repository.
+    fn place(&self) -> String {
+        format!("{}/{}", self.session.registry.host, self.session.repository)
+    }
+
+    /// `length` bytes from `start`, which end with an error if there are fewer. If they are the whole blob, their digest is
+    /// checked before the last of them is handed out. What goes wrong is in `trouble` then.
     pub(crate) async fn stream(
         &self,
         start: u64,
         length: u64,
-    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, Error> {
-        let attempt = self.attempt();
-        let response = self.get(&attempt, start).await.map_err(|failed| failed.error)?;
-        Ok(window(response, self.descriptor.size, start, length))
+        trouble: &Trouble,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, Failed> {
+        let response = self.get(&self.attempt(), start).await?;
+        let size = self.descriptor.size;
+        let reading = Reading {
+            blob: self.clone(),
+            pieces: Box::pin(window(response, size, start, length)),
+            at: start,
+            end: start + length,
+            hasher: (length == size).then(|| Hasher::new(self.descriptor.digest.algorithm())),
+        };
+        let trouble = trouble.clone();
+        Ok(stream::try_unfold(reading, move |mut reading| {
+            let trouble = trouble.clone();
+            async move {
+                match reading.next().await {
+                    Ok(piece) => Ok(piece.map(|piece| (piece, reading))),
+                    Err(error) => Err(trouble.leave(error)),
+                }
+            }
+        }))
+    }
+
+    /// Reads the blob and compares it with its digest.
+    pub(crate) async fn verify(&self) -> Result<(), Error> {
+        let trouble = Trouble::default();
+        let mut pieces = Box::pin(self.stream(0, self.descriptor.size, &trouble).await?);
+        while let Some(piece) = pieces.next().await {
+            if let Err(source) = piece {
+                return Err(trouble.take().unwrap_or_else(|| self.broken(Box::new(source))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection to the registry that the blob is in broke.
+    fn broken(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        let host = self.session.registry.host.clone();
+        Error::Transport { attempt: self.attempt(), host, attempts: 0, source }
+    }
+
+    fn check(&self, found: Digest) -> Result<(), Error> {
+        if found == self.descriptor.digest {
+            return Ok(());
+        }
+        let expected = self.descriptor.digest.clone();
+        Err(Error::DigestMismatch { what: format!("the blob {self} as received"), expected, found })
     }
 
     /// Asks for the bytes from `start`. A registry that ignores the range sends all of them, which [`window`] sees by the
@@ -95,7 +150,7 @@ impl RemoteBlob {
 
     /// Brings the blob into a temporary file. A cut connection is resumed where it broke; the digest is checked.
     async fn download(&self) -> Result<Blob, Error> {
-        let (mut file, path) = spool()?;
+        let (mut file, path) = spool::file(&spool::folder())?;
         let attempt = self.attempt();
         let (digest, size) = (&self.descriptor.digest, self.descriptor.size);
         let progress = &self.session.progress;
@@ -105,7 +160,7 @@ impl RemoteBlob {
         let mut failures = 0;
         while at < size || failures == 0 && size == 0 {
             let before = at;
-            let result = self.fetch(&attempt, &mut file, &path, &mut hasher, &mut at).await;
+            let result = self.fetch(&attempt, &mut file, path.folder(), &mut hasher, &mut at).await;
             let Err(mut failed) = result else { break };
             failures = if at > before { 1 } else { failures + 1 };
             let wait = failed
@@ -120,14 +175,7 @@ impl RemoteBlob {
             tokio::time::sleep(wait).await;
             progress.restarted(digest, at);
         }
-        let found = hasher.finish();
-        if found != *digest {
-            return Err(Error::DigestMismatch {
-                what: format!("the blob {self} as received"),
-                expected: digest.clone(),
-                found,
-            });
-        }
+        self.check(hasher.finish())?;
         progress.finished(digest, BlobOutcome::Downloaded);
         let content = Content::Temporary { path: Arc::new(path), length: size };
         Ok(Blob { descriptor: self.descriptor.clone(), content })
@@ -138,37 +186,89 @@ impl RemoteBlob {
         &self,
         attempt: &str,
         file: &mut std::fs::File,
-        path: &Path,
+        folder: &Path,
         hasher: &mut Hasher,
         at: &mut u64,
     ) -> Result<(), Failed> {
         let response = self.get(attempt, *at).await?;
         let stall = self.session.client.stall_timeout();
-        let broken = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
-            attempt: attempt.to_owned(),
-            host: self.session.registry.host.clone(),
-            attempts: 0,
-            source,
-        };
         let mut stream = Box::pin(window(response, self.descriptor.size, *at, self.descriptor.size - *at));
-        file.seek(SeekFrom::Start(*at)).map_err(Error::io("write", path))?;
+        file.seek(SeekFrom::Start(*at)).map_err(Error::io("write to", folder))?;
         loop {
             let next = tokio::time::timeout(stall, stream.next())
                 .await
-                .map_err(|_| broken(format!("nothing was received for {} s", stall.as_secs()).into()))?;
+                .map_err(|_| self.broken(format!("nothing was received for {} s", stall.as_secs()).into()))?;
             let Some(piece) = next else { break };
-            let piece = piece.map_err(|error| broken(Box::new(error)))?;
+            let piece = piece.map_err(|error| self.broken(Box::new(error)))?;
             // A write to the page cache; a thread for each of them costs more than it saves.
-            file.write_all(&piece).map_err(Error::io("write", path))?;
+            file.write_all(&piece).map_err(|error| {
+                Error::io("download a layer into", folder)(error).needs(self.descriptor.size)
+            })?;
             hasher.update(&piece);
             *at += piece.len() as u64;
             self.session.progress.sent(&self.descriptor.digest, piece.len() as u64);
         }
         if *at < self.descriptor.size {
             let reason = format!("it ended after {} of {} bytes", *at, self.descriptor.size);
-            return Err(broken(reason.into()).into());
+            return Err(self.broken(reason.into()).into());
         }
         Ok(())
+    }
+}
+
+/// What went wrong with the registry that a body comes from, while the body was on its way to another. All that the other connection
+/// shows of it is that it broke.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<Error>>>);
+
+impl Trouble {
+    /// Notes an error, and returns one that ends a body.
+    fn leave(&self, error: Error) -> io::Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        io::Error::other("the source of the body broke")
+    }
+
+    pub(crate) fn take(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A part of a blob on its way.
+struct Reading {
+    blob: RemoteBlob,
+    pieces: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+    at: u64,
+    end: u64,
+    /// If it is the whole blob.
+    hasher: Option<Hasher>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        // A little less than where the piece goes to is given, so that who is to blame is named.
+        let stall = self.blob.session.client.stall_timeout() * 9 / 10;
+        let next = tokio::time::timeout(stall, self.pieces.next()).await;
+        let Some(piece) = next.map_err(|_| {
+            self.blob.broken(format!("nothing was received for {} s", stall.as_secs()).into())
+        })?
+        else {
+            let reason = format!("it ended after {} of {} bytes", self.at, self.blob.descriptor.size);
+            return Err(self.blob.broken(reason.into()));
+        };
+        let piece = piece.map_err(|error| self.blob.broken(Box::new(error)))?;
+        self.at += piece.len() as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+        }
+        if self.at == self.end
+            && let Some(hasher) = self.hasher.take()
+        {
+            self.blob.check(hasher.finish())?;
+        }
+        Ok(Some(piece))
     }
 }
 
@@ -232,6 +332,7 @@ impl Client {
             })?;
             let pinned = image.pin(chosen.digest.clone()).image_ref();
             let (child, bytes) = session.manifest(&pinned).await?;
+            check_same_type(image.to_string().as_ref(), &bytes, chosen)?;
             return read(&session, image, child, bytes, 0, &mut Budget::default()).await;
         }
         let artifact = read(&session, image, root, bytes, 0, &mut Budget::default()).await?;
@@ -277,6 +378,7 @@ async fn read(
         let mut children = Vec::new();
         for child in &index.manifests {
             let (found, bytes) = session.manifest(&image.pin(child.digest.clone()).image_ref()).await?;
+            check_same_type(origin, &bytes, child)?;
             children.push(Box::pin(read(session, image, found, bytes, depth + 1, budget)).await?);
         }
         return Ok(Artifact::Index(Index { document: document(descriptor, bytes), children }));
@@ -296,7 +398,7 @@ async fn read(
     }
     check_layers(origin, manifest.layers.len())?;
     budget.take(origin, manifest.config.size)?;
-    let config = session.small_blob(&attempt, &manifest.config).await?;
+    let config = session.config(&attempt, &manifest.config).await?;
     let layers = manifest.layers.iter().map(|layer| {
         let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };
         LayerSource::Ready(Blob { descriptor: layer.clone(), content: Content::Remote(Arc::new(remote)) })
@@ -306,13 +408,16 @@ async fn read(
         config: document(manifest.config.clone(), config),
         layers: layers.collect(),
         manifest: Some(document(descriptor, bytes)),
+        note: None,
     }))
 }
 
 impl Artifact {
     /// Brings layers that are still in a registry to temporary files, `jobs` at a time, each once. What is local already
     /// stays where it is. The files go with the last clone of what is returned.
-    pub async fn download(&self, jobs: usize) -> Result<Self, Error> {
+    ///
+    /// Fetches nothing if all that is to be fetched is more than `limits` allow an archive to be.
+    pub async fn download(&self, jobs: usize, limits: &OpenLimits) -> Result<Self, Error> {
         let mut wanted: Vec<Arc<RemoteBlob>> = Vec::new();
         for blob in self.images().iter().flat_map(|image| image.ready_layers()) {
             if let Content::Remote(remote) = &blob.content
@@ -321,6 +426,15 @@ impl Artifact {
                 wanted.push(Arc::clone(remote));
             }
         }
+        // All of them are there at once.
+        let bytes = wanted.iter().fold(0, |sum: u64, remote| sum.saturating_add(remote.len()));
+        if let Some(first) = wanted.first() {
+            limits.check_layers(Path::new(&first.place()), bytes)?;
+        }
+        spool::ensure(&spool::folder(), bytes, || match wanted.as_slice() {
+            [one] => format!("download {one}"),
+            several => format!("download {} layers", several.len()),
+        })?;
         let here: Mutex<Vec<(Digest, Content)>> = Mutex::default();
         stream::iter(wanted.into_iter().map(Ok::<_, Error>))
             .try_for_each_concurrent(jobs.max(1), |remote| {
@@ -355,33 +469,38 @@ impl Artifact {
     }
 
     /// Stores a local artifact (see [`Artifact::download`]) in a layout and lists it there, under `name` if given. Raw layers
-    /// are compressed on the way. Blocking.
-    pub fn store(&self, layout: &Layout, name: Option<&str>) -> Result<Descriptor, Error> {
-        let descriptor = self.store_blobs(layout)?;
+    /// are compressed on the way, unless the layout has them whole by what `packing` knows. Blocking.
+    pub fn store(
+        &self,
+        layout: &Layout,
+        name: Option<&str>,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, Error> {
+        let descriptor = self.store_blobs(layout, packing, progress)?;
         layout.tag(descriptor.clone(), name)?;
         Ok(descriptor)
     }
 
-    fn store_blobs(&self, layout: &Layout) -> Result<Descriptor, Error> {
+    fn store_blobs(
+        &self,
+        layout: &Layout,
+        packing: &Packing,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Descriptor, Error> {
         match self {
             Self::Index(index) => {
                 for child in &index.children {
-                    child.store_blobs(layout)?;
+                    child.store_blobs(layout, packing, progress)?;
                 }
-                layout.add(&index.document)?;
+                layout.add(&index.document, packing.trust)?;
                 Ok(index.document.descriptor.clone())
             }
             Self::Image(image) => {
-                let image = image.with_manifest()?;
-                layout.add(&image.config)?;
-                for blob in image.ready_layers() {
-                    layout.add(blob)?;
-                }
-                let Some(manifest) = &image.manifest else {
-                    return Err(Error::Build { reason: "an image has no manifest".to_owned() });
-                };
-                layout.add(manifest)?;
-                let mut descriptor = manifest.descriptor.clone();
+                layout.add(&image.config, packing.trust)?;
+                let manifest = image.store_layers(layout, packing, progress)?;
+                layout.add(&manifest, packing.trust)?;
+                let mut descriptor = manifest.descriptor;
                 descriptor.platform =
                     image.configuration().ok().map(|config| config.platform()).filter(|p| !p.os.is_empty());
                 Ok(descriptor)

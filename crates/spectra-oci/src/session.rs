@@ -1,11 +1,15 @@
 //! The calls on one repository: sending with retries, redirects and stall detection, and reading documents whose digest
 //! is checked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reqwest::{
-    Method, Response, StatusCode,
+    Method, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION},
 };
 use serde::Deserialize;
@@ -16,22 +20,26 @@ use url::Url;
 use crate::{
     Cache, Client, Credential, Descriptor, Error, Progress,
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
+    authorize::Shown,
     client::Registry,
     content::{Content, digest_like, sha256},
-    limits::check_values,
-    media_type,
+    document, media_type,
     model::null_as_default,
+    remote::Trouble,
     retry::{is_retryable, retry_after},
     source::MAX_DOCUMENT,
+    text::one_line,
 };
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 5;
+/// How many times as long as on anything else may nothing happen while a registry makes a blob of what it got.
+const COMMIT_PATIENCE: u32 = 6;
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
-const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
-const DIGEST_HEADER: &str = "docker-content-digest";
+pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// One request that can be made again.
 pub(crate) struct Call<'a> {
@@ -70,6 +78,12 @@ impl From<Error> for Failed {
     }
 }
 
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
 /// The calls on one repository, with the rights they need.
 #[derive(Clone)]
 pub(crate) struct Session {
@@ -82,6 +96,8 @@ pub(crate) struct Session {
     pub(crate) cache: Option<Cache>,
     /// Whether the registry has said that it does not know the repository.
     pub(crate) new_repository: bool,
+    /// Repositories that nothing can be linked from, because we may not read them.
+    pub(crate) unreadable: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +140,9 @@ impl Session {
         let reference = image.digest().map_or_else(|| image.tag_or_latest().to_owned(), ToString::to_string);
         let mut accept = HeaderMap::new();
         accept.insert(ACCEPT, HeaderValue::from_static(ACCEPT_MANIFESTS));
-        let (headers, bytes) =
-            self.document(&attempt, self.url(&format!("manifests/{reference}"))?, accept).await?;
+        let (headers, bytes) = self
+            .document(&attempt, self.url(&format!("manifests/{reference}"))?, accept, MAX_DOCUMENT)
+            .await?;
         let stated: Option<Digest> =
             headers.get(DIGEST_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let expected = image.digest().or(stated.as_ref());
@@ -137,21 +154,26 @@ impl Session {
                 found,
             });
         }
-        check_values(image.to_string().as_ref(), &bytes)?;
+        document::check(image.to_string().as_ref(), &bytes, document::MANIFEST)?;
         // The document's own type wins over the header, which some proxies rewrite.
         let typed: Typed = serde_json::from_slice(&bytes)
             .map_err(|error| self.protocol(&attempt, format!("malformed manifest: {error}")))?;
         let header = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let header = header.and_then(|value| value.split(';').next()).map(|value| value.trim().to_owned());
+        document::check_type(image.to_string().as_ref(), &bytes, header.as_deref())?;
         let media_type = typed.media_type.or(header).unwrap_or_else(|| media_type::MANIFEST.to_owned());
         Ok((Descriptor::new(media_type, found, bytes.len() as u64), bytes))
     }
 
-    /// Gets a small blob and checks its digest.
-    pub(crate) async fn small_blob(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
+    /// Gets a blob of `limit` bytes at most into memory, and checks its digest.
+    pub(crate) async fn blob(
+        &self,
+        attempt: &str,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Bytes, Error> {
         let url = self.url(&format!("blobs/{}", descriptor.digest))?;
-        let (_, bytes) = self.document(attempt, url, HeaderMap::new()).await?;
-        check_values(format!("{}/{}", self.registry.host, self.repository).as_ref(), &bytes)?;
+        let (_, bytes) = self.document(attempt, url, HeaderMap::new(), limit).await?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -163,12 +185,24 @@ impl Session {
         Ok(bytes)
     }
 
-    /// Gets a document, with retries.
+    /// Gets an image's configuration, its digest checked.
+    pub(crate) async fn config(&self, attempt: &str, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let bytes = self.blob(attempt, descriptor, MAX_DOCUMENT).await?;
+        document::check(
+            format!("{}/{}", self.registry.host, self.repository).as_ref(),
+            &bytes,
+            document::CONFIG,
+        )?;
+        Ok(bytes)
+    }
+
+    /// Gets a document of `limit` bytes at most, with retries.
     pub(crate) async fn document(
         &self,
         attempt: &str,
         url: Url,
         headers: HeaderMap,
+        limit: u64,
     ) -> Result<(HeaderMap, Bytes), Error> {
         self.with_retries(attempt, || async {
             let call = Call { headers: headers.clone(), ..Call::new(attempt, Method::GET, url.clone()) };
@@ -177,9 +211,9 @@ impl Session {
                 return Err(self.failed(attempt, response).await);
             }
             let headers = response.headers().clone();
-            let (bytes, complete) = self.read(attempt, response, MAX_DOCUMENT).await?;
+            let (bytes, complete) = self.read(attempt, response, limit).await?;
             if !complete {
-                return Err(self.protocol(attempt, format!("it is longer than {MAX_DOCUMENT} bytes")).into());
+                return Err(self.protocol(attempt, format!("it is longer than {limit} bytes")).into());
             }
             Ok((headers, bytes))
         })
@@ -230,32 +264,34 @@ impl Session {
     }
 
     /// Makes the request once: with authorisation, one renewal of it, and redirects. Any other status is the caller's to judge.
-    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Failed> {
         let mut url = call.url.clone();
         let mut asked: Option<String> = None;
-        let mut renewed = false;
+        let mut renewed: Option<Shown> = None;
+        let mut was_renewed = false;
         let mut redirects = 0;
         loop {
             // Another host never receives the registry's authorisation; signed locations carry their own.
             let own = url.origin() == self.registry.base.origin();
-            let (authorization, used) =
-                if own { self.authorization(call.attempt, asked.as_deref()).await? } else { (None, None) };
-            let response = self.send_bare(call, &url, authorization).await?;
+            let shown = match renewed.take() {
+                Some(shown) => shown,
+                None if own => self.authorization(call.attempt, asked.as_deref()).await?,
+                None => Shown::default(),
+            };
+            let response = self.send_bare(call, &url, shown.header.clone()).await?;
             let status = response.status();
-            if status == StatusCode::UNAUTHORIZED && own && !renewed {
-                renewed = true;
-                if let Some(challenge) = parse_challenges(response.headers()) {
-                    if let Challenge::Bearer { scope, .. } = &challenge {
-                        asked.clone_from(scope);
-                    }
-                    // The first answer decides how this registry works, also if the ping was let through.
-                    if self.registry.challenge.get() != Some(&Challenge::None) || used.is_some() {
-                        self.forget(used.as_ref(), asked.as_deref()).await;
-                        continue;
-                    }
-                    if let Some(fresh) = self.override_challenge(call, &url, &challenge).await? {
-                        return Ok(fresh);
-                    }
+            if status == StatusCode::UNAUTHORIZED
+                && own
+                && !was_renewed
+                && let Some(challenge) = parse_challenges(response.headers())
+            {
+                was_renewed = true;
+                if let Challenge::Bearer { scope, .. } = &challenge {
+                    asked.clone_from(scope);
+                }
+                renewed = self.refused(call.attempt, &shown, challenge, asked.as_deref()).await?;
+                if renewed.is_some() {
+                    continue;
                 }
             }
             let follow = match status.as_u16() {
@@ -268,7 +304,9 @@ impl Session {
             }
             redirects += 1;
             if redirects > MAX_REDIRECTS {
-                return Err(self.protocol(call.attempt, format!("more than {MAX_REDIRECTS} redirects")));
+                return Err(self
+                    .protocol(call.attempt, format!("more than {MAX_REDIRECTS} redirects"))
+                    .into());
             }
             url = self.location(call.attempt, &url, response.headers())?;
         }
@@ -279,15 +317,8 @@ impl Session {
         call: &Call<'_>,
         url: &Url,
         authorization: Option<HeaderValue>,
-    ) -> Result<Response, Error> {
-        let host = SafeUrl::from(url.clone()).authority();
-        let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
-            attempt: call.attempt.to_owned(),
-            host: host.clone(),
-            attempts: 0,
-            source,
-        };
-        let (alive, mut beats) = watch::channel(());
+    ) -> Result<Response, Failed> {
+        let (alive, beats) = watch::channel(());
         let mut request = self
             .client
             .http(call.attempt, url)?
@@ -296,6 +327,7 @@ impl Session {
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
+        let trouble = Trouble::default();
         if let Some(body) = &call.body {
             let progress = Arc::clone(&self.progress);
             let digest = body.digest.cloned();
@@ -307,28 +339,47 @@ impl Session {
             };
             request = request
                 .header(CONTENT_LENGTH, body.length)
-                .body(body.content.body(body.start, body.length, report).await?);
+                .body(body.content.body(body.start, body.length, &trouble, report).await?);
         } else if call.method == Method::POST || call.method == Method::PUT {
             request = request.header(CONTENT_LENGTH, 0);
         }
+        let answer = self.answer(call, request, beats).await;
+        if let Some(error) = trouble.take() {
+            // The connection that shows it is not the one that broke.
+            return Err(error.into());
+        }
+        answer.map_err(|source| {
+            let host = SafeUrl::from(url.clone()).authority();
+            Error::Transport { attempt: call.attempt.to_owned(), host, attempts: 0, source }.into()
+        })
+    }
+
+    /// The answer to a request, unless nothing happens on it for too long. Every piece of the body that leaves is a beat.
+    async fn answer(
+        &self,
+        call: &Call<'_>,
+        request: RequestBuilder,
+        mut beats: watch::Receiver<()>,
+    ) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
         let stall = self.client.stall_timeout();
+        // What ends an upload is moved, put together or hashed before the registry answers.
+        let works = call.body.is_some() && call.method == Method::PUT;
+        let patience = if works { stall.saturating_mul(COMMIT_PATIENCE) } else { stall };
         let mut response = std::pin::pin!(request.send());
         loop {
             tokio::select! {
-                result = &mut response => {
-                    return result.map_err(|error| transport(Box::new(error.without_url())));
-                }
+                result = &mut response => return result.map_err(|error| error.without_url().into()),
                 // Every piece of the body that leaves starts the clock again.
                 changed = tokio::time::timeout(stall, beats.changed()) => match changed {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => {
                         // The body is out; now the answer alone is awaited.
-                        return match tokio::time::timeout(stall, &mut response).await {
-                            Ok(result) => result.map_err(|error| transport(Box::new(error.without_url()))),
-                            Err(_) => Err(transport(Box::new(Stalled(stall)))),
+                        return match tokio::time::timeout(patience, &mut response).await {
+                            Ok(result) => result.map_err(|error| error.without_url().into()),
+                            Err(_) => Err(Stalled(patience).into()),
                         };
                     }
-                    Err(_) => return Err(transport(Box::new(Stalled(stall)))),
+                    Err(_) => return Err(Stalled(stall).into()),
                 },
             }
         }
@@ -431,11 +482,7 @@ fn registry_message(bytes: &[u8]) -> String {
             if text.trim_start().starts_with('<') { String::new() } else { text.into_owned() }
         }
     };
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line,
-    }
+    one_line(&text, LONGEST)
 }
 
 /// Whether an answer may be different next time; for callers that look at statuses themselves.

@@ -1,17 +1,20 @@
 //! Images as sources: on the local disk, or still in a registry.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use spectra_types::Digest;
 
+pub(crate) use crate::text::list;
 use crate::{
-    Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Layout,
-    archive::Archive,
-    builder::oci_manifest,
-    compress::{self, Compression},
+    Descriptor, Error, ImageConfig, ImageIndex, ImageManifest, Opening, Platform,
     content::{Blob, Content, digest_like},
+    document::{self, Shape},
     layout::REF_NAME,
-    limits::{Budget, OpenLimits, check_layers, check_values},
+    limits::{Budget, check_layers},
     media_type,
 };
 
@@ -38,6 +41,8 @@ pub struct Image {
     pub(crate) layers: Vec<LayerSource>,
     /// Missing if the layers are still raw: compressing them makes the manifest.
     pub(crate) manifest: Option<Blob>,
+    /// What whoever opened it should know.
+    pub(crate) note: Option<Arc<str>>,
 }
 
 /// An index and its images.
@@ -76,6 +81,15 @@ impl Artifact {
         }
     }
 
+    /// What the user should be told: that of an index, only a part is there and was taken.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        match self {
+            Self::Image(image) => image.note.as_deref(),
+            Self::Index(_) => None,
+        }
+    }
+
     pub(crate) fn document(&self) -> Option<&Blob> {
         match self {
             Self::Image(image) => image.manifest.as_ref(),
@@ -93,58 +107,12 @@ impl Image {
         })
     }
 
-    /// The image with its raw layers compressed and thus a manifest. Blocking.
-    pub(crate) fn with_manifest(&self) -> Result<Self, Error> {
-        let mut image = self.clone();
-        if image.manifest.is_some() {
-            return Ok(image);
-        }
-        for (number, layer) in image.layers.iter_mut().enumerate() {
-            let LayerSource::Raw { content, diff_id } = layer else { continue };
-            let (blob, found) = compress::layer(content, &self.origin, Compression::default())?;
-            if found != *diff_id {
-                return Err(Error::DigestMismatch {
-                    what: format!("layer {} of `{}`", number + 1, self.origin.display()),
-                    expected: diff_id.clone(),
-                    found,
-                });
-            }
-            *layer = LayerSource::Ready(blob);
-        }
-        let layers = image.ready_layers().map(|blob| blob.descriptor.clone()).collect();
-        image.manifest = Some(oci_manifest(image.config.descriptor.clone(), layers)?);
-        Ok(image)
-    }
-
     /// The configuration.
     pub fn configuration(&self) -> Result<ImageConfig, Error> {
         let bytes = self.config.content.read_all(&self.origin)?;
         serde_json::from_slice(&bytes)
             .map_err(|error| Error::input(&self.origin, format!("its configuration is malformed: {error}")))
     }
-}
-
-/// Opens an OCI layout directory, an OCI archive, or an archive of `docker save` (each also compressed by gzip or zstd).
-///
-/// If there are several images, `name` chooses: a reference name in layouts, a repository tag in docker archives. Blocking.
-pub fn open(path: &Path, name: Option<&str>) -> Result<Artifact, Error> {
-    open_within(path, name, &OpenLimits::default())
-}
-
-/// As [`open`], with limits of the caller's choice on what a compressed archive may become.
-pub fn open_within(path: &Path, name: Option<&str>, limits: &OpenLimits) -> Result<Artifact, Error> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
-    if metadata.is_dir() {
-        return load(&Layout::open(path)?, name);
-    }
-    if !metadata.is_file() {
-        return Err(Error::input(
-            path,
-            "it is neither a file nor a directory; archives are read more than once",
-        ));
-    }
-    let archive = Archive::open(path, limits)?;
-    if archive.is_docker() { archive.load_docker(name) } else { load(&archive, name) }
 }
 
 /// Somewhere that OCI blobs can be taken from.
@@ -171,14 +139,14 @@ pub(crate) trait BlobStore {
     }
 
     /// A document, read into memory and its digest checked.
-    fn document(&self, descriptor: &Descriptor) -> Result<Blob, Error> {
+    fn document(&self, descriptor: &Descriptor, shape: &'static Shape) -> Result<Blob, Error> {
         let blob = self.blob(descriptor)?;
         if descriptor.size > MAX_DOCUMENT {
             let reason = format!("document `{}` has {} bytes", descriptor.digest, descriptor.size);
             return Err(Error::input(self.path(), reason));
         }
         let bytes = blob.content.read_all(self.path())?;
-        check_values(self.path(), &bytes)?;
+        document::check(self.path(), &bytes, shape)?;
         let found = digest_like(&descriptor.digest, &bytes);
         if found != descriptor.digest {
             return Err(Error::DigestMismatch {
@@ -191,87 +159,205 @@ pub(crate) trait BlobStore {
     }
 }
 
-fn load(store: &dyn BlobStore, name: Option<&str>) -> Result<Artifact, Error> {
-    let index = store.index()?;
-    let name_of = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
-    let mut candidates: Vec<&Descriptor> = index
-        .manifests
-        .iter()
-        .filter(|entry| {
-            name.is_none_or(|name| {
-                name_of(entry).as_deref() == Some(name) || entry.digest.to_string() == name
+/// Reads an image or index of a layout or an OCI archive, and all documents below it.
+pub(crate) struct Loader<'a> {
+    store: &'a dyn BlobStore,
+    opening: &'a Opening<'a>,
+    /// Whether blobs of some images may be missing.
+    partial: bool,
+    budget: Budget,
+    /// Digests of the configurations of all images that are there.
+    pub(crate) configurations: Vec<Digest>,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn new(store: &'a dyn BlobStore, opening: &'a Opening<'a>) -> Self {
+        Self { store, opening, partial: false, budget: Budget::default(), configurations: Vec::new() }
+    }
+
+    /// Takes what is there of an index. Without this, a blob that is missing is an error.
+    pub(crate) const fn partial(mut self, partial: bool) -> Self {
+        self.partial = partial;
+        self
+    }
+
+    fn refuse<T>(&self, reason: impl Into<String>) -> Result<T, Error> {
+        Err(Error::input(self.store.path(), reason))
+    }
+
+    /// The image that is meant.
+    pub(crate) fn load(mut self) -> Result<Artifact, Error> {
+        let index = self.store.index()?;
+        match (self.wanted(&index).as_slice(), self.opening.name) {
+            ([descriptor], _) => match self.descriptor(descriptor, 0)? {
+                Some(artifact) => Ok(artifact),
+                None => self.refuse(format!("it lists `{}`, and has not all of it", descriptor.digest)),
+            },
+            ([], None) => self.refuse("it holds no image"),
+            ([], Some(name)) => self.refuse(format!("it holds no image `{name}`, but {}", names(&index))),
+            _ => self.refuse(format!("it holds several images, choose one by name: {}", names(&index))),
+        }
+    }
+
+    /// As [`Loader::load`], but `None` if the image is not listed, or listed and not there.
+    pub(crate) fn find(&mut self) -> Result<Option<Artifact>, Error> {
+        let index = self.store.index()?;
+        match self.wanted(&index).as_slice() {
+            [] => Ok(None),
+            [descriptor] => self.descriptor(descriptor, 0),
+            _ => self.refuse(format!("it holds several images, choose one by name: {}", names(&index))),
+        }
+    }
+
+    fn wanted<'i>(&self, index: &'i ImageIndex) -> Vec<&'i Descriptor> {
+        let is_meant = |entry: &&Descriptor| {
+            self.opening.name.is_none_or(|name| {
+                let full = entry.annotations.get(FULL_NAME);
+                entry.annotations.get(REF_NAME).is_some_and(|other| other == name)
+                    || full.is_some_and(|full| familiar(full) == familiar(name))
+                    || entry.digest.to_string() == name
             })
-        })
-        .collect();
-    // The same image under two names is no ambiguity.
-    candidates.dedup_by(|a, b| a.digest == b.digest);
-    match candidates.as_slice() {
-        [descriptor] => load_descriptor(store, descriptor, 0, &mut Budget::default()),
-        found => {
-            let names: Vec<String> = index
-                .manifests
+        };
+        // The same image under two names is no ambiguity.
+        let mut seen = HashSet::new();
+        index.manifests.iter().filter(is_meant).filter(|entry| seen.insert(&entry.digest)).collect()
+    }
+
+    /// What a descriptor leads to; `None` if it is not all there, and need not be.
+    fn descriptor(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Artifact>, Error> {
+        let store = self.store;
+        if !self.has(descriptor)? {
+            return Ok(None);
+        }
+        self.budget.take(store.path(), descriptor.size)?;
+        let file = store.document(descriptor, document::MANIFEST)?;
+        let bytes = file.content.read_all(store.path())?;
+        document::check_type(store.path(), &bytes, Some(&descriptor.media_type))?;
+        document::check_same_type(store.path(), &bytes, descriptor)?;
+        let malformed = |error: serde_json::Error| {
+            Error::input(store.path(), format!("document `{}` is malformed: {error}", descriptor.digest))
+        };
+        if media_type::is_index(&descriptor.media_type) {
+            if depth >= MAX_DEPTH {
+                return self.refuse(format!("indices are nested more than {MAX_DEPTH} deep"));
+            }
+            let index: ImageIndex = serde_json::from_slice(&bytes).map_err(malformed)?;
+            let mut children = Vec::new();
+            let mut missing = Vec::new();
+            for child in &index.manifests {
+                match self.descriptor(child, depth + 1)? {
+                    Some(artifact) => children.push((child, artifact)),
+                    None => missing.push(child),
+                }
+            }
+            if !missing.is_empty() {
+                return self.part(children, &missing);
+            }
+            let children = children.into_iter().map(|(_, child)| child).collect();
+            return Ok(Some(Artifact::Index(Index { document: file, children })));
+        }
+        if !media_type::is_manifest(&descriptor.media_type) {
+            return self.refuse(format!(
+                "`{}` has the type `{}`, expected an image or index",
+                descriptor.digest, descriptor.media_type
+            ));
+        }
+        let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(malformed)?;
+        check_layers(store.path(), manifest.layers.len())?;
+        self.budget.take(store.path(), manifest.config.size)?;
+        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            if !self.has(blob)? {
+                return Ok(None);
+            }
+        }
+        self.configurations.push(manifest.config.digest.clone());
+        Ok(Some(Artifact::Image(Image {
+            origin: store.path().to_owned(),
+            config: store.document(&manifest.config, document::CONFIG)?,
+            layers: manifest
+                .layers
                 .iter()
-                .map(|entry| name_of(entry).unwrap_or_else(|| entry.digest.to_string()))
-                .collect();
-            let reason = match (found.len(), name) {
-                (0, None) => "it holds no image".to_owned(),
-                (0, Some(name)) => format!("it holds no image `{name}`, but {}", list(&names)),
-                _ => format!("it holds several images, choose one by name: {}", list(&names)),
-            };
-            Err(Error::input(store.path(), reason))
+                .map(|layer| store.blob(layer).map(LayerSource::Ready))
+                .collect::<Result<_, _>>()?,
+            manifest: Some(file),
+            note: None,
+        })))
+    }
+
+    /// Whether a blob is there, or else whether it is for [`BlobStore::blob`] to complain.
+    fn has(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        Ok(!self.partial || self.store.content(&descriptor.digest)?.is_some())
+    }
+
+    /// The one image of an index that is there, or of several the one for the platform that was asked for.
+    fn part(
+        &self,
+        mut images: Vec<(&Descriptor, Artifact)>,
+        missing: &[&Descriptor],
+    ) -> Result<Option<Artifact>, Error> {
+        // Attestations say `unknown`.
+        images.retain(|(child, _)| child.platform.as_ref().is_none_or(|platform| platform.os != "unknown"));
+        let default = Platform::default();
+        let wanted = self.opening.platform.unwrap_or(&default);
+        let fits = |child: &Descriptor| child.platform.as_ref().is_some_and(|found| found.satisfies(wanted));
+        let missing = platforms(missing.iter().copied());
+        let at = match images.len() {
+            0 => return Ok(None),
+            1 => 0,
+            _ => match images.iter().position(|(child, _)| fits(child)) {
+                Some(at) => at,
+                None => {
+                    return self.refuse(format!(
+                        "it has not all that its index lists (missing: {missing}), and of the images that it has \
+                         ({}) none is for `{wanted}`",
+                        platforms(images.iter().map(|(child, _)| *child))
+                    ));
+                }
+            },
+        };
+        let (descriptor, mut artifact) = images.swap_remove(at);
+        if let Artifact::Image(image) = &mut artifact {
+            let chosen = platforms(std::iter::once(descriptor));
+            let note = format!(
+                "not all that the image's index lists is there (missing: {missing}); the image for {chosen} is taken \
+                 alone, under a digest of its own"
+            );
+            image.note = Some(note.into());
         }
+        Ok(Some(artifact))
     }
 }
 
-pub(crate) fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "nothing".to_owned();
-    }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+/// The annotation under which containerd names its images in full: `docker.io/library/app:1`.
+const FULL_NAME: &str = "io.containerd.image.name";
+
+/// A name as Docker's users write it.
+pub(crate) fn familiar(name: &str) -> &str {
+    let short = name.strip_prefix("docker.io/").unwrap_or(name);
+    short.strip_prefix("library/").filter(|_| short.len() < name.len()).unwrap_or(short)
 }
 
-fn load_descriptor(
-    store: &dyn BlobStore,
-    descriptor: &Descriptor,
-    depth: usize,
-    budget: &mut Budget,
-) -> Result<Artifact, Error> {
-    budget.take(store.path(), descriptor.size)?;
-    let document = store.document(descriptor)?;
-    let bytes = document.content.read_all(store.path())?;
-    let malformed = |error: serde_json::Error| {
-        Error::input(store.path(), format!("document `{}` is malformed: {error}", descriptor.digest))
+/// The images of a layout, as they can be chosen by name.
+fn names(index: &ImageIndex) -> String {
+    let name = |entry: &Descriptor| {
+        let full = entry.annotations.get(FULL_NAME).map(|name| familiar(name).to_owned());
+        full.or_else(|| entry.annotations.get(REF_NAME).cloned()).unwrap_or_else(|| entry.digest.to_string())
     };
-    if media_type::is_index(&descriptor.media_type) {
-        if depth >= MAX_DEPTH {
-            return Err(Error::input(store.path(), format!("indices are nested more than {MAX_DEPTH} deep")));
+    list(&index.manifests.iter().map(name).collect::<Vec<_>>())
+}
+
+/// What images are for; attestations, which are for nothing, are called by that name.
+fn platforms<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> String {
+    let name = |entry: &Descriptor| match &entry.platform {
+        Some(platform) if platform.os != "unknown" => platform.to_string().escape_debug().to_string(),
+        Some(_) => "attestations".to_owned(),
+        None => entry.digest.to_string(),
+    };
+    let mut names: Vec<String> = Vec::new();
+    for name in entries.map(name) {
+        if !names.contains(&name) {
+            names.push(name);
         }
-        let index: ImageIndex = serde_json::from_slice(&bytes).map_err(malformed)?;
-        let children = index
-            .manifests
-            .iter()
-            .map(|child| load_descriptor(store, child, depth + 1, budget))
-            .collect::<Result<_, _>>()?;
-        return Ok(Artifact::Index(Index { document, children }));
     }
-    if !media_type::is_manifest(&descriptor.media_type) {
-        let reason = format!(
-            "`{}` has the type `{}`, expected an image or index",
-            descriptor.digest, descriptor.media_type
-        );
-        return Err(Error::input(store.path(), reason));
-    }
-    let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(malformed)?;
-    check_layers(store.path(), manifest.layers.len())?;
-    budget.take(store.path(), manifest.config.size)?;
-    Ok(Artifact::Image(Image {
-        origin: store.path().to_owned(),
-        config: store.document(&manifest.config)?,
-        layers: manifest
-            .layers
-            .iter()
-            .map(|layer| store.blob(layer).map(LayerSource::Ready))
-            .collect::<Result<_, _>>()?,
-        manifest: Some(document),
-    }))
+    list(&names)
 }

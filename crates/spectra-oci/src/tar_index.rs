@@ -22,8 +22,13 @@ const MAX_PAX: u64 = 1 << 20;
 const MAX_HEADERS: usize = 65_536;
 /// Most bytes of all names and link targets together.
 const MAX_NAMES: usize = 8 << 20;
+/// Most bytes after the end of an archive. Writers fill up their last record, which has 10 KiB by default.
+const MAX_PADDING: u64 = 64 << 20;
 /// The largest size that a header's octal digits can say.
 const MAX_OCTAL: u64 = (1 << 33) - 1;
+
+/// Some readers take an empty value for the value, others for none.
+const EMPTY: &str = "a header gives an entry an empty name or size";
 
 /// What a name stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,8 +97,22 @@ impl Header {
     /// The name with the prefix that the POSIX dialect keeps apart.
     fn name(&self) -> Vec<u8> {
         let name = self.text(0, 100);
-        let prefix = if self.0[257..263] == *b"ustar\0" { self.text(345, 155) } else { b"" };
+        let prefix = if self.is_posix() { self.text(345, 155) } else { b"" };
         if prefix.is_empty() { name.to_owned() } else { [prefix, b"/", name].concat() }
+    }
+
+    fn is_posix(&self) -> bool {
+        self.0[257..263] == *b"ustar\0"
+    }
+
+    /// Whether readers disagree about which bytes are the prefix of the name. That of `star`'s dialect is shorter than that of POSIX.
+    /// Other dialects have times in its place, or nothing, which some take for a prefix nevertheless.
+    fn has_doubtful_prefix(&self) -> bool {
+        if self.is_posix() {
+            self.0[508..] == *b"tar\0"
+        } else {
+            self.0[345..500].iter().any(|byte| *byte != 0)
+        }
     }
 
     /// The sum of all bytes, its own field taken for blanks. Old writers summed signed bytes.
@@ -123,15 +142,23 @@ fn number(field: &[u8]) -> Result<u64, &'static str> {
         }
         _ => {}
     }
-    let text = field.split(|byte| *byte == 0).next().unwrap_or_default().trim_ascii();
+    let blanks = field.iter().take_while(|byte| **byte == b' ').count();
+    let text = &field[blanks..];
     if text.first() == Some(&b'-') {
         return Err("a negative size");
     }
+    let digits = text.iter().take_while(|byte| (b'0'..=b'7').contains(*byte)).count();
+    let (digits, rest) = text.split_at(digits);
+    if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
+        // Some readers skip a zero byte and go on, others stop there.
+        return Err(if rest[0] == 0 {
+            "a size with a zero byte in it"
+        } else {
+            "a size that is not a number"
+        });
+    }
     let mut value: u64 = 0;
-    for byte in text {
-        if !(b'0'..=b'7').contains(byte) {
-            return Err("a size that is not a number");
-        }
+    for byte in digits {
         value = value.checked_mul(8).ok_or("a size that no file can have")? + u64::from(byte - b'0');
     }
     Ok(value)
@@ -171,6 +198,25 @@ impl Scan<'_> {
         Ok(bytes)
     }
 
+    /// The rest of the file after a first block of zeros. A writer may leave the second out, and fill up with more; anything else would be
+    /// another archive, which some readers go on with.
+    fn end(&self) -> Result<(), Error> {
+        let mut rest = self.total.saturating_sub(self.at);
+        if rest > MAX_PADDING {
+            return Err(self.limit("what follows its end", format!("{MAX_PADDING} bytes")));
+        }
+        let mut buffer = vec![0; 64 << 10];
+        while rest > 0 {
+            let count = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
+            self.read(self.total - rest, &mut buffer[..count])?;
+            if buffer[..count].iter().any(|byte| *byte != 0) {
+                return Err(self.refuse("it goes on after a block of zeros"));
+            }
+            rest -= count as u64;
+        }
+        Ok(())
+    }
+
     /// Reads one entry with the headers before it; `false` at the end.
     fn next(&mut self) -> Result<bool, Error> {
         let mut extended = Extended::default();
@@ -180,11 +226,7 @@ impl Scan<'_> {
                 if !extended.is_empty() {
                     return Err(self.refuse("it ends after a header that describes another entry"));
                 }
-                // Two blocks of zeros end it; a writer may leave the second out, but nothing may follow the first.
-                if self.at < self.total && self.block()?.0.iter().any(|byte| *byte != 0) {
-                    return Err(self.refuse("it goes on after a block of zeros"));
-                }
-                return Ok(false);
+                return self.end().map(|()| false);
             }
             self.headers += 1;
             if self.headers > MAX_HEADERS {
@@ -193,6 +235,9 @@ impl Scan<'_> {
             if !header.has_right_sum() {
                 return Err(self.refuse("it is not a tar archive, or damaged: the sum of a header is wrong"));
             }
+            if header.has_doubtful_prefix() {
+                return Err(self.refuse("a header mixes dialects, which give the entry different names"));
+            }
             let size =
                 number(&header.0[124..136]).map_err(|what| self.refuse(format!("an entry states {what}")))?;
             let twice = "two headers in a row describe the same entry";
@@ -200,6 +245,9 @@ impl Scan<'_> {
                 b'L' | b'K' => {
                     let mut text = self.content(size, MAX_NAME + 1, "the length of a name")?;
                     text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+                    if text.is_empty() {
+                        return Err(self.refuse(EMPTY));
+                    }
                     let slot = match header.kind() {
                         b'L' => &mut extended.long_name,
                         _ => &mut extended.long_link,
@@ -214,6 +262,12 @@ impl Scan<'_> {
                     }
                     let bytes = self.content(size, MAX_PAX, "the length of a PAX header")?;
                     self.pax(&bytes, &mut extended)?;
+                }
+                // Some readers forget there what they have read about the next entry.
+                b'g' if !extended.is_empty() => {
+                    return Err(
+                        self.refuse("a header for all entries stands between an entry and what describes it")
+                    );
                 }
                 b'g' => {
                     let bytes = self.content(size, MAX_PAX, "the length of a PAX header")?;
@@ -245,11 +299,15 @@ impl Scan<'_> {
             let record = record.strip_suffix(b"\n").ok_or_else(malformed)?;
             let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
+            if value.is_empty() && matches!(key, b"path" | b"linkpath" | b"size") {
+                return Err(self.refuse(EMPTY));
+            }
             let fresh = match key {
                 b"path" => extended.name.replace(value.to_owned()).is_none(),
                 b"linkpath" => extended.link.replace(value.to_owned()).is_none(),
                 b"size" => {
                     let digits = std::str::from_utf8(value).ok();
+                    let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
                     let size = digits
                         .and_then(|digits| digits.parse().ok())
                         .ok_or_else(|| self.refuse("a PAX header states a size that is not a number"))?;

@@ -47,6 +47,8 @@ struct Upload {
     offset: u64,
     /// Whether the offset is what the registry says after a break. What it has may then be of no use.
     resumed: bool,
+    /// Where the registry last refused to go on after a break. Unless it has more by now, the upload is broken.
+    refused_at: Option<u64>,
     /// Whether it is sent in chunks.
     chunked: bool,
 }
@@ -66,6 +68,11 @@ impl Way {
         self.upload.as_ref().map_or(0, |upload| upload.offset)
     }
 
+    /// Whether the registry refused to go on with the upload where it said that it stands.
+    fn is_broken(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.refused_at.is_some())
+    }
+
     fn note(&mut self) {
         if let (Some(note), Some(upload)) = (&mut self.note, &self.upload) {
             note.write(&upload.location);
@@ -81,7 +88,7 @@ impl Session {
         &self,
         attempt: &str,
         blob: &Blob,
-        mount_from: &[String],
+        mount_from: &[&str],
     ) -> Result<BlobOutcome, Error> {
         let digest = &blob.descriptor.digest;
         self.progress.started(digest, blob.descriptor.size);
@@ -96,7 +103,15 @@ impl Session {
             if way.offset() > furthest {
                 (number, furthest) = (1, way.offset());
             }
-            self.wait_or_give_up(attempt, number, failed).await?;
+            let end = self.wait_or_give_up(attempt, number, failed).await;
+            if end.is_err()
+                && way.is_broken()
+                && let Some(note) = way.note.take()
+            {
+                // Whoever comes after us must not take it up.
+                note.remove();
+            }
+            end?;
             way.failed = true;
             number += 1;
         };
@@ -111,7 +126,7 @@ impl Session {
         &self,
         attempt: &str,
         blob: &Blob,
-        mount_from: &[String],
+        mount_from: &[&str],
         way: &mut Way,
     ) -> Result<BlobOutcome, Failed> {
         let (digest, size) = (&blob.descriptor.digest, blob.descriptor.size);
@@ -140,17 +155,15 @@ impl Session {
         &self,
         attempt: &str,
         blob: &Blob,
-        mount_from: &[String],
+        mount_from: &[&str],
         way: &mut Way,
     ) -> Result<Option<Upload>, Failed> {
         let mut open = None;
         for source in mount_from {
             match self.mount(attempt, blob, source).await? {
                 Mount::Done => return Ok(None),
-                Mount::Upload(upload) => {
-                    open = Some(upload);
-                    break;
-                }
+                // It is not in there, or the registry links nothing; the next one may have it.
+                Mount::Upload(upload) => open = Some(upload),
                 Mount::Refused => {}
             }
         }
@@ -163,7 +176,14 @@ impl Session {
             let left = way.note.as_ref().and_then(UploadNote::location);
             // The file may have come from anywhere: its location has to be one that the registry could have named.
             if let Some(location) = left.filter(|url| is_safe_target(&self.registry.base, url).is_ok()) {
-                let upload = Upload { location, minimum: 0, offset: 0, resumed: false, chunked: false };
+                let upload = Upload {
+                    location,
+                    minimum: 0,
+                    offset: 0,
+                    resumed: false,
+                    refused_at: None,
+                    chunked: false,
+                };
                 if let Ok(Some(upload)) = self.resume(attempt, &upload, size).await
                     && upload.offset > 0
                 {
@@ -189,11 +209,25 @@ impl Session {
     }
 
     async fn mount(&self, attempt: &str, blob: &Blob, source: &str) -> Result<Mount, Failed> {
+        let unreadable = || self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if unreadable().contains(source) {
+            return Ok(Mount::Refused);
+        }
         let mut url = self.url("blobs/uploads/")?;
         url.query_pairs_mut()
             .append_pair("mount", &blob.descriptor.digest.to_string())
             .append_pair("from", source);
-        let response = self.send(&Call::new(attempt, Method::POST, url)).await?;
+        let response = match self.send(&Call::new(attempt, Method::POST, url)).await {
+            // No token is given for that repository.
+            Err(failed) if failed.error.is_not_authorised() => None,
+            result => Some(result?),
+        };
+        let refused = |response: &Response| matches!(response.status().as_u16(), 401 | 403);
+        let Some(response) = response.filter(|response| !refused(response)) else {
+            // What else is missing shows when the upload is begun without it.
+            unreadable().insert(source.to_owned());
+            return Ok(Mount::Refused);
+        };
         match response.status() {
             StatusCode::CREATED => Ok(Mount::Done),
             StatusCode::ACCEPTED => Ok(Mount::Upload(self.opened(attempt, &response)?)),
@@ -219,6 +253,7 @@ impl Session {
             minimum: minimum.unwrap_or(0),
             offset: 0,
             resumed: false,
+            refused_at: None,
             chunked: false,
         })
     }
@@ -273,9 +308,11 @@ impl Session {
                 // The registry stands elsewhere than we think. It is asked, and what it says counts.
                 corrections -= 1;
                 way.upload = self.resume(attempt, upload, size).await?;
-            } else if upload.resumed && is_useless(status) {
+            } else if upload.resumed && !may_pass(status) {
                 way.upload = None;
             } else {
+                // An answer that may pass can nevertheless be the answer to this upload for ever.
+                upload.refused_at = upload.resumed.then_some(upload.offset);
                 return Err(self.failed(attempt, response).await);
             }
             if way.upload.is_none() {
@@ -295,7 +332,7 @@ impl Session {
         upload: &Upload,
         length: u64,
         closing: bool,
-    ) -> Result<Response, Error> {
+    ) -> Result<Response, Failed> {
         let digest = &blob.descriptor.digest;
         let mut url = upload.location.clone();
         let mut headers = HeaderMap::new();
@@ -313,7 +350,7 @@ impl Session {
         self.send(&Call { headers, body: Some(body), ..Call::new(attempt, method, url) }).await
     }
 
-    /// How much of an upload the registry has. Nothing if it knows the upload no more.
+    /// How much of an upload the registry has. Nothing if it knows the upload no more, or the upload is of no use.
     async fn resume(&self, attempt: &str, upload: &Upload, size: u64) -> Result<Option<Upload>, Failed> {
         let response = self.send(&Call::new(attempt, Method::GET, upload.location.clone())).await?;
         let status = response.status();
@@ -328,8 +365,10 @@ impl Session {
         } else {
             upload.location.clone()
         };
-        let offset = received(response.headers()).unwrap_or(0);
-        Ok((offset <= size).then_some(Upload { location, offset, resumed: offset > 0, ..*upload }))
+        // One that does not say where it stands stands nowhere.
+        let useful = |offset: &u64| *offset <= size && upload.refused_at.is_none_or(|at| *offset > at);
+        let offset = received(response.headers()).filter(useful);
+        Ok(offset.map(|offset| Upload { location, offset, resumed: true, refused_at: None, ..*upload }))
     }
 
     fn chunk_size(&self) -> Option<u64> {
@@ -349,15 +388,10 @@ enum Mount {
     Refused,
 }
 
-/// Whether an answer to the rest of a blob can mean that what the registry has of it is of no use.
-fn is_useless(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 400 | 404 | 409 | 410 | 416)
-}
-
 /// The number of bytes that a `Range: 0-99` header speaks of. `0-0` is how registries write "nothing".
 fn received(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(RANGE)?.to_str().ok()?;
     let text = text.strip_prefix("bytes=").unwrap_or(text);
     let last: u64 = text.split_once('-')?.1.trim().parse().ok()?;
-    Some(if last == 0 { 0 } else { last + 1 })
+    if last == 0 { Some(0) } else { last.checked_add(1) }
 }

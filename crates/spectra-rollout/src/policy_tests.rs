@@ -166,6 +166,7 @@ fn a_way_back_passes_every_rule_over_and_says_which() {
         signatures: Some(SignaturePolicy {
             repositories: Vec::new(),
             keys: Vec::new(),
+            identities: Vec::new(),
             required: spectra_sign::Threshold::Any,
             attestations: Vec::new(),
         }),
@@ -195,6 +196,7 @@ fn a_signature_policy_that_cannot_hold_is_a_problem_of_the_whole() {
     let signatures = SignaturePolicy {
         repositories: Vec::new(),
         keys: Vec::new(),
+        identities: Vec::new(),
         required: spectra_sign::Threshold::Any,
         attestations: Vec::new(),
     };

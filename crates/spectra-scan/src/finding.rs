@@ -167,19 +167,19 @@ impl Finding {
 
     /// The order in reports: the worst first.
     pub(crate) fn sort(findings: &mut [Self]) {
-        findings.sort_by(|a, b| {
-            let key = |finding: &Self| {
-                (
-                    Reverse(finding.severity),
-                    finding.package.clone(),
-                    finding.id.clone(),
-                    finding.location.clone(),
-                    finding.line,
-                    finding.tool.clone(),
-                )
-            };
-            key(a).cmp(&key(b))
-        });
+        findings.sort_by_cached_key(Self::order);
+    }
+
+    /// What reports are sorted by.
+    pub(crate) fn order(&self) -> impl Ord + use<> {
+        (
+            Reverse(self.severity),
+            self.package.clone(),
+            self.id.clone(),
+            self.location.clone(),
+            self.line,
+            self.tool.clone(),
+        )
     }
 }
 

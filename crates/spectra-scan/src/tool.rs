@@ -39,7 +39,7 @@ pub(crate) struct Setting<'a> {
     /// Its own variables; of these it gets few, and of our secrets nothing.
     pub(crate) own: Own,
     /// Variables to set.
-    pub(crate) with: &'a [(&'a str, &'a str)],
+    pub(crate) with: &'a [(&'a str, &'a OsStr)],
     /// How long it may take.
     pub(crate) timeout: Duration,
 }
@@ -71,11 +71,20 @@ impl Tool {
         self.name
     }
 
-    /// Runs the program to its end and returns what it printed to standard output.
+    /// Runs the program to its end and returns what it printed to standard output. See [`Self::run_and_listen`].
+    pub(crate) async fn run(&self, arguments: &[&OsStr], setting: &Setting<'_>) -> Result<Vec<u8>, Error> {
+        Ok(self.run_and_listen(arguments, setting).await?.0)
+    }
+
+    /// Runs the program to its end and returns what it printed to standard output, and its last words, as lines.
     ///
     /// Whatever else than exit code 0 is an error, with its last words. The program and everything that it started in its process
     /// group are ended if they take too long, and when the future is dropped.
-    pub(crate) async fn run(&self, arguments: &[&OsStr], setting: &Setting<'_>) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn run_and_listen(
+        &self,
+        arguments: &[&OsStr],
+        setting: &Setting<'_>,
+    ) -> Result<(Vec<u8>, Vec<String>), Error> {
         let failed = |reason: String| Error::ToolFailed { program: self.name.to_owned(), reason };
         let mut command = Command::new(&self.path);
         command.args(arguments).current_dir(setting.directory).process_group(0).kill_on_drop(true);
@@ -106,10 +115,10 @@ impl Tool {
             return Err(failed(format!("it printed more than {} MiB", MAX_OUTPUT >> 20)));
         }
         if !status.success() {
-            let words = if words.is_empty() { "it said nothing".to_owned() } else { words };
+            let words = if words.is_empty() { "it said nothing".to_owned() } else { words.join("; ") };
             return Err(failed(format!("{status}; {words}")));
         }
-        Ok(output)
+        Ok((output, words))
     }
 }
 
@@ -136,8 +145,8 @@ impl Drop for Group {
 }
 
 /// Reads to the end and keeps the last of it, without colours and other control characters.
-async fn last_words(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut pipe) = pipe else { return String::new() };
+async fn last_words(pipe: Option<impl AsyncRead + Unpin>) -> Vec<String> {
+    let Some(mut pipe) = pipe else { return Vec::new() };
     let mut tail: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 8192];
     while let Ok(count) = pipe.read(&mut buffer).await
@@ -148,8 +157,7 @@ async fn last_words(pipe: Option<impl AsyncRead + Unpin>) -> String {
         tail.drain(..surplus);
     }
     let text = String::from_utf8_lossy(&tail);
-    let words: Vec<String> = text.lines().map(plain).filter(|line| !line.is_empty()).collect();
-    words.join("; ")
+    text.lines().map(plain).filter(|line| !line.is_empty()).collect()
 }
 
 /// A line without colours, its tabs and other control characters as spaces.
@@ -167,6 +175,8 @@ fn plain(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _};
+
     use super::*;
 
     fn program(folder: &Path, script: &str) -> Tool {
@@ -190,8 +200,13 @@ mod tests {
     ) -> Result<Vec<u8>, Error> {
         let tool = program(folder, script);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let setting =
-            Setting { directory: folder, environment, own: OWN, with: &[("QUIET", "yes")], timeout };
+        let setting = Setting {
+            directory: folder,
+            environment,
+            own: OWN,
+            with: &[("QUIET", OsStr::new("yes"))],
+            timeout,
+        };
         runtime.block_on(tool.run(&[OsStr::new("a b")], &setting))
     }
 
@@ -233,25 +248,78 @@ mod tests {
         assert!(gone.iter().all(|name| !names.contains(name)), "{output}");
     }
 
+    /// A program that says when it and its child run, and which both hold a pipe that has its end when neither does.
+    struct Lasting {
+        tool: Tool,
+        pipe: PathBuf,
+    }
+
+    impl Lasting {
+        fn new(folder: &Path) -> Self {
+            let pipe = folder.join("pipe");
+            assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            // A child that is not ended would write more before it closes the pipe.
+            let tool = program(folder, "exec 3> pipe; { sleep 60; echo late >&3; } & echo started >&3; wait");
+            Self { tool, pipe }
+        }
+
+        /// Waits until both run.
+        async fn started(&self) -> BufReader<std::fs::File> {
+            let pipe = self.pipe.clone();
+            let wait = move || {
+                let mut reader = BufReader::new(std::fs::File::open(pipe).unwrap());
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                assert_eq!(line, "started\n");
+                reader
+            };
+            tokio::task::spawn_blocking(wait).await.unwrap()
+        }
+    }
+
+    /// Waits until nothing holds the pipe.
+    fn assert_ended(mut reader: BufReader<std::fs::File>) {
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "the child went on");
+    }
+
     #[test]
     fn one_that_takes_too_long_is_ended_with_its_children() {
         let folder = tempfile::tempdir().unwrap();
-        // The child has the pipe: were it not ended too, it could still be written to.
-        let script = "sleep 1000 & echo $! > child; wait";
-        let error = run(folder.path(), script, Duration::from_millis(500)).unwrap_err();
-        assert!(matches!(error, Error::ToolTimeout { .. }), "{error}");
-        let child: i32 =
-            std::fs::read_to_string(folder.path().join("child")).unwrap().trim().parse().unwrap();
-        let child = Pid::from_raw(child).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        let state = |pid: Pid| {
-            std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default()
-        };
-        // Nobody waits for an orphan in some containers, so a zombie counts as ended.
-        while !matches!(state(child).split(' ').nth(2), None | Some("Z")) {
-            assert!(std::time::Instant::now() < deadline, "the child goes on");
-            std::thread::yield_now();
-        }
+        let (lasting, environment) = (Lasting::new(folder.path()), crate::environment::of_process());
+        let timeout = Duration::from_hours(1);
+        let setting =
+            Setting { directory: folder.path(), environment: &environment, own: OWN, with: &[], timeout };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (result, reader) = runtime.block_on(async {
+            let late = async {
+                let reader = lasting.started().await;
+                tokio::time::pause();
+                tokio::time::advance(timeout).await;
+                reader
+            };
+            tokio::join!(lasting.tool.run(&[], &setting), late)
+        });
+        insta::assert_snapshot!(result.unwrap_err(), @"`scanner` was ended after 3600 s");
+        assert_ended(reader);
+    }
+
+    #[test]
+    fn one_that_nobody_waits_for_any_more_is_ended_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lasting, environment) = (Lasting::new(folder.path()), crate::environment::of_process());
+        let timeout = Duration::from_hours(1);
+        let setting =
+            Setting { directory: folder.path(), environment: &environment, own: OWN, with: &[], timeout };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reader = runtime.block_on(async {
+            tokio::select! {
+                _ = lasting.tool.run(&[], &setting) => panic!("it ended by itself"),
+                reader = lasting.started() => reader,
+            }
+        });
+        assert_ended(reader);
     }
 
     #[test]

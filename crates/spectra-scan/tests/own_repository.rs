@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use spectra_scan::secrets::{IGNORE_FILE, Ignores, Options, Searcher, scan};
+use spectra_scan::secrets::{IGNORE_FILE, Ignores, Options, Searcher, Trust, scan};
 
 #[test]
 fn the_repository_scans_clean() {
@@ -11,8 +11,11 @@ fn the_repository_scans_clean() {
     let options = Options {
         root: root.to_owned(),
         history: false,
+        trust: Trust::Given,
+        gitleaks_config: None,
         max_size: 10 << 20,
         timeout: Duration::from_mins(1),
+        work: None,
     };
     let ignores = Ignores::read(&root.join(IGNORE_FILE)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -98,14 +98,23 @@ pub(crate) enum NotKeyed {
 
 /// Signs a statement. The result is a bundle as JSON.
 pub fn sign_statement(key: &SigningKey, statement: &Statement) -> Result<Vec<u8>, Error> {
-    let payload = serde_json::to_vec(statement).map_err(Error::Encode)?;
-    let failed = |source: KeyError| Error::Key { from: key.public().fingerprint().to_string(), source };
     let bundle = Written {
         media_type: BUNDLE_MEDIA_TYPE,
         verification_material: WrittenMaterial { public_key: Hint { hint: key.public().hint() } },
-        dsse_envelope: Envelope::seal(key, PAYLOAD_TYPE, &payload).map_err(failed)?,
+        dsse_envelope: seal(key, statement)?,
     };
     serde_json::to_vec(&bundle).map_err(Error::Encode)
+}
+
+/// Signs a statement for a bundle that says otherwise whose the key is. The result is an envelope as JSON.
+pub fn seal_statement(key: &SigningKey, statement: &Statement) -> Result<String, Error> {
+    serde_json::to_string(&seal(key, statement)?).map_err(Error::Encode)
+}
+
+fn seal(key: &SigningKey, statement: &Statement) -> Result<Envelope, Error> {
+    let payload = serde_json::to_vec(statement).map_err(Error::Encode)?;
+    let failed = |source: KeyError| Error::Key { from: key.public().fingerprint().to_string(), source };
+    Envelope::seal(key, PAYLOAD_TYPE, &payload).map_err(failed)
 }
 
 /// Reads a bundle that is to be checked with a key.

@@ -1,4 +1,4 @@
-//! Evidence, checked with keys: what counts, and why the rest does not.
+//! Evidence, checked with keys and certificates: what counts, and why the rest does not.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,7 +7,8 @@ use serde_json::Value;
 use spectra_types::Digest;
 
 use crate::{
-    Evidence, Material, PublicKey, SIGNATURE, Statement, TrustedKey,
+    CertificateVerifier, Certified, Evidence, Material, Proof, Proven, PublicKey, SIGNATURE, Statement,
+    TrustedIdentity, TrustedKey,
     bundle::{self, Content, Keyed, NotKeyed},
     dsse::{self, Envelope},
     hash::digest_like,
@@ -22,6 +23,25 @@ pub struct Subject<'a> {
     pub digest: &'a Digest,
     /// The manifest or index that has it.
     pub manifest: &'a [u8],
+}
+
+/// Whose signatures count.
+#[derive(Clone, Copy, Default)]
+pub struct Trust<'a> {
+    /// These keys.
+    pub keys: &'a [TrustedKey],
+    /// These people and programs, with certificates.
+    pub identities: &'a [TrustedIdentity],
+    /// Who checks the certificates. Without one, none counts.
+    pub certificates: Option<&'a dyn CertificateVerifier>,
+}
+
+impl<'a> Trust<'a> {
+    /// Keys alone.
+    #[must_use]
+    pub const fn keys(keys: &'a [TrustedKey]) -> Self {
+        Self { keys, identities: &[], certificates: None }
+    }
 }
 
 /// The form of a signature.
@@ -49,20 +69,24 @@ impl fmt::Display for Form {
     }
 }
 
-/// A signature or attestation of a trusted key about the image.
+/// A signature or attestation about the image, by a trusted key or identity.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Accepted {
     /// Where it was found.
     pub origin: String,
-    /// What the policy calls the key.
+    /// What the policy calls the key or the identity.
     pub key: String,
-    /// The key's fingerprint.
-    pub fingerprint: Digest,
+    /// The key's fingerprint. The keys of certificates are used once, and have none that anybody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Digest>,
+    /// Who signed, where it was with a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certified>,
     /// Its form.
     pub form: Form,
     /// What it says, if it is more than a signature of the image: a URI.
     pub predicate_type: Option<String>,
-    /// When, by its own word or that of a log, RFC 3339. Nobody checked that.
+    /// When, by its own word or that of a log, RFC 3339. Nobody checked that, unless it is signed with a certificate.
     pub stated_time: Option<String>,
     /// What was signed with it.
     pub annotations: BTreeMap<String, String>,
@@ -91,8 +115,21 @@ fn as_text<T: fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> R
 pub enum Rejection {
     /// It cannot be read.
     Malformed(String),
-    /// It is signed with a certificate.
+    /// It is signed with a certificate, and only keys are trusted.
     Certificate,
+    /// It is signed with a certificate, and nobody is there who checks those.
+    CertificateUnchecked,
+    /// It is signed with a certificate in the annotations of a tag, which is not read.
+    CertificateAnnotations,
+    /// The certificate, its entry in the log or the signature does not hold; the text says what.
+    BadCertificate(String),
+    /// It is signed with a certificate of somebody who is not trusted.
+    UnknownIdentity {
+        /// Who.
+        subject: String,
+        /// Who vouched for that.
+        issuer: String,
+    },
     /// No key that is trusted signed it; the text is what it says of its key.
     UnknownKey(Option<String>),
     /// It names a trusted key, and the signature is not that key's over what is there.
@@ -110,9 +147,22 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(reason) => write!(f, "it cannot be read: {reason}"),
-            Self::Certificate => f.write_str(
+            Self::Certificate => {
+                f.write_str("it is signed with a keyless certificate, and no identity is trusted here, only keys")
+            }
+            Self::CertificateUnchecked => f.write_str(
                 "it is signed with a keyless certificate; those are not verified by this build, so it does not count",
             ),
+            Self::CertificateAnnotations => f.write_str(
+                "it is signed with a keyless certificate in the form of cosign before version 3, which has no proof that it is in \
+                 the log; only keyless bundles are verified",
+            ),
+            Self::BadCertificate(reason) => {
+                write!(f, "it is signed with a keyless certificate, and that does not hold: {reason}")
+            }
+            Self::UnknownIdentity { subject, issuer } => {
+                write!(f, "it is signed by `{subject}` of `{issuer}`, which is none of the trusted identities")
+            }
             Self::UnknownKey(None) => f.write_str("none of the trusted keys signed it"),
             Self::UnknownKey(Some(hint)) => {
                 write!(f, "none of the trusted keys signed it; it names the key `{hint}`")
@@ -136,12 +186,12 @@ pub struct Examination {
     pub rejected: Vec<Rejected>,
 }
 
-/// Checks every piece of evidence with the keys.
+/// Checks every piece of evidence with what is trusted.
 #[must_use]
-pub fn examine(subject: Subject<'_>, evidence: &[Evidence], keys: &[TrustedKey]) -> Examination {
+pub fn examine(subject: Subject<'_>, evidence: &[Evidence], trust: Trust<'_>) -> Examination {
     let mut found = Examination::default();
     for piece in evidence {
-        match check(subject, piece, keys) {
+        match check(subject, piece, trust) {
             Ok(accepted) => found.accepted.push(accepted),
             Err(reason) => found.rejected.push(Rejected { origin: piece.origin.clone(), reason }),
         }
@@ -149,11 +199,13 @@ pub fn examine(subject: Subject<'_>, evidence: &[Evidence], keys: &[TrustedKey])
     found
 }
 
-fn check(subject: Subject<'_>, evidence: &Evidence, keys: &[TrustedKey]) -> Result<Accepted, Rejection> {
+fn check(subject: Subject<'_>, evidence: &Evidence, trust: Trust<'_>) -> Result<Accepted, Rejection> {
+    let keys = trust.keys;
     let accept = |key: &TrustedKey, form| Accepted {
         origin: evidence.origin.clone(),
         key: key.name.clone(),
-        fingerprint: key.public_key.fingerprint(),
+        fingerprint: Some(key.public_key.fingerprint()),
+        certificate: None,
         form,
         predicate_type: None,
         // Nothing protects it: only what is a time is passed on, and written anew.
@@ -168,7 +220,10 @@ fn check(subject: Subject<'_>, evidence: &Evidence, keys: &[TrustedKey]) -> Resu
     match &evidence.material {
         Material::Unreadable(reason) => Err(Rejection::Malformed(reason.clone())),
         Material::Simple { certificate: true, .. } | Material::Envelope { certificate: true, .. } => {
-            Err(Rejection::Certificate)
+            Err(match trust.identities {
+                [] => Rejection::Certificate,
+                _ => Rejection::CertificateAnnotations,
+            })
         }
         Material::Simple { payload, signature, .. } => {
             let signature = dsse::decode(signature)
@@ -186,10 +241,11 @@ fn check(subject: Subject<'_>, evidence: &Evidence, keys: &[TrustedKey]) -> Resu
             stated(subject, &envelope, None, keys, |key| accept(key, Form::Envelope))
         }
         Material::Bundle(json) => {
-            let Keyed { hint, logged_at, content } = bundle::parse(json).map_err(|error| match error {
-                NotKeyed::Malformed(reason) => Rejection::Malformed(reason),
-                NotKeyed::Certificate => Rejection::Certificate,
-            })?;
+            let Keyed { hint, logged_at, content } = match bundle::parse(json) {
+                Ok(keyed) => keyed,
+                Err(NotKeyed::Malformed(reason)) => return Err(Rejection::Malformed(reason)),
+                Err(NotKeyed::Certificate) => return certified(subject, &evidence.origin, json, trust),
+            };
             let accepted = match content {
                 Content::Envelope(envelope) => {
                     stated(subject, &envelope, Some(&hint), keys, |key| accept(key, Form::Bundle))?
@@ -219,21 +275,72 @@ fn stated(
 ) -> Result<Accepted, Rejection> {
     let opened = envelope.open().map_err(Rejection::Malformed)?;
     let key = signer(keys, hint, |key| opened.is_signed_by(key))?;
-    if opened.payload_type != PAYLOAD_TYPE {
-        return Err(Rejection::Malformed(format!("its payload has the type `{}`", opened.payload_type)));
+    let statement = statement_about(subject, &opened.payload_type, &opened.payload)?;
+    Ok(saying(&statement, subject, accept(key)))
+}
+
+/// The statement in a payload whose signature was checked.
+fn statement_about(subject: Subject<'_>, payload_type: &str, payload: &[u8]) -> Result<Statement, Rejection> {
+    if payload_type != PAYLOAD_TYPE {
+        return Err(Rejection::Malformed(format!("its payload has the type `{payload_type}`")));
     }
-    let statement = Statement::parse(&opened.payload).map_err(Rejection::Malformed)?;
+    let statement = Statement::parse(payload).map_err(Rejection::Malformed)?;
     if !statement.is_about(subject.digest) {
         return Err(Rejection::OtherImage(statement.subjects()));
     }
+    Ok(statement)
+}
+
+/// What counts, with what it says.
+fn saying(statement: &Statement, subject: Subject<'_>, accepted: Accepted) -> Accepted {
     let kind = statement.predicate_type();
     let attests = kind != SIGNATURE;
-    Ok(Accepted {
+    Accepted {
         predicate_type: attests.then(|| kind.to_owned()),
         annotations: statement.annotations(subject.digest),
         predicate: attests.then(|| statement.predicate().clone()),
-        ..accept(key)
-    })
+        ..accepted
+    }
+}
+
+/// A bundle with a certificate. Whose it is counts after everything else holds: before, it is anybody's word.
+fn certified(
+    subject: Subject<'_>,
+    origin: &str,
+    bundle: &[u8],
+    trust: Trust<'_>,
+) -> Result<Accepted, Rejection> {
+    if trust.identities.is_empty() {
+        return Err(Rejection::Certificate);
+    }
+    let verifier = trust.certificates.ok_or(Rejection::CertificateUnchecked)?;
+    if digest_like(subject.digest, subject.manifest) != *subject.digest {
+        return Err(Rejection::OtherManifest);
+    }
+    let Proof { certified, content } = verifier.verify(bundle, subject).map_err(Rejection::BadCertificate)?;
+    let Some(identity) =
+        trust.identities.iter().find(|identity| identity.is(&certified.issuer, &certified.subject))
+    else {
+        return Err(Rejection::UnknownIdentity { subject: certified.subject, issuer: certified.issuer });
+    };
+    let accepted = |form| Accepted {
+        origin: origin.to_owned(),
+        key: identity.name.clone(),
+        fingerprint: None,
+        stated_time: Some(certified.signed_at.clone()),
+        certificate: Some(certified.clone()),
+        form,
+        predicate_type: None,
+        annotations: BTreeMap::new(),
+        predicate: None,
+    };
+    match content {
+        Proven::Manifest => Ok(accepted(Form::MessageBundle)),
+        Proven::Envelope { payload_type, payload } => {
+            let statement = statement_about(subject, &payload_type, &payload)?;
+            Ok(saying(&statement, subject, accepted(Form::Bundle)))
+        }
+    }
 }
 
 /// The key that signed. What a bundle says of its key decides the message alone: every key is tried.

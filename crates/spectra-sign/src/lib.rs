@@ -1,8 +1,9 @@
 //! Signatures and attestations of images: keys, formats, and the policies that judge them.
 //!
 //! Everything here is pure: bytes in, a verdict out. Where the bytes come from is an [`EvidenceSource`]'s business, which
-//! the registry client is. Nothing counts that is not signed by a key that was named beforehand, over the digest that was
-//! asked about; whatever does not count is named with its reason.
+//! the registry client is. Nothing counts that is not signed by a key or an identity that was named beforehand, over the digest
+//! that was asked about; whatever does not count is named with its reason. Who checks the certificates that vouch for identities
+//! is a [`CertificateVerifier`], which `spectra-keyless` is.
 //!
 //! | form | where | what is signed |
 //! |---|---|---|
@@ -17,6 +18,7 @@ mod error;
 mod evidence;
 mod examine;
 mod hash;
+mod identity;
 mod key;
 mod pem;
 mod policy;
@@ -24,10 +26,13 @@ mod predicate;
 mod simple;
 mod statement;
 
-pub use bundle::{BUNDLE_MEDIA_TYPE, BUNDLE_MEDIA_TYPES, sign_statement};
+pub use bundle::{BUNDLE_MEDIA_TYPE, BUNDLE_MEDIA_TYPES, seal_statement, sign_statement};
 pub use error::{Error, UNAVAILABLE, UNSIGNED};
 pub use evidence::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
-pub use examine::{Accepted, Examination, Form, Rejected, Rejection, Subject, examine};
+pub use examine::{Accepted, Examination, Form, Rejected, Rejection, Subject, Trust, examine};
+pub use identity::{
+    CertificateVerifier, Certified, IdentityPattern, IdentityPatternError, Proof, Proven, TrustedIdentity,
+};
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use policy::{
     PolicyFile, Problem, Refusal, SignaturePolicy, Threshold, ThresholdError, TrustedKey, Verdict,

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use spectra_types::PinnedImage;
 
-use crate::{Accepted, Error, Gathered, KeyError, PredicateType, PublicKey, Rejected, Subject, examine};
+use crate::{
+    Accepted, CertificateVerifier, Error, Gathered, IdentityPattern, KeyError, PredicateType, PublicKey,
+    Rejected, Subject, Trust, TrustedIdentity, examine,
+};
 
 /// The version of policy files.
 const FILE_VERSION: u32 = 1;
@@ -35,7 +38,7 @@ mod as_pem {
     }
 }
 
-/// How many of the keys have to sign the image: `any`, `all`, `none` (attestations alone), or a number.
+/// How many of the keys and identities have to sign the image: `any`, `all`, `none` (attestations alone), or a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threshold {
     /// One of them.
@@ -50,10 +53,10 @@ pub enum Threshold {
 }
 
 impl Threshold {
-    fn of(self, keys: usize) -> usize {
+    fn of(self, signers: usize) -> usize {
         match self {
             Self::Any => 1,
-            Self::All => keys,
+            Self::All => signers,
             Self::AtLeast(count) => usize::try_from(count).unwrap_or(usize::MAX),
             Self::None => 0,
         }
@@ -129,11 +132,15 @@ pub struct SignaturePolicy {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<String>,
     /// The keys.
+    #[serde(default)]
     pub keys: Vec<TrustedKey>,
-    /// How many of them have to sign the image itself.
+    /// Who may sign with a certificate instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<TrustedIdentity>,
+    /// How many of both have to sign the image itself.
     #[serde(default)]
     pub required: Threshold,
-    /// Attestations that have to be there, each signed by one of the keys.
+    /// Attestations that have to be there, each signed by one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attestations: Vec<PredicateType>,
 }
@@ -153,8 +160,8 @@ impl SignaturePolicy {
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         let mut add = |path: String, message: String| found.push(Problem { path, message });
-        if self.keys.is_empty() {
-            add("keys".to_owned(), "without a key nothing can be accepted".to_owned());
+        if self.signers() == 0 {
+            add("keys".to_owned(), "without a key or an identity nothing can be accepted".to_owned());
         }
         for (index, key) in self.keys.iter().enumerate() {
             let before = &self.keys[..index];
@@ -169,13 +176,36 @@ impl SignaturePolicy {
                 add(format!("keys[{index}].public_key"), format!("it is the key of `{}` too", other.name));
             }
         }
+        for (index, identity) in self.identities.iter().enumerate() {
+            let before = &self.identities[..index];
+            let path = |field: &str| format!("identities[{index}].{field}");
+            let odd = |text: &str| text.trim().is_empty() || text.chars().any(char::is_control);
+            if odd(&identity.name) {
+                add(path("name"), "it is empty, or has control characters".to_owned());
+            }
+            // Who signed is counted by name.
+            if before.iter().any(|other| other.name == identity.name)
+                || self.keys.iter().any(|key| key.name == identity.name)
+            {
+                add(path("name"), format!("`{}` is there twice", identity.name));
+            }
+            if odd(&identity.issuer) || identity.issuer.contains('*') {
+                add(path("issuer"), "it is the URL of one issuer, exactly".to_owned());
+            }
+            if let Some(other) = before
+                .iter()
+                .find(|other| other.issuer == identity.issuer && other.subject == identity.subject)
+            {
+                add(path("subject"), format!("it is the identity of `{}` too", other.name));
+            }
+        }
         match self.required {
             Threshold::AtLeast(0) => {
                 add("required".to_owned(), "signatures of no key are none; write `none`".to_owned());
             }
-            Threshold::AtLeast(count) if self.required.of(0) > self.keys.len() => add(
+            Threshold::AtLeast(count) if self.required.of(0) > self.signers() => add(
                 "required".to_owned(),
-                format!("{count} keys have to sign, and there are only {}", self.keys.len()),
+                format!("{count} {} have to sign, and there are only {}", self.kinds(), self.signers()),
             ),
             Threshold::None if self.attestations.is_empty() => add(
                 "required".to_owned(),
@@ -194,6 +224,19 @@ impl SignaturePolicy {
             }
         }
         found
+    }
+
+    fn signers(&self) -> usize {
+        self.keys.len() + self.identities.len()
+    }
+
+    /// What its signers are.
+    const fn kinds(&self) -> &'static str {
+        match (self.keys.is_empty(), self.identities.is_empty()) {
+            (_, true) => "keys",
+            (true, false) => "identities",
+            (false, false) => "keys and identities",
+        }
     }
 
     /// Whether it is about an image.
@@ -244,6 +287,8 @@ struct Entry {
     #[serde(default)]
     keys: Vec<KeyEntry>,
     #[serde(default)]
+    identities: Vec<IdentityEntry>,
+    #[serde(default)]
     required: Threshold,
     #[serde(default)]
     attestations: Vec<PredicateType>,
@@ -255,6 +300,22 @@ struct KeyEntry {
     name: String,
     public_key: Option<String>,
     file: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityEntry {
+    /// The subject, when left out.
+    name: Option<String>,
+    issuer: String,
+    subject: IdentityPattern,
+}
+
+impl From<IdentityEntry> for TrustedIdentity {
+    fn from(entry: IdentityEntry) -> Self {
+        let IdentityEntry { name, issuer, subject } = entry;
+        Self { name: name.unwrap_or_else(|| subject.to_string()), issuer, subject }
+    }
 }
 
 impl PolicyFile {
@@ -295,6 +356,7 @@ impl PolicyFile {
             let policy = SignaturePolicy {
                 repositories: entry.repositories,
                 keys,
+                identities: entry.identities.into_iter().map(TrustedIdentity::from).collect(),
                 required: entry.required,
                 attestations: entry.attestations,
             };
@@ -347,11 +409,12 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// Judges an image by all policies that are about it. An image that none of them is about is refused: a policy for one
-/// repository must not let every other one in.
+/// repository must not let every other one in. Without somebody who checks certificates, none counts.
 pub fn judge(
     policies: &[(String, SignaturePolicy)],
     image: &PinnedImage,
     gathered: &Gathered,
+    certificates: Option<&dyn CertificateVerifier>,
 ) -> Result<Verdict, Box<Refusal>> {
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
     let mut unmet = Vec::new();
@@ -359,7 +422,8 @@ pub fn judge(
     let mut about = 0;
     for (name, policy) in policies.iter().filter(|(_, policy)| policy.covers(image)) {
         about += 1;
-        let found = examine(subject, &gathered.evidence, &policy.keys);
+        let trust = Trust { keys: &policy.keys, identities: &policy.identities, certificates };
+        let found = examine(subject, &gathered.evidence, trust);
         unmet.extend(missing(name, policy, &found.accepted));
         for one in found.accepted {
             if !accepted.contains(&one) {
@@ -388,15 +452,19 @@ pub fn judge(
 /// What a policy wants and does not have.
 fn missing(name: &str, policy: &SignaturePolicy, accepted: &[Accepted]) -> Vec<String> {
     let mut unmet = Vec::new();
+    // Keys, identities and their names are there once each.
     let signers: BTreeSet<_> =
-        accepted.iter().filter(|one| one.predicate_type.is_none()).map(|one| &one.fingerprint).collect();
-    let required = policy.required.of(policy.keys.len());
+        accepted.iter().filter(|one| one.predicate_type.is_none()).map(|one| &one.key).collect();
+    let required = policy.required.of(policy.signers());
     // A policy without keys is refused before; here it must not pass as one that is fulfilled.
-    if signers.len() < required || policy.keys.is_empty() {
-        let keys: Vec<_> = policy.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+    if signers.len() < required || policy.signers() == 0 {
+        let names = policy.keys.iter().map(|key| &key.name);
+        let names = names.chain(policy.identities.iter().map(|identity| &identity.name));
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
         unmet.push(format!(
-            "policy `{name}` wants the signatures of {required} of the keys {}, and there {}",
-            keys.join(", "),
+            "policy `{name}` wants the signatures of {required} of the {} {}, and there {}",
+            policy.kinds(),
+            names.join(", "),
             match signers.len() {
                 0 => "is none".to_owned(),
                 1 => "is 1".to_owned(),

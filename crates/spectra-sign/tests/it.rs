@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use spectra_sign::{
     Algorithm, Evidence, Examination, Form, Gathered, KeyError, Material, PolicyFile, PredicateType,
-    PublicKey, Rejection, SignaturePolicy, SigningKey, Statement, Subject, Threshold, TrustedKey, examine,
-    judge, sign_statement,
+    PublicKey, Rejection, SignaturePolicy, SigningKey, Statement, Subject, Threshold, Trust, TrustedKey,
+    examine, judge, sign_statement,
 };
 use spectra_types::{Digest, ImageRef, PinnedImage, Secret};
 
@@ -48,7 +48,7 @@ fn evidence(origin: &str, material: Material) -> Evidence {
 fn check(digest: &str, material: Material, keys: &[TrustedKey]) -> Examination {
     let digest: Digest = digest.parse().unwrap();
     let subject = Subject { digest: &digest, manifest: cosign!("manifest.json") };
-    examine(subject, &[evidence("one", material)], keys)
+    examine(subject, &[evidence("one", material)], Trust::keys(keys))
 }
 
 fn reason(found: Examination) -> Rejection {
@@ -83,7 +83,7 @@ fn everything_that_cosign_signed_counts() {
         let found = check(DIGEST, material, &[cosigns()]);
         let [accepted] = found.accepted.as_slice() else { panic!("{form}: {found:?}") };
         assert_eq!((accepted.form, accepted.predicate_type.as_deref()), (form, kind));
-        assert_eq!(accepted.fingerprint, cosigns().public_key.fingerprint());
+        assert_eq!(accepted.fingerprint, Some(cosigns().public_key.fingerprint()));
         assert_eq!(accepted.annotations.contains_key("team"), form == Form::SimpleSigning);
     }
 }
@@ -116,7 +116,7 @@ fn a_keyless_certificate_is_named_and_never_counts() {
     };
     let keyless = Material::Simple { payload, signature, certificate: true };
     assert_eq!(reason(check(DIGEST, keyless, &[cosigns()])), Rejection::Certificate);
-    insta::assert_snapshot!(found, @"it is signed with a keyless certificate; those are not verified by this build, so it does not count");
+    insta::assert_snapshot!(found, @"it is signed with a keyless certificate, and no identity is trusted here, only keys");
 }
 
 #[test]
@@ -198,6 +198,7 @@ fn policy(keys: &[&SigningKey], required: &str, attestations: &[&str]) -> Signat
     SignaturePolicy {
         repositories: vec!["ghcr.io/acme/*".to_owned()],
         keys: keys.iter().enumerate().map(|(index, key)| trusted(&format!("key-{index}"), key)).collect(),
+        identities: Vec::new(),
         required: required.parse().unwrap(),
         attestations: attestations.iter().map(|kind| kind.parse().unwrap()).collect(),
     }
@@ -206,7 +207,7 @@ fn policy(keys: &[&SigningKey], required: &str, attestations: &[&str]) -> Signat
 fn unmet(policies: &[SignaturePolicy], evidence: &[Evidence]) -> Vec<String> {
     let named: Vec<_> = policies.iter().map(|policy| ("shop".to_owned(), policy.clone())).collect();
     let gathered = Gathered { manifest: cosign!("manifest.json").to_vec(), evidence: evidence.to_vec() };
-    judge(&named, &image(), &gathered).map_or_else(|refusal| refusal.unmet, |_| Vec::new())
+    judge(&named, &image(), &gathered, None).map_or_else(|refusal| refusal.unmet, |_| Vec::new())
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn a_policy_file_names_keys_by_text_or_file_and_knows_its_words() {
     insta::assert_snapshot!(error("version = 2"), @"the signature policy signatures.toml cannot be read: it has version 2, and 1 is read");
     insta::assert_snapshot!(error("version = 1"), @"the signature policy signatures.toml cannot be read: it has no `[[policy]]`");
     insta::assert_snapshot!(error("version = 1\n[[policy]]\nkeys = [{ name = \"a\", file = \"b\" }]"), @"the signature policy signatures.toml cannot be read: `policy[0].keys[0]`: no such file");
-    insta::assert_snapshot!(error("version = 1\n[[policy]]"), @"the signature policy signatures.toml makes no sense: `policy[0].keys`: without a key nothing can be accepted");
+    insta::assert_snapshot!(error("version = 1\n[[policy]]"), @"the signature policy signatures.toml makes no sense: `policy[0].keys`: without a key or an identity nothing can be accepted");
 }
 
 #[test]
@@ -346,7 +347,7 @@ fn an_unsigned_annotation_was_passed_on_as_a_time() {
         let mut evidence = evidence("one", Material::Bundle(bundle.clone()));
         evidence.stated_time = Some(stated.to_owned());
         let subject = Subject { digest: &digest, manifest: b"{}" };
-        let found = examine(subject, &[evidence], &[trusted("ci", &key)]);
+        let found = examine(subject, &[evidence], Trust::keys(&[trusted("ci", &key)]));
         assert_eq!(found.accepted[0].stated_time.as_deref(), shown, "{stated}");
     }
 }

@@ -44,6 +44,9 @@ impl Redactor {
     /// Shortest text, in bytes, that is registered.
     pub const MIN_LENGTH: usize = 4;
 
+    /// Shortest line of a longer text, in bytes, that is registered: shorter ones are brackets and the like.
+    pub const MIN_LINE: usize = 8;
+
     /// Base64 fragments found inside a longer encoding are only searched from this length on; shorter ones
     /// occur in ordinary words.
     const MIN_FRAGMENT: usize = 7;
@@ -61,8 +64,22 @@ impl Redactor {
     }
 
     /// Adds a secret text in all its forms. White space at the ends is not significant.
+    ///
+    /// Of a text of several lines, such as a key, each line is a secret too, since output is written line by line: those of at least
+    /// [`Redactor::MIN_LINE`] bytes that are not the frame of a key.
     pub fn register(&self, secret: &str) {
         let secret = secret.trim();
+        if secret.contains(['\n', '\r']) {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            let lines = secret.lines().flat_map(|line| line.split('\r')).map(str::trim);
+            for line in lines.filter(|line| line.len() >= Self::MIN_LINE && !line.starts_with("-----")) {
+                for form in [line.to_owned(), json_escape(line)] {
+                    if known.seen.insert(form.clone()) {
+                        known.needles.push(form);
+                    }
+                }
+            }
+        }
         if secret.len() < Self::MIN_LENGTH {
             return;
         }
@@ -230,6 +247,17 @@ mod tests {
     #[test]
     fn short_secrets_are_ignored() {
         assert_eq!(with("abc").redact("abcabc"), "abcabc");
+    }
+
+    #[test]
+    fn every_line_of_a_key_is_a_secret() {
+        let key =
+            "-----BEGIN KEY-----\ncanaryAAAAAAAAAA1\r\n  canaryBBBBBBBBBB2  \n}\nfoot\n-----END KEY-----\n";
+        let redactor = with(key);
+        assert_eq!(redactor.redact("#7 0.1 canaryAAAAAAAAAA1"), "#7 0.1 [redacted]");
+        assert_eq!(redactor.redact("x canaryBBBBBBBBBB2"), "x [redacted]");
+        assert_eq!(redactor.redact("} -----BEGIN KEY----- foot"), "} -----BEGIN KEY----- foot");
+        assert_eq!(redactor.redact(key.trim()), "[redacted]", "as a whole");
     }
 
     #[test]

@@ -7,22 +7,25 @@
 
 mod bench;
 mod bench_push;
+mod debian;
 mod docs;
 mod error;
 mod fuzz;
 mod handshake;
 mod http;
 mod image;
+mod others;
 mod peer;
 mod place;
-mod postgres;
 mod process;
+mod pypi;
 mod quickstart;
 mod record;
 mod report;
 mod rollback;
 mod rollouts;
 mod sandbox;
+mod sarif;
 mod suite;
 mod terraform;
 mod thousand;
@@ -170,7 +173,7 @@ enum BenchTask {
         /// Take the built program from this directory and build nothing
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
-        /// crane, if it is not on PATH
+        /// crane, if it is not on PATH; without either it is built, where there is Go
         #[arg(long, value_name = "FILE")]
         crane: Option<PathBuf>,
         /// skopeo, if it is not on PATH

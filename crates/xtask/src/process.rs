@@ -113,6 +113,12 @@ impl Job {
     }
 }
 
+/// The first program of this name on PATH.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
 /// How a job ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {

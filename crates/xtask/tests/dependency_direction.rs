@@ -15,6 +15,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tfplugin", &["tfplugin-macros"]),
     ("spectra-journal", &["spectra-types"]),
     ("spectra-sign", &["spectra-types"]),
+    // Checks certificates for the policies of `spectra-sign`.
+    ("spectra-keyless", &["spectra-sign", "spectra-types"]),
     // A deployment policy says whose signatures an image needs.
     ("spectra-rollout", &["spectra-sign", "spectra-types"]),
     ("spectra-notify", &["spectra-types"]),
@@ -45,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "spectra-delivery",
             "spectra-journal",
+            "spectra-keyless",
             "spectra-notify",
             "spectra-oci",
             "spectra-probe",
@@ -60,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "spectra-delivery",
             "spectra-journal",
+            "spectra-keyless",
             "spectra-notify",
             "spectra-oci",
             "spectra-probe",
@@ -74,6 +78,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quickstart-app", &[]),
     // Starts PostgreSQL for tests.
     ("spectra-test-postgres", &[]),
+    // Certificates and a log for tests, by hand: it must not share the mistakes of what it tests.
+    ("spectra-test-sigstore", &[]),
     // These run the built programs.
     ("spectra-acceptance", &["spectra-sandbox", "spectra-types"]),
     ("xtask", &["spectra-sandbox", "spectra-types"]),
@@ -83,8 +89,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const ALLOWED_IN_TESTS: &[(&str, &[&str])] = &[
     ("spectra-delivery", &["spectra-sandbox", "spectra-test-postgres"]),
     // Approvals are signed and written down beside Terraform.
-    ("spectra-acceptance", &["spectra-delivery", "spectra-journal", "spectra-rollout"]),
+    (
+        "spectra-acceptance",
+        &["spectra-delivery", "spectra-journal", "spectra-rollout", "spectra-test-sigstore"],
+    ),
     ("spectra-journal", &["spectra-test-postgres"]),
+    ("spectra-keyless", &["spectra-test-sigstore"]),
+    ("railway-deployer", &["spectra-test-sigstore"]),
     ("spectra-oci", &["spectra-sandbox"]),
     ("spectra-railway", &["spectra-sandbox"]),
 ];

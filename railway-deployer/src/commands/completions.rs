@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::Shell;
 use spectra_types::ExitCode;
 
-use crate::{failure::Failure, printer::to_stdout};
+use crate::{failure::Failure, printer::script_to_stdout};
 
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
@@ -17,6 +17,6 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::command(), "railway-deployer", &mut script);
-    to_stdout(&String::from_utf8_lossy(&script));
+    script_to_stdout(&String::from_utf8_lossy(&script));
     Ok(ExitCode::Done)
 }

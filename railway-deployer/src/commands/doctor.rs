@@ -1,6 +1,6 @@
 //! `doctor`: what Spectra needs, whether it is there, and what to do if not.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -8,9 +8,13 @@ use serde_json::{Value, json};
 use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, RetryPolicy};
 use spectra_types::ExitCode;
 
-use super::sandbox::{Found, StateDir, find};
+use super::{
+    image::PlainHttp,
+    sandbox::{Found, StateDir, find},
+};
 use crate::{
     failure::Failure,
+    lines::Lines,
     printer::{Printer, Status},
 };
 
@@ -25,6 +29,8 @@ pub(crate) struct Arguments {
     /// A registry to reach, such as ghcr.io
     #[arg(long, env = "SPECTRA_REGISTRY", value_name = "HOST")]
     registry: Vec<String>,
+    #[command(flatten)]
+    plain_http: PlainHttp,
     #[command(flatten)]
     state: StateDir,
 }
@@ -52,31 +58,36 @@ impl Check {
 
 pub(crate) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let mut checks = vec![engine().await, docker(), docker_helpers()];
+    // A person waits for the answer, so one repetition is enough.
+    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
+    let mut options =
+        ClientOptions { retry, stall_timeout: Duration::from_secs(15), ..ClientOptions::default() };
+    arguments.plain_http.permit(&mut options, printer);
     for host in &arguments.registry {
-        checks.push(registry(host).await);
+        checks.push(registry(host, options.clone()).await);
     }
     checks.push(railway::check().await);
     checks.push(sandbox(&arguments.state).await);
     let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
-    printer.data("doctor", &json!({ "ok": failed == 0, "checks": checks }), &text(&checks, printer))?;
+    printer.data("doctor", &json!({ "ok": failed == 0, "checks": checks }), text(&checks, printer))?;
     if failed == 0 {
         return Ok(ExitCode::Done);
     }
     Err(Failure::Checks { failed, total: checks.len() })
 }
 
-fn text(checks: &[Check], printer: Printer) -> String {
-    let mut output = String::new();
+fn text(checks: &[Check], printer: Printer) -> Lines {
+    let mut output = Lines::default();
     for check in checks {
         let word = match check.status {
             Status::Ok => "ok  ",
             Status::Warn => "warn",
             Status::Fail => "fail",
         };
-        // Writing to a String cannot fail.
-        let _ = writeln!(output, "{} {}: {}", printer.paint(word, check.status), check.name, check.message);
+        let word = printer.paint(word, check.status);
+        output.marked(&word, &format!(" {}: {}", check.name, check.message));
         if let Some(advice) = &check.advice {
-            let _ = writeln!(output, "     -> {advice}");
+            output.push(&format!("     -> {advice}"));
         }
     }
     output
@@ -155,12 +166,9 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Whether a registry answers, and whether there are credentials for it.
-async fn registry(host: &str) -> Check {
+async fn registry(host: &str, options: ClientOptions) -> Check {
     let name = format!("registry {host}");
     let keychain = Keychain::new(Environment::from_process());
-    // A person waits for the answer, so one repetition is enough.
-    let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
-    let options = ClientOptions { retry, stall_timeout: Duration::from_secs(15), ..ClientOptions::default() };
     let ping = match Client::new(keychain.clone(), options).ping(host).await {
         Ok(ping) => ping,
         Err(error) => {

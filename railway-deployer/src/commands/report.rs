@@ -8,7 +8,8 @@ use spectra_scan::{Finding, Severity};
 
 use crate::{
     failure::Failure,
-    printer::{Printer, plain, to_stdout},
+    lines::{Lines, plain},
+    printer::Printer,
 };
 
 /// How findings are written.
@@ -22,14 +23,6 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A directory that is gone when it is dropped; only this user can look into it.
-pub(crate) fn temporary() -> Result<tempfile::TempDir, Failure> {
-    tempfile::Builder::new()
-        .prefix("spectra-")
-        .tempdir()
-        .map_err(|source| Failure::io("create a temporary directory", source))
-}
-
 /// Reads JSON that this process has made or checked.
 pub(crate) fn parsed(text: &str) -> Result<Value, Failure> {
     serde_json::from_str(text).map_err(|error| Failure::io("read a document", error.into()))
@@ -40,18 +33,30 @@ pub(crate) fn json(kind: &str, value: &Value) -> Result<String, Failure> {
     Printer::document(kind, value)
 }
 
+/// A report as it was asked for.
+pub(crate) enum Document {
+    /// For people.
+    Table(Lines),
+    /// JSON of some kind.
+    Json(String),
+}
+
 /// Writes `document` to the file if one is named, and prints `summary` or the JSON document; without a file, prints `document` itself,
 /// or the JSON document.
 pub(crate) fn deliver(
     printer: Printer,
     kind: &str,
     output: Option<&Path>,
-    document: &str,
+    document: &Document,
     value: &Value,
-    summary: &str,
+    summary: Lines,
 ) -> Result<(), Failure> {
     if let Some(path) = output {
-        std::fs::write(path, document).map_err(Failure::file("write", path))?;
+        let text = match document {
+            Document::Table(table) => table.as_str(),
+            Document::Json(text) => text,
+        };
+        std::fs::write(path, text).map_err(Failure::file("write", path))?;
         printer.note(&format!("wrote `{}`", path.display()));
     }
     match output {
@@ -59,7 +64,10 @@ pub(crate) fn deliver(
         Some(_) => printer.data(kind, value, summary),
         None if printer.is_json() => printer.data(kind, value, ""),
         None => {
-            to_stdout(document);
+            match document {
+                Document::Table(table) => printer.text(table),
+                Document::Json(text) => printer.json(text),
+            }
             Ok(())
         }
     }
@@ -69,7 +77,7 @@ pub(crate) fn deliver(
 pub(crate) type Column = (&'static str, fn(&Finding) -> String);
 
 /// One line a finding, in columns as wide as their content.
-pub(crate) fn table(findings: &[Finding], columns: &[Column]) -> String {
+pub(crate) fn table(findings: &[Finding], columns: &[Column]) -> Lines {
     let rows: Vec<Vec<String>> =
         std::iter::once(columns.iter().map(|(title, _)| (*title).to_owned()).collect())
             .chain(
@@ -81,14 +89,13 @@ pub(crate) fn table(findings: &[Finding], columns: &[Column]) -> String {
     let widths: Vec<usize> = (0..columns.len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default())
         .collect();
-    let mut text = String::new();
-    for row in rows {
-        let line: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    rows.iter()
+        .map(|row| {
+            let line: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            line.join("  ")
+        })
+        .collect()
 }
 
 /// `2 critical, 1 low`.

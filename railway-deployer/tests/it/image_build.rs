@@ -231,3 +231,124 @@ fn flags_win_over_the_file() {
     );
     assert_eq!(found["env"], json!(["A=flag", "B=file"]));
 }
+
+/// Kind, mode, user, group of every entry of the image's last layer.
+fn entries(place: &Place, layout: &str) -> Vec<String> {
+    let inspected = place.run(&["image", "inspect", layout, "--json"]).done().json();
+    let digest =
+        inspected["layers"].as_array().unwrap().last().unwrap()["digest"].as_str().unwrap().to_owned();
+    let layer = std::fs::File::open(place.path(layout).join("blobs/sha256").join(&digest[7..])).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(layer));
+    let entries = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        assert!(entry.pax_extensions().unwrap().is_none(), "no attribute lies beside the header");
+        let header = entry.header();
+        let (mode, user, group) = (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap());
+        let names = (header.username().unwrap(), header.groupname().unwrap());
+        assert!(matches!(names, (None | Some(""), None | Some(""))), "{names:?}");
+        let kind = header.entry_type();
+        format!("{kind:?} {} {mode:o} {user}:{group}", entry.path().unwrap().display())
+    });
+    entries.collect()
+}
+
+#[test]
+fn bits_and_owners_of_the_machine_do_not_get_into_a_layer_unless_the_recipe_says_so() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    for name in ["in/su", "in/plain", "in/shared/x"] {
+        place.write(name, name);
+    }
+    std::fs::hard_link(place.path("in/su"), place.path("in/zu")).unwrap();
+    for (name, mode) in [("in/su", 0o6755), ("in/plain", 0o4644), ("in/shared", 0o3777)] {
+        std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Somebody else's, where the test may give it away.
+    let _ = std::os::unix::fs::chown(place.path("in/plain"), Some(1234), Some(5678));
+    place.run(&["image", "build", "in", "--output", "bare", "--cmd", "/su"]).done();
+    assert_eq!(
+        entries(&place, "bare"),
+        [
+            "Regular plain 644 0:0",
+            "Directory shared/ 755 0:0",
+            "Regular shared/x 644 0:0",
+            "Regular su 755 0:0",
+            "Regular zu 755 0:0",
+        ]
+    );
+    place.write(
+        "image.toml",
+        r#"cmd = ["/su"]
+[[files]]
+from = "in"
+to = "/"
+owner = "4294967294:2097152"
+rules = [
+  { files = ["su"], mode = "4755", owner = "0:0" },
+  { files = ["shared"], mode = "1777" },
+  { files = ["shared/x"], mode = "2755", owner = "7" },
+]
+"#,
+    );
+    place.run(&["image", "build", ".", "--file", "image.toml", "--output", "asked"]).done();
+    assert_eq!(
+        entries(&place, "asked"),
+        [
+            "Regular plain 644 4294967294:2097152",
+            "Directory shared/ 1777 4294967294:2097152",
+            "Regular shared/x 2755 7:7",
+            "Regular su 4755 0:0",
+            "Regular zu 755 4294967294:2097152",
+        ]
+    );
+}
+
+#[test]
+fn the_output_is_left_out_of_its_own_context() {
+    let mut place = Place::new();
+    content(&place, "in");
+    // Set, and set to nothing: as good as not set.
+    place.set("SOURCE_DATE_EPOCH", "");
+    let build = || {
+        place
+            .run(&["image", "build", "in", "--output", "in/out/layout", "--cmd", "/bin/app", "--no-progress"])
+            .done()
+    };
+    let first = build();
+    assert!(!first.stderr.contains("left out"), "{}", first.stderr);
+    for _ in 0..2 {
+        let again = build();
+        assert_eq!(again.stdout, first.stdout);
+        assert_eq!(
+            again
+                .stderr
+                .matches("/in/out/layout` is what builds write, and was left out of the image")
+                .count(),
+            1,
+            "{}",
+            again.stderr
+        );
+    }
+}
+
+#[test]
+fn what_was_built_into_a_layout_is_not_compressed_again() {
+    let mut place = Place::new();
+    content(&place, "in");
+    let build = |place: &Place, more: &[&str]| {
+        let arguments = ["image", "build", "in", "--output", "layout", "--entrypoint", "/bin/app", "--json"];
+        let built = place.run(&[&arguments[..], more].concat()).done().json();
+        (built["digest"].as_str().unwrap().to_owned(), built["reused_layers"].as_u64().unwrap())
+    };
+    let (digest, reused) = build(&place, &[]);
+    assert_eq!(reused, 0);
+    for more in [&[][..], &["--trust-cache"]] {
+        assert_eq!(build(&place, more), (digest.clone(), 1), "{more:?}");
+    }
+    for more in [&["--no-notes"][..], &["--cache-dir", "elsewhere"]] {
+        assert_eq!(build(&place, more), (digest.clone(), 0), "{more:?}");
+    }
+    assert_eq!(build(&place, &["--cache-dir", "elsewhere"]), (digest.clone(), 1));
+    place.set("SPECTRA_NO_CACHE", "1");
+    assert_eq!(build(&place, &[]), (digest, 0), "as for every command");
+}

@@ -11,7 +11,7 @@ use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
     image::registry,
-    support::{Place, content},
+    support::{Place, content, tool},
 };
 
 fn build(place: &Place) -> String {
@@ -46,6 +46,121 @@ fn an_image_keeps_its_digest_on_the_way_through_every_kind_of_place() {
     assert_ne!(single["digest"], digest.as_str());
     assert_eq!(single["media_type"], "application/vnd.oci.image.manifest.v1+json");
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+/// What `docker save` of an engine with containerd's store writes: an OCI archive, and `manifest.json` about one of its platforms. Without
+/// the files whose name ends with `missing`.
+fn saved_by_containerd(place: &Place, name: &str, missing: &[&str]) {
+    let layout = place.path("layout");
+    let document = |digest: &serde_json::Value| -> serde_json::Value {
+        let hex = digest.as_str().unwrap().trim_start_matches("sha256:");
+        serde_json::from_slice(&std::fs::read(layout.join("blobs/sha256").join(hex)).unwrap()).unwrap()
+    };
+    let root: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let index = document(&root["manifests"][0]["digest"]);
+    let manifest = document(&index["manifests"][0]["digest"]);
+    let path = |digest: &serde_json::Value| digest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
+    let layers: Vec<String> =
+        manifest["layers"].as_array().unwrap().iter().map(|layer| path(&layer["digest"])).collect();
+    let saved = serde_json::json!([{
+        "Config": path(&manifest["config"]["digest"]), "RepoTags": ["v1"], "Layers": layers
+    }]);
+    let mut archive = tar::Builder::new(std::fs::File::create(place.path(name)).unwrap());
+    for file in ["oci-layout", "index.json"] {
+        archive.append_path_with_name(layout.join(file), file).unwrap();
+    }
+    for blob in std::fs::read_dir(layout.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        let hex = blob.file_name().into_string().unwrap();
+        if !missing.iter().any(|digest| digest.ends_with(&hex)) {
+            archive.append_path_with_name(blob.path(), format!("blobs/sha256/{hex}")).unwrap();
+        }
+    }
+    let text = saved.to_string();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "manifest.json", text.as_bytes()).unwrap();
+    archive.finish().unwrap();
+}
+
+#[test]
+fn an_archive_of_containerds_store_lost_its_digest_and_platforms() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    saved_by_containerd(&place, "save.tar", &[]);
+    let target = format!("{}/team/app:v1", running.address);
+    for source in ["save.tar", "oci-archive:save.tar", "oci-archive:save.tar:v1"] {
+        let pushed = place.run(&["image", "push", source, &target]).done();
+        assert_eq!(pushed.stdout.trim(), digest, "{source}");
+        assert!(!pushed.stderr.contains("warning"), "{}", pushed.stderr);
+    }
+    let inspected = place.run(&["image", "inspect", "save.tar", "--json"]).done().json();
+    assert_eq!(inspected["platforms"].as_array().unwrap().len(), 2);
+    let one = place.run(&["image", "push", "docker-archive:save.tar:v1", &target]).done();
+    assert_ne!(one.stdout.trim(), digest);
+    // `docker save` of an image that was pulled for one platform.
+    let arm = place.run(&["image", "inspect", "layout", "--platform", "linux/arm64", "--json"]).done().json();
+    saved_by_containerd(&place, "part.tar", &[arm["manifest_digest"].as_str().unwrap()]);
+    let part = place.run(&["image", "push", "part.tar", &target]).done();
+    assert_eq!(part.stdout.trim(), inspected["manifest_digest"].as_str().unwrap());
+    let warning = "warning: not all that the image's index lists is there (missing: `linux/arm64`); the image for `linux/amd64` is taken alone, under a digest of its own\n";
+    assert!(part.stderr.contains(warning), "{}", part.stderr);
+    for arguments in [
+        &["image", "inspect", "part.tar"][..],
+        &["image", "copy", "part.tar", "oci:part"],
+        &["image", "sbom", "part.tar", "--generator", "builtin"],
+    ] {
+        let said = place.run(arguments).done().stderr;
+        assert!(said.contains(warning), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_registry_without_tls_is_named_by_every_command_that_talks_to_it() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    // The same listener under a name that does not mean this machine.
+    let host = format!("0.0.0.0:{}", running.address.port());
+    let (image, other) = (format!("{host}/team/app:v1"), format!("{host}/other/app:v1"));
+    let named = |arguments: &[&str]| place.run(&[arguments, &["--plain-http", &host]].concat()).done();
+    let pushed = named(&["image", "push", "layout", &image, "--timeout", "20s"]);
+    assert_eq!(pushed.stdout.trim(), digest);
+    assert!(pushed.stderr.contains("is spoken to without TLS"), "{}", pushed.stderr);
+    assert_eq!(named(&["image", "copy", &image, &other, "--json"]).json()["digest"], digest.as_str());
+    named(&["image", "inspect", &other]);
+    let doctor = place.run(&["doctor", "--registry", &host, "--plain-http", &host]);
+    assert!(doctor.stdout.contains(&format!("registry {host}: answers at http://")), "{}", doctor.stdout);
+    named(&["image", "copy", &other, "oci:copied:v1", "--timeout", "20s"]);
+    for (flag, value) in
+        [("--plain-http", "http://registry:5000"), ("--plain-http", "registry"), ("--timeout", "0s")]
+    {
+        assert_eq!(place.run(&["image", "push", "layout", &image, flag, value]).code, 2, "{flag} {value}");
+    }
+    let mut place = place;
+    place.set("SPECTRA_PLAIN_HTTP", &format!("registry:5000,{host}"));
+    place.run(&["image", "inspect", &other]).done();
+}
+
+#[test]
+fn layers_to_download_are_weighed_before_they_come() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "layout", &image]).done();
+    for arguments in [&["image", "copy", &image, "oci:out"] as &[&str], &["image", "sbom", &image]] {
+        let run = place.run(&[arguments, &["--max-unpacked", "10"]].concat());
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("error[SPX-313]") && run.stderr.contains("`--max-unpacked BYTES`"),
+            "{}",
+            run.stderr
+        );
+    }
 }
 
 #[test]
@@ -91,6 +206,43 @@ fn nothing_is_overwritten_or_guessed() {
     ");
 }
 
+#[test]
+fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
+    let place = Place::new();
+    docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
+    let copy = |more: &[&str]| {
+        let arguments = ["image", "copy", "docker-archive:app.tar", "oci:layout:v1"];
+        let run = place.run(&[&arguments[..], more].concat()).done();
+        (run.stdout, run.stderr.matches("compressing layer").count())
+    };
+    let (digest, compressed) = copy(&[]);
+    assert_eq!(compressed, 1);
+    assert_eq!(copy(&[]), (digest.clone(), 0));
+    assert_eq!(copy(&["--trust-cache"]), (digest.clone(), 0));
+    assert_eq!(copy(&["--no-cache"]), (digest, 1));
+}
+
+/// What `docker save` writes of an image with one layer, which need not be a tar file.
+pub(crate) fn docker_archive(path: &Path, layer: &[u8]) {
+    let hash = sha2::Sha256::digest(layer);
+    let diff_id = spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap();
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+    });
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"] }]);
+    let (config, manifest) = (config.to_string(), manifest.to_string());
+    let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, bytes) in
+        [("l.tar", layer), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes).unwrap();
+    }
+    builder.into_inner().unwrap();
+}
+
 /// Writes a layout with an artifact about `subject`, as a signing tool leaves in a registry.
 fn signature(place: &Place, subject: &str, size: u64) -> String {
     let hex = |bytes: &[u8]| {
@@ -130,9 +282,31 @@ fn signatures_are_copied_when_asked_for() {
     let signature = signature(&place, &digest, size);
     place.run(&["image", "push", "signature", &format!("{from}@{signature}")]).done();
 
-    let copied =
-        place.run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--json"]).done().json();
-    assert_eq!(copied["referrers"], serde_json::json!([]));
+    let copy = |to: &str| place.run(&["image", "copy", &format!("{from}:v1"), to, "--json"]).done();
+    let copied = copy(&format!("{to}:v1"));
+    assert_eq!(copied.json()["referrers"], serde_json::json!([]));
+    assert_eq!(copied.json()["referrers_left"], 1);
+    let left = format!(
+        "not copied: 1 signature or attestation that `docker://{from}:v1` has; `--referrers` copies what belongs to an image\n"
+    );
+    assert!(copied.stderr.ends_with(&left), "{}", copied.stderr);
+    let stored = copy("oci:stored");
+    assert!(stored.stderr.contains("that `docker://"), "{}", stored.stderr);
+    assert!(stored.stderr.ends_with(
+        "; layouts and archives hold the image alone, and `--referrers` copies between registries\n"
+    ));
+    // Whoever may not ask is not told, and has the copy.
+    let refused =
+        serde_json::json!({ "operation": "registry.referrers", "action": { "type": "http", "status": 403 } });
+    running.registry.set_fault(refused).unwrap();
+    let copied = copy(&format!("{to}:v1"));
+    assert!(
+        copied.json()["referrers_left"].is_null() && !copied.stderr.contains("not copied"),
+        "{}",
+        copied.stderr
+    );
+    assert!(running.registry.faults_applied() > 0);
+    running.registry.clear_faults();
     let copied = place
         .run(&["image", "copy", &format!("{from}:v1"), &format!("{to}:v1"), "--referrers", "--json"])
         .done()
@@ -143,6 +317,42 @@ fn signatures_are_copied_when_asked_for() {
     );
     place.run(&["image", "copy", &format!("{to}@{signature}"), "oci:again"]).done();
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn a_tag_comes_when_all_that_belongs_to_the_image_is_there() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    place.run(&["image", "build", "in", "--output", "one", "--cmd", "one"]).done();
+    place.run(&["image", "build", "in", "--output", "two", "--cmd", "two"]).done();
+    let (from, to) = (format!("{}/team/app", running.address), format!("{}/mirror/app", running.address));
+    let bill = format!("sha256-{}.sbom", &digest[7..]);
+    place.run(&["image", "push", "layout", &format!("{from}:v1")]).done();
+    place.run(&["image", "push", "one", &format!("{from}:{bill}")]).done();
+    place.run(&["image", "push", "two", &format!("{to}:{bill}")]).done();
+    let (source, target) = (format!("{from}:v1"), format!("{to}:v1"));
+    let copy =
+        |more: &[&str]| place.run(&[&["image", "copy", &source, &target, "--no-progress"], more].concat());
+    let refused = copy(&["--referrers"]).shown().replace(&digest[7..], "[HEX]");
+    insta::assert_snapshot!(refused, @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-352]: `[REGISTRY]/mirror/app@sha256:[HEX]` is there, but not all that belongs to it, and no tag was set
+      caused by: cannot write `[REGISTRY]/mirror/app:sha256-[HEX].sbom`: it exists
+    hint: `--force` replaces it; copying again goes on where this ended
+    ");
+    assert_ne!(place.run(&["image", "inspect", &target]).code, 0, "no tag was set");
+    copy(&["--referrers", "--force"]).done();
+    let found = place.run(&["image", "inspect", &target, "--json"]).done().json();
+    assert_eq!(found["digest"], digest.as_str());
+    insta::assert_snapshot!(copy(&["--force"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--force` is for archives that exist; a tag of a registry is moved without it
+    ");
 }
 
 /// podman's service with a store of its own, ended with the value.
@@ -180,24 +390,9 @@ pub(crate) fn container_storage(place: &mut Place) {
     std::fs::create_dir_all(place.path("run")).unwrap();
 }
 
-/// Whether a tool is there; a missing one is said, or an error if the machine has to have it.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-pub(crate) fn have(tool: &str) -> bool {
-    let there = ["/usr/bin", "/bin"].iter().any(|directory| Path::new(directory).join(tool).is_file());
-    let variable = format!("SPECTRA_REQUIRE_{}", tool.to_uppercase());
-    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
-    assert!(there || !required, "{variable}=1, and there is no {tool}");
-    if !there {
-        eprintln!("skipped: there is no {tool} on this machine; `apt-get install {tool}`");
-    }
-    there
-}
-
 #[test]
 fn an_image_of_podmans_service_is_inspected_and_copied() {
-    if !have("podman") {
-        return;
-    }
+    let Some(podman) = tool("podman") else { return };
     let mut place = Place::new();
     container_storage(&mut place);
     content(&place, "in");
@@ -216,7 +411,7 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
         .done();
     place.run(&["image", "copy", "layout", "oci-archive:a.tar:localhost/team/app:v1"]).done();
     let podman = |arguments: &[&str]| {
-        let mut command = Command::new("podman");
+        let mut command = Command::new(&podman);
         command
             .args(arguments)
             .env_clear()
@@ -227,18 +422,11 @@ fn an_image_of_podmans_service_is_inspected_and_copied() {
     let loaded = podman(&["load", "-i", "a.tar"]).output().unwrap();
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     let socket = place.path("podman.sock");
-    let child = podman(&[
-        "--runtime",
-        "runc",
-        "system",
-        "service",
-        "--time=0",
-        &format!("unix://{}", socket.display()),
-    ])
-    .stdout(Stdio::null())
-    .stderr(Stdio::null())
-    .spawn()
-    .unwrap();
+    let child = podman(&["system", "service", "--time=0", &format!("unix://{}", socket.display())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let engine = Engine { child, socket };
     let begun = Instant::now();
     while std::os::unix::net::UnixStream::connect(&engine.socket).is_err() {

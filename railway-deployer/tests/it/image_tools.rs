@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    image_copy::{container_storage, have},
-    support::{Place, content},
+    image_copy::container_storage,
+    support::{Place, content, tool},
 };
 
 /// What every fake begins with: it writes down its arguments, one a line, and ends with 64 at a call that it does not know.
@@ -27,7 +27,8 @@ case "$1 $2" in
   case "$output" in type=oci,dest=*) ;; *) unknown "$@" ;; esac
   [ -n "$NPM_TOKEN" ] || unknown "without the secret's variable"
   echo "#1 building with $NPM_TOKEN" >&2
-  cp "$HOME/prepared.tar" "${output#type=oci,dest=}" ;;
+  output=${output#type=oci,dest=}
+  cp "$HOME/prepared.tar" "${output%%,*}" ;;
 *) unknown "$@" ;;
 esac
 "##;
@@ -135,7 +136,7 @@ fn docker_is_told_everything_but_the_secret() {
     assert!(run.stderr.contains("#1 building with [redacted]"), "{}", run.stderr);
     insta::assert_snapshot!(calls(&place), @"
     buildx version
-    buildx build --progress plain --provenance=false --sbom=false --output type=oci,dest=[DIR]/tmp/spectra-build-[X]/image.tar --file [DIR]/app/Dockerfile --platform linux/arm64 --build-arg VERSION=1 --build-arg FROM_ENVIRONMENT --label team=blue --target runtime --secret id=npm,env=NPM_TOKEN --no-cache --pull --cache-from type=gha [DIR]/app
+    buildx build --progress plain --provenance=false --sbom=false --output type=oci,dest=[DIR]/tmp/spectra-build-[X]/image.tar,rewrite-timestamp=true --file [DIR]/app/Dockerfile --platform linux/arm64 --build-arg VERSION=1 --build-arg FROM_ENVIRONMENT --label team=blue --target runtime --secret id=npm,env=NPM_TOKEN --no-cache --pull --cache-from type=gha [DIR]/app
     ");
     assert!(!calls(&place).contains("canary"));
     let left = std::fs::read_dir(place.path("tmp")).unwrap().count();
@@ -219,6 +220,14 @@ fn buildah_1_28_cached_steps_of_another_platform_are_built_again() {
 }
 
 #[test]
+fn a_builder_is_told_the_default_platform() {
+    let (place, _) = place();
+    place.program("buildah", &format!("{RECORD}{BUILDAH}"));
+    place.run(&["image", "build", "app", "--output", "out"]).done();
+    assert!(calls(&place).contains(" --platform linux/amd64 "), "{}", calls(&place));
+}
+
+#[test]
 fn a_dockerfile_that_nothing_can_build() {
     let (place, _) = place();
     let build = |more: &[&str]| place.run(&[&["image", "build", "app", "--output", "out"], more].concat());
@@ -269,6 +278,72 @@ fn a_dockerfile_that_nothing_can_build() {
 }
 
 #[test]
+fn a_login_and_a_cache_that_a_builder_is_not_told_of_are_refused() {
+    let (mut place, digest) = place();
+    place.program("buildah", &format!("{RECORD}{BUILDAH}"));
+    let build = |place: &Place, more: &[&str]| {
+        place.run_with_input(&[&["image", "build", "app", "--output", "out"], more].concat(), "hunter2\n")
+    };
+    insta::assert_snapshot!(build(&place, &["--username", "bot", "--password-stdin"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--username` is for the registry of a recipe's base image; a Dockerfile may name images of any registry, and its builder has its own logins: `docker login`, `buildah login` or `podman login`
+    ");
+    insta::assert_snapshot!(build(&place, &["--base-cache", "here"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--base-cache` is where base images of recipes are kept; a Dockerfile's builder has its own store
+    ");
+    insta::assert_snapshot!(build(&place, &["--trust-cache"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--trust-cache` is about layers that are compressed here; those of a Dockerfile are its builder's, with `--no-cache`, `--cache-from` and `--cache-to`
+    ");
+    assert_eq!(calls(&place), "", "nothing was built");
+    assert!(!place.path("out").exists() && !place.path("here").exists());
+
+    // Set for the whole job, for its pushes.
+    place.set("SPECTRA_REGISTRY_USERNAME", "bot");
+    place.set("SPECTRA_REGISTRY_PASSWORD", "hunter2");
+    place.set("SPECTRA_BASE_CACHE", "here");
+    place.set("SPECTRA_CACHE_DIR", "here");
+    let run = build(&place, &["--no-progress"]).done();
+    assert_eq!(run.stdout.trim(), digest);
+    assert!(
+        run.stderr.starts_with("SPECTRA_REGISTRY_USERNAME is not used: it is for the "),
+        "{}",
+        run.stderr
+    );
+    assert!(!calls(&place).contains("hunter2") && !run.stderr.contains("hunter2"));
+}
+
+#[test]
+fn no_line_of_a_key_is_shown() {
+    let (place, _) = place();
+    place.write(
+        "key.pem",
+        "-----BEGIN PRIVATE KEY-----\ncanaryAAAAAAAAAA1\ncanaryBBBBBBBBBB2\n-----END PRIVATE KEY-----\n",
+    );
+    place.program("cat", "exec /bin/cat \"$@\"");
+    place.program(
+        "buildah",
+        "for a in \"$@\"; do case $a in id=*src=*) f=${a##*src=};; esac; done; cat \"$f\"; cat \"$f\" >&2; exit 3",
+    );
+    let run = place.run(&["image", "build", "app", "--output", "out", "--secret", "id=k,src=key.pem"]);
+    assert_eq!(run.code, 1);
+    assert!(!run.stderr.contains("canary") && !run.stdout.contains("canary"), "{}", run.stderr);
+    assert_eq!(
+        run.stderr.matches("[redacted]").count(),
+        8,
+        "on both streams and in the error: {}",
+        run.stderr
+    );
+}
+
+#[test]
 fn an_interrupted_build_ends_its_tool() {
     let (place, _) = place();
     place.program(
@@ -313,10 +388,9 @@ fn alive(pid: rustix::process::Pid) -> bool {
 
 #[test]
 fn a_real_buildah_builds_into_a_layout() {
-    if !have("buildah") {
-        return;
-    }
+    let Some(buildah) = tool("buildah") else { return };
     let mut place = Place::new();
+    place.link(&buildah);
     container_storage(&mut place);
     place.write(
         "app/Dockerfile",
@@ -351,6 +425,10 @@ fn a_real_buildah_builds_into_a_layout() {
         (Some("7"), Some("blue"))
     );
     assert_eq!(found["created"], "1970-01-01T00:00:00Z");
+    let arm8 =
+        ["--output", "arm8", "--platform", "linux/arm64/v8", "--builder", "buildah", "--isolation", "chroot"];
+    let run = place.run(&[&["image", "build", "app"], &arm8[..]].concat()).done();
+    assert!(!run.stderr.contains("again without the cache"), "it is `linux/arm64`: {}", run.stderr);
     let both = ["--platform", "linux/amd64,linux/arm64", "--builder", "buildah", "--isolation", "chroot"];
     place.run(&[&["image", "build", "app", "--output", "both"], &both[..]].concat()).done();
     let arm = place.run(&["image", "inspect", "both", "--platform", "linux/arm64", "--json"]).done().json();

@@ -1,37 +1,23 @@
 //! What is pushed is taken by other people's tools, and what they push is read here: `skopeo`, `umoci` and `podman`, on Debian's
 //! registry and on the sandbox's.
 //!
-//! A tool that is not on PATH is said to be missing and its part is left out, unless `SPECTRA_REQUIRE_SKOPEO=1` (and so on, one for
-//! each tool) makes that a failure.
+//! The part of a tool that is not on PATH is left out; see [`tool`].
 
 use std::{
     io::Write as _,
     net::{SocketAddr, TcpListener},
     os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use crate::support::Place;
+use crate::support::{Place, tool};
 
 /// How long a registry may take to answer.
 const READY: Duration = Duration::from_mins(1);
-
-/// A tool on PATH. Panics if there is none and it is required.
-#[expect(clippy::print_stderr, reason = "a part that is left out is said to be")]
-fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
-    let variable = format!("SPECTRA_REQUIRE_{}", name.to_uppercase().replace('-', "_"));
-    if found.is_none() {
-        assert!(std::env::var(&variable).as_deref() != Ok("1"), "{variable}=1, and there is no `{name}`");
-        eprintln!("skipped: there is no `{name}` on PATH");
-    }
-    found
-}
 
 /// Runs a tool to its successful end and returns what it printed.
 fn run(place: &Place, tool: &Path, arguments: &[&str]) -> String {

@@ -2,19 +2,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod audit;
+mod disk;
+mod forged;
 mod general;
 mod hostile;
 mod image;
 mod image_build;
 mod image_copy;
+mod image_layers;
 mod image_tools;
 mod interop;
+mod interrupted;
+#[cfg(feature = "keyless")]
+mod keyless;
+#[cfg(not(feature = "keyless"))]
+mod no_keyless;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
 mod scan;
+mod scan_tools;
 mod signing;
 mod support;
+mod trivy;
 mod world;

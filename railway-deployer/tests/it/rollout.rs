@@ -178,9 +178,9 @@ fn a_file_with_a_mistake_is_refused_by_its_path() {
     error: `spec.toml`: `rollout[1]` and `rollout[0]` act on the same service; they run at once, so one would keep the other out
     error: `spec.toml`: `rollout` is empty: there is nothing to roll out
     error: `spec.toml`: it is not TOML: TOML parse error at line 1, column 10
-      |
-    1 | candidate
-      |          ^
-    key with no value, expected `=`
+      |   |
+      | 1 | candidate
+      |   |          ^
+      | key with no value, expected `=`
     ");
 }

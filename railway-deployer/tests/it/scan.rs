@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 
 use spectra_sandbox::registry::RegistryAuth;
 
-use crate::{image::registry, support::Place};
+use crate::{
+    image::registry,
+    support::{Place, tool},
+};
 
 const STATUS: &str = "Package: libfoo1\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n";
 
 /// A layout with the databases of dpkg.
-fn image(place: &Place) -> String {
+pub(crate) fn image(place: &Place) -> String {
     place.write("in/var/lib/dpkg/status", STATUS);
     place.write("in/etc/os-release", "ID=debian\nVERSION_ID=12\n");
     let run = place.run(&[
@@ -202,6 +205,7 @@ fn a_scan_is_judged() {
     medium    CVE-2026-0002  libfoo1  1.0-1
 
     1 medium; 1 waived
+    waived: CVE-2026-0001 in libfoo1: not reachable (until 2999-12-31, approved by ada)
     --- stderr
     warning: the waiver of `CVE-2026-0002` ran out on 2020-01-01; it does not count
     warning: the waiver of `CVE-2026-0003` fits no finding; remove it
@@ -245,7 +249,7 @@ fn reports_of_other_scanners_count_too() {
 }
 
 /// Put together here, so that this file holds no secret.
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     format!("{}_{}", "ghp", "aB3Zk3Q9xV7bN5mT1rW8yL2pH6dJ4sG0fXq7u")
 }
 
@@ -289,9 +293,27 @@ fn secrets_are_found_and_never_shown() {
     exit 0
     --- stdout
     no findings; 0 allowed in their lines, 1 in a list
+    allowed: github-token in a.txt:2, by `.spectra-secrets-ignore`: a test
     --- stderr
     searched 3 files, 102 B
     ");
+    let strict = place.run(&["secrets", "scan", "src", "--strict"]);
+    assert_eq!(strict.code, 5, "a list that comes with what is searched: {}", strict.shown());
+    assert!(strict.stdout.contains("ignored:1"), "and not in a repository: {}", strict.shown());
+    std::fs::remove_file(place.path("src/ignored")).unwrap();
+    place.write("trusted", &format!("{fingerprint} # a test\n"));
+    let given = ["secrets", "scan", "src", "--strict", "--ignore-file", "trusted", "--max-size", "30"];
+    insta::assert_snapshot!(place.run(&given).shown(), @"
+    exit 5
+    --- stdout
+    no findings
+    --- stderr
+    warning: not searched: `.spectra-secrets-ignore`: it has more than 30 bytes
+    warning: not searched: `a.txt`: it has more than 30 bytes
+    searched 1 files, 8 B
+    refused: with `--strict`, what was not searched does not pass
+    ");
+    assert_eq!(place.run(&given[..6]).code, 0);
     assert_eq!(place.run(&["secrets", "scan", "missing"]).code, 1);
     assert_eq!(place.run(&["secrets", "scan", "src", "--ignore-file", "missing"]).code, 1);
     assert!(place.run(&["secrets", "rules"]).done().stdout.contains("railway-token"));
@@ -305,7 +327,7 @@ fn secrets_by_gitleaks() {
     let leak = json!([{ "RuleID": "github-pat", "Description": "A token", "StartLine": 2, "File": "ROOT/a.txt",
                         "Secret": secret(), "Match": secret(), "Commit": "" }]);
     let script = format!(
-        "[ -f \"$2/a.txt\" ] && [ ! -e \"$2/ignored\" ] || exit 9\nsed \"s,ROOT,$2,\" <<'END'\n{leak}\nEND"
+        "[ -f \"$2/files/a.txt\" ] && [ ! -e \"$2/files/ignored\" ] || exit 9\nsed \"s,ROOT,$2/files,\" <<'END'\n{leak}\nEND"
     );
     place.program("gitleaks", &script);
     let found = place.run(&["secrets", "scan", "src"]);
@@ -329,15 +351,33 @@ fn secrets_by_gitleaks() {
     error[SPX-366]: cannot read what `gitleaks` printed: it is no report of gitleaks 8
     ");
     assert_eq!(place.run(&["secrets", "scan", "src", "--scanner", "builtin"]).code, 5);
+    let rules = ["secrets", "scan", "src", "--gitleaks-config", "src/a.txt"];
+    let other = place.run(&[&rules[..], &["--scanner", "builtin"]].concat());
+    assert_eq!(other.code, 2, "{}", other.shown());
+    // It reports nothing and ends well when git fails.
+    place.program("gitleaks", "echo '1:00AM ERR [git] fatal: unable to read 79a6' >&2\necho '[]'");
+    insta::assert_snapshot!(place.run(&["secrets", "scan", "src"]).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-364]: `gitleaks` failed: 1:00AM ERR [git] fatal: unable to read 79a6
+    hint: what it was to find out is not known: a failed scan is not a clean one
+    ");
+    place.program("gitleaks", "echo '1:00AM ERR [git] warning: ignoring broken ref' >&2\necho '[]'");
+    let warned = place.run(&["secrets", "scan", "src"]).done();
+    assert!(
+        warned.stderr.contains("warning: 1:00AM ERR [git] warning: ignoring broken ref"),
+        "{}",
+        warned.stderr
+    );
 }
 
-/// The real one, where there is one.
 #[test]
 fn secrets_by_the_real_gitleaks() {
-    let Some(folder) = on_path("gitleaks") else { return };
-    let mut place = Place::new();
+    let Some(gitleaks) = tool("gitleaks") else { return };
+    let place = Place::new();
     repository(&place);
-    place.set("PATH", &format!("{}:/usr/bin:/bin", folder.display()));
+    place.link(&gitleaks);
     let value = place.run(&["secrets", "scan", "src", "--scanner", "gitleaks", "--json"]);
     assert_eq!(value.code, 5, "{}", value.shown());
     let findings = value.json()["findings"].clone();
@@ -348,13 +388,12 @@ fn secrets_by_the_real_gitleaks() {
     assert!(!value.stdout.contains("Zk3Q9xV7b"));
 }
 
-/// The real one, where there is one.
 #[test]
 fn a_bill_by_the_real_syft() {
-    let Some(folder) = on_path("syft") else { return };
-    let mut place = Place::new();
+    let Some(syft) = tool("syft") else { return };
+    let place = Place::new();
     let digest = image(&place);
-    place.set("PATH", &format!("{}:/usr/bin:/bin", folder.display()));
+    place.link(&syft);
     for format in ["cyclonedx", "spdx"] {
         let run = |_| {
             place.run(&["image", "sbom", "layout", "--generator", "syft", "--format", format]).done().stdout
@@ -368,16 +407,15 @@ fn a_bill_by_the_real_syft() {
 /// By the libraries of those who make the formats, with their schemas.
 #[test]
 fn bills_are_valid() {
-    let Some(folder) = on_path("pyspdxtools") else { return };
-    let mut place = Place::new();
+    let Some(pyspdxtools) = tool("pyspdxtools") else { return };
+    let place = Place::new();
     image(&place);
-    place.set("PATH", &format!("{}:/usr/bin:/bin", folder.display()));
     place.run(&["image", "sbom", "layout", "--generator", "builtin", "--output", "c.json"]).done();
     place
         .run(&["image", "sbom", "layout", "--generator", "builtin", "--format", "spdx", "--output", "s.json"])
         .done();
-    let check = |program: &str, arguments: &[&str]| {
-        let output = std::process::Command::new(folder.join(program))
+    let check = |program: &Path, arguments: &[&str]| {
+        let output = std::process::Command::new(program)
             .args(arguments)
             .current_dir(place.path("."))
             .output()
@@ -386,25 +424,10 @@ fn bills_are_valid() {
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{text}");
     };
-    check("pyspdxtools", &["--infile", "s.json"]);
+    check(&pyspdxtools, &["--infile", "s.json"]);
     // The library of CycloneDX is asked through the Python that stands beside.
     let script = "import sys; from cyclonedx.schema import SchemaVersion as V; from cyclonedx.validation.json import JsonStrictValidator as J\n\
                   error = J(V.V1_6).validate_str(open('c.json').read())\n\
                   sys.exit(str(error) if error else 0)";
-    check("python3", &["-c", script]);
-}
-
-/// The folder of a program on PATH. Without it the test is skipped, with a word, unless `SPECTRA_REQUIRE_<PROGRAM>` is `1`.
-#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn on_path(program: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).find(|folder: &std::path::PathBuf| Path::is_file(&folder.join(program)));
-    let variable = format!("SPECTRA_REQUIRE_{}", program.to_uppercase());
-    let required = std::env::var(&variable).is_ok_and(|value| value == "1");
-    assert!(found.is_some() || !required, "`{program}` is not on PATH, and {variable} is set");
-    if found.is_none() {
-        eprintln!("skipped: `{program}` is not on PATH");
-    }
-    found
+    check(&pyspdxtools.with_file_name("python3"), &["-c", script]);
 }

@@ -58,8 +58,19 @@ impl Place {
         std::fs::set_permissions(self.path(&name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// Puts a program of this machine on the place's PATH, and nothing that lies beside it.
+    pub(crate) fn link(&self, program: &Path) {
+        std::fs::create_dir_all(self.path("bin")).unwrap();
+        let name = Path::new("bin").join(program.file_name().unwrap());
+        std::os::unix::fs::symlink(program, self.directory.path().join(name)).unwrap();
+    }
+
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_railway-deployer"));
+        self.command_of(env!("CARGO_BIN_EXE_railway-deployer"))
+    }
+
+    fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().current_dir(self.directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -69,15 +80,18 @@ impl Place {
         self.run_with_input(arguments, "")
     }
 
+    /// Another program, in the same place and environment.
+    pub(crate) fn run_other(&self, program: &str, arguments: &[&str]) -> Run {
+        self.finish(self.command_of(program).args(arguments), "")
+    }
+
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Run {
-        let mut child = self
-            .command()
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        self.finish(self.command().args(arguments), input)
+    }
+
+    fn finish(&self, command: &mut Command, input: &str) -> Run {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A program that does not read its input is right to close it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
@@ -112,6 +126,24 @@ impl Run {
         assert_eq!(self.code, 0, "{}", self.shown);
         self
     }
+}
+
+/// A program of others on PATH. Where there is none, a test can only be skipped: that is said, or is a failure if
+/// `SPECTRA_REQUIRE_SKOPEO=1` (and so on, one for each program) asks for that, as `cargo xtask test` does for those that it found
+/// or installed.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    let variable = format!("SPECTRA_REQUIRE_{}", name.to_uppercase().replace('-', "_"));
+    if found.is_none() {
+        assert!(
+            std::env::var(&variable).as_deref() != Ok("1"),
+            "{variable}=1, and there is no `{name}` on PATH"
+        );
+        eprintln!("skipped: there is no `{name}` on PATH");
+    }
+    found
 }
 
 fn replace_runs(text: &str, prefix: &str, belongs: fn(char) -> bool, to: &str) -> String {

@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use spectra_acceptance::{Image, ImageBuilder, Sandbox, Terraform, deployer, get, run, shop_with_rollout};
+use spectra_test_sigstore::{Claims, Fake};
 use tempfile::TempDir;
 
 /// A pair of keys in a folder of its own.
@@ -38,6 +39,82 @@ impl Keys {
             key.display().to_string()
         )
     }
+}
+
+const WORKFLOW: &str = "acme/shop/.github/workflows/release.yml@refs/heads/main";
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
+/// Services that certify, with their root of trust in a file.
+struct Keyless {
+    folder: TempDir,
+    fake: Fake,
+}
+
+impl Keyless {
+    fn new() -> Self {
+        let keyless = Self { folder: tempfile::tempdir().unwrap(), fake: Fake::start(ISSUER) };
+        let root = keyless.fake.authority().trusted_root().to_string();
+        std::fs::write(keyless.folder.path().join("root.json"), root).unwrap();
+        keyless
+    }
+
+    fn root(&self) -> String {
+        self.folder.path().join("root.json").display().to_string()
+    }
+
+    fn sign(&self, image: &Image) {
+        let mut command = Command::new(deployer());
+        command.args(["image", "sign", "--keyless", "--trusted-root", &self.root(), &image.pinned]);
+        command.args(["--fulcio-url", &self.fake.url(), "--rekor-url", &self.fake.url()]);
+        command.env("SIGSTORE_ID_TOKEN", self.fake.token(&Claims::of_workflow(WORKFLOW)));
+        let _ = run(&mut command).success();
+    }
+}
+
+/// `{ identities = […] }`, as HCL.
+fn identities() -> String {
+    format!(
+        "{{\n    identities = [{{ name = \"release\", issuer = \"{ISSUER}\", subject = \"https://github.com/{WORKFLOW}\" }}]\n  }}"
+    )
+}
+
+#[test]
+fn an_identity_is_asked_for_instead_of_a_key() {
+    let sandbox = Sandbox::start();
+    let keyless = Keyless::new();
+    let [first, second] = images(&sandbox);
+    let mut terraform = Terraform::new(&sandbox, &shop_with_rollout());
+    let _ =
+        terraform.env("SPECTRA_TRUSTED_ROOT", &keyless.root()).var("image", &first.pinned).apply().success();
+    let data = format!(
+        "data \"spectra_image\" \"web\" {{\n  image = var.image\n  verify = {}\n}}\n\noutput \"signers\" {{\n  value = join(\",\", \
+         data.spectra_image.web.signatures[*].identity)\n}}\n",
+        identities()
+    );
+    let policy = format!(
+        "{}resource \"spectra_deployment_policy\" \"signed\" {{\n  name = \"signed\"\n  environment_id = \
+         spectra_project.shop.default_environment_id\n  signatures = {}\n}}\n",
+        shop_with_rollout(),
+        identities()
+    );
+    terraform.configure(&policy);
+    let _ = terraform.apply().success();
+    terraform.assert_empty_plan();
+    let _ = terraform
+        .var("image", &second.pinned)
+        .plan()
+        .code(1)
+        .says("SPX-335")
+        .says("of the identities `release`");
+    terraform.configure(&format!("{policy}{data}"));
+    let _ = terraform.plan().code(1).says("not signed as `verify` wants it");
+    keyless.sign(&second);
+    let _ = terraform.apply().success();
+    assert_eq!(get(&terraform.output("url")).body.trim(), "second");
+    assert_eq!(terraform.output("signers"), format!("https://github.com/{WORKFLOW}"));
+    terraform.assert_empty_plan();
+    // By another root, the same signature is nobody's.
+    let _ = terraform.env("SPECTRA_TRUSTED_ROOT", "").plan().code(1).says("and that does not hold");
 }
 
 fn images(sandbox: &Sandbox) -> [Image; 2] {

@@ -53,6 +53,7 @@ fn by(key: &SigningKey) -> SignaturePolicy {
     SignaturePolicy {
         repositories: Vec::new(),
         keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
+        identities: Vec::new(),
         required: Threshold::Any,
         attestations: Vec::new(),
     }
@@ -141,7 +142,7 @@ async fn a_policy_that_was_given_besides_has_to_be_met_as_well() {
     shelf.sign(&key, &second);
     let besides = [("release".to_owned(), by(&release))];
     let mut delivery = world.delivery(&|_| {});
-    delivery.signatures = Signatures { source: Some(&shelf), policies: &besides };
+    delivery.signatures = Signatures { source: Some(&shelf), policies: &besides, ..Signatures::default() };
     let never = CancellationToken::new();
     let error = delivery.deliver(RolloutRequest::new(place, second), &never).await.unwrap_err();
     let Error::Unsigned(refusal) = error else { panic!("{error}") };

@@ -10,13 +10,12 @@ mod writer;
 use std::{io, io::Read as _, io::Write as _, path::Path, str::FromStr, sync::Arc};
 
 use spectra_types::Digest;
-use tempfile::TempPath;
 
 pub(crate) use self::writer::Writer;
 use crate::{
     Descriptor, Error,
     content::{Blob, Content, Hashing},
-    media_type,
+    media_type, spool,
 };
 
 /// Bytes of a layer that become one member or frame. Part of the format: another size makes other digests.
@@ -123,18 +122,15 @@ impl Default for Compression {
     }
 }
 
-/// A temporary file that is being written.
-pub(crate) fn spool() -> Result<(std::fs::File, TempPath), Error> {
-    let directory = std::env::temp_dir();
-    let file = tempfile::NamedTempFile::with_prefix("spectra-layer-")
-        .map_err(Error::io("create a temporary file in", directory))?;
-    Ok(file.into_parts())
-}
-
-/// Compresses a raw layer into a temporary file. Returns the blob and the digest of the raw bytes. Blocking.
-pub(crate) fn layer(raw: &Content, what: &Path, how: Compression) -> Result<(Blob, Digest), Error> {
-    let (file, path) = spool()?;
-    let failed = |path: &TempPath| Error::io("compress a layer into", path.to_path_buf());
+/// Compresses a raw layer into a temporary file in `folder`. Returns the blob and the digest of the raw bytes. Blocking.
+pub(crate) fn layer(
+    raw: &Content,
+    what: &Path,
+    how: Compression,
+    folder: &Path,
+) -> Result<(Blob, Digest), Error> {
+    let (file, path) = spool::file(folder)?;
+    let failed = |error: io::Error| Error::io("compress a layer into", folder)(error).needs(raw.len());
     let mut reader = Hashing::new(raw.reader()?);
     let mut writer = Writer::new(Hashing::new(io::BufWriter::with_capacity(PIECE, file)), how);
     let mut buffer = vec![0; PIECE];
@@ -143,10 +139,10 @@ pub(crate) fn layer(raw: &Content, what: &Path, how: Compression) -> Result<(Blo
         if count == 0 {
             break;
         }
-        writer.write_all(&buffer[..count]).map_err(failed(&path))?;
+        writer.write_all(&buffer[..count]).map_err(failed)?;
     }
-    let mut hashing = writer.finish().map_err(failed(&path))?;
-    hashing.flush().map_err(failed(&path))?;
+    let mut hashing = writer.finish().map_err(failed)?;
+    hashing.flush().map_err(failed)?;
     let (_, digest, length) = hashing.finish();
     let (_, raw_digest, raw_length) = reader.finish();
     if raw_length != raw.len() {

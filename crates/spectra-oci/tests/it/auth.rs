@@ -1,9 +1,13 @@
 //! Who is shown which credentials, and when.
 
-use std::sync::Arc;
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use axum::http::Method;
-use spectra_oci::{Access, Credential, Error, Keychain, NoProgress, PushOptions, Pushed};
+use spectra_oci::{Access, Credential, Environment, Error, Keychain, NoProgress, PushOptions, Pushed};
 use spectra_types::Secret;
 
 use crate::fake::{Action, Fake, client_with, image};
@@ -146,4 +150,108 @@ async fn a_registry_without_token_service_is_told_apart() {
     let host = fake.address.to_string();
     let error = client_with(basic(&fake, "s3cret-pw")).access_token(&host, None).await.unwrap_err();
     assert!(matches!(error, Error::NoTokens { .. }), "{error}");
+}
+
+/// A keychain whose credential helper gives `bot:s3cret-pw`, or once `bot:0ld-pw` if it is to begin with that, and the file with a line for
+/// every run.
+fn helper(fake: &Fake, directory: &Path, begins_with_old: bool) -> (Keychain, PathBuf) {
+    let runs = directory.join("runs");
+    let old = u8::from(begins_with_old);
+    let script = format!(
+        r#"#!/bin/sh
+cat >/dev/null
+echo run >> {runs}
+if [ "$(wc -l < {runs})" -le {old} ]; then secret=0ld-pw; else secret=s3cret-pw; fi
+printf '{{"Username":"bot","Secret":"%s"}}' $secret
+"#,
+        runs = runs.display()
+    );
+    let program = directory.join("docker-credential-count");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = format!(r#"{{"credHelpers":{{"{}":"count"}}}}"#, fake.address);
+    std::fs::write(directory.join("config.json"), config).unwrap();
+    let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
+    let place = directory.to_owned();
+    let environment = Environment::from_lookup(move |name| match name {
+        "PATH" => Some(path.clone().into()),
+        "DOCKER_CONFIG" => Some(place.clone().into()),
+        _ => None,
+    });
+    (Keychain::new(environment), runs)
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+#[tokio::test]
+async fn a_credential_helper_runs_once_for_all_calls() {
+    for scheme in ["basic", "bearer"] {
+        let fake = Fake::start().await;
+        (fake.lock().scheme, fake.lock().login) = (Some(scheme), Some("bot:s3cret-pw"));
+        let directory = tempfile::tempdir().unwrap();
+        let (keychain, runs) = helper(&fake, directory.path(), false);
+        push(&fake, keychain).await.unwrap();
+        assert_eq!(lines(&runs), 1, "{scheme}: {:?}", fake.lock().log);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_helper_is_asked_again_after_a_refusal() {
+    for scheme in ["basic", "bearer"] {
+        let fake = Fake::start().await;
+        (fake.lock().scheme, fake.lock().login) = (Some(scheme), Some("bot:s3cret-pw"));
+        let directory = tempfile::tempdir().unwrap();
+        let (keychain, runs) = helper(&fake, directory.path(), true);
+        let client = client_with(keychain);
+        let artifact = image(directory.path(), 2000);
+        let options = PushOptions { jobs: 1, ..PushOptions::default() };
+        client.push(&fake.image("team/app:v1"), &artifact, &options, Arc::new(NoProgress)).await.unwrap();
+        assert_eq!(lines(&runs), 2, "{scheme}: {:?}", fake.lock().log);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_everybody_reads_gets_every_body_once() {
+    for (scheme, credential) in [
+        ("basic", Credential::Basic { username: "bot".to_owned(), password: Secret::from("s3cret-pw") }),
+        ("bearer", Credential::Basic { username: "bot".to_owned(), password: Secret::from("s3cret-pw") }),
+        ("bearer", Credential::RegistryToken(Secret::from("registry-token"))),
+    ] {
+        let fake = Fake::start().await;
+        {
+            let mut state = fake.lock();
+            (state.scheme, state.login, state.everybody_reads) = (Some(scheme), Some("bot:s3cret-pw"), true);
+            state.tokens.insert("Bearer registry-token".to_owned());
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let artifact = image(directory.path(), 20_000);
+        let options = PushOptions { jobs: 1, ..PushOptions::default() };
+        let is_token = matches!(credential, Credential::RegistryToken(_));
+        let client = client_with(Keychain::empty().with(&fake.address.to_string(), credential));
+        client.push(&fake.image("team/app:v1"), &artifact, &options, Arc::new(NoProgress)).await.unwrap();
+        let state = fake.lock();
+        let refused = state.log.iter().filter(|line| line.ends_with(" 401")).count();
+        assert_eq!(refused, 1, "the first write teaches all others: {:?}", state.log);
+        assert!(!is_token || state.token_requests.is_empty(), "{:?}", state.token_requests);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_everybody_reads_has_its_tokens_renewed() {
+    let fake = Fake::start().await;
+    (fake.lock().scheme, fake.lock().everybody_reads) = (Some("bearer"), true);
+    fake.fault(Method::PUT, "/blobs/uploads/", Action::Revoke);
+    push(&fake, Keychain::empty()).await.unwrap();
+    assert_eq!(fake.lock().token_requests.len(), 2, "{:?}", fake.lock().log);
+}
+
+#[tokio::test]
+async fn a_password_that_was_refused_is_not_sent_a_second_time() {
+    let fake = Fake::start().await;
+    (fake.lock().scheme, fake.lock().login) = (Some("basic"), Some("bot:s3cret-pw"));
+    let client = client_with(basic(&fake, "wr0ng-pw-here"));
+    client.resolve(&fake.image("team/app:v1")).await.unwrap_err();
+    assert_eq!(fake.count("GET", "/manifests/"), 1, "{:?}", fake.lock().log);
 }

@@ -10,18 +10,19 @@ use std::{
 
 use sha2::Digest as _;
 use spectra_oci::{
-    Base, Error, FileRule, Files, ImageBuilder, ImageConfig, ImageManifest, Layout, NoProgress, Overwrite,
-    Owner, Patterns, Platform, PushOptions,
+    Artifact, Base, BuiltImage, Cache, Descriptor, Error, FileRule, Files, ImageBuilder, ImageConfig,
+    ImageManifest, Layout, NoProgress, Overwrite, Owner, Packing, Patterns, Platform, Progress, PushOptions,
+    Trust,
 };
 use spectra_types::{Algorithm, Digest};
 
 use crate::fake::{Fake, client};
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest::from_bytes(Algorithm::Sha256, &sha2::Sha256::digest(bytes)).unwrap()
 }
 
-fn write(root: &Path, files: &[&str]) {
+pub(crate) fn write(root: &Path, files: &[&str]) {
     for name in files {
         let path = root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -29,12 +30,22 @@ fn write(root: &Path, files: &[&str]) {
     }
 }
 
+fn write_archive(
+    artifact: &Artifact,
+    path: &Path,
+    name: Option<&str>,
+    overwrite: Overwrite,
+) -> Result<Descriptor, Error> {
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    artifact.write_archive(path, name, overwrite, &Packing::default(), &progress)
+}
+
 fn patterns(lines: &[&str]) -> Patterns {
     Patterns::parse(lines.iter().copied()).unwrap()
 }
 
 /// Name, mode, user, kind of every entry of the layout's layer.
-fn entries(layout: &Layout, digest: &Digest) -> Vec<String> {
+pub(crate) fn entries(layout: &Layout, digest: &Digest) -> Vec<String> {
     let layer = std::fs::File::open(layout.root().join("blobs/sha256").join(digest.hex())).unwrap();
     let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(layer));
     let entries = archive.entries().unwrap().map(|entry| {
@@ -46,7 +57,7 @@ fn entries(layout: &Layout, digest: &Digest) -> Vec<String> {
     entries.collect()
 }
 
-fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) -> T {
+pub(crate) fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) -> T {
     let bytes = std::fs::read(layout.root().join("blobs/sha256").join(digest.hex())).unwrap();
     assert_eq!(sha256(&bytes), *digest);
     serde_json::from_slice(&bytes).unwrap()
@@ -54,25 +65,43 @@ fn document<T: serde::de::DeserializeOwned>(layout: &Layout, digest: &Digest) ->
 
 /// A registry with `distro:1`: `/bin` is a link, `/tmp` is everyone's. In Docker's media types, or in OCI's with zstd.
 async fn distribution(zstd: bool) -> (Fake, Digest) {
-    let fake = Fake::start().await;
+    let entries = [
+        ("bin -> usr/bin", 0o777, 0),
+        ("usr/", 0o755, 0),
+        ("usr/bin/", 0o755, 0),
+        ("usr/bin/sh", 0o755, 0),
+        ("tmp/", 0o1777, 0),
+    ];
+    serve(layer(&entries), zstd).await
+}
+
+/// A tar of links (`name -> target`), directories (`name/`) and empty files, each with its mode and user.
+pub(crate) fn layer(entries: &[(&str, u32, u64)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut add = |name: &str, kind: tar::EntryType, mode: u32| {
+    for (name, mode, user) in entries {
         let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
+        header.set_mode(*mode);
+        header.set_uid(*user);
         header.set_size(0);
-        if kind == tar::EntryType::Symlink {
-            tar.append_link(&mut header, name, "usr/bin").unwrap();
+        if let Some((name, target)) = name.split_once(" -> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut header, name, target).unwrap();
         } else {
+            let directory = name.ends_with('/');
+            header.set_entry_type(if directory {
+                tar::EntryType::Directory
+            } else {
+                tar::EntryType::Regular
+            });
             tar.append_data(&mut header, name, std::io::empty()).unwrap();
         }
-    };
-    add("bin", tar::EntryType::Symlink, 0o777);
-    add("usr/", tar::EntryType::Directory, 0o755);
-    add("usr/bin/", tar::EntryType::Directory, 0o755);
-    add("usr/bin/sh", tar::EntryType::Regular, 0o755);
-    add("tmp/", tar::EntryType::Directory, 0o1777);
-    let raw = tar.into_inner().unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A registry with `distro:1`, of one layer.
+pub(crate) async fn serve(raw: Vec<u8>, zstd: bool) -> (Fake, Digest) {
+    let fake = Fake::start().await;
     let layer = if zstd {
         zstd::encode_all(raw.as_slice(), 3).unwrap()
     } else {
@@ -82,8 +111,8 @@ async fn distribution(zstd: bool) -> (Fake, Digest) {
     };
     let config = format!(
         r#"{{"architecture":"amd64","os":"linux","created":"2024-01-01T00:00:00Z","config":{{"User":"10","Env":["PATH=/usr/bin","LANG=C"],
-        "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"]}},
-        "rootfs":{{"type":"layers","diff_ids":["{}"]}},"history":[{{"created":"2024-01-01T00:00:00Z","created_by":"distro"}}]}}"#,
+        "Entrypoint":["/bin/sh"],"Cmd":["-l"],"Labels":{{"from":"distro","kept":"yes"}},"Volumes":{{"/data":{{}}}},"Shell":["/bin/sh","-c"],"ArgsEscaped":true,"OnBuild":["RUN x"]}},"author":"them",
+        "rootfs":{{"type":"layers","diff_ids":["{}"]}},"history":[{{"created":"2024-01-01T00:00:00Z","created_by":"distro","comment":"kept"}}]}}"#,
         sha256(&raw)
     );
     let descriptor = |media_type: &str, bytes: &[u8]| {
@@ -115,7 +144,7 @@ async fn distribution(zstd: bool) -> (Fake, Digest) {
     (fake, digest)
 }
 
-async fn base(fake: &Fake, digest: &Digest, cache: &Layout) -> Result<Base, Error> {
+pub(crate) async fn base(fake: &Fake, digest: &Digest, cache: &Layout) -> Result<Base, Error> {
     let image = fake.image(&format!("distro:1@{digest}"));
     client().base(&image, &Platform::default(), cache, 2, Arc::new(NoProgress)).await
 }
@@ -151,6 +180,17 @@ async fn on_a_base_its_layers_stay_and_its_configuration_is_merged() {
         fake.image("distro:1").to_string()
     );
     assert_eq!(manifest.annotations["org.opencontainers.image.base.digest"], digest.to_string());
+    let whole: serde_json::Value = document(&layout, &built.config);
+    assert_eq!(
+        (
+            &whole["author"],
+            &whole["config"]["ArgsEscaped"],
+            &whole["history"][0]["comment"],
+            &whole["config"]["Cmd"]
+        ),
+        (&"them".into(), &true.into(), &"kept".into(), &serde_json::Value::Null),
+        "what is not known here stays, and nothing else"
+    );
     let config: ImageConfig = document(&layout, &built.config);
     assert_eq!(config.config.env, ["PATH=/usr/bin", "LANG=en", "MODE=x"]);
     assert_eq!(
@@ -166,8 +206,16 @@ async fn on_a_base_its_layers_stay_and_its_configuration_is_merged() {
     assert_eq!((config.history.len(), config.rootfs.diff_ids.len()), (2, 2));
     assert_eq!(
         entries(&layout, &manifest.layers[1].digest),
-        ["bin/app 644 0:0", "srv/ 755 0:0", "srv/y 644 0:0", "tmp/x 644 0:0"],
-        "`/bin` stays a link and `/tmp` keeps its mode"
+        [
+            "srv/ 755 0:0",
+            "srv/y 644 0:0",
+            "tmp/ 1777 0:0",
+            "tmp/x 644 0:0",
+            "usr/ 755 0:0",
+            "usr/bin/ 755 0:0",
+            "usr/bin/app 644 0:0"
+        ],
+        "`/bin` stays a link and `/tmp` keeps its mode, however the layer is unpacked"
     );
 
     // The same registry: the base's layer is linked.
@@ -192,7 +240,10 @@ async fn a_base_with_zstd_layers_is_carried_over_and_looked_into() {
     let base = base(&fake, &digest, &cache).await.unwrap();
     let built = ImageBuilder::new().base(base).files(vec![files]).build(&layout, None).unwrap();
     assert_eq!(built.layers[0].media_type, "application/vnd.oci.image.layer.v1.tar+zstd");
-    assert_eq!(entries(&layout, &built.layers[1].digest), ["bin/app 644 0:0"]);
+    assert_eq!(
+        entries(&layout, &built.layers[1].digest),
+        ["usr/ 755 0:0", "usr/bin/ 755 0:0", "usr/bin/app 644 0:0"]
+    );
 }
 
 #[tokio::test]
@@ -211,6 +262,17 @@ async fn a_base_is_fetched_once_and_again_when_it_was_damaged() {
     std::fs::write(&layer, vec![0; usize::try_from(length).unwrap()]).unwrap();
     base(&fake, &digest, &cache).await.unwrap();
     assert_eq!(sha256(&std::fs::read(&layer).unwrap()), manifest.layers[0].digest);
+    // A document of the same length too; and then nothing is asked again.
+    let config = blobs.join(manifest.config.digest.hex());
+    let mut bytes = std::fs::read(&config).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&config, bytes).unwrap();
+    base(&fake, &digest, &cache).await.unwrap();
+    assert_eq!(sha256(&std::fs::read(&config).unwrap()), manifest.config.digest);
+    let requests = fake.lock().log.len();
+    let cached = base(&fake, &digest, &cache).await.unwrap();
+    assert_eq!(fake.lock().log.len(), requests);
+    assert!(cached.has_instructions().unwrap());
 }
 
 #[tokio::test]
@@ -330,16 +392,16 @@ fn several_platforms_are_one_index() {
 
     // As an archive: the same bytes each time, readable, and nothing is overwritten unasked.
     let archive = place.path().join("out.tar");
-    let written = artifact.write_archive(&archive, Some("v1"), Overwrite::Refuse).unwrap();
+    let written = write_archive(&artifact, &archive, Some("v1"), Overwrite::Refuse).unwrap();
     assert_eq!(written.digest, built.index.digest);
     let bytes = std::fs::read(&archive).unwrap();
     let again = spectra_oci::open(&archive, Some("v1")).unwrap();
     assert_eq!(again.digest(), artifact.digest());
     again.inspect(None).unwrap();
-    let refused = artifact.write_archive(&archive, None, Overwrite::Refuse).unwrap_err();
+    let refused = write_archive(&artifact, &archive, None, Overwrite::Refuse).unwrap_err();
     assert_eq!(refused.code().to_string(), "SPX-352");
     assert_eq!(std::fs::read(&archive).unwrap(), bytes);
-    artifact.write_archive(&archive, Some("v1"), Overwrite::Replace).unwrap();
+    write_archive(&artifact, &archive, Some("v1"), Overwrite::Replace).unwrap();
     assert_eq!(std::fs::read(&archive).unwrap(), bytes);
     let left = std::fs::read_dir(place.path()).unwrap().count();
     assert_eq!(left, 3, "no temporary file stays");
@@ -353,7 +415,71 @@ fn an_archive_is_not_written_from_damaged_blobs() {
     let path = place.path().join("layout/blobs/sha256").join(layer.digest.hex());
     std::fs::write(&path, vec![0; usize::try_from(layer.size).unwrap()]).unwrap();
     let archive = place.path().join("x.tar");
-    let error = artifact.write_archive(&archive, None, Overwrite::Refuse).unwrap_err();
+    let error = write_archive(&artifact, &archive, None, Overwrite::Refuse).unwrap_err();
     assert_eq!(error.code().to_string(), "SPX-303", "{error}");
     assert!(!archive.exists());
+}
+
+#[test]
+fn files_that_were_built_before_are_not_compressed_again() {
+    let place = tempfile::tempdir().unwrap();
+    let (one, two) = (place.path().join("one"), place.path().join("two"));
+    write(&one, &["app", "lib/a"]);
+    write(&two, &["data"]);
+    let layout = Layout::create(place.path().join("out")).unwrap();
+    let packing = Packing {
+        cache: Some(Cache::new(place.path().join("cache"))),
+        trust: Trust::Content,
+        ..Packing::default()
+    };
+    let build = |layout: &Layout, trust: Trust| -> BuiltImage {
+        let files =
+            |from: &Path| vec![Files { from: from.to_owned(), to: "/".to_owned(), ..Files::default() }];
+        ImageBuilder::new()
+            .files(files(&one))
+            .files(files(&two))
+            .cmd(vec!["/app".to_owned()])
+            .packing(Packing { trust, ..packing.clone() })
+            .build(layout, None)
+            .unwrap()
+    };
+    let first = build(&layout, Trust::Content);
+    assert_eq!(first.reused, 0);
+    for trust in [Trust::Content, Trust::FileState] {
+        let second = build(&layout, trust);
+        assert_eq!((&second.manifest, second.reused, second.entries), (&first.manifest, 2, first.entries));
+    }
+    // What a build tool writes anew, the same as it was.
+    for trust in [Trust::FileState, Trust::Content] {
+        write(&one, &["app"]);
+        let again = build(&layout, trust);
+        assert_eq!((&again.manifest, again.reused), (&first.manifest, 2), "{trust:?}");
+    }
+    // Other content of the same length, or another mode.
+    let mut before = first.manifest.clone();
+    for trust in [Trust::FileState, Trust::Content] {
+        if trust == Trust::FileState {
+            std::fs::write(one.join("app"), "APP").unwrap();
+        } else {
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(one.join("lib/a"), executable).unwrap();
+        }
+        let other = build(&layout, trust);
+        assert_ne!(other.manifest, before);
+        assert_eq!(other.reused, 1, "the other layer");
+        before = other.manifest;
+    }
+    // Elsewhere there is nothing to take.
+    let other = Layout::create(place.path().join("other")).unwrap();
+    let elsewhere = build(&other, Trust::FileState);
+    assert_eq!((elsewhere.manifest, elsewhere.reused), (before.clone(), 0));
+    // A layer that was damaged since is made again, in place of what is there.
+    let layers = build(&layout, Trust::Content).layers;
+    let blob = layout.root().join("blobs/sha256").join(layers[1].digest.hex());
+    let whole = std::fs::read(&blob).unwrap();
+    std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+    assert_eq!(build(&layout, Trust::FileState).reused, 2, "trust does not look");
+    let healed = build(&layout, Trust::Content);
+    assert_eq!((healed.manifest, healed.reused), (before, 1));
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
 }

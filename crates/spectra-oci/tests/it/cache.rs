@@ -1,9 +1,12 @@
-//! Pushing raw layers again: what the cache saves, and what it may not be believed.
+//! Pushing and storing raw layers again: what the cache saves, and what it may not be believed.
 
 use std::{path::Path, sync::Arc};
 
 use sha2::Digest as _;
-use spectra_oci::{Cache, Codec, Compression, Error, NoProgress, Progress, PushOptions, Pushed, Trust};
+use spectra_oci::{
+    Cache, Codec, Compression, Descriptor, Error, Layout, NoProgress, Overwrite, Packing, Progress,
+    PushOptions, Pushed, Trust,
+};
 
 use crate::fake::{Fake, client};
 
@@ -23,7 +26,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What `docker save` writes of an image with these layers, which need not be tar files.
-fn archive(path: &Path, layers: &[Vec<u8>]) {
+pub(crate) fn archive(path: &Path, layers: &[Vec<u8>]) {
     let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}/layer.tar")).collect();
     let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", hex(layer))).collect();
     let config = serde_json::json!({
@@ -45,8 +48,25 @@ fn archive(path: &Path, layers: &[Vec<u8>]) {
     builder.into_inner().unwrap();
 }
 
+/// Bytes that do not compress, others for each seed.
+pub(crate) fn noise(seed: &[u8], length: usize) -> Vec<u8> {
+    let mut hash = sha2::Sha256::digest(seed);
+    let mut noise = Vec::new();
+    while noise.len() < length {
+        noise.extend_from_slice(&hash);
+        hash = sha2::Sha256::digest(hash);
+    }
+    noise.truncate(length);
+    noise
+}
+
 fn layers(count: u8) -> Vec<Vec<u8>> {
     (0..count).map(|number| vec![number; 3000]).collect()
+}
+
+/// Notes in a directory.
+fn packing(cache: &Path) -> Packing {
+    Packing { cache: Some(Cache::new(cache)), ..Packing::default() }
 }
 
 /// Pushes the archive; says what was done and how many layers were compressed.
@@ -63,8 +83,7 @@ async fn a_second_push_compresses_nothing_unless_the_registry_lost_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
     archive(&path, &layers(3));
-    let options =
-        PushOptions { cache: Some(Cache::new(directory.path().join("cache"))), ..PushOptions::default() };
+    let options = PushOptions { packing: packing(&directory.path().join("cache")), ..PushOptions::default() };
     let (first, compressed) = push(&fake, &path, "a:1", &options).await.unwrap();
     assert_eq!((first.uploaded, compressed), (4, 3));
     let (second, compressed) = push(&fake, &path, "a:1", &options).await.unwrap();
@@ -74,7 +93,8 @@ async fn a_second_push_compresses_nothing_unless_the_registry_lost_it() {
     let (third, compressed) = push(&fake, &path, "b:1", &options).await.unwrap();
     assert_eq!((third.uploaded, compressed), (4, 3));
     // Other bytes under another codec.
-    let zstd = PushOptions { compression: Compression::new(Codec::Zstd, None).unwrap(), ..options };
+    let compression = Compression::new(Codec::Zstd, None).unwrap();
+    let zstd = PushOptions { packing: Packing { compression, ..options.packing.clone() }, ..options };
     let (fourth, compressed) = push(&fake, &path, "a:1", &zstd).await.unwrap();
     assert_eq!((fourth.uploaded, compressed), (3, 3));
     assert_ne!(fourth.image.digest(), first.image.digest());
@@ -87,9 +107,9 @@ async fn a_layer_that_changed_in_the_file_is_caught_before_the_manifest() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
     archive(&path, &layers(2));
-    let cache = Some(Cache::new(directory.path().join("cache")));
+    let packing = packing(&directory.path().join("cache"));
     for trust in [Trust::Content, Trust::FileState] {
-        let options = PushOptions { cache: cache.clone(), trust, ..PushOptions::default() };
+        let options = PushOptions { packing: Packing { trust, ..packing.clone() }, ..PushOptions::default() };
         archive(&path, &layers(2));
         push(&fake, &path, "a:1", &options).await.unwrap();
         let before = fake.lock().log.len();
@@ -110,8 +130,8 @@ async fn a_trusted_file_is_not_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
     archive(&path, &layers(2));
-    let cache = Cache::new(directory.path().join("cache"));
-    let options = PushOptions { cache: Some(cache), trust: Trust::FileState, ..PushOptions::default() };
+    let packing = Packing { trust: Trust::FileState, ..packing(&directory.path().join("cache")) };
+    let options = PushOptions { packing, ..PushOptions::default() };
     let (first, _) = push(&fake, &path, "a:1", &options).await.unwrap();
     let artifact = spectra_oci::open(&path, None).unwrap();
     // Opened, then gone: whoever wanted to read a layer would fail. Its state is asked for by name, so a stand-in
@@ -134,14 +154,8 @@ async fn a_repository_that_the_registry_does_not_know_is_not_asked_for_small_blo
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image.tar");
     let mut all = layers(20);
-    // Noise, too large to be sent unasked.
-    let mut hash = sha2::Sha256::digest(b"noise");
-    let mut noise = Vec::new();
-    while noise.len() < 300_000 {
-        noise.extend_from_slice(&hash);
-        hash = sha2::Sha256::digest(hash);
-    }
-    all.push(noise);
+    // Too large to be sent unasked.
+    all.push(noise(b"noise", 300_000));
     archive(&path, &all);
     let options = PushOptions::default();
     let (first, _) = push(&fake, &path, "a:1", &options).await.unwrap();
@@ -150,4 +164,78 @@ async fn a_repository_that_the_registry_does_not_know_is_not_asked_for_small_blo
     let (second, _) = push(&fake, &path, "a:1", &options).await.unwrap();
     assert_eq!((second.uploaded, second.skipped), (0, 22));
     assert!(fake.lock().violations.is_empty(), "{:?}", fake.lock().violations);
+}
+
+/// Stores the archive in a layout; says how many layers were compressed.
+fn store(path: &Path, layout: &Layout, packing: &Packing) -> Result<(Descriptor, usize), Error> {
+    let counter = Arc::new(Compressed::default());
+    let progress: Arc<dyn Progress> = Arc::clone(&counter) as _;
+    let stored = spectra_oci::open(path, None)?.store(layout, Some("v1"), packing, &progress)?;
+    Ok((stored, counter.0.load(std::sync::atomic::Ordering::Relaxed)))
+}
+
+#[test]
+fn a_layout_that_has_the_layers_whole_gets_none_compressed_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    let mut all = layers(3);
+    all.push(all[0].clone());
+    archive(&path, &all);
+    let layout = Layout::create(directory.path().join("layout")).unwrap();
+    let packing = packing(&directory.path().join("cache"));
+    let (first, compressed) = store(&path, &layout, &packing).unwrap();
+    assert_eq!(compressed, 3, "one layer is there twice");
+    let (second, compressed) = store(&path, &layout, &packing).unwrap();
+    assert_eq!((&second, compressed), (&first, 0));
+    let other = Layout::create(directory.path().join("other")).unwrap();
+    assert_eq!(
+        store(&path, &other, &packing).unwrap(),
+        (first.clone(), 3),
+        "the bytes are kept nowhere else"
+    );
+    assert_eq!(store(&path, &layout, &Packing::default()).unwrap(), (first.clone(), 3), "no notes, no reuse");
+
+    let inspected = spectra_oci::open(layout.root(), Some("v1")).unwrap().inspect(None).unwrap();
+    let blob = layout.root().join("blobs/sha256").join(inspected.layers[1].digest.hex());
+    let whole = std::fs::read(&blob).unwrap();
+    std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+    assert_eq!(store(&path, &layout, &packing).unwrap(), (first, 1), "a damaged one is made again");
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
+    let names = std::fs::read_dir(layout.root().join("blobs/sha256")).unwrap();
+    assert_eq!(names.count(), 5, "three layers, a configuration, a manifest, and nothing temporary");
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.iter().position(|byte| *byte == 1).unwrap();
+    bytes[at + 100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    for trust in [Trust::Content, Trust::FileState] {
+        let error = store(&path, &layout, &Packing { trust, ..packing.clone() }).unwrap_err();
+        assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_replaced_gives_its_layers_to_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("image.tar");
+    archive(&path, &layers(3));
+    let target = directory.path().join("out.tar");
+    let packing = packing(&directory.path().join("cache"));
+    let write = || {
+        let counter = Arc::new(Compressed::default());
+        let progress: Arc<dyn Progress> = Arc::clone(&counter) as _;
+        let image = spectra_oci::open(&path, None).unwrap();
+        image.write_archive(&target, Some("v1"), Overwrite::Replace, &packing, &progress).unwrap();
+        (std::fs::read(&target).unwrap(), counter.0.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    let (first, compressed) = write();
+    assert_eq!(compressed, 3);
+    assert!(write() == (first.clone(), 0), "the same bytes, and nothing compressed");
+    let mut damaged = first.clone();
+    let layer = spectra_oci::open(&target, None).unwrap().inspect(None).unwrap().layers[1].clone();
+    let name = format!("blobs/sha256/{}", layer.digest.hex());
+    let at = damaged.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    damaged[at + 512 + 20] ^= 1;
+    std::fs::write(&target, damaged).unwrap();
+    assert!(write() == (first, 1), "a damaged one is made again");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sha2::Digest as _;
-use spectra_oci::{Client, NoProgress, Progress, PushOptions};
+use spectra_oci::{Artifact, Client, Error, NoProgress, Overwrite, Progress, PushOptions};
 use spectra_types::{Algorithm, Digest, ImageRef};
 
 use crate::fake::{Fake, client, image};
@@ -49,8 +49,10 @@ async fn copy(client: &Client, from: &ImageRef, to: &ImageRef) -> Vec<String> {
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let artifact = client.open(from, None, Arc::clone(&progress)).await.unwrap();
     client.push(to, &artifact, &PushOptions::default(), Arc::clone(&progress)).await.unwrap();
-    let copied =
-        client.copy_companions(&artifact, from, to, &PushOptions::default(), &progress).await.unwrap();
+    let copied = client
+        .copy_companions(&artifact, from, to, &PushOptions::default(), Overwrite::Refuse, &progress)
+        .await
+        .unwrap();
     copied.into_iter().map(|companion| companion.kind).collect()
 }
 
@@ -91,6 +93,96 @@ async fn signatures_go_along_and_are_listed_under_the_fallback_tag() {
     let lists = to.count("PUT", "/manifests/sha256-");
     copy(&client(), &source, &target).await;
     let again = to.count("PUT", "/manifests/sha256-") - lists;
-    assert_eq!(again, 1, "only cosign's tag is written again: {:?}", to.lock().log);
+    assert_eq!(again, 0, "nothing is written again: {:?}", to.lock().log);
+    assert!(to.lock().violations.is_empty(), "{:?}", to.lock().violations);
+}
+
+/// A list of signatures as cosign keeps it: every layer is one, and its annotations are what was signed.
+fn signatures(place: &std::path::Path, name: &str, signatures: &[&str]) -> Artifact {
+    let root = place.join(name);
+    let mut blobs = Vec::new();
+    let mut blob = |bytes: &[u8], media_type: &str| {
+        let digest = sha256(bytes);
+        blobs.push((digest.hex().to_owned(), bytes.to_vec()));
+        serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    };
+    let payload = b"the payload, the same for all";
+    let layers: Vec<serde_json::Value> = signatures
+        .iter()
+        .map(|signature| {
+            let mut layer = blob(payload, "application/vnd.dev.cosign.simplesigning.v1+json");
+            layer["annotations"] = serde_json::json!({ "dev.cosignproject.cosign/signature": signature });
+            layer
+        })
+        .collect();
+    let ids = vec![sha256(payload); layers.len()];
+    let config = serde_json::json!({ "architecture": "", "os": "", "config": {}, "rootfs": { "type": "layers", "diff_ids": ids } });
+    let config = blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": layers,
+    });
+    let manifest = blob(manifest.to_string().as_bytes(), "application/vnd.oci.image.manifest.v1+json");
+    std::fs::create_dir_all(root.join("blobs/sha256")).unwrap();
+    for (hex, bytes) in blobs {
+        std::fs::write(root.join("blobs/sha256").join(hex), bytes).unwrap();
+    }
+    std::fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [manifest] });
+    std::fs::write(root.join("index.json"), index.to_string()).unwrap();
+    spectra_oci::open(&root, None).unwrap()
+}
+
+/// The signatures under a tag of the repository `mirror/app`.
+fn signed(fake: &Fake, tag: &str) -> Vec<String> {
+    let state = fake.lock();
+    let (_, bytes) = &state.manifests[&("mirror/app".to_owned(), tag.to_owned())];
+    let manifest: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    let config = manifest["config"]["digest"].as_str().unwrap().to_owned();
+    let config = &state.blobs[&("mirror/app".to_owned(), config)];
+    let config: serde_json::Value = serde_json::from_slice(config).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), layers.len());
+    let signature = |layer: &serde_json::Value| {
+        layer["annotations"]["dev.cosignproject.cosign/signature"].as_str().unwrap().to_owned()
+    };
+    layers.iter().map(signature).collect()
+}
+
+#[tokio::test]
+async fn signatures_that_the_destination_has_of_its_own_stay() {
+    let (from, to) = (Fake::start().await, Fake::start().await);
+    let place = tempfile::tempdir().unwrap();
+    let artifact = image(place.path(), 100);
+    let (source, target) = (from.image("app:v1"), to.image("mirror/app:v1"));
+    let push = async |image: &ImageRef, artifact: &Artifact| {
+        client().push(image, artifact, &PushOptions::default(), Arc::new(NoProgress)).await.unwrap()
+    };
+    let digest = push(&source, &artifact).await.image.digest().clone();
+    let tag = |suffix: &str| format!("sha256-{}.{suffix}", digest.hex());
+    let (theirs, ours) =
+        (signatures(place.path(), "a", &["a", "b"]), signatures(place.path(), "b", &["b", "c"]));
+    push(&source.with_tag(&tag("sig")).unwrap(), &theirs).await;
+    push(&target.with_tag(&tag("sig")).unwrap(), &ours).await;
+    push(&target.with_tag(&tag("att")).unwrap(), &ours).await;
+    for _ in 0..2 {
+        copy(&client(), &source, &target).await;
+        assert_eq!(signed(&to, &tag("sig")), ["b", "c", "a"]);
+        assert_eq!(signed(&to, &tag("att")), ["b", "c"]);
+    }
+
+    // Of bills of material there is one.
+    push(&source.with_tag(&tag("sbom")).unwrap(), &theirs).await;
+    push(&target.with_tag(&tag("sbom")).unwrap(), &ours).await;
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let options = PushOptions::default();
+    let opened = client().open(&source, None, Arc::clone(&progress)).await.unwrap();
+    let copy = async |overwrite| {
+        client().copy_companions(&opened, &source, &target, &options, overwrite, &progress).await
+    };
+    let error = copy(Overwrite::Refuse).await.unwrap_err();
+    assert!(matches!(&error, Error::Exists { path } if path.to_string_lossy().ends_with(".sbom")), "{error}");
+    assert_eq!(signed(&to, &tag("sbom")), ["b", "c"]);
+    copy(Overwrite::Replace).await.unwrap();
+    assert_eq!(signed(&to, &tag("sbom")), ["a", "b"]);
     assert!(to.lock().violations.is_empty(), "{:?}", to.lock().violations);
 }

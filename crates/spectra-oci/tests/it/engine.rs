@@ -85,7 +85,7 @@ async fn an_image_of_an_engine_is_pushed() {
     let socket = place.path().join("docker.sock");
     let service = serve(&socket, exported(place.path()));
     let engine = Engine::named(&format!("unix://{}", socket.display())).unwrap();
-    let exported = engine.export("team/app:v1", &OpenLimits::default()).await.unwrap();
+    let exported = engine.export("team/app:v1", None, &OpenLimits::default()).await.unwrap();
     assert_eq!(exported.id, ID);
     let fake = Fake::start().await;
     let pushed = client()
@@ -108,17 +108,17 @@ async fn what_an_engine_cannot_give() {
     let message =
         |error: spectra_oci::Error| error.to_string().replace(place.path().to_str().unwrap(), "DIR");
     let engine = Engine::named(&address).unwrap();
-    let error = engine.export("other:v1", &OpenLimits::default()).await.unwrap_err();
+    let error = engine.export("other:v1", None, &OpenLimits::default()).await.unwrap_err();
     assert_eq!(error.code().to_string(), "SPX-351");
     assert!(error.hint().unwrap().contains("docker images"));
     insta::assert_snapshot!(message(error), @"export `other:v1`: the engine at `unix://DIR/docker.sock` answered 404: No such image: other:v1");
     service.lock().unwrap().cut = Some(700);
     // Whether the head of the answer got through before the connection broke is up to the scheduler.
-    let cut = engine.export("team/app:v1", &OpenLimits::default()).await.unwrap_err();
+    let cut = engine.export("team/app:v1", None, &OpenLimits::default()).await.unwrap_err();
     assert_eq!(cut.code().to_string(), "SPX-351", "{cut}");
     assert!(!cut.to_string().contains("http://"), "a made-up address helps nobody: {cut}");
     let nobody = Engine::named("unix:///nowhere/docker.sock").unwrap();
-    let gone = nobody.export("x", &OpenLimits::default()).await.unwrap_err().to_string();
+    let gone = nobody.export("x", None, &OpenLimits::default()).await.unwrap_err().to_string();
     assert!(
         gone.starts_with("export `x`: the engine at `unix:///nowhere/docker.sock` cannot be reached: "),
         "{gone}"

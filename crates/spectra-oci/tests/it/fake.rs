@@ -28,6 +28,8 @@ pub(crate) enum Action {
     Reset(usize),
     /// All tokens become invalid first.
     Revoke,
+    /// The answer takes so long.
+    Think(Duration),
 }
 
 pub(crate) struct Fault {
@@ -65,6 +67,8 @@ pub(crate) struct Registry {
     pub(crate) keeps_conditions: bool,
     /// Where the next readers of a tag `sha256-…` wait for each other.
     pub(crate) readers_meet: Option<Arc<tokio::sync::Barrier>>,
+    /// Where the end of every upload waits for a permit.
+    pub(crate) uploads_wait: Option<Arc<tokio::sync::Semaphore>>,
     /// Whether blobs are sent from where `Range` says; many caches in front of registries ignore it.
     pub(crate) ranges: bool,
     /// The next blobs that are read: how many bytes of the body arrive before the connection breaks.
@@ -74,6 +78,10 @@ pub(crate) struct Registry {
     /// `user:password` that the token service or Basic wants.
     pub(crate) login: Option<&'static str>,
     pub(crate) scheme: Option<&'static str>,
+    /// Whether reading wants no login, not even the first question.
+    pub(crate) everybody_reads: bool,
+    /// The token service refuses whoever asks for this repository, whatever else is asked for.
+    pub(crate) closed: Option<&'static str>,
     pub(crate) tokens: BTreeSet<String>,
     pub(crate) token_requests: Vec<String>,
     /// `Authorization` as received, in order, on any path but the token service's.
@@ -207,6 +215,17 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
                 meeting.wait().await;
                 fake.lock().readers_meet = None;
             }
+            let gate = if parts.method == Method::PUT && target.contains("/blobs/uploads/") {
+                fake.lock().uploads_wait.clone()
+            } else {
+                None
+            };
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            if let Some(Action::Think(time)) = other {
+                tokio::time::sleep(time).await;
+            }
             if matches!(other, Some(Action::Revoke)) {
                 fake.lock().tokens.clear();
             }
@@ -255,6 +274,12 @@ fn route(
         if login.is_some_and(|login| login != authorization) && !identity {
             return answer(401).body(r#"{"details":"incorrect username or password"}"#.into()).unwrap();
         }
+        if state
+            .closed
+            .is_some_and(|closed| target.contains(&format!("repository%3A{}%3A", closed.replace('/', "%2F"))))
+        {
+            return answer(403).body(r#"{"details":"access forbidden"}"#.into()).unwrap();
+        }
         state.next += 1;
         let token = format!("token-{}-value", state.next);
         state.tokens.insert(format!("Bearer {token}"));
@@ -262,6 +287,7 @@ fn route(
         return answer(200).body(body.into()).unwrap();
     }
     let admitted = match state.scheme {
+        Some(_) if state.everybody_reads && matches!(method.as_str(), "GET" | "HEAD") => true,
         Some("basic") => login.as_deref() == Some(authorization),
         Some(_) => state.tokens.contains(authorization),
         None => true,

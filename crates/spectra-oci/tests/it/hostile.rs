@@ -13,11 +13,11 @@ use spectra_oci::{Error, OpenLimits, open, open_within};
 
 /// A tar archive, written byte by byte, so that it can lie.
 #[derive(Default)]
-struct Tar(Vec<u8>);
+pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
     /// A header of the GNU dialect with a right sum.
-    fn header(&mut self, name: &[u8], kind: u8, size: &[u8], link: &[u8]) -> &mut Self {
+    pub(crate) fn header(&mut self, name: &[u8], kind: u8, size: &[u8], link: &[u8]) -> &mut Self {
         let mut block = [0; 512];
         block[..name.len()].copy_from_slice(name);
         block[100..107].copy_from_slice(b"0000644");
@@ -32,25 +32,25 @@ impl Tar {
         self
     }
 
-    fn data(&mut self, data: &[u8]) -> &mut Self {
+    pub(crate) fn data(&mut self, data: &[u8]) -> &mut Self {
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    fn file(&mut self, name: &str, data: &[u8]) -> &mut Self {
+    pub(crate) fn file(&mut self, name: &str, data: &[u8]) -> &mut Self {
         self.kind(name, b'0', data)
     }
 
-    fn kind(&mut self, name: &str, kind: u8, data: &[u8]) -> &mut Self {
+    pub(crate) fn kind(&mut self, name: &str, kind: u8, data: &[u8]) -> &mut Self {
         self.header(name.as_bytes(), kind, format!("{:011o}", data.len()).as_bytes(), b"").data(data)
     }
 
-    fn link(&mut self, name: &str, kind: u8, target: &str) -> &mut Self {
+    pub(crate) fn link(&mut self, name: &str, kind: u8, target: &str) -> &mut Self {
         self.header(name.as_bytes(), kind, b"00000000000", target.as_bytes())
     }
 
-    fn pax(&mut self, key: &str, value: &str) -> &mut Self {
+    pub(crate) fn pax(&mut self, key: &str, value: &str) -> &mut Self {
         let mut length = key.len() + value.len() + 3;
         while format!("{length} {key}={value}\n").len() != length {
             length += 1;
@@ -58,14 +58,14 @@ impl Tar {
         self.kind("pax", b'x', format!("{length} {key}={value}\n").as_bytes())
     }
 
-    fn end(&self) -> Vec<u8> {
+    pub(crate) fn end(&self) -> Vec<u8> {
         let mut bytes = self.0.clone();
         bytes.resize(bytes.len() + 1024, 0);
         bytes
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let hash = sha2::Sha256::digest(bytes);
     spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap().hex().to_owned()
 }
@@ -83,7 +83,7 @@ fn saved() -> Tar {
     tar
 }
 
-fn write(directory: &Path, bytes: &[u8]) -> PathBuf {
+pub(crate) fn write(directory: &Path, bytes: &[u8]) -> PathBuf {
     let path = directory.join("x.tar");
     std::fs::write(&path, bytes).unwrap();
     path
@@ -240,6 +240,126 @@ fn headers_that_can_be_read_in_two_ways() {
     assert_eq!(refusal(&saved().data(&[0; 512]).file("x", b"").end()), "it goes on after a block of zeros");
 }
 
+/// A header whose sum is made right again after `change`.
+fn changed(name: &str, data: &[u8], change: impl Fn(&mut [u8])) -> Tar {
+    let mut tar = Tar::default();
+    tar.file(name, data);
+    change(&mut tar.0[..512]);
+    tar.0[148..156].fill(b' ');
+    let sum: u32 = tar.0[..512].iter().map(|byte| u32::from(*byte)).sum();
+    tar.0[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar
+}
+
+/// `saved()` and then this.
+fn with(more: &Tar) -> Vec<u8> {
+    let mut tar = saved();
+    tar.0.extend_from_slice(&more.0);
+    tar.end()
+}
+
+/// Go's reader drops the long name at the header for all entries, others keep it: to one, `manifest.json` is the second file.
+#[test]
+fn a_long_name_before_a_header_for_all_was_kept() {
+    let global = b"14 comment=hi\n";
+    let expected = "a header for all entries stands between an entry and what describes it";
+    let mut long = saved();
+    long.kind("L", b'L', b"manifest.json\0").kind("g", b'g', global).file("junk", b"[]");
+    assert_eq!(refusal(&long.end()), expected);
+    let mut pax = saved();
+    pax.pax("path", "manifest.json").kind("g", b'g', global).file("junk", b"[]");
+    assert_eq!(refusal(&pax.end()), expected);
+    let directory = tempfile::tempdir().unwrap();
+    let mut before = saved();
+    before.kind("g", b'g', global).kind("L", b'L', b"other\0").file("junk", b"[]");
+    open(&write(directory.path(), &before.end()), None).unwrap();
+}
+
+/// Go and GNU tar skip a zero byte and read the digits: what they take for the content was a hidden archive to us.
+#[test]
+fn a_zero_byte_before_the_digits_of_a_size_was_its_end() {
+    let sizes: [&[u8]; 4] = [b"\x000000001000", b" \x00000000100", b"00000\x0010000", b"0000000100\0z"];
+    for size in sizes {
+        let mut tar = saved();
+        tar.header(b"pad", b'0', size, b"");
+        assert_eq!(refusal(&tar.end()), "an entry states a size with a zero byte in it", "{size:?}");
+    }
+    let mut digits = saved();
+    digits.header(b"pad", b'0', b"12 34", b"");
+    assert_eq!(refusal(&digits.end()), "an entry states a size that is not a number");
+    let directory = tempfile::tempdir().unwrap();
+    let fine: [&[u8]; 5] = [b"", b"   0", b"00000000000 ", b"        0 \0", b"0\0 \0 "];
+    for size in fine {
+        let mut tar = saved();
+        tar.header(b"pad", b'0', size, b"");
+        open(&write(directory.path(), &tar.end()), None).unwrap();
+    }
+}
+
+/// The prefix of a name has 131 bytes in `star`'s dialect and 155 in that of POSIX; the GNU dialect has none, but times.
+#[test]
+fn a_prefix_was_read_beyond_its_dialect() {
+    let expected = "a header mixes dialects, which give the entry different names";
+    let star = changed("manifest.json", b"[]", |header| {
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[345 + 140..345 + 144].copy_from_slice(b"deep");
+        header[508..].copy_from_slice(b"tar\0");
+    });
+    assert_eq!(refusal(&with(&star)), expected);
+    let gnu = changed("manifest.json", b"[]", |header| header[345..348].copy_from_slice(b"dir"));
+    assert_eq!(refusal(&with(&gnu)), expected);
+    let old = changed("manifest.json", b"[]", |header| {
+        header[257..265].fill(0);
+        header[345..348].copy_from_slice(b"dir");
+    });
+    assert_eq!(refusal(&with(&old)), expected);
+    let posix = changed("manifest.json", b"[]", |header| {
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[345..348].copy_from_slice(b"dir");
+    });
+    let directory = tempfile::tempdir().unwrap();
+    open(&write(directory.path(), &with(&posix)), None).unwrap();
+}
+
+/// Two archives in one file: `tar -i` reads both, others the first.
+#[test]
+fn a_second_archive_after_the_end_was_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    for gap in [512, 1024, 10_240, 200_000] {
+        let mut twice = saved().0;
+        twice.resize(twice.len() + gap, 0);
+        twice.extend_from_slice(&Tar::default().file("manifest.json", b"[]").end());
+        let expected = "it goes on after a block of zeros";
+        assert_eq!(refusal(&twice), expected, "{gap}");
+        let mut padded = saved().0;
+        padded.resize(padded.len() + gap, 0);
+        open(&write(directory.path(), &padded), None).unwrap();
+    }
+    let mut odd = saved().end();
+    odd.extend_from_slice(b"\0\0x");
+    assert_eq!(refusal(&odd), "it goes on after a block of zeros");
+    let path = write(directory.path(), &saved().end());
+    File::options().write(true).open(&path).unwrap().set_len(65 << 20).unwrap();
+    let error = open(&path, None).unwrap_err().to_string();
+    assert!(error.ends_with("what follows its end is more than 67108864 bytes"), "{error}");
+}
+
+/// Go takes an empty name in such a header for none, and the one of the entry itself.
+#[test]
+fn an_empty_long_name_was_a_name() {
+    let expected = "a header gives an entry an empty name or size";
+    for key in ["path", "linkpath", "size"] {
+        assert_eq!(refusal(&saved().pax(key, "").file("x", b"").end()), expected, "{key}");
+    }
+    for kind in [b'L', b'K'] {
+        assert_eq!(refusal(&saved().kind("long", kind, b"\0").file("x", b"").end()), expected);
+    }
+    assert_eq!(
+        refusal(&saved().pax("size", "+0").file("x", b"").end()),
+        "a PAX header states a size that is not a number"
+    );
+}
+
 #[test]
 fn truncated_anywhere() {
     let whole = saved().end();
@@ -269,7 +389,7 @@ fn numbers_have_limits() {
     assert_eq!(refusal(&tar.end()), "the number of its layers is more than 1024");
 }
 
-fn gzipped(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -1,9 +1,15 @@
 //! Pushing, and what goes wrong on the way.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::http::{Method, StatusCode};
-use spectra_oci::{BlobOutcome, Error, NoProgress, Progress, PushOptions, Pushed};
+use spectra_oci::{
+    BlobOutcome, Client, ClientOptions, Error, Keychain, NoProgress, Progress, PushOptions, Pushed,
+    RetryPolicy,
+};
 use spectra_types::Digest;
 
 use crate::fake::{Action, Fake, client, image};
@@ -177,10 +183,20 @@ async fn a_damaged_layer_is_named() {
 async fn a_registry_that_stores_another_manifest_is_caught() {
     let fake = Fake::start().await;
     let other = format!("sha256:{}", "0".repeat(64));
-    let headers = vec![("docker-content-digest", other)];
-    fake.fault(Method::PUT, "/manifests/", Action::Answer(StatusCode::CREATED, headers));
+    let headers = || vec![("docker-content-digest", other.clone())];
+    fake.fault(Method::PUT, "/manifests/", Action::Answer(StatusCode::CREATED, headers()));
     let error = push(&fake, 2000, &PushOptions::default()).await.unwrap_err();
-    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    assert!(matches!(error, Error::StoredOther(_)), "{error}");
+    let target = fake.image("team/app:v1");
+    assert!(error.to_string().ends_with(&format!("; `{target}` names nothing now")), "{error}");
+
+    // What was there stays there, or is changed: the bytes say what the tag names.
+    push(&fake, 2000, &PushOptions::default()).await.unwrap();
+    fake.fault(Method::PUT, "/manifests/", Action::Answer(StatusCode::CREATED, headers()));
+    let error = push(&fake, 3000, &PushOptions::default()).await.unwrap_err();
+    let key = ("team/app".to_owned(), "v1".to_owned());
+    let named = crate::fake::digest(&fake.lock().manifests[&key].1);
+    assert!(error.to_string().ends_with(&format!("; `{target}` now names {named}")), "{error}");
 }
 
 #[tokio::test]
@@ -222,4 +238,29 @@ async fn a_registry_that_keeps_nothing_of_what_it_accepts_kept_us_for_ever() {
     let error = push(&fake, 3_000_000, &options).await.unwrap_err().to_string();
     assert!(error.contains("keeps nothing of what it accepts"), "{error}");
     assert_eq!(fake.count("PATCH", "/blobs/uploads/"), 4);
+}
+
+#[tokio::test]
+async fn a_registry_may_take_its_time_to_make_a_blob_of_what_it_got() {
+    let fake = Fake::start().await;
+    let stall_timeout = Duration::from_secs(1);
+    fake.fault(Method::PUT, "/blobs/uploads/", Action::Think(stall_timeout * 2));
+    let directory = tempfile::tempdir().unwrap();
+    let artifact = image(directory.path(), 2000);
+    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let client =
+        Client::new(Keychain::empty(), ClientOptions { retry, stall_timeout, ..ClientOptions::default() });
+    client.push(&fake.image("a:1"), &artifact, &PushOptions::default(), Arc::new(NoProgress)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_answer_a_question_is_not_waited_for() {
+    let fake = Fake::start().await;
+    let stall_timeout = Duration::from_millis(200);
+    fake.fault(Method::GET, "/manifests/", Action::Think(Duration::from_mins(1)));
+    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let client =
+        Client::new(Keychain::empty(), ClientOptions { retry, stall_timeout, ..ClientOptions::default() });
+    let error = client.resolve(&fake.image("a:1")).await.unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }), "{error:?}");
 }

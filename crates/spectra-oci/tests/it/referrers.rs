@@ -141,10 +141,11 @@ async fn a_signature_that_was_attached_is_gathered_and_counts() {
         let policy = SignaturePolicy {
             repositories: Vec::new(),
             keys: vec![trusted],
+            identities: Vec::new(),
             required: "any".parse().unwrap(),
             attestations: Vec::new(),
         };
-        let verdict = judge(&[("test".to_owned(), policy)], &image, &gathered).unwrap();
+        let verdict = judge(&[("test".to_owned(), policy)], &image, &gathered, None).unwrap();
         assert_eq!((verdict.accepted.len(), verdict.rejected.len()), (1, 1));
     }
 }
@@ -167,6 +168,37 @@ async fn a_blob_that_is_gone_concerns_its_signature_alone() {
     assert!(
         matches!(&evidence.material, Material::Unreadable(reason) if reason.contains("does not have it"))
     );
+}
+
+/// Whoever may attach must not be able to keep everybody from verifying.
+#[tokio::test]
+async fn a_document_that_is_refused_concerns_its_signature_alone() {
+    let fake = Fake::start().await;
+    let image = pushed(&fake).await;
+    let hex = image.digest().hex();
+    let twice = br#"{"schemaVersion":2,"layers":[],"Layers":[]}"#;
+    let digest = fake::digest(twice);
+    let (manifest, index) = (spectra_oci::media_type::MANIFEST, spectra_oci::media_type::INDEX);
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[{{"mediaType":"{manifest}","digest":"{digest}","size":{},"artifactType":"{BUNDLE_MEDIA_TYPE}"}}]}}"#,
+        twice.len()
+    );
+    let put = |reference: String, media_type: &str, bytes: &[u8]| {
+        let entry = (media_type.to_owned(), bytes.to_vec());
+        fake.lock().manifests.insert(("team/app".to_owned(), reference), entry);
+    };
+    put(digest.clone(), manifest, twice);
+    put(format!("sha256-{hex}"), index, list.as_bytes());
+    put(format!("sha256-{hex}.sig"), manifest, twice);
+    let gathered = fake::client().gather(&image).await.unwrap();
+    assert_eq!(gathered.evidence.len(), 2, "{gathered:?}");
+    for evidence in &gathered.evidence {
+        let said = "the key `Layers`, which some readers take for `layers`";
+        assert!(
+            matches!(&evidence.material, Material::Unreadable(reason) if reason.contains(said)),
+            "{evidence:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use spectra_oci::{
     Artifact, Client, ClientOptions, Credential, Error, ImageBuilder, Keychain, LayerInput, Layout,
-    NoProgress, Progress, PushOptions, Pushed, RetryPolicy,
+    NoProgress, OpenLimits, Progress, PushOptions, Pushed, RetryPolicy,
 };
 use spectra_sandbox::registry::{Quirks, Registry, RegistryConfig};
 use spectra_types::{Digest, ImageRef, Secret};
@@ -202,6 +202,12 @@ impl Bed {
         let pushed = self.push(&self.new).await.unwrap();
         assert_eq!(self.tag().await.as_ref(), Some(pushed.image.digest()));
         assert_eq!(Some(pushed.image.digest()), self.new.digest());
-        self.client().open(&self.target, None, quiet()).await.unwrap().download(2).await.unwrap();
+        self.client()
+            .open(&self.target, None, quiet())
+            .await
+            .unwrap()
+            .download(2, &OpenLimits::default())
+            .await
+            .unwrap();
     }
 }

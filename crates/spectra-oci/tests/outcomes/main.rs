@@ -10,7 +10,7 @@ mod quirks;
 mod reads;
 
 use serde_json::{Value, json};
-use spectra_oci::Error;
+use spectra_oci::{Error, OpenLimits};
 
 use self::bed::{Bed, quiet};
 
@@ -39,7 +39,7 @@ impl Outcome {
             Error::Registry { status, .. } => Self::Registry(*status),
             Error::Protocol { .. } => Self::Protocol,
             Error::Transport { .. } => Self::Transport,
-            Error::DigestMismatch { .. } => Self::Digest,
+            Error::DigestMismatch { .. } | Error::StoredOther(_) => Self::Digest,
             other => panic!("{other}"),
         }
     }
@@ -108,17 +108,54 @@ async fn locations_that_lead_nowhere_good() {
     assert_eq!(bed.registry.violations(), []);
 }
 
+/// It took the whole image, so that the push has failed and the tag names what it brought: both are said.
 #[tokio::test]
 async fn a_registry_that_says_it_stored_something_else() {
     let bed = Bed::start().await;
     bed.push_old().await;
-    let error =
-        bed.push_with_fault("manifest_put", &json!({ "type": "wrong_digest" }), None).await.unwrap_err();
+    let wrong = json!({ "type": "wrong_digest" });
+    let error = bed.push_with_fault("manifest_put", &wrong, None).await.unwrap_err();
     assert_eq!(Outcome::of(&error), Outcome::Digest, "{error}");
     bed.names_image_and_host(&error);
-    // The registry lied about a whole image; what the tag names is one of the two, and complete.
+    let (text, target) = (error.to_string(), &bed.target);
+    assert!(text.starts_with(&format!(
+        "push the manifest of `{target}`: `{}` says that it stored ",
+        target.registry()
+    )));
+    assert!(text.ends_with(&format!("; `{target}` now names the new image, as it was sent")), "{text}");
+    assert!(error.hint().unwrap().contains("push again") && error.hint().unwrap().contains("by digest"));
     bed.heals();
-    bed.client().open(&bed.target, None, quiet()).await.unwrap().download(2).await.unwrap();
+    let Error::StoredOther(stored) = &error else { panic!("{error}") };
+    assert_eq!(bed.tag().await, Some(stored.expected.clone()), "what was said is so");
+    bed.client()
+        .open(&bed.target, None, quiet())
+        .await
+        .unwrap()
+        .download(2, &OpenLimits::default())
+        .await
+        .unwrap();
+    bed.recovers().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_stored_something_else_and_does_not_show_it() {
+    let bed = Bed::start().await;
+    bed.push_old().await;
+    let unread = json!({ "operation": "registry.manifest_get", "action": { "type": "http", "status": 500 } });
+    bed.fault("manifest_put", &json!({ "type": "wrong_digest" }), None);
+    bed.registry.set_fault(unread).unwrap();
+    let error = bed.push(&bed.new).await.unwrap_err();
+    let text = error.to_string();
+    let said = format!(
+        "; what `{}` names now could not be read: it may be the new image, or one that was changed",
+        bed.target
+    );
+    assert!(text.ends_with(&said), "{text}");
+    // By digest alone, no tag is in it.
+    let pinned = bed.target.pin(bed.new.digest().unwrap().clone()).image_ref();
+    let error = bed.client().push(&pinned, &bed.new, &bed.options, quiet()).await.unwrap_err();
+    assert!(error.to_string().ends_with("; no tag was changed by it"), "{error}");
+    bed.recovers().await;
 }
 
 /// What goes away by itself is survived without a word, and no byte more than needed is sent twice.

@@ -1,7 +1,7 @@
 //! Reading an image from a registry that fails.
 
 use serde_json::json;
-use spectra_oci::Error;
+use spectra_oci::{Error, OpenLimits};
 
 use crate::{
     Outcome,
@@ -9,7 +9,7 @@ use crate::{
 };
 
 async fn read(bed: &Bed) -> Result<(), Error> {
-    bed.client().open(&bed.target, None, quiet()).await?.download(2).await.map(drop)
+    bed.client().open(&bed.target, None, quiet()).await?.download(2, &OpenLimits::default()).await.map(drop)
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_layer_that_comes_short_or_changed() {
         bed.push_old().await;
         let image = bed.client().open(&bed.target, None, quiet()).await.unwrap();
         bed.fault("blob_get", &action, None);
-        let error = image.download(1).await.unwrap_err();
+        let error = image.download(1, &OpenLimits::default()).await.unwrap_err();
         if expected == Outcome::Digest {
             assert_eq!(Outcome::of(&error), expected, "{error}");
         }
@@ -74,6 +74,6 @@ async fn a_read_that_breaks_goes_on_where_it_broke() {
     bed.push_old().await;
     let image = bed.client().open(&bed.target, None, quiet()).await.unwrap();
     bed.fault("blob_get", &json!({ "type": "reset_after", "bytes": 1000 }), Some(2));
-    image.download(1).await.unwrap();
+    image.download(1, &OpenLimits::default()).await.unwrap();
     assert_eq!(bed.registry.faults_applied(), 2);
 }

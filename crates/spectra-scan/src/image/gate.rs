@@ -1,9 +1,12 @@
 //! What may pass.
 
-use jiff::civil::Date;
+use jiff::{SignedDuration, civil::Date};
 
 use super::{Scan, Waiver, Waivers};
 use crate::{Finding, Severity};
+
+/// How old a database may be before that is said. Those of Trivy and Grype are made anew at least every day.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The rule.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +37,7 @@ pub struct Judged {
     pub unfixed: usize,
     /// How many of `findings` refuse.
     pub refusing: usize,
-    /// What should be known about it: waivers that ran out, waivers that nothing needs.
+    /// What should be known about it: waivers that ran out, waivers that nothing needs, databases of long ago.
     pub warnings: Vec<String>,
 }
 
@@ -79,6 +82,13 @@ impl Gate {
                 judged.warnings.push(format!(
                     "the waiver of `{}`{about} ran out on {}; it does not count",
                     waiver.id, waiver.expires
+                ));
+            }
+        }
+        for (tool, made) in &scan.databases {
+            if made.checked_add(MAX_AGE).is_ok_and(|last| last < today) {
+                judged.warnings.push(format!(
+                    "the database of {tool} is from {made}: what became known since is not looked up"
                 ));
             }
         }

@@ -3,18 +3,23 @@
 use std::{ffi::OsString, path::Path};
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::Scan;
+use super::{Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
 pub(super) const OWN: Own = Own { prefix: "GRYPE_", keep: &["GRYPE_DB_"] };
 
+/// It would ask the network for news of itself.
+pub(super) const WITH: [(&str, &str); 1] = [("GRYPE_CHECK_FOR_APP_UPDATE", "false")];
+
 /// `settings` is a file, so that those in the user's home do not count.
 pub(super) fn arguments(layout: &Path, settings: &str) -> Vec<OsString> {
     let mut source = OsString::from("oci-dir:");
     source.push(layout);
-    vec![source, "--config".into(), settings.into(), "--output".into(), "json".into(), "--quiet".into()]
+    // Not `--quiet`: it would not say why it failed.
+    vec![source, "--config".into(), settings.into(), "--output".into(), "json".into()]
 }
 
 #[derive(Deserialize)]
@@ -23,12 +28,22 @@ struct Report {
     matches: Vec<Match>,
     #[serde(default)]
     ignored_matches: Option<Vec<serde::de::IgnoredAny>>,
+    distro: Option<Distribution>,
     descriptor: Descriptor,
+}
+
+#[derive(Deserialize)]
+struct Distribution {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
 struct Descriptor {
     name: String,
+    /// Its form has changed between versions.
+    #[serde(default)]
+    db: Value,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +106,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
         return Err(Error::report(what, format!("it is a report of `{}`", report.descriptor.name)));
     }
     let mut scan = Scan { tools: vec!["grype".to_owned()], ..Scan::default() };
+    if report.distro.is_some_and(|distribution| distribution.name.is_empty()) {
+        scan.notes.push("grype recognised no distribution: packages of one were not looked up".to_owned());
+    }
+    let database = &report.descriptor.db;
+    let built = database["built"].as_str().or_else(|| database["status"]["built"].as_str());
+    scan.databases.extend(built.and_then(day).map(|day| ("grype".to_owned(), day)));
     let ignored = report.ignored_matches.map_or(0, |list| list.len());
     if ignored > 0 {
         scan.notes.push(format!("grype's own settings ignore {ignored} matches; they do not count"));

@@ -5,7 +5,9 @@ mod grype;
 mod trivy;
 mod waivers;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, path::Path, time::Duration};
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 pub use gate::{Gate, Judged, Waived};
 pub use waivers::{Waiver, Waivers};
@@ -74,6 +76,8 @@ pub struct Scan {
     pub tools: Vec<String>,
     /// What should be known about it.
     pub notes: Vec<String>,
+    /// Of scanners that say so, the day on which their database was made, in UTC.
+    pub databases: BTreeMap<String, Date>,
 }
 
 /// Has a scanner look into an OCI layout that holds the one image.
@@ -97,18 +101,34 @@ async fn scan_from(
     directory: &Path,
     timeout: Duration,
 ) -> Result<Scan, Error> {
-    let (tool, arguments, own) = match scanner {
-        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::OWN),
-        Scanner::Grype(tool) => (tool, grype::arguments(layout, no_settings(directory)?), grype::OWN),
+    let (tool, arguments, own, with) = match scanner {
+        Scanner::Trivy(tool) => (tool, trivy::arguments(layout), trivy::OWN, &[][..]),
+        Scanner::Grype(tool) => {
+            (tool, grype::arguments(layout, no_settings(directory)?), grype::OWN, &grype::WITH[..])
+        }
     };
+    let with: Vec<_> = with.iter().map(|(name, value)| (*name, OsStr::new(*value))).collect();
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    let bytes = tool.run(&arguments, &Setting { directory, environment, own, with: &[], timeout }).await?;
+    let setting = Setting { directory, environment, own, with: &with, timeout };
+    let bytes = tool.run(&arguments, &setting).await?;
     let mut scan = match scanner {
-        Scanner::Trivy(_) => trivy::parse(&bytes)?,
+        Scanner::Trivy(_) => {
+            let mut scan = trivy::parse(&bytes)?;
+            // Without an answer the scan is worth as much as with one.
+            let answer = tool.run(&trivy::VERSION.map(OsStr::new), &setting).await.unwrap_or_default();
+            scan.databases.extend(trivy::database(&answer).map(|day| (tool.name().to_owned(), day)));
+            scan
+        }
         Scanner::Grype(_) => grype::parse(&bytes)?,
     };
     scan.tidy();
     Ok(scan)
+}
+
+/// The day of a time that a scanner has written, in UTC. A time that is not known is written as the first day of the year 1.
+fn day(time: &str) -> Option<Date> {
+    let time: Timestamp = time.parse().ok()?;
+    Some(TimeZone::UTC.to_datetime(time).date()).filter(|day| day.year() > 1)
 }
 
 impl Scan {
@@ -135,6 +155,7 @@ impl Scan {
         self.findings.extend(other.findings);
         self.tools.extend(other.tools);
         self.notes.extend(other.notes);
+        self.databases.extend(other.databases);
         self.tidy();
     }
 

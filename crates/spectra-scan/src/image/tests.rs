@@ -66,6 +66,44 @@ fn reads_the_report_of_grype() {
 }
 
 #[test]
+fn what_a_scanner_cannot_know_is_said() {
+    let notes = |system: &str, results: &str| {
+        let report = format!(r#"{{"SchemaVersion":2,"Metadata":{{"OS":{system}}},"Results":[{results}]}}"#);
+        trivy::parse(report.as_bytes()).unwrap().notes.join("; ")
+    };
+    let target = r#"{"Target":"app","Class":"lang-pkgs"}"#;
+    insta::assert_snapshot!(notes(r#"{"Family":"debian","Name":"8.11","EOSL":true}"#, target), @"debian 8.11 gets no more advisories: what became known after its end is not looked up");
+    insta::assert_snapshot!(notes(r#"{"Family":"none","Name":""}"#, target), @"trivy recognised no distribution: packages of one were not looked up");
+    assert!(notes(r#"{"Family":"none"}"#, "").starts_with("trivy recognised no packages"));
+    assert_eq!(notes(r#"{"Family":"debian","Name":"12"}"#, target), "");
+    let report =
+        GRYPE.replacen(r#""ignoredMatches":[{}]"#, r#""distro":{"name":"","version":"","idLike":null}"#, 1);
+    let notes = grype::parse(report.as_bytes()).unwrap().notes;
+    assert_eq!(notes, ["grype recognised no distribution: packages of one were not looked up"]);
+}
+
+#[test]
+fn a_database_of_long_ago_is_warned_of() {
+    let answer =
+        br#"{"Version":"0.59.1","VulnerabilityDB":{"Version":2,"UpdatedAt":"2026-01-01T23:59:59.5Z"}}"#;
+    assert_eq!(trivy::database(answer), Some(date(2026, 1, 1)));
+    assert_eq!(trivy::database(TRIVY.as_bytes()), None);
+    assert_eq!(trivy::database(br#"{"VulnerabilityDB":{"UpdatedAt":"0001-01-01T00:00:00Z"}}"#), None);
+    for descriptor in
+        [r#""db":{"built":"2026-01-01T02:00:00Z"}"#, r#""db":{"status":{"built":"2026-01-01T02:00:00Z"}}"#]
+    {
+        let report = GRYPE.replacen(r#""name":"grype""#, &format!(r#""name":"grype",{descriptor}"#), 1);
+        let scan = grype::parse(report.as_bytes()).unwrap();
+        let gate = Gate { fail_on: None, ignore_unfixed: false };
+        let warnings = |today| gate.judge(&scan, &Waivers::default(), today).warnings;
+        assert!(warnings(date(2026, 1, 8)).is_empty());
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(warnings(date(2026, 1, 9))[0], @"the database of grype is from 2026-01-01: what became known since is not looked up");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_report_is_an_error() {
     assert!(trivy::parse(b"").is_err() && trivy::parse(b"{}").is_err() && grype::parse(b"{}").is_err());
     assert!(trivy::parse(br#"{"SchemaVersion":3}"#).is_err());
@@ -157,7 +195,7 @@ fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("grype");
     let script = format!(
-        "#!/bin/sh\necho \"$@ $GRYPE_ONLY_FIXED $GRYPE_IGNORE_WONTFIX $GRYPE_DB_CACHE_DIR\" >&2\ncat no-settings.yaml >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
+        "#!/bin/sh\necho \"$@ $GRYPE_CHECK_FOR_APP_UPDATE $GRYPE_ONLY_FIXED$GRYPE_IGNORE_WONTFIX $GRYPE_DB_CACHE_DIR\" >&2\ncat no-settings.yaml >&2\n[ -f fail ] && exit 1\ncat <<'END'\n{GRYPE}\nEND\n"
     );
     std::fs::write(&path, script).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -177,5 +215,5 @@ fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
     };
     assert_eq!(run().unwrap().findings.len(), 2);
     std::fs::write(folder.path().join("fail"), "").unwrap();
-    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --config no-settings.yaml --output json --quiet   /cache");
+    insta::assert_snapshot!(run().unwrap_err(), @"`grype` failed: exit status: 1; oci-dir:/layout --config no-settings.yaml --output json false  /cache");
 }

@@ -2,10 +2,11 @@
 
 use std::{ffi::OsString, path::Path};
 
+use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Scan;
+use super::{Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
@@ -27,11 +28,39 @@ pub(super) fn arguments(layout: &Path) -> Vec<OsString> {
     arguments
 }
 
+/// Asks for the version, also of the database.
+pub(super) const VERSION: [&str; 3] = ["version", "--format", "json"];
+
+/// The day on which the database was made, from the answer to [`VERSION`].
+pub(super) fn database(answer: &[u8]) -> Option<Date> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    day(answer["VulnerabilityDB"]["UpdatedAt"].as_str()?)
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Report {
     schema_version: u32,
+    #[serde(default)]
+    metadata: Option<Metadata>,
     results: Option<Vec<Target>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(rename = "OS")]
+    system: Option<System>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct System {
+    #[serde(default)]
+    family: String,
+    #[serde(default)]
+    name: String,
+    #[serde(rename = "EOSL", default)]
+    is_over: bool,
 }
 
 #[derive(Deserialize)]
@@ -81,11 +110,20 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
     }
     let mut scan = Scan { tools: vec!["trivy".to_owned()], ..Scan::default() };
     let targets = report.results.unwrap_or_default();
+    let system = report.metadata.and_then(|metadata| metadata.system);
+    let no_system = system.as_ref().is_some_and(|system| system.family.is_empty() || system.family == "none");
     if targets.is_empty() {
         scan.notes.push(
             "trivy recognised no packages in the image: no findings means here that nothing was looked up"
                 .to_owned(),
         );
+    } else if no_system {
+        scan.notes.push("trivy recognised no distribution: packages of one were not looked up".to_owned());
+    }
+    if let Some(System { family, name, .. }) = system.filter(|system| system.is_over) {
+        scan.notes.push(format!(
+            "{family} {name} gets no more advisories: what became known after its end is not looked up"
+        ));
     }
     for target in targets {
         for vulnerability in target.vulnerabilities.unwrap_or_default() {

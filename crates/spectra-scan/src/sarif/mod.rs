@@ -4,7 +4,7 @@ mod read;
 mod write;
 
 pub use read::{Log, read};
-pub use write::{Suppressed, Writer};
+pub use write::{Kind, Suppressed, Writer};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::write;
 use crate::{Error, Finding, Severity};
 
 // A level or kind that a later version adds is kept as text: what is not known to be harmless counts.
@@ -217,9 +218,9 @@ impl<'a> Rules<'a> {
 }
 
 fn finding(tool: &str, result: &ResultPart, rule: Option<&Rule>) -> Finding {
-    let id = result
-        .rule_id
-        .as_deref()
+    let own = result.properties.get(write::ID).and_then(Value::as_str);
+    let id = own
+        .or(result.rule_id.as_deref())
         .or_else(|| result.rule.as_ref()?.id.as_deref())
         .or_else(|| rule.map(|rule| rule.id.as_str()))
         .filter(|id| !id.is_empty())
@@ -256,9 +257,27 @@ fn finding(tool: &str, result: &ResultPart, rule: Option<&Rule>) -> Finding {
     finding.installed = said("Installed Version");
     finding.fixed = said("Fixed Version");
     let place = result.locations.iter().find_map(|location| location.physical_location.as_ref());
-    finding.location = place.and_then(|place| place.artifact_location.as_ref()?.uri.clone());
+    finding.location = place.and_then(|place| place.artifact_location.as_ref()?.uri.as_deref()).map(path);
     finding.line = place.and_then(|place| place.region.as_ref()?.start_line);
     finding.identified()
+}
+
+/// The path that a reference stands for; the reference itself, if what it encodes is no text.
+fn path(uri: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = uri.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let digit = |at: usize| behind.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let byte = digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        if let Some(byte) = byte.filter(|_| *first == b'%') {
+            bytes.push(byte);
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+            rest = behind;
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| uri.to_owned())
 }
 
 fn score(properties: &Map<String, Value>) -> Option<f64> {

@@ -82,7 +82,8 @@ fn what_is_written_is_read_back() {
         fallback: "ghcr.io/team/web:v1",
         tools: &tools,
     };
-    let suppressed = [Suppressed { finding: &findings[2], justification: "because".to_owned() }];
+    let suppressed =
+        [Suppressed { finding: &findings[2], kind: Kind::External, justification: "because".to_owned() }];
     let text = writer.write(&findings[..2], &suppressed);
     let log: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(log["runs"].as_array().unwrap().len(), 2, "also a tool that found nothing has a run");
@@ -93,7 +94,7 @@ fn what_is_written_is_read_back() {
         .iter()
         .map(|rule| (rule["id"].as_str().unwrap(), rule["properties"]["security-severity"].as_str()))
         .collect();
-    assert_eq!(ids, [("CVE-2026-1", Some("9.8")), ("CVE-2026-1/low", Some("2.0")), ("CVE-2026-2", None)]);
+    assert_eq!(ids, [("CVE-2026-1", Some("9.8")), ("CVE-2026-1:low", Some("2.0")), ("CVE-2026-2", None)]);
     let results = run["results"].as_array().unwrap();
     assert_eq!(results[2]["suppressions"][0]["justification"], "because");
     let uri = |result: &serde_json::Value| {
@@ -112,10 +113,34 @@ fn what_is_written_is_read_back() {
     );
     let back = read("x", text.as_bytes()).unwrap();
     assert_eq!((back.suppressed, back.tools.len()), (1, 2));
+    assert!(back.findings.iter().all(|finding| finding.id == "CVE-2026-1"), "as a waiver knows it");
+    assert_eq!(back.findings[1].location.as_deref(), Some("usr/lib/a b.jar"), "a path, and no reference");
     let seen: Vec<_> =
         back.findings.iter().map(|f| (f.severity, f.package.as_deref(), f.fixed.as_deref())).collect();
     assert_eq!(
         seen,
         [(Severity::Critical, Some("libfoo"), Some("1.0-2")), (Severity::Low, Some("libbar"), None)]
     );
+}
+
+#[test]
+fn a_place_is_a_reference_in_the_log_and_a_path_outside() {
+    let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &[] };
+    for (location, reference) in [
+        ("100% ü:a#b?.txt", "100%25%20%C3%BC%3Aa%23b%3F.txt"),
+        ("a%20b", "a%2520b"),
+        ("x\u{1b}[2J", "x%1B%5B2J"),
+    ] {
+        let mut finding = Finding::new("t", "A", Severity::Low, "x");
+        finding.location = Some(location.to_owned());
+        finding.url = Some("https://x.test/a b#c#d|ü%zz%20".to_owned());
+        let text = writer.write(&[finding], &[]);
+        let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let run = &log["runs"][0];
+        let place = &run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"];
+        assert_eq!(place["uri"], reference);
+        let url = &run["tool"]["driver"]["rules"][0]["helpUri"];
+        assert_eq!(url, "https://x.test/a%20b#c%23d%7C%C3%BC%25zz%20");
+        assert_eq!(read("x", text.as_bytes()).unwrap().findings[0].location.as_deref(), Some(location));
+    }
 }

@@ -6,23 +6,40 @@ use serde_json::{Map, Value, json};
 
 use crate::{Finding, Severity};
 
+/// Where it is said that a finding does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Beside it.
+    InSource,
+    /// In a file of its own.
+    External,
+}
+
 /// A finding that does not count, and why.
 #[derive(Debug, Clone)]
 pub struct Suppressed<'a> {
     /// The finding.
     pub finding: &'a Finding,
+    /// Where that is said.
+    pub kind: Kind,
     /// Why, by whom, and until when.
     pub justification: String,
 }
+
+/// The property that holds a finding's own id.
+pub(super) const ID: &str = "spectraId";
+
+/// The most characters that GitHub takes as a rule's description.
+const MAX_DESCRIPTION: usize = 1024;
 
 /// One log: a run for each tool.
 #[derive(Debug)]
 pub struct Writer<'a> {
     /// What the runs are about; with the tool's name, it keeps one upload from replacing another.
     pub category: &'a str,
-    /// The program that writes, and its version; shown where a tool has no name of its own.
+    /// The tool that is ours, if one is: its version is known.
     pub program: &'a str,
-    /// Its version.
+    /// Our version.
     pub version: &'a str,
     /// Where findings without a file are shown: code hosts want a file for each.
     pub fallback: &'a str,
@@ -43,7 +60,7 @@ impl Writer<'_> {
                 let open =
                     findings.iter().filter(|finding| finding.tool == tool).map(|finding| (finding, None));
                 let closed = suppressed.iter().filter(|entry| entry.finding.tool == tool);
-                let closed = closed.map(|entry| (entry.finding, Some(entry.justification.as_str())));
+                let closed = closed.map(|entry| (entry.finding, Some(entry)));
                 self.run(tool, &open.chain(closed).collect::<Vec<_>>())
             })
             .collect();
@@ -56,25 +73,26 @@ impl Writer<'_> {
         format!("{log:#}\n")
     }
 
-    fn run(&self, tool: &str, findings: &[(&Finding, Option<&str>)]) -> Value {
+    fn run(&self, tool: &str, findings: &[(&Finding, Option<&Suppressed<'_>>)]) -> Value {
         let mut rules: Vec<Value> = Vec::new();
         let mut places: BTreeMap<(&str, Severity), usize> = BTreeMap::new();
         let mut ids: BTreeSet<String> = BTreeSet::new();
         let mut results = Vec::new();
-        for (finding, reason) in findings {
+        for (finding, suppressed) in findings {
             // GitHub reads the severity from the rule. One that differs between packages needs a rule of its own.
             let index = *places.entry((&finding.id, finding.severity)).or_insert_with(|| {
                 let id = if ids.insert(finding.id.clone()) {
                     finding.id.clone()
                 } else {
-                    let id = format!("{}/{}", finding.id, finding.severity);
+                    // No slash: behind one stands a part of a rule, which has no severity of its own.
+                    let id = format!("{}:{}", finding.id, finding.severity);
                     ids.insert(id.clone());
                     id
                 };
                 rules.push(rule(&id, finding));
                 rules.len() - 1
             });
-            results.push(self.result(finding, *reason, index, &rules[index]["id"]));
+            results.push(self.result(finding, *suppressed, index, &rules[index]["id"]));
         }
         let mut driver = json!({ "name": tool, "rules": rules });
         if tool == self.program {
@@ -88,9 +106,17 @@ impl Writer<'_> {
         })
     }
 
-    fn result(&self, finding: &Finding, reason: Option<&str>, index: usize, rule: &Value) -> Value {
+    fn result(
+        &self,
+        finding: &Finding,
+        suppressed: Option<&Suppressed<'_>>,
+        index: usize,
+        rule: &Value,
+    ) -> Value {
         let location = finding.location.as_deref().unwrap_or(self.fallback);
         let mut properties = Map::new();
+        // The rule may have another id, and without this one a waiver would not know it again.
+        properties.insert(ID.to_owned(), finding.id.as_str().into());
         for (name, value) in [
             ("package", &finding.package),
             ("installedVersion", &finding.installed),
@@ -116,9 +142,13 @@ impl Writer<'_> {
             },
             "properties": properties,
         });
-        if let Some(reason) = reason {
+        if let Some(Suppressed { kind, justification, .. }) = suppressed {
+            let kind = match kind {
+                Kind::InSource => "inSource",
+                Kind::External => "external",
+            };
             result["suppressions"] =
-                json!([{ "kind": "external", "status": "accepted", "justification": reason }]);
+                json!([{ "kind": kind, "status": "accepted", "justification": justification }]);
         }
         result
     }
@@ -126,6 +156,11 @@ impl Writer<'_> {
 
 fn rule(id: &str, finding: &Finding) -> Value {
     let title = if finding.title.is_empty() { &finding.id } else { &finding.title };
+    // GitHub wants all three, and takes no longer ones. The message has all of it.
+    let text: String = title.chars().take(MAX_DESCRIPTION).collect();
+    let url = finding.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://"));
+    let url = url.map(reference);
+    let help = url.as_ref().map_or_else(|| text.clone(), |url| format!("{text}\n\n{url}"));
     let mut properties = json!({ "tags": ["security"] });
     // A score in another band than the severity would show the finding as something else than we judge it.
     let score = finding.score.filter(|score| Severity::from_score(*score) == finding.severity);
@@ -134,17 +169,24 @@ fn rule(id: &str, finding: &Finding) -> Value {
     }
     let mut rule = json!({
         "id": id,
-        "name": finding.id,
-        "shortDescription": { "text": title },
+        "shortDescription": { "text": text },
+        "fullDescription": { "text": text },
+        "help": { "text": help },
         "defaultConfiguration": { "level": level(finding.severity) },
         "properties": properties,
     });
-    if let Some(url) =
-        finding.url.as_deref().filter(|url| url.starts_with("https://") || url.starts_with("http://"))
-    {
+    if let Some(url) = url {
         rule["helpUri"] = url.into();
     }
     rule
+}
+
+/// A URL that somebody has written, without what none may hold.
+fn reference(url: &str) -> String {
+    const PLAIN: &[u8] = b"-._~/@+=,$&!'()*;%:?";
+    let (place, part) = url.split_once('#').map_or((url, None), |(place, part)| (place, Some(part)));
+    let part = part.map(|part| format!("#{}", encoded(part, PLAIN))).unwrap_or_default();
+    format!("{}{part}", encoded(place, PLAIN))
 }
 
 const fn level(severity: Severity) -> &'static str {
@@ -171,16 +213,26 @@ fn message(finding: &Finding) -> String {
 
 /// A path as a relative reference.
 fn uri(path: &str) -> String {
-    use std::fmt::Write as _;
     let path = path.trim_start_matches('/');
     let path = path.strip_prefix("./").unwrap_or(path);
+    let output = encoded(path, b"-._~/@+=,$&!'()*;");
+    if output.is_empty() { ".".to_owned() } else { output }
+}
+
+/// The text with everything but letters, digits and these characters as its bytes; a `%` among them has to begin such a byte.
+fn encoded(text: &str, plain: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let bytes = text.as_bytes();
     let mut output = String::new();
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/@+=,$&!'()*;%".contains(&byte) {
-            output.push(char::from(byte));
+    for (at, byte) in bytes.iter().enumerate() {
+        let is_hex = |offset: usize| bytes.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
+        let stays =
+            byte.is_ascii_alphanumeric() || plain.contains(byte) && (*byte != b'%' || is_hex(1) && is_hex(2));
+        if stays {
+            output.push(char::from(*byte));
         } else {
             let _ = write!(output, "%{byte:02X}");
         }
     }
-    if output.is_empty() { ".".to_owned() } else { output }
+    output
 }

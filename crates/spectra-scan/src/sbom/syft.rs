@@ -29,6 +29,7 @@ pub async fn with_syft(
     };
     let source = format!("oci-dir:{}", layout.display());
     let version = subject.digest.to_string();
+    // Not `--quiet`: it would not say why it failed.
     let arguments = [
         "scan",
         &source,
@@ -40,10 +41,9 @@ pub async fn with_syft(
         &subject.name,
         "--source-version",
         &version,
-        "--quiet",
     ];
     let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
-    let with = &[("SYFT_CHECK_FOR_APP_UPDATE", "false")];
+    let with = &[("SYFT_CHECK_FOR_APP_UPDATE", OsStr::new("false"))];
     let setting = Setting { directory, environment: &of_process(), own: OWN, with, timeout };
     let bytes = syft.run(&arguments, &setting).await?;
     let mut document = parse(syft.name(), &bytes)?;

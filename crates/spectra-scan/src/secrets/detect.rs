@@ -9,13 +9,11 @@ use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
+    Trust,
     checks::{Candidate, entropy},
     rules::{RULES, Rule},
 };
 use crate::{Finding, finding::fingerprint};
-
-/// Words in a line that say that its secret is meant to be there. Ours, and that of gitleaks.
-const ALLOW: [&[u8]; 2] = [b"spectra:allow-secret", b"gitleaks:allow"];
 
 /// The name under which findings of this crate's own rules are reported.
 pub(super) const TOOL: &str = "spectra-secrets";
@@ -51,8 +49,8 @@ pub(super) fn pattern(index: usize) -> Option<&'static Regex> {
 pub(super) struct Hits {
     /// Without a trace of the secrets.
     pub(super) findings: Vec<Finding>,
-    /// How many secrets the text itself allows.
-    pub(super) allowed: usize,
+    /// Those that the text itself allows, as little of a trace.
+    pub(super) allowed: Vec<Finding>,
 }
 
 struct Hit {
@@ -61,7 +59,7 @@ struct Hit {
 }
 
 /// Searches a text; `first_line` is the number of its first line.
-pub(super) fn search(path: &str, text: &[u8], first_line: u64) -> Hits {
+pub(super) fn search(path: &str, text: &[u8], first_line: u64, trust: Trust) -> Hits {
     let mut hits = Hits::default();
     let (mut line_number, mut counted) = (first_line, 0);
     for (start, hit) in candidates(path, text) {
@@ -73,12 +71,9 @@ pub(super) fn search(path: &str, text: &[u8], first_line: u64) -> Hits {
         let line_end =
             text[start..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| start + at);
         let line = &text[line_start..line_end];
-        if ALLOW.iter().any(|word| line.windows(word.len()).any(|window| window == *word)) {
-            hits.allowed += 1;
-            continue;
-        }
         let Rule { id, title, severity, .. } = hit.rule;
-        hits.findings.push(report(TOOL, id, title, *severity, path, line_number, secret));
+        let list = if trust.allows(line) { &mut hits.allowed } else { &mut hits.findings };
+        list.push(report(TOOL, id, title, *severity, path, line_number, secret));
     }
     hits
 }

@@ -1,19 +1,59 @@
 //! Secrets by gitleaks.
+//!
+//! What is searched must not say what is found in it: gitleaks takes rules and lists of allowed findings from the directory that it
+//! is given, and believes the comments in every line. So it is given a directory of ours: with the files in a folder below it, or
+//! with nothing, the repository being named beside it. Comments are judged here, where they leave a trace.
 
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    io::Read as _,
+    path::Path,
+};
 
 use serde::Deserialize;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Options, Outcome, detect::report, walk};
+use super::{
+    Allowed, By, Options, Outcome, Trust,
+    detect::{report, text},
+    history::Repository,
+    walk,
+};
 use crate::{
-    Error, Severity, Tool,
+    Error, Finding, Severity, Tool,
     environment::{Own, of_process},
     tool::Setting,
 };
 
 /// Its variables name other rules, which may find nothing.
 const OWN: Own = Own { prefix: "GITLEAKS_", keep: &[] };
+
+/// The folder with the files, in the directory that gitleaks is given.
+const FILES: &str = "files";
+
+/// Files by which a repository tells gitleaks what to find and what not, and what there is instead.
+const SETTINGS: [(&str, &str); 2] = [
+    (".gitleaks.toml", "rules that do are named with `--gitleaks-config`"),
+    (".gitleaksignore", "fingerprints that do are listed in `.spectra-secrets-ignore`"),
+];
+
+/// Settings of git that come before those of the repository: what it could make git run, or show in another way or not at all.
+const OF_REPOSITORY: [(&str, &str); 7] = [
+    // Attributes can call any file binary, of which nothing is shown then. Those in its files are not seen, since the files are not.
+    ("attr.tree", "none"),
+    ("core.attributesFile", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("core.quotePath", "false"),
+    ("log.showSignature", "false"),
+    ("log.showRoot", "true"),
+    ("log.follow", "false"),
+];
+
+/// What git is asked for: what gitleaks itself asks for, except that a link which becomes a file is not left out; in the form that it
+/// reads, whatever settings say; and nothing that a repository could make git run.
+const LOG: &str = "--log-opts=--full-history --all --diff-filter=d --no-textconv --no-ext-diff --no-color --pretty=medium \
+                   --date=default --no-abbrev-commit --no-decorate --no-notes --src-prefix=a/ --dst-prefix=b/";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -23,31 +63,87 @@ struct Leak {
     #[serde(default)]
     description: String,
     start_line: u64,
+    #[serde(default)]
+    end_line: u64,
     file: String,
     #[serde(default)]
     secret: String,
     #[serde(default)]
     commit: String,
+    #[serde(default)]
+    date: String,
 }
 
-/// Has gitleaks search a directory, or the history of its repository. Its settings and allowed findings in the directory hold.
+impl Drop for Leak {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+/// Has gitleaks search a directory, or the history of its repository.
 pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> Result<Outcome, Error> {
     let root = std::fs::canonicalize(&options.root).map_err(Error::io("scan", &options.root))?;
+    let lost = |error| Error::io("copy", &options.root)(std::io::Error::other(error));
+    let work = options.work.clone().unwrap_or_else(std::env::temp_dir);
+    let place = tempfile::Builder::new().prefix("spectra-").tempdir_in(&work);
+    let place = place.map_err(Error::io("create a directory in", work))?;
+    // gitleaks names files by the path that it was given, which must be the one that is taken off again.
+    let folder = std::fs::canonicalize(place.path()).map_err(Error::io("scan", place.path()))?;
     if history {
-        return run(gitleaks, "git", &root, options.timeout).await;
+        let repository = Repository::of(&root)?;
+        let Report { found, warnings } = run(gitleaks, options, &folder, Some(&repository.directory)).await?;
+        let trust = options.trust;
+        let judged = tokio::task::spawn_blocking(move || of_history(found, &root, &repository, trust));
+        let mut outcome = judged.await.map_err(lost)?;
+        outcome.warnings.extend(warnings);
+        return Ok(outcome);
     }
     // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
-    let max_size = options.max_size;
-    let mirrored = tokio::task::spawn_blocking(move || mirror(&root, max_size)).await;
-    let lost = |error| Error::io("copy", &options.root)(std::io::Error::other(error));
-    let (place, mut found) = mirrored.map_err(lost)??;
-    found.add(run(gitleaks, "dir", place.path(), options.timeout).await?);
-    Ok(found)
+    let (max_size, trust, target) = (options.max_size, options.trust, folder.join(FILES));
+    let (source, copy) = (root.clone(), folder.clone());
+    let mirrored = tokio::task::spawn_blocking(move || mirror(&source, &copy, max_size, trust)).await;
+    let mut outcome = mirrored.map_err(lost)?;
+    let used = options.gitleaks_config.as_ref().and_then(|rules| std::fs::canonicalize(rules).ok());
+    for (name, advice) in SETTINGS {
+        let path = root.join(name);
+        if path.exists() && used.as_ref() != Some(&path) {
+            outcome.warnings.push(format!(
+                "`{name}` does not count: what is searched must not say what is found in it; {advice}"
+            ));
+        }
+    }
+    let Report { found, warnings } = run(gitleaks, options, &folder, None).await?;
+    outcome.warnings.extend(warnings);
+    for leak in found {
+        let path = Path::new(&leak.file);
+        let path = path.strip_prefix(&target).unwrap_or(path).to_string_lossy().into_owned();
+        // A line that cannot be had allows nothing.
+        let content = std::fs::read(target.join(&path)).unwrap_or_default();
+        outcome.take(&leak, &path, &content, options.trust);
+    }
+    Ok(outcome)
 }
 
-async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> Result<Outcome, Error> {
-    let folder = std::fs::canonicalize(folder).map_err(Error::io("scan", folder))?;
-    let mut arguments: Vec<OsString> = vec![verb.into(), folder.clone().into()];
+/// What gitleaks says.
+struct Report {
+    found: Vec<Leak>,
+    warnings: Vec<String>,
+}
+
+/// Runs it on the directory, or on the repository with the directory as its files.
+async fn run(
+    gitleaks: &Tool,
+    options: &Options,
+    folder: &Path,
+    repository: Option<&Path>,
+) -> Result<Report, Error> {
+    let mut arguments: Vec<OsString> = vec![
+        if repository.is_some() { "git" } else { "dir" }.into(),
+        folder.into(),
+        "--gitleaks-ignore-path".into(),
+        folder.into(),
+        "--ignore-gitleaks-allow".into(),
+    ];
     // To standard output: a file with secrets would have to be guarded.
     arguments.extend(
         [
@@ -64,67 +160,151 @@ async fn run(gitleaks: &Tool, verb: &str, folder: &Path, timeout: Duration) -> R
         ]
         .map(OsString::from),
     );
-    if verb == "git" {
-        // What it asks git for by itself, and nothing that settings of the repository could make git run.
-        let log = "--log-opts=--full-history --all --diff-filter=tuxdb --no-textconv --no-ext-diff";
-        arguments.push(log.into());
+    let mut directory = folder.to_owned();
+    if let Some(rules) = &options.gitleaks_config {
+        let rules = std::fs::canonicalize(rules).map_err(Error::io("read", rules))?;
+        arguments.extend(["--config".into(), rules.into()]);
+        // Other files that the rules name are looked for from where gitleaks runs.
+        directory = std::env::current_dir().map_err(Error::io("run in", "."))?;
     }
+    let mut with: Vec<(String, OsString)> = Vec::new();
+    if let Some(repository) = repository {
+        arguments.push(LOG.into());
+        with.extend(walk::OF_GIT.map(|(name, value)| (name.to_owned(), value.into())));
+        with.push(("GIT_DIR".to_owned(), repository.into()));
+        // Its files are not there, and its index stands for none.
+        with.push(("GIT_INDEX_FILE".to_owned(), folder.join("no-index").into()));
+        with.push(("GIT_CONFIG_COUNT".to_owned(), OF_REPOSITORY.len().to_string().into()));
+        for (number, (name, value)) in OF_REPOSITORY.into_iter().enumerate() {
+            with.push((format!("GIT_CONFIG_KEY_{number}"), name.into()));
+            with.push((format!("GIT_CONFIG_VALUE_{number}"), value.into()));
+        }
+    }
+    let with: Vec<(&str, &OsStr)> =
+        with.iter().map(|(name, value)| (name.as_str(), value.as_os_str())).collect();
     let arguments: Vec<_> = arguments.iter().map(AsRef::as_ref).collect();
-    let directory = if folder.is_dir() { folder.as_path() } else { folder.parent().unwrap_or(&folder) };
-    // It calls git. What the repository's settings could make git run, or leave out, is said before them.
-    let mut with = walk::NO_TRANSPORT.to_vec();
-    with.extend([("GIT_CONFIG_COUNT", "3"), ("GIT_OPTIONAL_LOCKS", "0")]);
-    with.extend([("GIT_CONFIG_KEY_0", "core.fsmonitor"), ("GIT_CONFIG_VALUE_0", "false")]);
-    with.extend([("GIT_CONFIG_KEY_1", "log.showSignature"), ("GIT_CONFIG_VALUE_1", "false")]);
-    with.extend([("GIT_CONFIG_KEY_2", "log.showRoot"), ("GIT_CONFIG_VALUE_2", "true")]);
-    let setting = Setting { directory, environment: &of_process(), own: OWN, with: &with, timeout };
-    let bytes = Zeroizing::new(gitleaks.run(&arguments, &setting).await?);
-    parse(&bytes, &folder)
+    let mut environment = of_process();
+    environment.retain(|(name, _)| !walk::OF_HOOKS.iter().any(|other| name == other));
+    let setting = Setting {
+        directory: &directory,
+        environment: &environment,
+        own: OWN,
+        with: &with,
+        timeout: options.timeout,
+    };
+    // What it prints holds secrets.
+    let (bytes, words) = gitleaks.run_and_listen(&arguments, &setting).await?;
+    let bytes = Zeroizing::new(bytes);
+    // It says nothing but errors, and when git fails, its report is empty and its exit code 0 all the same.
+    let (warnings, errors): (Vec<String>, Vec<String>) =
+        words.into_iter().partition(|line| line.contains("[git] warning: "));
+    if !errors.is_empty() {
+        return Err(Error::ToolFailed { program: gitleaks.name().to_owned(), reason: errors.join("; ") });
+    }
+    Ok(Report { found: parse(&bytes)?, warnings })
 }
 
-/// The files that [`walk::scan`] would read, in a directory that only this user can look into and that is gone when it is dropped.
-fn mirror(root: &Path, max_size: u64) -> Result<(tempfile::TempDir, Outcome), Error> {
-    let place = tempfile::Builder::new().prefix("spectra-").tempdir();
-    let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
+/// Puts the files that [`walk::scan`] would read into a directory that only this user can look into.
+fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
-    for name in walk::paths(root, &mut outcome.unread) {
+    for name in walk::paths(root, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
-        let target = place.path().join(&name);
-        let size = std::fs::metadata(&source).map(|metadata| metadata.len());
-        let copied = match size {
-            Ok(size) if size > max_size => {
-                Err(std::io::Error::other(format!("it has more than {max_size} bytes")))
-            }
-            Ok(_) => target.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-                // A link costs nothing, where both are on one file system.
-                std::fs::hard_link(&source, &target).or_else(|_| std::fs::copy(&source, &target).map(drop))
-            }),
-            Err(error) => Err(error),
-        };
-        match copied {
+        match copy(&source, place, &Path::new(FILES).join(&name), max_size) {
             Ok(()) => outcome.files += 1,
             Err(error) => outcome.unread.push(format!("`{name}`: {error}")),
         }
     }
-    Ok((place, outcome))
+    outcome
 }
 
-fn parse(bytes: &[u8], folder: &Path) -> Result<Outcome, Error> {
+fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<()> {
+    if std::fs::metadata(source)?.len() > max_size {
+        return Err(std::io::Error::other(format!("it has more than {max_size} bytes")));
+    }
+    create_folders(place, name)?;
+    let target = place.join(name);
+    let mut mark = Vec::new();
+    std::fs::File::open(source)?.take(2).read_to_end(&mut mark)?;
+    // gitleaks takes a text of two bytes a character for none.
+    if matches!(mark.as_slice(), [0xff, 0xfe] | [0xfe, 0xff]) {
+        return std::fs::write(target, text(std::fs::read(source)?).unwrap_or_default());
+    }
+    // A link costs nothing, where both are on one file system.
+    std::fs::hard_link(source, &target).or_else(|_| std::fs::copy(source, &target).map(drop))
+}
+
+/// Makes the folders of a file below `root`. Where `root` is gone, because whoever waited for this was ended, it stays so.
+fn create_folders(root: &Path, name: &Path) -> std::io::Result<()> {
+    let folders = name.parent().unwrap_or(Path::new(""));
+    let mut folder = root.to_owned();
+    for part in folders {
+        folder.push(part);
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<Leak>, Error> {
     // The error of the parser may quote what it read.
     let strange = |_| Error::report("what `gitleaks` printed", "it is no report of gitleaks 8");
-    let leaks: Vec<Leak> = serde_json::from_slice(bytes).map_err(strange)?;
+    serde_json::from_slice(bytes).map_err(strange)
+}
+
+/// Judges what the history holds: of each secret, the first commit.
+fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
-    for leak in leaks {
-        let secret = Zeroizing::new(leak.secret);
-        let path = Path::new(&leak.file);
-        let path = path.strip_prefix(folder).unwrap_or(path).to_string_lossy();
-        let title = if leak.description.is_empty() { &leak.rule } else { &leak.description };
-        // gitleaks has no severities. A generic match is a guess; the others are tokens of somebody.
-        let severity = if leak.rule.starts_with("generic") { Severity::Medium } else { Severity::High };
-        let mut finding =
-            report("gitleaks", &leak.rule, title, severity, &path, leak.start_line, secret.as_bytes());
-        finding.commit = Some(leak.commit).filter(|commit| !commit.is_empty());
-        outcome.findings.push(finding);
+    outcome.warnings.extend(repository.warning());
+    // RFC 3339 in UTC, so the order of texts is that of times.
+    found.sort_by(|a, b| (&a.date, &a.commit, &a.file).cmp(&(&b.date, &b.commit, &b.file)));
+    // Those of one file stand together.
+    let (mut known, mut content) = (String::new(), Vec::new());
+    for leak in found {
+        let Some(path) = repository.within(&leak.file) else { continue };
+        let object = format!("{}:{}", leak.commit, leak.file);
+        if known != object {
+            let output = walk::git(root).args(["cat-file", "blob", &object]).output();
+            // A line that cannot be had allows nothing.
+            content = output.map(|output| output.stdout).unwrap_or_default();
+            known = object;
+        }
+        outcome.take(&leak, path, &content, trust);
     }
-    Ok(outcome)
+    let mut seen = BTreeSet::new();
+    outcome.findings.retain(|finding| seen.insert(finding.fingerprint.clone()));
+    seen.clear();
+    outcome.allowed.retain(|entry| seen.insert(entry.finding.fingerprint.clone()));
+    outcome
+}
+
+impl Outcome {
+    /// Takes what gitleaks has found in a file of this content.
+    fn take(&mut self, leak: &Leak, path: &str, content: &[u8], trust: Trust) {
+        let finding = finding(leak, path);
+        if trust.allows(&lines(content, leak.start_line, leak.end_line)) {
+            self.allowed.push(Allowed { finding, by: By::Comment });
+        } else {
+            self.findings.push(finding);
+        }
+    }
+}
+
+fn finding(leak: &Leak, path: &str) -> Finding {
+    let title = if leak.description.is_empty() { &leak.rule } else { &leak.description };
+    // gitleaks has no severities. A generic match is a guess; the others are tokens of somebody.
+    let severity = if leak.rule.starts_with("generic") { Severity::Medium } else { Severity::High };
+    let mut finding =
+        report("gitleaks", &leak.rule, title, severity, path, leak.start_line, leak.secret.as_bytes());
+    finding.commit = Some(leak.commit.clone()).filter(|commit| !commit.is_empty());
+    finding
+}
+
+/// Lines of a text, counted from 1, both ends among them.
+fn lines(text: &[u8], first: u64, last: u64) -> Vec<u8> {
+    let place = |line: u64| usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+    let count = (place(last.max(first)) - place(first)).saturating_add(1);
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').skip(place(first)).take(count).collect();
+    lines.join(&b'\n')
 }

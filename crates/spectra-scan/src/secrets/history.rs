@@ -1,13 +1,16 @@
 //! Everything that was ever added to a repository.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
     io::{BufRead, BufReader, Read as _},
-    path::Path,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
 use super::{
-    Outcome,
+    Allowed, By, Outcome, Trust,
     detect::{search, text},
     walk::git,
 };
@@ -18,21 +21,68 @@ const MAX_LINE: u64 = 4 * 1024 * 1024;
 /// What is searched at once at the most.
 const MAX_CHUNK: usize = 16 * 1024 * 1024;
 
+/// The repository that a directory or file is in.
+#[derive(Debug)]
+pub(super) struct Repository {
+    /// Where git keeps it.
+    pub(super) directory: PathBuf,
+    /// The directory in it, or that of the file: empty, or with a `/` at the end.
+    pub(super) prefix: String,
+    /// The file's name, if it is one.
+    pub(super) file: Option<String>,
+    shallow: bool,
+}
+
+impl Repository {
+    /// Asks git. It refuses, as for every command, a repository that belongs to somebody else.
+    pub(super) fn of(root: &Path) -> Result<Self, Error> {
+        let wrong = wrong(root);
+        let asked = ["rev-parse", "--is-shallow-repository", "--absolute-git-dir", "--show-prefix"];
+        let answer = git(root).args(asked).output();
+        let answer = answer.map_err(|error| wrong(format!("git did not start: {error}")))?;
+        if !answer.status.success() {
+            return Err(wrong(String::from_utf8_lossy(&answer.stderr).trim().to_owned()));
+        }
+        let mut lines = answer.stdout.split(|byte| *byte == b'\n');
+        let (Some(shallow), Some(directory), Some(prefix)) = (lines.next(), lines.next(), lines.next())
+        else {
+            return Err(wrong("git does not say where it is".to_owned()));
+        };
+        let name = || root.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(Self {
+            directory: PathBuf::from(OsStr::from_bytes(directory)),
+            prefix: String::from_utf8_lossy(prefix).into_owned(),
+            file: if root.is_dir() { None } else { name() },
+            shallow: shallow == b"true",
+        })
+    }
+
+    /// What has to be said about it.
+    pub(super) fn warning(&self) -> Option<String> {
+        const SHALLOW: &str =
+            "the clone is shallow: commits before it were not searched; `git fetch --unshallow` gets them";
+        self.shallow.then(|| SHALLOW.to_owned())
+    }
+
+    /// A path of the repository as one of the directory that is searched; nothing if it is outside of what is.
+    pub(super) fn within<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let path = path.strip_prefix(self.prefix.as_str())?;
+        self.file.as_ref().is_none_or(|file| file == path).then_some(path)
+    }
+}
+
+fn wrong(root: &Path) -> impl Fn(String) -> Error {
+    let path = root.to_owned();
+    move |reason| Error::History { path: path.clone(), reason: plain(&reason) }
+}
+
 /// Searches what the commits of all branches have added, oldest first. The first commit with a secret is named.
-pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
-    let wrong = |reason: String| Error::History { path: root.to_owned(), reason: plain(&reason) };
-    let shallow = git(root).args(["rev-parse", "--is-shallow-repository"]).output();
-    let shallow = shallow.map_err(|error| wrong(format!("git did not start: {error}")))?;
-    if !shallow.status.success() {
-        return Err(wrong(String::from_utf8_lossy(&shallow.stderr).trim().to_owned()));
-    }
+pub(super) fn scan(root: &Path, trust: Trust) -> Result<Outcome, Error> {
+    let wrong = wrong(root);
+    let repository = Repository::of(root)?;
     let mut outcome = Outcome::default();
-    if shallow.stdout.starts_with(b"true") {
-        outcome.warnings.push(
-            "the clone is shallow: commits before it were not searched; `git fetch --unshallow` gets them"
-                .to_owned(),
-        );
-    }
+    outcome.warnings.extend(repository.warning());
+    let place = repository.file.as_ref().map_or(".".to_owned(), |name| format!(":(literal){name}"));
     let mut command = git(root);
     // Of merges, what they add to all of their parents.
     command.args([
@@ -54,7 +104,7 @@ pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
         "--src-prefix=a/",
         "--dst-prefix=b/",
         "--",
-        ".",
+        &place,
     ]);
     let mut child = command
         .stdout(Stdio::piped())
@@ -71,7 +121,7 @@ pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
         text
     });
     let read = child.stdout.take().map_or(Ok(()), |stdout| {
-        Patches::new(&mut outcome).read(BufReader::with_capacity(256 * 1024, stdout))
+        Patches::new(&mut outcome, trust).read(BufReader::with_capacity(256 * 1024, stdout))
     });
     let status = child.wait().map_err(|error| wrong(error.to_string()))?;
     let words = words.join().unwrap_or_default();
@@ -85,7 +135,9 @@ pub(super) fn scan(root: &Path) -> Result<Outcome, Error> {
 /// The parser of `git log --patch`.
 struct Patches<'a> {
     outcome: &'a mut Outcome,
-    seen: std::collections::BTreeSet<String>,
+    trust: Trust,
+    seen: BTreeSet<String>,
+    seen_allowed: BTreeSet<String>,
     commit: String,
     path: String,
     /// Lines that stand together, and the number of the first one.
@@ -101,10 +153,12 @@ struct Patches<'a> {
 }
 
 impl<'a> Patches<'a> {
-    fn new(outcome: &'a mut Outcome) -> Self {
+    fn new(outcome: &'a mut Outcome, trust: Trust) -> Self {
         Self {
             outcome,
-            seen: std::collections::BTreeSet::new(),
+            trust,
+            seen: BTreeSet::new(),
+            seen_allowed: BTreeSet::new(),
             commit: String::new(),
             path: String::new(),
             chunk: Vec::new(),
@@ -186,13 +240,18 @@ impl<'a> Patches<'a> {
             }
             return;
         };
-        let hits = search(&self.path, &chunk, first);
+        let hits = search(&self.path, &chunk, first, self.trust);
         self.outcome.bytes += chunk.len() as u64;
-        self.outcome.allowed += hits.allowed;
         for mut finding in hits.findings {
             if self.seen.insert(finding.fingerprint.clone()) {
                 finding.commit = Some(self.commit.clone());
                 self.outcome.findings.push(finding);
+            }
+        }
+        for mut finding in hits.allowed {
+            if self.seen_allowed.insert(finding.fingerprint.clone()) {
+                finding.commit = Some(self.commit.clone());
+                self.outcome.allowed.push(Allowed { finding, by: By::Comment });
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A finding says where a secret is and never what: the value is used for a fingerprint, which stays when lines move, and is then
 //! forgotten.
 
+mod allowed;
 mod checks;
 mod detect;
 mod gitleaks;
@@ -11,8 +12,9 @@ mod ignores;
 mod rules;
 mod walk;
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+pub use allowed::{Allowed, By, Trust};
 pub use checks::Candidate;
 pub use ignores::{IGNORE_FILE, Ignores};
 pub use rules::{RULES, Rule};
@@ -61,10 +63,17 @@ pub struct Options {
     pub root: PathBuf,
     /// Also everything that was ever committed.
     pub history: bool,
+    /// Whether what is searched says what may stay in it.
+    pub trust: Trust,
+    /// A file with rules for gitleaks; its default rules without one. Never one that lies in what is searched by chance: it could
+    /// hide everything.
+    pub gitleaks_config: Option<PathBuf>,
     /// Larger files are not read.
     pub max_size: u64,
     /// How long gitleaks may take.
     pub timeout: Duration,
+    /// Where the copies are put that gitleaks reads, and removed again; without it, the system's folder for temporary files.
+    pub work: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -72,10 +81,8 @@ pub struct Options {
 pub struct Outcome {
     /// The findings; none holds a secret.
     pub findings: Vec<Finding>,
-    /// How many secrets are allowed by a comment in their line.
-    pub allowed: usize,
-    /// How many findings the ignore file lists.
-    pub ignored: usize,
+    /// What was found and may stay, each with who says so.
+    pub allowed: Vec<Allowed>,
     /// How many files, and versions of files in the history, were read; of gitleaks, files alone.
     pub files: u64,
     /// How many bytes were searched. Unknown of gitleaks.
@@ -89,10 +96,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// How many findings are allowed by a comment in their line.
+    #[must_use]
+    pub fn by_comment(&self) -> usize {
+        self.allowed.iter().filter(|entry| entry.by == By::Comment).count()
+    }
+
+    /// How many findings a list allows.
+    #[must_use]
+    pub fn by_list(&self) -> usize {
+        self.allowed.len() - self.by_comment()
+    }
+
     fn add(&mut self, other: Self) {
         self.findings.extend(other.findings);
-        self.allowed += other.allowed;
-        self.ignored += other.ignored;
+        self.allowed.extend(other.allowed);
         self.files += other.files;
         self.bytes += other.bytes;
         self.binary += other.binary;
@@ -101,7 +119,7 @@ impl Outcome {
     }
 }
 
-/// Searches. Findings that `ignores` lists are taken out, and entries that fit nothing are warned of.
+/// Searches. Findings that `ignores` lists do not count, and entries that fit nothing are warned of.
 pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) -> Result<Outcome, Error> {
     let mut outcome = match searcher {
         Searcher::Gitleaks(tool) => {
@@ -115,9 +133,9 @@ pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) 
             let options = options.clone();
             let root = options.root.clone();
             let task = tokio::task::spawn_blocking(move || {
-                let mut outcome = walk::scan(&options.root, options.max_size)?;
+                let mut outcome = walk::scan(&options.root, options.max_size, options.trust)?;
                 if options.history {
-                    join(&mut outcome, history::scan(&options.root)?);
+                    join(&mut outcome, history::scan(&options.root, options.trust)?);
                 }
                 Ok(outcome)
             });
@@ -129,26 +147,32 @@ pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) 
         *text = plain(text);
     }
     outcome.unread.sort();
-    outcome.ignored = ignores.apply(&mut outcome.findings);
-    for fingerprint in ignores.unused() {
-        // A scan of the files alone does not see what the history holds.
-        if options.history {
-            outcome.warnings.push(format!("`{fingerprint}` in `{IGNORE_FILE}` fits no finding; remove it"));
-        }
+    let listed = ignores.apply(&mut outcome.findings);
+    outcome.allowed.extend(listed);
+    Allowed::sort(&mut outcome.allowed);
+    outcome.warnings.extend(ignores.without_reason());
+    // A scan of the files alone does not see what the history holds.
+    if options.history {
+        outcome.warnings.extend(ignores.unused());
     }
     Ok(outcome)
 }
 
 /// Adds what the history holds. What is still in a file is reported there.
 fn join(outcome: &mut Outcome, mut history: Outcome) {
-    let here: std::collections::BTreeSet<String> =
-        outcome.findings.iter().map(|finding| finding.fingerprint.clone()).collect();
+    let here: BTreeSet<String> = outcome.findings.iter().map(|finding| finding.fingerprint.clone()).collect();
     history.findings.retain(|finding| !here.contains(&finding.fingerprint));
+    let allowed: BTreeSet<String> =
+        outcome.allowed.iter().map(|entry| entry.finding.fingerprint.clone()).collect();
+    history.allowed.retain(|entry| !allowed.contains(&entry.finding.fingerprint));
     outcome.add(history);
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod gitleaks_tests;
 
 #[cfg(test)]
 mod rules_tests;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 
 use super::{
+    Trust,
     detect::{pattern, search},
     rules::RULES,
 };
@@ -205,7 +206,11 @@ fn negatives() -> Vec<String> {
 }
 
 fn found(text: &str) -> Vec<String> {
-    search("file.txt", text.as_bytes(), 1).findings.into_iter().map(|finding| finding.id).collect()
+    search("file.txt", text.as_bytes(), 1, Trust::Given)
+        .findings
+        .into_iter()
+        .map(|finding| finding.id)
+        .collect()
 }
 
 #[test]

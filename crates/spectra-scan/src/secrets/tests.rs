@@ -5,28 +5,36 @@ use std::{path::Path, process::Command};
 use proptest::prelude::*;
 
 use super::{detect::search, *};
-use crate::sarif::{Suppressed, Writer};
+use crate::sarif::{Kind, Suppressed, Writer};
 
-fn options(root: &Path) -> Options {
-    Options { root: root.to_owned(), history: false, max_size: 1 << 20, timeout: Duration::from_mins(1) }
+pub(super) fn options(root: &Path) -> Options {
+    Options {
+        root: root.to_owned(),
+        history: false,
+        trust: Trust::Given,
+        gitleaks_config: None,
+        max_size: 1 << 20,
+        timeout: Duration::from_mins(1),
+        work: None,
+    }
 }
 
-fn run(options: &Options, ignores: Ignores) -> Result<Outcome, Error> {
+pub(super) fn run(options: &Options, ignores: Ignores) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(scan(&Searcher::Builtin, options, ignores))
 }
 
-fn secret(seed: char) -> String {
+pub(super) fn secret(seed: char) -> String {
     format!("{}_{}{seed}Zk3Q9xV7bN5mT1rW8yL2pH6dJ4sG0fXq7u", "ghp", "aB")
 }
 
-fn write(root: &Path, name: &str, text: &str) {
+pub(super) fn write(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
-fn git(root: &Path, arguments: &[&str]) -> String {
+pub(super) fn git(root: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .arg("-C")
         .arg(root)
@@ -49,7 +57,7 @@ fn git(root: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn places(outcome: &Outcome) -> Vec<(String, u64)> {
+pub(super) fn places(outcome: &Outcome) -> Vec<(String, u64)> {
     outcome
         .findings
         .iter()
@@ -82,6 +90,13 @@ fn a_directory_as_git_would_take_it() {
     );
     assert_eq!(outcome.unread, ["`large`: it has more than 1048576 bytes"]);
     assert_eq!((outcome.files, outcome.binary), (4, 1));
+    let distrustful = run(&Options { trust: Trust::Withheld, ..options(root) }, Ignores::default()).unwrap();
+    let more: Vec<_> = places(&distrustful).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        more,
+        [".hidden/b.env", "a.txt", "d.log", "target/c.txt", "wide.txt"],
+        "who writes them writes the list"
+    );
     let file = run(&options(&root.join("a.txt")), Ignores::default()).unwrap();
     assert_eq!(places(&file), [("a.txt".to_owned(), 2)]);
     assert!(matches!(run(&options(&root.join("missing")), Ignores::default()), Err(Error::Io { .. })));
@@ -110,7 +125,13 @@ fn what_is_allowed_and_what_is_listed() {
         &format!("{} # spectra:allow-secret\n{} gitleaks:allow\n{}\n", secret('a'), secret('b'), secret('c')),
     );
     let outcome = run(&options(root), Ignores::default()).unwrap();
-    assert_eq!((places(&outcome), outcome.allowed), (vec![("a".to_owned(), 3)], 2));
+    assert_eq!((places(&outcome), outcome.by_comment()), (vec![("a".to_owned(), 3)], 2));
+    let allowed: Vec<_> =
+        outcome.allowed.iter().map(|entry| (entry.finding.line, entry.justification())).collect();
+    assert_eq!(allowed, [1, 2].map(|line| (Some(line), "a comment in its line".to_owned())));
+    let distrustful = Options { trust: Trust::Withheld, ..options(root) };
+    let all = run(&distrustful, Ignores::default()).unwrap();
+    assert_eq!((all.findings.len(), all.allowed.len()), (3, 0), "who wrote the secret wrote the comment");
     let list = root.join(IGNORE_FILE);
     let stale = "0".repeat(32);
     std::fs::write(&list, format!("# looked at\n{} # a test\n\n{stale}\n", outcome.findings[0].fingerprint))
@@ -119,9 +140,21 @@ fn what_is_allowed_and_what_is_listed() {
     write(root, "a", &format!("\n\n\n{}\n", secret('c')));
     git(root, &["init", "--quiet"]);
     let options = Options { history: true, ..options(root) };
-    let outcome = run(&options, Ignores::read(&list).unwrap()).unwrap();
-    assert_eq!((outcome.findings.len(), outcome.ignored), (0, 1));
-    assert_eq!(outcome.warnings, [format!("`{stale}` in `{IGNORE_FILE}` fits no finding; remove it")]);
+    let scanned = run(&options, Ignores::read(&list).unwrap()).unwrap();
+    assert_eq!((scanned.findings.len(), scanned.by_list()), (0, 1));
+    assert_eq!(scanned.allowed[0].justification(), format!("`{IGNORE_FILE}`: a test"));
+    assert_eq!(scanned.warnings, [format!("`{stale}` in `{IGNORE_FILE}` fits no finding; remove it")]);
+    // Or above it.
+    std::fs::write(&list, format!("# a list\n\n# two\n# lines\n{}\n", outcome.findings[0].fingerprint))
+        .unwrap();
+    let scanned = run(&options, Ignores::read(&list).unwrap()).unwrap();
+    assert_eq!(scanned.allowed[0].justification(), format!("`{IGNORE_FILE}`: two lines"));
+    std::fs::write(&list, format!("# a list\n\n{}\n", outcome.findings[0].fingerprint)).unwrap();
+    let scanned = run(&options, Ignores::read(&list).unwrap()).unwrap();
+    assert_eq!(
+        scanned.warnings,
+        [format!("`{IGNORE_FILE}` lets 1 findings stay without a reason; write it behind a `#`")]
+    );
     std::fs::write(&list, "not a fingerprint\n").unwrap();
     assert!(Ignores::read(&list).unwrap_err().to_string().ends_with("line 1 is no fingerprint of a finding"));
 }
@@ -162,6 +195,12 @@ fn the_history_of_all_branches() {
     let past = run(&Options { history: true, ..options(root) }, Ignores::default()).unwrap();
     assert_eq!(places(&past), places(&all));
     assert!(past.findings.iter().all(|finding| finding.commit.is_some()));
+    // One file: its own history alone.
+    let one = run(&Options { history: true, ..options(&root.join("kept")) }, Ignores::default()).unwrap();
+    assert_eq!(
+        places(&one),
+        expected[..2].iter().map(|(path, line)| ((*path).to_owned(), *line)).collect::<Vec<_>>()
+    );
     // A part of the repository: its own paths alone.
     let from_dot = run(&Options { history: true, ..options(&root.join(".")) }, Ignores::default()).unwrap();
     assert_eq!(places(&from_dot), places(&all));
@@ -219,31 +258,6 @@ fn a_partial_clone_runs_no_program_that_the_repository_names() {
     assert!(ran.exists(), "git no longer gets what is missing");
 }
 
-/// A program of this name and folder that says that it has found nothing, and writes down what it was given.
-fn gitleaks(folder: &Path) -> Searcher {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = folder.join("gitleaks");
-    let script = format!("#!/bin/sh\nenv > '{}/environment'\necho '[]'\n", folder.display());
-    std::fs::write(&path, script).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    Searcher::Gitleaks(Tool::find_in("gitleaks", folder.as_os_str()).unwrap())
-}
-
-fn run_gitleaks(folder: &Path, options: &Options) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(scan(&gitleaks(folder), options, Ignores::default())).unwrap()
-}
-
-#[test]
-fn the_git_of_gitleaks_has_no_transport() {
-    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    run_gitleaks(tools.path(), &Options { history: true, ..options(folder.path()) });
-    let environment = std::fs::read_to_string(tools.path().join("environment")).unwrap();
-    for line in ["GIT_ALLOW_PROTOCOL=none", "GIT_NO_LAZY_FETCH=1", "GIT_CONFIG_KEY_1=log.showSignature"] {
-        assert!(environment.lines().any(|other| other == line), "{line}: {environment}");
-    }
-}
-
 #[test]
 fn a_history_is_whole_though_attributes_call_it_binary_and_settings_hide_its_root() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,38 +277,6 @@ fn a_history_is_whole_though_attributes_call_it_binary_and_settings_hide_its_roo
     assert_eq!(outcome.binary, 1, "what is no text is counted");
 }
 
-/// A chain of folders with a path that is longer than the system takes.
-fn too_deep(root: &Path) {
-    let name = "d".repeat(250);
-    let chain = |first: &str| {
-        let mut path = root.join(first);
-        for _ in 0..10 {
-            path.push(&name);
-        }
-        std::fs::create_dir_all(&path).unwrap();
-        path
-    };
-    let upper = chain("upper");
-    chain("lower");
-    std::fs::rename(root.join("lower"), upper.join("lower")).unwrap();
-}
-
-#[test]
-fn with_gitleaks_too_what_cannot_be_looked_into_is_said() {
-    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let root = folder.path();
-    git(root, &["init", "--quiet"]);
-    write(root, ".git/index", "garbage");
-    write(root, "a", "fine");
-    too_deep(root);
-    let by_gitleaks = run_gitleaks(tools.path(), &options(root));
-    let builtin = run(&options(root), Ignores::default()).unwrap();
-    assert_eq!(by_gitleaks.unread.len(), builtin.unread.len());
-    let said = |word: &str| by_gitleaks.unread.iter().any(|reason| reason.contains(word));
-    assert!(said("although `.gitignore` names them"), "{:?}", by_gitleaks.unread);
-    assert!(said("too long"), "{:?}", by_gitleaks.unread);
-}
-
 #[test]
 fn a_name_with_an_escape_sequence_does_not_reach_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
@@ -310,13 +292,13 @@ proptest! {
         let secret = format!("{}_{tail}", "gho");
         let path = if in_path { format!("keys/{secret}.txt") } else { "file".to_owned() };
         let text = format!("{}\n'{secret}'", lead.replace(['g', 's'], ""));
-        let hits = search(&path, text.as_bytes(), 1);
+        let hits = search(&path, text.as_bytes(), 1, Trust::Given);
         let tools = ["spectra-secrets".to_owned()];
         let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &tools };
         let suppressed: Vec<Suppressed<'_>> = hits
             .findings
             .iter()
-            .map(|finding| Suppressed { finding, justification: "j".to_owned() })
+            .map(|finding| Suppressed { finding, kind: Kind::InSource, justification: "j".to_owned() })
             .collect();
         let outputs = [
             format!("{hits:?}"),
@@ -337,7 +319,7 @@ proptest! {
         text.extend(&bytes);
         text.extend(b"' postgres://a:b@c -----BEGIN PRIVATE KEY-----");
         text.extend(&bytes);
-        let _ = search("x", &text, 1);
+        let _ = search("x", &text, 1, Trust::Given);
         let _ = detect::text(bytes);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use ignore::{WalkBuilder, WalkState};
 
 use super::{
-    Outcome,
+    Allowed, By, Outcome, Trust,
     detect::{search, text},
 };
 use crate::Error;
@@ -21,15 +21,15 @@ use crate::Error;
 ///
 /// Files that `.gitignore` names are left out, unless git has them all the same. Links are not followed, so that nothing outside is
 /// read. What is too large or cannot be read is listed in the outcome.
-pub(super) fn scan(root: &Path, max_size: u64) -> Result<Outcome, Error> {
+pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, Error> {
     std::fs::symlink_metadata(root).map_err(Error::io("scan", root))?;
     let total = Mutex::new(Outcome::default());
     let add = |outcome: Outcome| total.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
-    builder(root).build_parallel().run(|| {
+    builder(root, trust).build_parallel().run(|| {
         Box::new(|entry| {
             match entry {
                 Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                    add(file(root, entry.path(), max_size));
+                    add(file(root, entry.path(), max_size, trust));
                 }
                 Ok(_) => {}
                 Err(error) => add(Outcome { unread: vec![error.to_string()], ..Outcome::default() }),
@@ -41,15 +41,15 @@ pub(super) fn scan(root: &Path, max_size: u64) -> Result<Outcome, Error> {
         add(Outcome { unread: vec![reason], ..Outcome::default() });
     });
     for path in tracked {
-        add(file(root, &path, max_size));
+        add(file(root, &path, max_size, trust));
     }
     Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The paths that [`scan`] reads, relative; what could not be looked into goes to `unread`.
-pub(super) fn paths(root: &Path, unread: &mut Vec<String>) -> BTreeSet<String> {
+pub(super) fn paths(root: &Path, trust: Trust, unread: &mut Vec<String>) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
-    for entry in builder(root).build() {
+    for entry in builder(root, trust).build() {
         match entry {
             Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
                 paths.insert(name(root, entry.path()));
@@ -63,7 +63,7 @@ pub(super) fn paths(root: &Path, unread: &mut Vec<String>) -> BTreeSet<String> {
     paths
 }
 
-fn builder(root: &Path) -> WalkBuilder {
+fn builder(root: &Path, trust: Trust) -> WalkBuilder {
     let mut builder = WalkBuilder::new(root);
     builder
         .hidden(false)
@@ -71,7 +71,7 @@ fn builder(root: &Path) -> WalkBuilder {
         // What one person's settings hide, another's repository still holds.
         .git_global(false)
         .git_exclude(false)
-        .git_ignore(true)
+        .git_ignore(trust == Trust::Given || in_repository(root))
         .require_git(false)
         .follow_links(false)
         .threads(std::thread::available_parallelism().map_or(1, usize::from))
@@ -85,7 +85,7 @@ fn name(root: &Path, path: &Path) -> String {
     relative.to_string_lossy().into_owned()
 }
 
-fn file(root: &Path, path: &Path, max_size: u64) -> Outcome {
+fn file(root: &Path, path: &Path, max_size: u64, trust: Trust) -> Outcome {
     let name = name(root, path);
     let mut outcome = Outcome::default();
     let mut bytes = Vec::new();
@@ -107,16 +107,25 @@ fn file(root: &Path, path: &Path, max_size: u64) -> Outcome {
     }
     outcome.files += 1;
     outcome.bytes += text.len() as u64;
-    let hits = search(&name, &text, 1);
+    let hits = search(&name, &text, 1, trust);
     outcome.findings = hits.findings;
-    outcome.allowed = hits.allowed;
+    outcome.allowed = hits.allowed.into_iter().map(|finding| Allowed { finding, by: By::Comment }).collect();
     outcome
 }
 
-/// A repository may be one that git gets missing objects for when they are asked for, by a program that the repository names. No
-/// transport has this name; the second variable is newer and gives the better message.
-pub(super) const NO_TRANSPORT: [(&str, &str); 2] =
-    [("GIT_ALLOW_PROTOCOL", "none"), ("GIT_NO_LAZY_FETCH", "1")];
+/// What git gets. A repository may be one that git gets missing objects for when they are asked for, by a program that the repository
+/// names: no transport has the name of the first variable, and the second is newer and gives the better message. Nor are commits
+/// looked at in the place of others.
+pub(super) const OF_GIT: [(&str, &str); 4] = [
+    ("GIT_ALLOW_PROTOCOL", "none"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+];
+
+/// What git does not get: a hook has these of its own repository.
+pub(super) const OF_HOOKS: [&str; 5] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"];
 
 /// Git, without anything that a repository's own settings could make it run.
 pub(super) fn git(root: &Path) -> Command {
@@ -133,13 +142,12 @@ pub(super) fn git(root: &Path) -> Command {
         "-c",
         "core.quotePath=false",
     ]);
-    command.args(["-c", "log.showSignature=false", "-c", "log.showRoot=true"]);
+    command.args(["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "log.follow=false"]);
     command.args(["-c", "core.hooksPath=/dev/null"]);
-    // A hook of git sets these for its own repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF", "GIT_TRACE"] {
+    for name in OF_HOOKS {
         command.env_remove(name);
     }
-    command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").envs(NO_TRANSPORT).stdin(Stdio::null());
+    command.env("LC_ALL", "C").envs(OF_GIT).stdin(Stdio::null());
     command
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Service;
 use super::messages::encode;
+use super::text::harmless;
 use crate::proto::tfplugin6 as proto;
 use crate::proto::tfplugin6::call_function::{Request, Response};
 use crate::schema::function_to_proto;
@@ -25,7 +26,7 @@ impl<P: Provider> Service<P> {
             Err(error) => {
                 // An index that is out of range is an error of its own in Terraform.
                 let argument = error.argument.filter(|index| (*index as usize) < count).map(i64::from);
-                let error = proto::FunctionError { text: error.text, function_argument: argument };
+                let error = proto::FunctionError { text: harmless(error.text), function_argument: argument };
                 Response { result: None, error: Some(error) }
             }
         }

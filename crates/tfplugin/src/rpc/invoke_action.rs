@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::defaults::apply_defaults;
 use super::list_resource::until_closed;
 use super::messages::{decode, diagnostics, failure};
+use super::text::harmless;
 use super::{About, Call, Service};
 use crate::proto::tfplugin6::invoke_action::event::{Completed, Progress as Line, Type};
 use crate::proto::tfplugin6::invoke_action::{Event, Request};
@@ -62,7 +63,7 @@ impl<P: Provider> Service<P> {
                 .unwrap_or_else(|unfinished| Err(unfinished.into_diagnostic(&what).into()))
             };
             let progress = async |line: String| {
-                let event = Event { r#type: Some(Type::Progress(Line { message: line })) };
+                let event = Event { r#type: Some(Type::Progress(Line { message: harmless(line) })) };
                 let _ = events.send(Ok(event)).await;
             };
             let mut work = std::pin::pin!(work);

@@ -1,5 +1,6 @@
 //! Between the framework's types and the protocol's messages.
 
+use super::text::harmless;
 use crate::proto::tfplugin6 as proto;
 use crate::{AttributePath, Diagnostic, Diagnostics, PathStep, Severity, Type, Value, codec};
 
@@ -52,11 +53,12 @@ fn diagnostic(source: Diagnostic) -> proto::Diagnostic {
         Severity::Warning => proto::diagnostic::Severity::Warning,
     };
     // Core shows an empty line for an empty summary.
-    let summary = if source.summary.trim().is_empty() { "Error".to_owned() } else { source.summary };
+    let summary =
+        if source.summary.trim().is_empty() { "Error".to_owned() } else { harmless(source.summary) };
     proto::Diagnostic {
         severity: severity.into(),
         summary,
-        detail: source.detail,
+        detail: harmless(source.detail),
         attribute: source.attribute.as_ref().map(path),
     }
 }

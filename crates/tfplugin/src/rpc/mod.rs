@@ -46,6 +46,7 @@ mod renew_ephemeral_resource;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod text;
 mod unlock_state;
 mod upgrade_resource_identity;
 mod upgrade_resource_state;

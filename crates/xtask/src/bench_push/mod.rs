@@ -3,6 +3,7 @@
 //! All programs push the same images to the same registry in turns, and medians are compared. Absolute goals are for a machine of two
 //! cores that does nothing else; the ratios hold on any.
 
+mod crane;
 mod interop;
 mod line;
 mod measure;
@@ -55,11 +56,14 @@ struct Case {
 pub(crate) async fn run(context: &Context, options: Options) -> Result<(), Error> {
     let report = context.report;
     let ours = workspace::released_deployer(context, options.bin_dir.as_deref()).await?;
-    let tools = Tools::find(ours, &options)?;
+    let mut tools = Tools::find(ours, &options)?;
+    if tools.crane.is_none() {
+        tools.crane = crane::build(context).await?;
+    }
     for (name, found) in [("crane", &tools.crane), ("skopeo", &tools.skopeo), ("cosign", &tools.cosign)] {
         match found {
             Some(path) => report.note(&format!("{name}: {}", path.display())),
-            None => report.note(&format!("{name}: not on PATH; what needs it is not judged")),
+            None => report.note(&format!("{name}: there is none; what needs it is not judged")),
         }
     }
     let temporary = tempfile::Builder::new()

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Options;
 use crate::error::Error;
-use crate::process::Job;
+use crate::process::{Job, on_path};
 
 /// What is pushed.
 #[derive(Clone, Copy)]
@@ -92,9 +92,4 @@ impl Tools {
         };
         Some(job.arg(from).arg(format!("docker://{target}")))
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file())
 }

@@ -10,6 +10,6 @@ pub(super) async fn run(journal: &str, printer: Printer) -> Result<ExitCode, Fai
     let journal = open_existing(journal).await?;
     let (seq, hash) = journal.head().await?;
     let value = json!({ "seq": seq, "hash": hash, "journal": journal.location() });
-    printer.data("audit.head", &value, &format!("{seq} {hash}"))?;
+    printer.data("audit.head", &value, format!("{seq} {hash}"))?;
     Ok(ExitCode::Done)
 }

@@ -1,7 +1,5 @@
 //! `audit log`.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,7 +9,7 @@ use spectra_types::{ExitCode, HumanDuration};
 
 use super::Filter;
 use crate::commands::rollout::open_existing;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `audit log`.
 #[derive(Debug, Args)]
@@ -41,19 +39,16 @@ pub(super) async fn run(arguments: &Arguments, journal: &str, printer: Printer) 
     let mut records = journal.records(&query).await?;
     records.retain(|record| arguments.since.is_none_or(|since| record.at >= since));
     records.reverse();
-    // Writing to a String cannot fail.
-    let mut text = String::new();
+    let mut text = Lines::default();
     for record in &records {
         let at = record.at.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let _ = write!(text, "{:>6}  {at}  {}  {}", record.seq, record.kind, record.subject);
-        if let Some(rollout) = &record.rollout {
-            let _ = write!(text, "  {rollout}");
-        }
-        let _ = writeln!(text, "\n        {}", line_of(record));
+        let rollout = record.rollout.as_ref().map(|rollout| format!("  {rollout}")).unwrap_or_default();
+        text.push(&format!("{:>6}  {at}  {}  {}{rollout}", record.seq, record.kind, record.subject));
+        text.push(&format!("        {}", line_of(record)));
     }
     if records.is_empty() {
-        text.push_str("no records");
+        text.push("no records");
     }
-    printer.data("audit.log", &json!({ "records": records }), &text)?;
+    printer.data("audit.log", &json!({ "records": records }), text)?;
     Ok(ExitCode::Done)
 }

@@ -9,7 +9,7 @@ use spectra_journal::{Error, Extent, Hash, verify_lines};
 use spectra_types::ExitCode;
 
 use crate::commands::rollout::open_existing;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `audit verify`.
 #[derive(Debug, Args)]
@@ -49,9 +49,9 @@ pub(super) async fn run(arguments: &Arguments, journal: &str, printer: Printer) 
                 .iter()
                 .map(|violation| json!({ "seq": violation.seq, "message": violation.to_string() }))
                 .collect();
-            let lines: Vec<_> = violations.list().iter().map(ToString::to_string).collect();
+            let lines: Lines = violations.list().iter().map(ToString::to_string).collect();
             let value = json!({ "ok": false, "violations": list });
-            printer.data("audit.verify", &value, &lines.join("\n"))?;
+            printer.data("audit.verify", &value, lines)?;
             Err(Error::Violated { location, violations }.into())
         }
         Err(error) => Err(error.into()),

@@ -4,14 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use spectra_sign::{Error, PredicateType, Statement, sign_statement};
+use spectra_sign::{Error, PredicateType, Statement};
 use spectra_types::{ExitCode, ImageRef};
 
-use super::{
-    Login,
-    keys::{KeyFlags, pinned},
-    sign::attach,
-};
+use super::{Login, keyless::SignerFlags, keys::pinned};
 use crate::{failure::Failure, printer::Printer};
 
 /// Arguments of `image attest`.
@@ -26,29 +22,32 @@ pub(crate) struct Arguments {
     #[arg(long = "type", env = "SPECTRA_PREDICATE_TYPE", value_name = "TYPE")]
     kind: PredicateType,
     #[command(flatten)]
-    key: KeyFlags,
+    signer: SignerFlags,
     #[command(flatten)]
     login: Login,
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let Arguments { image, predicate: path, kind, key, login } = arguments;
+    let Arguments { image, predicate: path, kind, signer, login } = arguments;
     let predicate = read(&path, &kind)?;
-    let key = key.signing_key()?;
-    let client = login.client(&image)?;
+    let signer = signer.signer()?;
+    let client = login.client(&image, printer)?;
     let image = pinned(&client, &image, printer).await?;
     let name = format!("{}/{}", image.registry(), image.repository());
-    let bundle = sign_statement(&key, &Statement::attestation(&name, image.digest(), &kind, predicate))?;
-    let attached = attach(&client, &image, bundle, kind.uri()).await?;
-    printer.note(&format!("attested `{kind}` of `{image}` with the key {}", key.public().fingerprint()));
+    let statement = Statement::attestation(&name, image.digest(), &kind, predicate);
+    signer.look(&client, &image).await?;
+    let sealed = signer.seal(&statement, &image).await?;
+    let (by, (member, who)) = (sealed.by.clone(), sealed.member.clone());
+    let attached = sealed.attach(&client, &image, kind.uri(), printer).await?;
+    printer.note(&format!("attested `{kind}` of `{image}` {by}"));
     let value = json!({
         "image": image,
         "predicate_type": kind.uri(),
-        "key": key.public().fingerprint(),
+        member: who,
         "attestation": attached.manifest.digest,
         "fallback_tag": attached.fallback_tag,
     });
-    printer.data("image.attest", &value, &image.to_string())?;
+    printer.data("image.attest", &value, image.to_string())?;
     Ok(ExitCode::Done)
 }
 

@@ -1,12 +1,20 @@
 //! `image copy`: from anywhere to a registry, a layout or an archive, the digest unchanged.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
-use spectra_oci::{Artifact, Client, Descriptor, Layout, Overwrite, Platform, PushOptions};
-use spectra_types::{ExitCode, PinnedImage};
+use spectra_oci::{
+    Artifact, Client, Companion, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
+    PushOptions,
+};
+use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
-use super::{Login, Unpacking, destination::Destination, source::Source};
+use super::{Login, Notes, Patience, Unpacking, destination::Destination, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
+
+/// How long the source's registry may take to say what else it has about the image.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments of `image copy`.
 #[derive(Debug, Args)]
@@ -24,14 +32,22 @@ pub(crate) struct Arguments {
     /// Copy signatures and attestations too; between registries
     #[arg(long, env = "SPECTRA_REFERRERS", value_parser = clap::builder::BoolishValueParser::new())]
     referrers: bool,
-    /// Replace an archive that exists
+    /// Replace an archive that exists; with `--referrers`, also another bill of material under cosign's tag
     #[arg(long, env = "SPECTRA_FORCE", value_parser = clap::builder::BoolishValueParser::new())]
     force: bool,
     /// How many blobs are on their way at the same time
     #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    /// How many bytes of compressed layers may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone
+    #[arg(long, env = "SPECTRA_SPOOL_LIMIT", value_name = "BYTES", default_value_t = PushOptions::default().spool_limit,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    spool_limit: u64,
+    #[command(flatten)]
+    notes: Notes,
     #[command(flatten)]
     unpacking: Unpacking,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     login: Login,
 }
@@ -54,6 +70,21 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             "`--referrers` copies between registries; layouts and archives hold the image alone",
         ));
     }
+    // A variable may be set for other commands of the same job.
+    if arguments.force && std::env::var_os("SPECTRA_FORCE").is_none() {
+        let no = match &destination {
+            Destination::Layout { .. } => {
+                Some("a layout gets one image more, and no other is replaced but one of the same name")
+            }
+            Destination::Registry(_) if !arguments.referrers => {
+                Some("a tag of a registry is moved without it")
+            }
+            Destination::Registry(_) | Destination::Archive { .. } => None,
+        };
+        if let Some(why) = no {
+            return Err(Failure::usage(format!("`--force` is for archives that exist; {why}")));
+        }
+    }
     if let Destination::Archive { path, .. } = &destination
         && !arguments.force
         && path.exists()
@@ -62,17 +93,37 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         return Err(spectra_oci::Error::Exists { path: path.clone() }.into());
     }
     let client = match (&destination, source.image()) {
-        (Destination::Registry(image), _) | (_, Some(image)) => arguments.login.client(image)?,
+        (Destination::Registry(image), _) | (_, Some(image)) => {
+            arguments.login.client_with(image, arguments.patience.options(), printer)?
+        }
         _ => Login::stored(),
     };
     let progress = push_progress(printer);
     let artifact =
         source.open(&client, arguments.platform.as_ref(), arguments.unpacking, progress.clone()).await?;
-    let options = PushOptions { jobs: usize::from(arguments.jobs), ..PushOptions::default() };
-    let copied = write(&client, &artifact, &destination, &options, arguments.force, printer).await?;
-    let companions = match (&between, arguments.referrers) {
-        (Some((from, to)), true) => client.copy_companions(&artifact, from, to, &options, &progress).await?,
-        _ => Vec::new(),
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
+    let options = PushOptions {
+        jobs: usize::from(arguments.jobs),
+        packing: arguments.notes.packing(Compression::default()),
+        spool_limit: arguments.spool_limit,
+        ..PushOptions::default()
+    };
+    let limits = arguments.unpacking.limits();
+    let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
+    let (copied, companions) = match (&between, arguments.referrers) {
+        (Some((from, to)), true) => {
+            copy_all(&client, &artifact, (from, to), &options, overwrite, printer).await?
+        }
+        _ => (
+            write(&client, &artifact, &destination, &options, &limits, overwrite, printer).await?,
+            Vec::new(),
+        ),
+    };
+    let left = match source.image() {
+        Some(from) if !arguments.referrers => left_behind(&client, &artifact, from).await,
+        _ => None,
     };
     let also = match companions.len() {
         0 => String::new(),
@@ -81,12 +132,22 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let digest = &copied.descriptor.digest;
     printer.note(&format!("copied {}{also} to `{destination}`", digest.short()));
+    if let Some(count) = left.filter(|count| *count > 0) {
+        let what = if count == 1 { "signature or attestation" } else { "signatures or attestations" };
+        let how = if between.is_some() {
+            "`--referrers` copies what belongs to an image"
+        } else {
+            "layouts and archives hold the image alone, and `--referrers` copies between registries"
+        };
+        printer.note(&format!("not copied: {count} {what} that `{source}` has; {how}"));
+    }
     let value = json!({
         "source": source.to_string(),
         "destination": destination.to_string(),
         "digest": digest,
         "media_type": copied.descriptor.media_type,
         "image": copied.image,
+        "referrers_left": left,
         "referrers": companions.iter().map(|companion| json!({
             "subject": companion.subject, "digest": companion.digest, "kind": companion.kind
         })).collect::<Vec<_>>(),
@@ -96,17 +157,47 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     Ok(ExitCode::Done)
 }
 
+/// How much the source's registry lists about the image, such as signatures and attestations, without what it lists about the images
+/// of an index. Nothing if it does not say: the copy is done, and this is only good to know.
+async fn left_behind(client: &Client, artifact: &Artifact, from: &ImageRef) -> Option<usize> {
+    let image = from.pin(artifact.digest()?.clone());
+    let listed = tokio::time::timeout(PATIENCE, client.referrers(&image, None)).await;
+    listed.ok()?.ok().map(|listed| listed.len())
+}
+
+/// Copies an image and what belongs to it between registries. The tag comes last, so that whoever finds the image by it finds the
+/// signatures too.
+async fn copy_all(
+    client: &Client,
+    artifact: &Artifact,
+    (from, to): (&ImageRef, &ImageRef),
+    options: &PushOptions,
+    overwrite: Overwrite,
+    printer: Printer,
+) -> Result<(Copied, Vec<Companion>), Failure> {
+    let progress = push_progress(printer);
+    let untagged = artifact.digest().map_or_else(|| to.clone(), |digest| to.pin(digest.clone()).image_ref());
+    let pushed = client.push(&untagged, artifact, options, progress.clone()).await?;
+    let incomplete = |source| Failure::Companions { image: Box::new(pushed.image.clone()), source };
+    let companions = client.copy_companions(artifact, from, to, options, overwrite, &progress).await;
+    let companions = companions.map_err(incomplete)?;
+    client.tag(to, artifact, progress).await?;
+    Ok((Copied { descriptor: pushed.manifest, image: Some(pushed.image) }, companions))
+}
+
 async fn write(
     client: &Client,
     artifact: &Artifact,
     destination: &Destination,
     options: &PushOptions,
-    force: bool,
+    limits: &OpenLimits,
+    overwrite: Overwrite,
     printer: Printer,
 ) -> Result<Copied, Failure> {
+    let (packing, progress) = (options.packing.clone(), push_progress(printer));
     let descriptor = match destination.clone() {
         Destination::Registry(target) => {
-            let pushed = client.push(&target, artifact, options, push_progress(printer)).await?;
+            let pushed = client.push(&target, artifact, options, progress).await?;
             return Ok(Copied { descriptor: pushed.manifest, image: Some(pushed.image) });
         }
         Destination::Layout { path, name } => {
@@ -117,14 +208,16 @@ async fn write(
                 Ok::<_, spectra_oci::Error>((layout, artifact))
             })
             .await??;
-            let local = artifact.download(options.jobs).await?;
-            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref())).await??
+            let local = artifact.download(options.jobs, limits).await?;
+            tokio::task::spawn_blocking(move || local.store(&layout, name.as_deref(), &packing, &progress))
+                .await??
         }
         Destination::Archive { path, name } => {
-            let local = artifact.download(options.jobs).await?;
-            let overwrite = if force { Overwrite::Replace } else { Overwrite::Refuse };
-            tokio::task::spawn_blocking(move || local.write_archive(&path, name.as_deref(), overwrite))
-                .await??
+            let local = artifact.download(options.jobs, limits).await?;
+            tokio::task::spawn_blocking(move || {
+                local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)
+            })
+            .await??
         }
     };
     Ok(Copied { descriptor, image: None })

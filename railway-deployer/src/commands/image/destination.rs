@@ -34,7 +34,7 @@ impl FromStr for Destination {
         for prefix in ["docker-daemon:", "docker-archive:"] {
             if text.starts_with(prefix) {
                 return Err(format!(
-                    "`{prefix}` cannot be written; write `oci-archive:FILE`, which `docker load` and `podman load` read"
+                    "`{prefix}` cannot be written; write `oci-archive:FILE`, which `podman load`, skopeo and a docker with the containerd image store read"
                 ));
             }
         }
@@ -77,7 +77,7 @@ mod tests {
         );
         assert_eq!(parse("docker://ghcr.io/a/b:1").unwrap(), parse("ghcr.io/a/b:1").unwrap());
         insta::assert_snapshot!(parse("./out").unwrap_err(), @"say what `./out` shall be: a layout, `oci:./out`, or an archive, `oci-archive:./out`");
-        insta::assert_snapshot!(parse("docker-daemon:x").unwrap_err(), @"`docker-daemon:` cannot be written; write `oci-archive:FILE`, which `docker load` and `podman load` read");
+        insta::assert_snapshot!(parse("docker-daemon:x").unwrap_err(), @"`docker-daemon:` cannot be written; write `oci-archive:FILE`, which `podman load`, skopeo and a docker with the containerd image store read");
         assert!(parse("oci:").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! `image inspect`: what an image is, in a registry, on disk or in an engine.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use clap::Args;
 use spectra_oci::{Inspection, NoProgress, Platform};
@@ -9,6 +9,7 @@ use spectra_types::ExitCode;
 use super::{Login, Unpacking, source::Source};
 use crate::{
     failure::Failure,
+    lines::Lines,
     printer::{Printer, bytes},
 };
 
@@ -33,21 +34,23 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let source = arguments.image.named(arguments.name)?;
     let inspection = if let Some(image) = source.image() {
-        arguments.login.client(image)?.inspect(image, arguments.platform.as_ref()).await?
+        arguments.login.client(image, printer)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
         let artifact = source.open(&Login::stored(), None, arguments.unpacking, Arc::new(NoProgress)).await?;
+        if let Some(note) = artifact.note() {
+            printer.warn(note);
+        }
         tokio::task::spawn_blocking(move || artifact.inspect(arguments.platform.as_ref())).await??
     };
-    printer.data("image.inspect", &inspection, &text(&inspection))?;
+    printer.data("image.inspect", &inspection, text(&inspection))?;
     Ok(ExitCode::Done)
 }
 
-fn text(inspection: &Inspection) -> String {
-    let mut output = String::new();
+fn text(inspection: &Inspection) -> Lines {
+    let mut output = Lines::default();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(output, "{name:<12} {value}");
+            output.push(&format!("{name:<12} {value}"));
         }
     };
     let digest = inspection.digest.as_ref().map_or_else(|| "made by pushing".to_owned(), ToString::to_string);

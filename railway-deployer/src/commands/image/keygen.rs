@@ -13,7 +13,7 @@ use spectra_sign::{Algorithm, Error, SigningKey};
 use spectra_types::ExitCode;
 
 use super::keys::PasswordFlags;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `image keygen`.
 #[derive(Debug, Args)]
@@ -70,12 +70,14 @@ pub(super) fn run(arguments: &Arguments, printer: Printer) -> Result<ExitCode, F
         "fingerprint": fingerprint,
         "encrypted": password.is_some(),
     });
-    let text = format!(
-        "private key  {}\npublic key   {}\nfingerprint  {fingerprint}",
-        private.display(),
-        public.display()
-    );
-    printer.data("image.keygen", &value, &text)?;
+    let text: Lines = [
+        format!("private key  {}", private.display()),
+        format!("public key   {}", public.display()),
+        format!("fingerprint  {fingerprint}"),
+    ]
+    .into_iter()
+    .collect();
+    printer.data("image.keygen", &value, text)?;
     Ok(ExitCode::Done)
 }
 

@@ -47,13 +47,14 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
-    fn read(&self) -> Result<Secret<String>, Failure> {
+    /// Reads it; `what` is what is expected there.
+    pub(super) fn read(&self, what: &str) -> Result<Secret<String>, Failure> {
         match self {
-            Self::File(path) => {
-                std::fs::read_to_string(path).map(Secret::new).map_err(Failure::file("read the key", path))
-            }
+            Self::File(path) => std::fs::read_to_string(path)
+                .map(Secret::new)
+                .map_err(Failure::file(&format!("read {what}"), path)),
             Self::Variable(name) => std::env::var(name).map(Secret::new).map_err(|_| {
-                Failure::usage(format!("the variable `{name}`, which is to hold the key, is not set"))
+                Failure::usage(format!("the variable `{name}`, which is to hold {what}, is not set"))
             }),
         }
     }
@@ -66,7 +67,7 @@ impl KeySource {
     /// The public key there, named after the place.
     pub(super) fn trusted(&self) -> Result<TrustedKey, Failure> {
         // Read as a secret: it may be a private key by mistake.
-        let text = self.read()?;
+        let text = self.read("the key")?;
         let public_key = PublicKey::parse(text.expose()).map_err(self.failed())?;
         Ok(TrustedKey { name: self.to_string(), public_key })
     }
@@ -77,21 +78,30 @@ impl KeySource {
 pub(super) struct KeyFlags {
     /// Private key: a file, or `env:NAME` for a variable that holds it; PEM, also as cosign encrypts it
     #[arg(long, env = "SPECTRA_KEY", value_name = "FILE|env:NAME")]
-    key: KeySource,
+    key: Option<KeySource>,
     #[command(flatten)]
     password: PasswordFlags,
 }
 
 impl KeyFlags {
+    pub(super) const fn is_given(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Reads the key, and asks for its password if it has one that was not given.
     pub(super) fn signing_key(&self) -> Result<SigningKey, Failure> {
-        let text = self.key.read()?;
+        let Some(key) = &self.key else {
+            return Err(Failure::usage(
+                "it is signed with a key, `--key FILE`, or with a certificate for an identity, `--keyless`; neither is given",
+            ));
+        };
+        let text = key.read("the key")?;
         let password = if SigningKey::is_encrypted(&text) {
-            self.password.find(&format!("Password of the key {}: ", self.key))?
+            self.password.find(&format!("Password of the key {key}: "))?
         } else {
             None
         };
-        SigningKey::parse(&text, password.as_ref()).map_err(self.key.failed())
+        SigningKey::parse(&text, password.as_ref()).map_err(key.failed())
     }
 }
 

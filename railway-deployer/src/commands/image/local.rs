@@ -1,8 +1,8 @@
 //! An image that is to be looked into, on this disk whatever it was.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use spectra_oci::{Artifact, Image, Layout, Platform};
+use spectra_oci::{Artifact, Image, Layout, NoProgress, Packing, Platform, Progress};
 use spectra_types::Digest;
 
 use super::{Login, Unpacking, source::Source as Place};
@@ -43,13 +43,16 @@ impl Source {
         let place = image.parse::<Place>().map_err(Failure::usage)?.named(self.name)?;
         let progress = push_progress(printer);
         let client = match place.image() {
-            Some(reference) => self.login.client(reference)?,
+            Some(reference) => self.login.client(reference, printer)?,
             None => Login::stored(),
         };
         let opened = place.open(&client, self.platform.as_ref(), self.unpacking, progress).await?;
+        if let Some(note) = opened.note() {
+            printer.warn(note);
+        }
         // Of an index, the layers of one image are enough.
         let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
-        let artifact = chosen.download(4).await?;
+        let artifact = chosen.download(4, &self.unpacking.limits()).await?;
         let repository =
             place.image().map(|reference| format!("{}/{}", reference.registry(), reference.repository()));
         let name = match &place {
@@ -79,7 +82,9 @@ impl Local {
 
     /// Stores the image alone in a layout at `path`, for tools that read those. Blocking.
     pub(super) fn store(&self, path: &Path) -> Result<(), Failure> {
-        self.artifact.store(&Layout::create(path)?, None)?;
+        // The layout is new, so that notes would save nothing.
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        self.artifact.store(&Layout::create(path)?, None, &Packing::default(), &progress)?;
         Ok(())
     }
 }

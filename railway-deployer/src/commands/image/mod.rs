@@ -6,6 +6,7 @@ mod copy;
 mod destination;
 mod inspect;
 mod keygen;
+mod keyless;
 mod keys;
 mod local;
 mod push;
@@ -15,11 +16,18 @@ mod sign;
 mod source;
 mod verify;
 
-use clap::Subcommand;
-use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, OpenLimits};
-use spectra_types::{ExitCode, ImageRef, Secret};
+use std::path::PathBuf;
 
-pub(crate) use self::keys::policy_file;
+use clap::{Subcommand, builder::BoolishValueParser};
+use spectra_oci::{
+    Cache, Client, ClientOptions, Compression, Credential, Environment, Keychain, OpenLimits, Packing, Trust,
+};
+use spectra_types::{ExitCode, HumanDuration, ImageRef, Secret};
+
+pub(crate) use self::{
+    keyless::{Certificates, RootFlags},
+    keys::policy_file,
+};
 use crate::{failure::Failure, printer::Printer};
 
 /// Commands of `image`.
@@ -36,11 +44,11 @@ pub(crate) enum Command {
     /// Make a pair of keys to sign images with
     Keygen(keygen::Arguments),
     /// Sign an image in a registry
-    Sign(sign::Arguments),
+    Sign(Box<sign::Arguments>),
     /// Check who signed an image; exit code 5 if it is not signed as it has to be
-    Verify(verify::Arguments),
+    Verify(Box<verify::Arguments>),
     /// Sign a statement about an image: provenance, bill of material, scan
-    Attest(attest::Arguments),
+    Attest(Box<attest::Arguments>),
     /// List the packages in an image, as CycloneDX or SPDX
     Sbom(sbom::Arguments),
     /// Look for known vulnerabilities, and refuse what is too bad
@@ -50,7 +58,7 @@ pub(crate) enum Command {
 /// What an archive may cost, for commands that open one.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Unpacking {
-    /// Refuse a compressed archive that becomes larger than this many bytes
+    /// Refuse a compressed archive that becomes larger than this many bytes, and layers to download that are larger together
     #[arg(long, env = "SPECTRA_MAX_UNPACKED", value_name = "BYTES", default_value_t = OpenLimits::default().unpacked,
           value_parser = clap::value_parser!(u64).range(1..))]
     max_unpacked: u64,
@@ -66,6 +74,32 @@ impl Unpacking {
     }
 }
 
+/// What earlier commands noted of layers and uploads, for commands that write images.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Notes {
+    /// Where earlier commands noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`
+    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
+    no_cache: bool,
+    /// Take a raw layer for what it was when its file had the same inode, size and times, and read it not again
+    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
+    trust_cache: bool,
+}
+
+impl Notes {
+    fn packing(self, compression: Compression) -> Packing {
+        let cache = match self.cache_dir {
+            _ if self.no_cache => None,
+            Some(directory) => Some(Cache::new(directory)),
+            None => Cache::usual(),
+        };
+        let trust = if self.trust_cache { Trust::FileState } else { Trust::Content };
+        Packing { compression, cache, trust }
+    }
+}
+
 /// How to log in, for commands that talk to a registry.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Login {
@@ -74,7 +108,7 @@ pub(crate) struct Login {
     username: Option<String>,
     /// Read the password from standard input
     #[arg(long, env = "SPECTRA_PASSWORD_STDIN", group = "password_source", requires = "username",
-          value_parser = clap::builder::BoolishValueParser::new())]
+          value_parser = BoolishValueParser::new())]
     password_stdin: bool,
     /// Password, from the environment alone: arguments can be seen by every process
     #[arg(
@@ -85,11 +119,87 @@ pub(crate) struct Login {
         hide_env_values = true
     )]
     password: Option<Secret<String>>,
+    #[command(flatten)]
+    plain_http: PlainHttp,
+}
+
+/// The registries without TLS.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlainHttp {
+    /// Speak to this registry without TLS, such as registry:5000: whoever is on the way can read and change images and read passwords
+    #[arg(long, env = "SPECTRA_PLAIN_HTTP", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = registry_host)]
+    plain_http: Vec<String>,
+}
+
+/// How long a registry may be silent, for commands that send to one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Patience {
+    /// How long nothing may happen on a request before it is repeated or fails; six times as long once a blob was sent
+    #[arg(long, env = "SPECTRA_REGISTRY_TIMEOUT", value_name = "DURATION", default_value = "100s", value_parser = some_time)]
+    timeout: HumanDuration,
+}
+
+fn some_time(text: &str) -> Result<HumanDuration, String> {
+    match text.parse::<HumanDuration>() {
+        Ok(HumanDuration::ZERO) => Err("no registry answers at once".to_owned()),
+        result => result.map_err(|error| error.to_string()),
+    }
+}
+
+/// A registry as references name it.
+fn registry_host(text: &str) -> Result<String, String> {
+    if text.contains("//") {
+        return Err("name the host alone, such as `registry:5000`".to_owned());
+    }
+    let named: Option<ImageRef> = format!("{text}/x").parse().ok();
+    match named {
+        Some(image) if image.registry() == text => Ok(text.to_owned()),
+        _ => Err("it is no host as references of images begin with, such as `registry:5000`".to_owned()),
+    }
+}
+
+impl PlainHttp {
+    /// Lets a client speak to them, which is said aloud.
+    pub(crate) fn permit(&self, options: &mut ClientOptions, printer: Printer) {
+        for host in &self.plain_http {
+            printer.warn(&format!(
+                "`{host}` is spoken to without TLS: whoever is on the way can read and change images and read passwords"
+            ));
+            options.plain_http.insert(host.clone());
+        }
+    }
+}
+
+impl Patience {
+    fn options(self) -> ClientOptions {
+        ClientOptions { stall_timeout: self.timeout.get(), ..ClientOptions::default() }
+    }
 }
 
 impl Login {
+    /// The flags that were given, each with its variable.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let given = [
+            (self.username.is_some(), "--username", "SPECTRA_REGISTRY_USERNAME"),
+            (self.password_stdin, "--password-stdin", "SPECTRA_PASSWORD_STDIN"),
+            (!self.plain_http.plain_http.is_empty(), "--plain-http", "SPECTRA_PLAIN_HTTP"),
+        ];
+        given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
+    }
+
     /// A client that shows the given credentials to the image's registry alone.
-    fn client(self, image: &ImageRef) -> Result<Client, Failure> {
+    fn client(self, image: &ImageRef, printer: Printer) -> Result<Client, Failure> {
+        self.client_with(image, ClientOptions::default(), printer)
+    }
+
+    /// The same, with other options.
+    fn client_with(
+        self,
+        image: &ImageRef,
+        mut options: ClientOptions,
+        printer: Printer,
+    ) -> Result<Client, Failure> {
+        self.plain_http.permit(&mut options, printer);
         let mut keychain = Keychain::new(Environment::from_process());
         if let Some(username) = self.username {
             let password = match (self.password_stdin, self.password) {
@@ -105,7 +215,7 @@ impl Login {
             };
             keychain = keychain.with(image.registry(), Credential::Basic { username, password });
         }
-        Ok(Client::new(keychain, ClientOptions::default()))
+        Ok(Client::new(keychain, options))
     }
 
     /// A client with stored credentials alone, for commands that may not meet a registry at all.
@@ -121,9 +231,9 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Copy(arguments) => Box::pin(copy::run(arguments, printer)).await,
         Command::Inspect(arguments) => Box::pin(inspect::run(arguments, printer)).await,
         Command::Keygen(arguments) => keygen::run(&arguments, printer),
-        Command::Sign(arguments) => Box::pin(sign::run(arguments, printer)).await,
-        Command::Verify(arguments) => Box::pin(verify::run(arguments, printer)).await,
-        Command::Attest(arguments) => Box::pin(attest::run(arguments, printer)).await,
+        Command::Sign(arguments) => Box::pin(sign::run(*arguments, printer)).await,
+        Command::Verify(arguments) => Box::pin(verify::run(*arguments, printer)).await,
+        Command::Attest(arguments) => Box::pin(attest::run(*arguments, printer)).await,
         Command::Sbom(arguments) => Box::pin(sbom::run(arguments, printer)).await,
         Command::Scan(arguments) => Box::pin(scan::run(arguments, printer)).await,
     }

@@ -1,14 +1,12 @@
 //! `image push`: a layout, an archive or an engine's image to a registry.
 
-use std::path::PathBuf;
-
-use clap::{Args, ValueEnum, builder::BoolishValueParser};
+use clap::{Args, ValueEnum};
 use serde_json::json;
-use spectra_oci::{Cache, Codec, Compression, PushOptions, Pushed, Trust};
+use spectra_oci::{Codec, Compression, PushOptions, Pushed};
 use spectra_types::{ExitCode, ImageRef};
 
 use super::{
-    Login, Unpacking,
+    Login, Notes, Patience, Unpacking,
     source::{FileKind, Source},
 };
 use crate::{
@@ -45,20 +43,19 @@ pub(crate) struct Arguments {
     /// How hard to try to make raw layers small: gzip 1 to 12, zstd 1 to 19; 1 if it is not given
     #[arg(long, env = "SPECTRA_COMPRESSION_LEVEL", value_name = "LEVEL")]
     compression_level: Option<i32>,
-    /// Where earlier pushes noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or `~/.cache/spectra`
-    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
-    cache_dir: Option<PathBuf>,
-    /// Neither use nor write notes, wherever they are
-    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
-    no_cache: bool,
-    /// Take a raw layer for what it was when its file had the same inode, size and times, and read it not again
-    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
-    trust_cache: bool,
+    /// How many bytes of compressed layers may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone
+    #[arg(long, env = "SPECTRA_SPOOL_LIMIT", value_name = "BYTES", default_value_t = PushOptions::default().spool_limit,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    spool_limit: u64,
+    #[command(flatten)]
+    notes: Notes,
     /// What to print when it is done: the digest, or the image pinned to it
     #[arg(long, env = "SPECTRA_PRINT", value_enum, default_value_t = Print::Digest)]
     print: Print,
     #[command(flatten)]
     unpacking: Unpacking,
+    #[command(flatten)]
+    patience: Patience,
     #[command(flatten)]
     login: Login,
 }
@@ -92,21 +89,18 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         source => source,
     };
     let source = source.named(arguments.name)?;
-    let client = arguments.login.client(&arguments.image)?;
+    let client = arguments.login.client_with(&arguments.image, arguments.patience.options(), printer)?;
     let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
-    let cache = match arguments.cache_dir {
-        _ if arguments.no_cache => None,
-        Some(directory) => Some(Cache::new(directory)),
-        None => Cache::usual(),
-    };
+    if let Some(note) = artifact.note() {
+        printer.warn(note);
+    }
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         mount_from: arguments.mount_from,
         tags: arguments.tag,
         chunk_size: arguments.chunk_size,
-        compression,
-        cache,
-        trust: if arguments.trust_cache { Trust::FileState } else { Trust::Content },
+        packing: arguments.notes.packing(compression),
+        spool_limit: arguments.spool_limit,
     };
     let pushed = client.push(&arguments.image, &artifact, &options, push_progress(printer)).await?;
     printer.note(&format!(
@@ -125,6 +119,6 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "skipped_blobs": pushed.skipped,
         "uploaded_bytes": pushed.bytes,
     });
-    printer.data("image.push", &value, &arguments.print.text(&pushed))?;
+    printer.data("image.push", &value, arguments.print.text(&pushed))?;
     Ok(ExitCode::Done)
 }

@@ -13,7 +13,13 @@ use spectra_scan::{
 use spectra_types::{ExitCode, HumanDuration};
 
 use super::local::{Local, Source};
-use crate::{commands::report, failure::Failure, printer::Printer};
+use crate::{
+    commands::report::{self, Document},
+    failure::Failure,
+    lines::Lines,
+    printer::Printer,
+    scratch::Scratch,
+};
 
 /// Arguments of `image sbom`.
 #[derive(Debug, Args)]
@@ -76,7 +82,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let generator = syft.as_ref().map_or("builtin", Tool::name);
     let document = if let Some(syft) = &syft {
-        let place = report::temporary()?;
+        let place = Scratch::new("spectra-")?;
         let layout = place.path().join("image");
         let stored = layout.clone();
         tokio::task::spawn_blocking(move || local.store(&stored)).await??;
@@ -99,7 +105,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "output": arguments.output,
         "sbom": if arguments.output.is_none() { report::parsed(&document)? } else { serde_json::Value::Null },
     });
-    report::deliver(printer, "image.sbom", arguments.output.as_deref(), &document, &value, "")?;
+    report::deliver(
+        printer,
+        "image.sbom",
+        arguments.output.as_deref(),
+        &Document::Json(document),
+        &value,
+        Lines::default(),
+    )?;
     Ok(ExitCode::Done)
 }
 

@@ -7,15 +7,17 @@ use serde_json::{Value, json};
 use spectra_scan::{
     Severity,
     image::{self, Gate, Judged, Scan, Scanner, Waivers},
-    sarif::{Suppressed, Writer},
+    sarif::{Kind, Suppressed, Writer},
 };
 use spectra_types::{ExitCode, HumanDuration};
 
 use super::local::Source;
 use crate::{
-    commands::report::{self, Column, Format},
+    commands::report::{self, Column, Document, Format},
     failure::Failure,
+    lines::Lines,
     printer::Printer,
+    scratch::Scratch,
 };
 
 /// Arguments of `image scan`.
@@ -101,7 +103,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         })?;
         let local = arguments.source.clone().open(name, printer).await?;
         digest = Some(local.digest.clone());
-        let place = report::temporary()?;
+        let place = Scratch::new("spectra-")?;
         let layout = place.path().join("image");
         let stored = layout.clone();
         tokio::task::spawn_blocking(move || local.store(&stored)).await??;
@@ -120,6 +122,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "image": arguments.image,
         "digest": digest,
         "tools": scan.tools,
+        "databases": scan.databases,
         "passed": judged.passes(),
         "fail_on": arguments.fail_on,
         "refusing": judged.refusing,
@@ -134,7 +137,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "output": arguments.output,
     });
     let document = document(&arguments, fallback, &scan, &judged, &value)?;
-    report::deliver(printer, "image.scan", arguments.output.as_deref(), &document, &value, &table(&judged))?;
+    report::deliver(printer, "image.scan", arguments.output.as_deref(), &document, &value, table(&judged))?;
     if judged.passes() {
         return Ok(ExitCode::Done);
     }
@@ -149,16 +152,17 @@ fn document(
     scan: &Scan,
     judged: &Judged,
     value: &Value,
-) -> Result<String, Failure> {
+) -> Result<Document, Failure> {
     Ok(match arguments.format {
-        Format::Table => table(judged),
-        Format::Json => report::json("image.scan", value)?,
+        Format::Table => Document::Table(table(judged)),
+        Format::Json => Document::Json(report::json("image.scan", value)?),
         Format::Sarif => {
             let suppressed: Vec<Suppressed<'_>> = judged
                 .waived
                 .iter()
                 .map(|entry| Suppressed {
                     finding: &entry.finding,
+                    kind: Kind::External,
                     justification: entry.waiver.justification(),
                 })
                 .collect();
@@ -169,12 +173,12 @@ fn document(
                 fallback,
                 tools: &scan.tools,
             };
-            writer.write(&judged.findings, &suppressed)
+            Document::Json(writer.write(&judged.findings, &suppressed))
         }
     })
 }
 
-fn table(judged: &Judged) -> String {
+fn table(judged: &Judged) -> Lines {
     let columns: [Column; 6] = [
         ("SEVERITY", |finding| finding.severity.to_string()),
         ("ID", |finding| finding.id.clone()),
@@ -183,18 +187,23 @@ fn table(judged: &Judged) -> String {
         ("FIXED", |finding| finding.fixed.clone().unwrap_or_default()),
         ("LOCATION", |finding| finding.location.clone().unwrap_or_default()),
     ];
-    let mut text = String::new();
+    let mut text = Lines::default();
     if !judged.findings.is_empty() {
-        text.push_str(&report::table(&judged.findings, &columns));
-        text.push('\n');
+        text.append(&report::table(&judged.findings, &columns));
+        text.push("");
     }
-    text.push_str(&report::counts(&judged.findings));
+    let mut line = report::counts(&judged.findings);
     if !judged.waived.is_empty() {
-        let _ = write!(text, "; {} waived", judged.waived.len());
+        let _ = write!(line, "; {} waived", judged.waived.len());
     }
     if judged.unfixed > 0 {
-        let _ = write!(text, "; {} without a fix left out", judged.unfixed);
+        let _ = write!(line, "; {} without a fix left out", judged.unfixed);
     }
-    text.push('\n');
+    text.push(&line);
+    // What passes because somebody says so is seen by whoever looks at the gate.
+    for entry in &judged.waived {
+        let (id, package) = (&entry.finding.id, entry.finding.package.as_deref().unwrap_or("the image"));
+        text.push(&format!("waived: {id} in {package}: {}", entry.waiver.justification()));
+    }
     text
 }

@@ -6,14 +6,15 @@ use clap::{Args, builder::BoolishValueParser};
 use serde_json::json;
 use spectra_oci::{Attached, Attachment, Client, MAX_EVIDENCE};
 use spectra_sign::{
-    BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, TrustedKey, examine,
-    sign_statement,
+    BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, Trust, TrustedKey,
+    examine,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{
     Login,
-    keys::{KeyFlags, pinned},
+    keyless::{Signer, SignerFlags},
+    keys::pinned,
 };
 use crate::{failure::Failure, printer::Printer};
 
@@ -23,11 +24,11 @@ pub(crate) struct Arguments {
     /// The image; its digest is signed, also where a tag is given
     image: ImageRef,
     #[command(flatten)]
-    key: KeyFlags,
+    signer: SignerFlags,
     /// Something to sign with it
     #[arg(long, env = "SPECTRA_ANNOTATION", value_name = "NAME=VALUE", value_parser = annotation)]
     annotation: Vec<(String, String)>,
-    /// Sign even if this key has signed it already
+    /// Sign even if this key has signed it already; with `--keyless`, every signature is a new one
     #[arg(long, env = "SPECTRA_SIGN_AGAIN", value_parser = BoolishValueParser::new())]
     again: bool,
     #[command(flatten)]
@@ -42,31 +43,35 @@ fn annotation(text: &str) -> Result<(String, String), &'static str> {
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let key = arguments.key.signing_key()?;
-    let client = arguments.login.client(&arguments.image)?;
+    let signer = arguments.signer.signer()?;
+    let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
     let annotations: BTreeMap<_, _> = arguments.annotation.into_iter().collect();
     if !arguments.again
-        && let Some(origin) = signed_already(&client, &image, &key, &annotations).await?
+        && let Signer::Key(key) = &signer
+        && let Some(origin) = signed_already(&client, &image, key, &annotations).await?
     {
         printer.note(&format!("this key has signed `{image}` already; `--again` signs it once more"));
         let value = json!({
             "image": image, "key": key.public().fingerprint(), "signature": origin, "signed": false,
         });
-        printer.data("image.sign", &value, &image.to_string())?;
+        printer.data("image.sign", &value, image.to_string())?;
         return Ok(ExitCode::Done);
     }
-    let bundle = sign_statement(&key, &Statement::signature(image.digest(), &annotations))?;
-    let attached = attach(&client, &image, bundle, SIGNATURE).await?;
-    printer.note(&format!("signed `{image}` with the key {}", key.public().fingerprint()));
+    let statement = Statement::signature(image.digest(), &annotations);
+    signer.look(&client, &image).await?;
+    let sealed = signer.seal(&statement, &image).await?;
+    let (by, (name, who)) = (sealed.by.clone(), sealed.member.clone());
+    let attached = sealed.attach(&client, &image, SIGNATURE, printer).await?;
+    printer.note(&format!("signed `{image}` {by}"));
     let value = json!({
         "image": image,
-        "key": key.public().fingerprint(),
+        name: who,
         "signature": attached.manifest.digest,
         "fallback_tag": attached.fallback_tag,
         "signed": true,
     });
-    printer.data("image.sign", &value, &image.to_string())?;
+    printer.data("image.sign", &value, image.to_string())?;
     Ok(ExitCode::Done)
 }
 
@@ -80,7 +85,7 @@ async fn signed_already(
     let gathered = client.gather(image).await?;
     let keys = [TrustedKey { name: "own".to_owned(), public_key: key.public().clone() }];
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
-    let found = examine(subject, &gathered.evidence, &keys).accepted;
+    let found = examine(subject, &gathered.evidence, Trust::keys(&keys)).accepted;
     let same = found.into_iter().find(|one| one.predicate_type.is_none() && one.annotations == *annotations);
     Ok(same.map(|one| one.origin))
 }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use spectra_oci::{Artifact, Client, Engine, Platform, Progress};
+use spectra_oci::{Artifact, Client, Engine, Format, Opening, Platform, Progress};
 use spectra_types::ImageRef;
 
 use super::Unpacking;
@@ -18,7 +18,8 @@ use crate::failure::Failure;
 /// |---|---|
 /// | `docker://REFERENCE` | in a registry |
 /// | `oci:DIRECTORY[:NAME]` | in an OCI layout |
-/// | `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME]` | in an archive |
+/// | `oci-archive:FILE[:NAME]` | in an archive, by its `index.json` |
+/// | `docker-archive:FILE[:NAME]` | in an archive, by its `manifest.json` |
 /// | `docker-daemon:NAME` | in a Docker Engine, or podman's service |
 /// | a path that exists, or begins with `/` or `.` | a layout or an archive |
 /// | anything else | a reference of a registry |
@@ -37,7 +38,19 @@ pub(crate) enum Source {
 pub(crate) enum FileKind {
     Any,
     Layout,
-    Archive,
+    OciArchive,
+    DockerArchive,
+}
+
+impl FileKind {
+    /// How an archive is read.
+    const fn format(self) -> Format {
+        match self {
+            Self::Any | Self::Layout => Format::Any,
+            Self::OciArchive => Format::Oci,
+            Self::DockerArchive => Format::Docker,
+        }
+    }
 }
 
 impl FromStr for Source {
@@ -50,8 +63,8 @@ impl FromStr for Source {
         }
         let prefixes = [
             ("oci:", FileKind::Layout),
-            ("oci-archive:", FileKind::Archive),
-            ("docker-archive:", FileKind::Archive),
+            ("oci-archive:", FileKind::OciArchive),
+            ("docker-archive:", FileKind::DockerArchive),
         ];
         for (prefix, kind) in prefixes {
             if let Some(rest) = text.strip_prefix(prefix) {
@@ -136,20 +149,25 @@ impl Source {
                             "`oci:{shown}` is a file; an archive is `oci-archive:{shown}`"
                         )));
                     }
-                    FileKind::Archive if is_directory => {
+                    FileKind::OciArchive | FileKind::DockerArchive if is_directory => {
                         return Err(Failure::usage(format!(
                             "`{shown}` is a directory; a layout is `oci:{shown}`"
                         )));
                     }
                     _ => {}
                 }
-                let (path, name, limits) = (path.clone(), name.clone(), unpacking.limits());
-                tokio::task::spawn_blocking(move || spectra_oci::open_within(&path, name.as_deref(), &limits))
-                    .await??
+                let (path, name, format, limits) =
+                    (path.clone(), name.clone(), kind.format(), unpacking.limits());
+                let platform = platform.cloned();
+                tokio::task::spawn_blocking(move || {
+                    let (name, platform) = (name.as_deref(), platform.as_ref());
+                    spectra_oci::open_with(&path, &Opening { name, format, platform, limits })
+                })
+                .await??
             }
             Self::Daemon { name } => {
                 let engine = Engine::find(|variable| std::env::var_os(variable))?;
-                engine.export(name, &unpacking.limits()).await?.artifact
+                engine.export(name, platform, &unpacking.limits()).await?.artifact
             }
         };
         Ok(match platform {
@@ -168,7 +186,8 @@ impl std::fmt::Display for Source {
                 let prefix = match kind {
                     FileKind::Any => "",
                     FileKind::Layout => "oci:",
-                    FileKind::Archive => "archive:",
+                    FileKind::OciArchive => "oci-archive:",
+                    FileKind::DockerArchive => "docker-archive:",
                 };
                 write!(f, "{prefix}{}", path.display())?;
                 name.as_ref().map_or(Ok(()), |name| write!(f, ":{name}"))
@@ -196,7 +215,7 @@ mod tests {
         assert_eq!(source("oci:out"), file("out", None, FileKind::Layout));
         assert_eq!(
             source("docker-archive:a.tar:team/app:v1"),
-            file("a.tar", Some("team/app:v1"), FileKind::Archive)
+            file("a.tar", Some("team/app:v1"), FileKind::DockerArchive)
         );
         assert_eq!(source("./out"), file("./out", None, FileKind::Any));
         assert_eq!(

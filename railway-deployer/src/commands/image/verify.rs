@@ -5,18 +5,16 @@ use std::{fmt::Write as _, path::PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use spectra_sign::{
-    Accepted, Error, EvidenceSource as _, PredicateType, Rejected, SignaturePolicy, Threshold, judge,
+    Accepted, Certified, Error, EvidenceSource as _, IdentityPattern, PredicateType, Rejected,
+    SignaturePolicy, Threshold, TrustedIdentity, judge,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{
-    Login,
+    Login, RootFlags,
     keys::{KeySource, pinned, policy_file},
 };
-use crate::{
-    failure::Failure,
-    printer::{Printer, plain},
-};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `image verify`.
 #[derive(Debug, Args)]
@@ -24,10 +22,28 @@ pub(crate) struct Arguments {
     /// The image; a tag is resolved once
     image: ImageRef,
     /// Public key that may have signed: a file, or `env:NAME` for a variable that holds it; of several, `--required` says how many
-    #[arg(long, env = "SPECTRA_KEY", value_name = "FILE|env:NAME", required_unless_present = "policy")]
+    #[arg(long, env = "SPECTRA_KEY", value_name = "FILE|env:NAME", required_unless_present_any = ["policy", "certificate_identity"])]
     key: Vec<KeySource>,
-    /// How many of the keys have to have signed: any, all, none or a number [default: any; none with --attestation]
-    #[arg(long, env = "SPECTRA_REQUIRED", value_name = "NUMBER", requires = "key")]
+    /// Who may have signed with a certificate: an address or a URI, in which `*` stands for characters that are no `/`
+    #[arg(
+        long,
+        env = "SPECTRA_CERTIFICATE_IDENTITY",
+        value_name = "IDENTITY",
+        requires = "certificate_oidc_issuer"
+    )]
+    certificate_identity: Vec<IdentityPattern>,
+    /// Who has to have vouched for the identity, exactly: `https://token.actions.githubusercontent.com`, …
+    #[arg(
+        long,
+        env = "SPECTRA_CERTIFICATE_OIDC_ISSUER",
+        value_name = "URL",
+        requires = "certificate_identity"
+    )]
+    certificate_oidc_issuer: Option<String>,
+    #[command(flatten)]
+    root: RootFlags,
+    /// How many of the keys and identities have to have signed: any, all, none or a number [default: any; none with --attestation]
+    #[arg(long, env = "SPECTRA_REQUIRED", value_name = "NUMBER")]
     required: Option<Threshold>,
     /// TOML file that says whose signatures which repositories need
     #[arg(long, env = "SPECTRA_SIGNATURE_POLICY", value_name = "FILE")]
@@ -49,11 +65,24 @@ impl Arguments {
         for (_, policy) in &mut policies {
             policy.attestations.extend(self.attestation.iter().cloned());
         }
-        if !self.key.is_empty() {
+        let issuer = self.certificate_oidc_issuer.as_deref().unwrap_or_default();
+        let identity = |subject: &IdentityPattern| TrustedIdentity {
+            name: subject.to_string(),
+            issuer: issuer.to_owned(),
+            subject: subject.clone(),
+        };
+        if self.key.is_empty() && self.certificate_identity.is_empty() {
+            if self.required.is_some() {
+                return Err(Failure::usage(
+                    "`--required` counts `--key` and `--certificate-identity`; a policy has its own number",
+                ));
+            }
+        } else {
             let default = if self.attestation.is_empty() { Threshold::Any } else { Threshold::None };
             let policy = SignaturePolicy {
                 repositories: Vec::new(),
                 keys: self.key.iter().map(KeySource::trusted).collect::<Result<_, _>>()?,
+                identities: self.certificate_identity.iter().map(identity).collect(),
                 required: self.required.unwrap_or(default),
                 attestations: self.attestation.clone(),
             };
@@ -61,7 +90,8 @@ impl Arguments {
             if !problems.is_empty() {
                 return Err(Error::PolicyProblems { from: "of the flags".to_owned(), problems }.into());
             }
-            policies.push(("--key".to_owned(), policy));
+            let name = if policy.keys.is_empty() { "--certificate-identity" } else { "--key" };
+            policies.push((name.to_owned(), policy));
         }
         Ok(policies)
     }
@@ -69,10 +99,11 @@ impl Arguments {
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     let policies = arguments.policies()?;
-    let client = arguments.login.client(&arguments.image)?;
+    let certificates = arguments.root.certificates(&policies)?;
+    let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
     let gathered = client.gather(&image).await?;
-    let (accepted, rejected, refusal) = match judge(&policies, &image, &gathered) {
+    let (accepted, rejected, refusal) = match judge(&policies, &image, &gathered, certificates.verifier()) {
         Ok(verdict) => (verdict.accepted, verdict.rejected, None),
         Err(refusal) => (refusal.accepted.clone(), refusal.rejected.clone(), Some(refusal)),
     };
@@ -91,33 +122,46 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "unmet": unmet,
         "predicates": predicates,
     });
-    printer.data("image.verify", &value, &text(&image, &accepted, &rejected))?;
+    printer.data("image.verify", &value, text(&image, &accepted, &rejected))?;
     match refusal {
         None => Ok(ExitCode::Done),
         Some(refusal) => Err(Failure::Unsigned { image, unmet: refusal.unmet }),
     }
 }
 
-/// Lines for people. Much of it is the registry's word, so every value is kept to its line.
-fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> String {
-    let mut output = format!("image     {image}\n");
+/// Lines for people. Much of it is the registry's word.
+fn text(image: &PinnedImage, accepted: &[Accepted], rejected: &[Rejected]) -> Lines {
+    let mut output = Lines::from(format!("image     {image}"));
     for one in accepted {
         let what = one.predicate_type.as_deref().unwrap_or("signature");
-        let time = one.stated_time.as_ref().map(|time| format!(", stated time {time}")).unwrap_or_default();
-        let line = format!(
-            "accepted  {what} by {} ({}), {}{time}, {}",
-            one.key, one.fingerprint, one.form, one.origin
-        );
-        // Writing to a String cannot fail.
-        let _ = writeln!(output, "{}", plain(&line));
+        output.push(&format!("accepted  {what} by {}, {}", signer(one), one.origin));
         for (name, value) in &one.annotations {
-            let _ = writeln!(output, "            {}", plain(&format!("{name}={value}")));
+            output.push(&format!("            {name}={value}"));
         }
     }
     for Rejected { origin, reason } in rejected {
-        let _ = writeln!(output, "{}", plain(&format!("rejected  {origin}: {reason}")));
+        output.push(&format!("rejected  {origin}: {reason}"));
     }
     output
+}
+
+/// Who signed and when. What a certificate says was checked; what a key's owner says of the time was not.
+fn signer(one: &Accepted) -> String {
+    let mut text = one.key.clone();
+    if let Some(fingerprint) = &one.fingerprint {
+        let time = one.stated_time.as_ref().map(|time| format!(", stated time {time}")).unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, " ({fingerprint}), {}{time}", one.form);
+    }
+    if let Some(certificate) = &one.certificate {
+        let Certified { subject, issuer, signed_at, log_index } = certificate;
+        let entry = log_index.map(|index| format!(", log entry {index}")).unwrap_or_default();
+        let who = format!("{subject} of {issuer}");
+        // Where only one identity is trusted, it is called what it is.
+        text = if text == *subject { who } else { format!("{text} ({who})") };
+        let _ = write!(text, ", {}, signed {signed_at}{entry}", one.form);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -134,6 +178,7 @@ mod tests {
         let reasons = [Rejection::Malformed(forged.clone()), Rejection::UnknownKey(Some(forged))];
         let rejected = reasons.map(|reason| Rejected { origin: "sha256-0.sig#1".to_owned(), reason });
         let text = text(&image, &[], &rejected);
+        let text = text.as_str();
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.lines().skip(1).all(|line| line.starts_with("rejected  ")), "{text}");
         assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");

@@ -13,7 +13,7 @@ use super::place::Which;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open_existing, outcome};
-use crate::{failure::Failure, printer::Printer};
+use crate::{commands::image::Certificates, failure::Failure, printer::Printer};
 
 /// Arguments of `rollout abort`.
 #[derive(Debug, Args)]
@@ -48,6 +48,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         registry,
         logs: arguments.logs,
         signatures: &[],
+        certificates: &Certificates::default(),
     };
     let aborted = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
@@ -80,12 +81,12 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
                 "environment_id": place.environment,
                 "service_id": place.service,
             });
-            printer.data("rollout.result", &value, &format!("rollout {rollout} ended: {outcome}"))?;
+            printer.data("rollout.result", &value, format!("rollout {rollout} ended: {outcome}"))?;
             Ok(outcome.exit_code())
         }
         Aborted::Recovered(report) => {
             let text = outcome::text(&report, &[], &arguments.folder);
-            printer.data("rollout.result", &outcome::value(&report, &[], &arguments.folder), &text)?;
+            printer.data("rollout.result", &outcome::value(&report, &[], &arguments.folder), text)?;
             Ok(report.outcome.exit_code())
         }
         Aborted::Asked { rollout } => {

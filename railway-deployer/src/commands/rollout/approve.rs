@@ -10,7 +10,7 @@ use spectra_types::{Digest, ExitCode, Secret};
 use super::flags::RequestFlags;
 use super::place::PlaceFlags;
 use super::{open, spec};
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// The variable with an approver's private key.
 const KEY_VARIABLE: &str = "SPECTRA_APPROVAL_KEY";
@@ -67,7 +67,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         signed.push(one);
     }
     let word = if arguments.deny { "denied" } else { "approved" };
-    let lines: Vec<_> = signed
+    let lines: Lines = signed
         .iter()
         .map(|one| {
             format!(
@@ -76,7 +76,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
             )
         })
         .collect();
-    printer.data("rollout.approve", &json!({ "approvals": signed }), &lines.join("\n"))?;
+    printer.data("rollout.approve", &json!({ "approvals": signed }), lines)?;
     Ok(ExitCode::Done)
 }
 

@@ -16,7 +16,7 @@ use super::live::{Screen, View};
 use super::logs::Logs;
 use super::postmortem::Folder;
 use super::signals::{Handover, unwinding};
-use crate::{failure::Failure, printer::Printer};
+use crate::{commands::image::Certificates, failure::Failure, printer::Printer};
 
 /// Said at the first signal: what happens now, and what ends it.
 fn stopping(after: Option<Duration>) -> String {
@@ -49,6 +49,8 @@ pub(super) struct Crew<'a> {
     pub(super) logs: Logs,
     /// What is asked of signatures besides the policies of the journal, with names.
     pub(super) signatures: &'a [(String, SignaturePolicy)],
+    /// Who checks the certificates of identities.
+    pub(super) certificates: &'a Certificates,
 }
 
 impl Crew<'_> {
@@ -120,7 +122,11 @@ impl Crew<'_> {
             journal: self.journal,
             holder: Holder::of_this_process(env!("CARGO_PKG_NAME")),
             channels: &[],
-            signatures: Signatures { source: Some(&registry), policies: self.signatures },
+            signatures: Signatures {
+                source: Some(&registry),
+                certificates: self.certificates.verifier(),
+                policies: self.signatures,
+            },
             registry: self.registry.clone(),
             listener: &|heard| view.hear(heard),
             logs: self.logs.shown(self.printer).then_some(&hear_log),

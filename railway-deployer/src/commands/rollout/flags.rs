@@ -9,7 +9,10 @@ use spectra_sign::SignaturePolicy;
 use spectra_types::{HumanDuration, ImageRef, ImageRefError, PinnedImage};
 
 use super::place::PlaceFlags;
-use crate::{commands::image::policy_file, failure::Failure};
+use crate::{
+    commands::image::{Certificates, RootFlags, policy_file},
+    failure::Failure,
+};
 
 /// Whose signatures are asked for.
 #[derive(Debug, Args)]
@@ -17,6 +20,8 @@ pub(super) struct SignatureFlags {
     /// TOML file that says whose signatures the images need, besides the policies of the journal
     #[arg(long, value_name = "FILE", env = "SPECTRA_SIGNATURE_POLICY")]
     signature_policy: Option<PathBuf>,
+    #[command(flatten)]
+    root: RootFlags,
 }
 
 impl SignatureFlags {
@@ -26,6 +31,14 @@ impl SignatureFlags {
             Some(path) => Ok(policy_file(path)?.policies),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Who checks certificates: for these policies, and for those of the journal.
+    pub(super) fn certificates(
+        &self,
+        policies: &[(String, SignaturePolicy)],
+    ) -> Result<Certificates, Failure> {
+        self.root.certificates(policies)
     }
 }
 

@@ -1,7 +1,5 @@
 //! `rollout history`.
 
-use std::fmt::Write as _;
-
 use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
 use spectra_delivery::{Standing, history, request_of, standing_of};
@@ -9,7 +7,7 @@ use spectra_types::ExitCode;
 
 use super::place::PlaceFlags;
 use super::{open_existing, platform};
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `rollout history`.
 #[derive(Debug, Args)]
@@ -32,8 +30,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let journal = open_existing(journal).await?;
     let subject = place.subject();
     let mut list: Vec<Value> = Vec::new();
-    // Writing to a String cannot fail.
-    let mut text = String::new();
+    let mut text = Lines::default();
     for begun in history(&journal, Some(&subject), u64::from(arguments.limit)).await? {
         let Some(rollout) = begun.rollout else { continue };
         let request = request_of(&journal, &rollout).await?;
@@ -45,7 +42,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         };
         let words = outcome.as_ref().map_or_else(|| state.to_owned(), ToString::to_string);
         let at = begun.at.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let _ = writeln!(text, "{rollout}  {at}  {}  {words}", request.candidate.digest().short());
+        text.push(&format!("{rollout}  {at}  {}  {words}", request.candidate.digest().short()));
         list.push(json!({
             "rollout": rollout,
             "begun_at": begun.at.to_string(),
@@ -57,7 +54,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         }));
     }
     if list.is_empty() {
-        text.push_str("no rollouts");
+        text.push("no rollouts");
     }
     let value = json!({
         "project_id": place.project,
@@ -65,6 +62,6 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         "service_id": place.service,
         "rollouts": list,
     });
-    printer.data("rollout.history", &value, &text)?;
+    printer.data("rollout.history", &value, text)?;
     Ok(ExitCode::Done)
 }

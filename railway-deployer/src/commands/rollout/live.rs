@@ -10,7 +10,7 @@ use spectra_rollout::{Entry, Place};
 use super::logs;
 use super::place::flags;
 use crate::failure::Failure;
-use crate::printer::{Printer, to_stderr};
+use crate::printer::{Printer, drawn};
 
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(120);
@@ -40,8 +40,8 @@ impl Screen {
         let line = format!("{} {text}", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"));
         match &self.bars {
             // Above the spinners. An error comes from a closed terminal, and there is nobody to tell.
-            Some(bars) => drop(bars.println(spectra_types::Redactor::global().redact(&line))),
-            None => to_stderr(&format!("{line}\n")),
+            Some(bars) => drop(bars.println(drawn(&line))),
+            None => self.printer.line(&line),
         }
     }
 
@@ -76,7 +76,7 @@ impl Screen {
             if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix}{msg} ({elapsed})") {
                 bar.set_style(style);
             }
-            bar.set_prefix(name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default());
+            bar.set_prefix(name.as_ref().map(|name| drawn(&format!("{name}: "))).unwrap_or_default());
             bar.enable_steady_tick(TICK);
             bar
         });
@@ -122,7 +122,7 @@ impl View<'_> {
         drop(open);
         if let (Some(spinner), Entry::Stage { phase, step }) = (&self.spinner, heard.entry) {
             spinner.set_message(match step {
-                Some(step) => format!("{phase}, {step}"),
+                Some(step) => drawn(&format!("{phase}, {step}")),
                 None => phase.to_string(),
             });
         }

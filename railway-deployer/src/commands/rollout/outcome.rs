@@ -1,7 +1,5 @@
 //! What a rollout came to, in words, as JSON and as an exit code.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use spectra_delivery::Delivered;
 use spectra_rollout::{Outcome, Report};
@@ -9,7 +7,7 @@ use spectra_types::{ExitCode, PinnedImage, error_chain};
 
 use super::place::flags;
 use super::postmortem::Folder;
-use crate::failure::Failure;
+use crate::{failure::Failure, lines::Lines};
 
 /// What came of a request as a document; its kind is `rollout.result`. Where an earlier rollout could not be brought to an
 /// end, the document is about that one, and `begun` is false.
@@ -86,58 +84,54 @@ pub(super) fn not_begun(image: &PinnedImage, place: &spectra_rollout::Place, fai
 }
 
 /// What is printed for people of what came of a request.
-pub(super) fn delivered_text(asked: &PinnedImage, delivered: &Delivered, folder: &Folder) -> String {
-    // Writing to a String cannot fail.
-    let mut text = String::new();
+pub(super) fn delivered_text(asked: &PinnedImage, delivered: &Delivered, folder: &Folder) -> Lines {
+    let mut text = Lines::default();
     let Delivered { report, recovered, begun, warnings, .. } = delivered;
     if !begun {
-        let _ = writeln!(
-            text,
-            "not begun: {asked}, since rollout {} of {}, which another process had left open, could not be brought to an \
+        text.push(&format!("not begun: {asked}, since rollout {} of {}, which another process had left open, could not be brought to an \
              end; what follows is about that one",
-            report.rollout, report.candidate
-        );
+            report.rollout, report.candidate));
     }
     for warning in warnings {
-        let _ = writeln!(text, "warning: passed over on the way back: {warning}");
+        text.push(&format!("warning: passed over on the way back: {warning}"));
     }
-    text + &self::text(report, recovered, folder)
+    text.append(&self::text(report, recovered, folder));
+    text
 }
 
 /// What is printed for people of one rollout.
-pub(super) fn text(report: &Report, recovered: &[Report], folder: &Folder) -> String {
-    // Writing to a String cannot fail.
-    let mut text = String::new();
+pub(super) fn text(report: &Report, recovered: &[Report], folder: &Folder) -> Lines {
+    let mut text = Lines::default();
     for before in recovered {
-        let _ = writeln!(text, "first, rollout {} was brought to an end: {}", before.rollout, before.outcome);
+        text.push(&format!("first, rollout {} was brought to an end: {}", before.rollout, before.outcome));
     }
-    let _ = writeln!(text, "{}", report.outcome);
-    let _ = writeln!(text, "rollout     {}", report.rollout);
-    let _ = writeln!(text, "service     {}", report.place.service);
-    let _ = writeln!(text, "environment {}", report.place.environment);
-    let _ = writeln!(text, "image       {}", report.candidate);
+    text.push(&report.outcome.to_string());
+    text.push(&format!("rollout     {}", report.rollout));
+    text.push(&format!("service     {}", report.place.service));
+    text.push(&format!("environment {}", report.place.environment));
+    text.push(&format!("image       {}", report.candidate));
     if let Some(digest) = report.snapshot.digest() {
-        let _ = writeln!(text, "before      {digest}");
+        text.push(&format!("before      {digest}"));
     }
     let running = match &report.observed {
         None => "could not be read".to_owned(),
         Some(observed) => observed.running_digest().map_or_else(|| "nothing".to_owned(), ToString::to_string),
     };
-    let _ = writeln!(text, "running     {running}");
+    text.push(&format!("running     {running}"));
     if let Some(failure) = report.outcome.failure() {
-        let _ = writeln!(text, "failed in   {} [{}]", failure.phase, failure.reason.code());
+        text.push(&format!("failed in   {} [{}]", failure.phase, failure.reason.code()));
         if let Some(measurement) = &failure.last_measurement {
-            let _ = writeln!(text, "last probe  {} answered {}", measurement.subject, measurement.answer);
+            text.push(&format!("last probe  {} answered {}", measurement.subject, measurement.answer));
         }
     }
     for leftover in &report.leftovers {
-        let _ = writeln!(text, "left over   {leftover}");
+        text.push(&format!("left over   {leftover}"));
     }
     if let Some(path) = folder.of(&report.rollout) {
-        let _ = writeln!(text, "post-mortem {}", path.display());
+        text.push(&format!("post-mortem {}", path.display()));
     }
     if let Some(advice) = advice(report) {
-        let _ = writeln!(text, "{advice}");
+        text.push(&advice);
     }
     text
 }

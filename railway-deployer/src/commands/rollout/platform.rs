@@ -1,13 +1,11 @@
 //! `rollout history --platform`: the deployments as Railway lists them.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
 use spectra_railway::{Client, ClientConfig, Deployment, InstanceRef};
 use spectra_rollout::Place;
 use spectra_types::ExitCode;
 
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 pub(super) async fn run(place: Place, limit: u32, printer: Printer) -> Result<ExitCode, Failure> {
     let client = Client::new(ClientConfig::from_env()?)?;
@@ -33,27 +31,25 @@ pub(super) async fn run(place: Place, limit: u32, printer: Printer) -> Result<Ex
         "service_id": instance.service,
         "deployments": list,
     });
-    printer.data("rollout.deployments", &value, &text(&deployments))?;
+    printer.data("rollout.deployments", &value, text(&deployments))?;
     Ok(ExitCode::Done)
 }
 
-fn text(deployments: &[Deployment]) -> String {
+fn text(deployments: &[Deployment]) -> Lines {
     if deployments.is_empty() {
-        return "no deployments".to_owned();
+        return "no deployments".into();
     }
-    let mut output = String::new();
+    let mut output = Lines::default();
     for deployment in deployments {
         let digest = deployment.digest.as_ref().map_or_else(|| "-".to_owned(), spectra_types::Digest::short);
         // The running one is marked by a word, not by colour alone.
         let serving = if deployment.is_serving() { "  serving" } else { "" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            output,
+        output.push(&format!(
             "{}  {:<13} {}  {digest}{serving}",
             deployment.id,
             deployment.status.as_str(),
-            deployment.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        );
+            deployment.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        ));
     }
     output
 }

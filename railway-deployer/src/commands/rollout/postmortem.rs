@@ -10,7 +10,7 @@ use spectra_types::ExitCode;
 
 use super::open_existing;
 use super::place::Which;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Where post-mortems are.
 #[derive(Debug, Clone, Args)]
@@ -59,11 +59,12 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     }
     let folder = &arguments.output;
     let written = account.write(folder).map_err(Failure::file("write the post-mortem into", folder))?;
-    let text = format!("{}\n{}", written.markdown.display(), written.json.display());
+    let text: Lines =
+        [&written.markdown, &written.json].iter().map(|path| path.display().to_string()).collect();
     let mut value = serde_json::to_value(&account).unwrap_or_default();
     if let Value::Object(fields) = &mut value {
         fields.insert("markdown".to_owned(), written.markdown.display().to_string().into());
     }
-    printer.data("rollout.postmortem", &value, &text)?;
+    printer.data("rollout.postmortem", &value, text)?;
     Ok(ExitCode::Done)
 }

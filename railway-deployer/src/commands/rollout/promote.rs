@@ -42,7 +42,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
             printer.data(
                 "rollout.promote",
                 &value,
-                &format!("rollout {rollout} ended before it heard: {outcome}"),
+                format!("rollout {rollout} ended before it heard: {outcome}"),
             )?;
             Ok(outcome.exit_code())
         }

@@ -45,6 +45,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let place = arguments.place.place()?;
     let registry = arguments.credentials.login(&arguments.to)?;
     let signatures = arguments.signatures.policies()?;
+    let certificates = arguments.signatures.certificates(&signatures)?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -56,6 +57,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         registry,
         logs: arguments.logs,
         signatures: &signatures,
+        certificates: &certificates,
     };
     let RolledBackTo { image, delivered } = crew
         .act(&place, &arguments.handover, async |delivery: &Delivery<'_>, cancel| {
@@ -64,6 +66,6 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         .await?;
     let text = outcome::delivered_text(&image, &delivered, &arguments.folder);
     let value = outcome::delivered_value(&image, &delivered, &arguments.folder);
-    printer.data("rollout.result", &value, &text)?;
+    printer.data("rollout.result", &value, text)?;
     Ok(delivered.report.outcome.exit_code())
 }

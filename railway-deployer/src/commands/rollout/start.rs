@@ -17,7 +17,7 @@ use super::place::PlaceFlags;
 use super::postmortem::Folder;
 use super::signals::Handover;
 use super::{open, outcome, spec};
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `rollout start`.
 #[derive(Debug, Args)]
@@ -50,6 +50,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     };
     let registry = arguments.credentials.login(requests.iter().map(|request| &request.candidate))?;
     let signatures = arguments.signatures.policies()?;
+    let certificates = arguments.signatures.certificates(&signatures)?;
     let client = Client::new(ClientConfig::from_env()?)?;
     let journal = open(journal).await?;
     let crew = Crew {
@@ -61,6 +62,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         registry,
         logs: arguments.logs,
         signatures: &signatures,
+        certificates: &certificates,
     };
     let mut results = crew.deliver(&requests, &arguments.handover).await?;
     if let [request] = requests.as_slice()
@@ -69,7 +71,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         let delivered = result?;
         let text = outcome::delivered_text(&request.candidate, &delivered, &arguments.folder);
         let value = outcome::delivered_value(&request.candidate, &delivered, &arguments.folder);
-        printer.data("rollout.result", &value, &text)?;
+        printer.data("rollout.result", &value, text)?;
         return Ok(delivered.report.outcome.exit_code());
     }
     several(&requests, &results, &arguments.folder, printer)
@@ -90,16 +92,23 @@ fn several(
             Err(failure) => outcome::not_begun(&request.candidate, &request.place, failure),
         })
         .collect();
-    let texts: Vec<_> = both()
-        .map(|(request, result)| match result {
-            Ok(delivered) => outcome::delivered_text(&request.candidate, delivered, folder),
+    let mut text = Lines::default();
+    for (request, result) in both() {
+        if !text.is_empty() {
+            text.push("");
+        }
+        match result {
+            Ok(delivered) => text.append(&outcome::delivered_text(&request.candidate, delivered, folder)),
             Err(failure) => {
-                let hint = failure.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-                format!("not begun: {}\nservice     {}\n{hint}", error_chain(failure), request.place.service)
+                text.push(&format!("not begun: {}", error_chain(failure)));
+                text.push(&format!("service     {}", request.place.service));
+                if let Some(hint) = failure.hint() {
+                    text.push(&format!("hint: {hint}"));
+                }
             }
-        })
-        .collect();
+        }
+    }
     let value = json!({ "exit_code": worst.code(), "results": values });
-    printer.data("rollout.results", &value, &texts.join("\n"))?;
+    printer.data("rollout.results", &value, text)?;
     Ok(worst)
 }

@@ -1,7 +1,5 @@
 //! `rollout status`: reads the journal. All that it changes is that leases which a dead process left are free again.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use serde_json::{Value, json};
 use spectra_delivery::{Standing, entries, standing, standing_of, tidy_leases};
@@ -11,7 +9,7 @@ use spectra_types::ExitCode;
 
 use super::open_existing;
 use super::place::{Which, flags};
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `rollout status`.
 #[derive(Debug, Args)]
@@ -43,7 +41,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     }
     let value = value(&place, lease.as_ref(), &found, &last);
     let text = text(&place, lease.as_ref(), &found, &last);
-    printer.data("rollout.status", &value, &text)?;
+    printer.data("rollout.status", &value, text)?;
     Ok(ExitCode::Done)
 }
 
@@ -144,11 +142,10 @@ fn value(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) 
     })
 }
 
-fn text(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) -> String {
-    // Writing to a String cannot fail.
-    let mut text = String::new();
+fn text(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) -> Lines {
+    let mut text = Lines::default();
     match lease {
-        None => text.push_str("lease    free\n"),
+        None => text.push("lease    free"),
         Some(held) => {
             let note = if held.holder.is_gone() {
                 ", but its process is gone"
@@ -157,54 +154,47 @@ fn text(place: &Place, lease: Option<&Held>, standing: &Standing, last: &Last) -
             } else {
                 ""
             };
-            let _ = writeln!(
-                text,
+            text.push(&format!(
                 "lease    {} by {} since {}, until {} unless renewed{note}",
                 held.fence,
                 held.holder,
                 second(held.since),
                 second(held.expires_at)
-            );
+            ));
         }
     }
     let state = word(standing, living(lease));
     match standing {
-        Standing::None => text.push_str("rollout  none\n"),
+        Standing::None => text.push("rollout  none"),
         Standing::Open { rollout, .. }
         | Standing::Ended { rollout, .. }
         | Standing::Unresolved { rollout, .. } => {
-            let _ = writeln!(text, "rollout  {rollout}, {state}");
+            text.push(&format!("rollout  {rollout}, {state}"));
         }
     }
     if let Some(image) = &last.image {
-        let _ = writeln!(text, "image    {image}");
+        text.push(&format!("image    {image}"));
     }
     match (&last.phase, &last.step) {
-        (Some(phase), Some(step)) => drop(writeln!(text, "phase    {phase} ({step})")),
-        (Some(phase), None) => drop(writeln!(text, "phase    {phase}")),
+        (Some(phase), Some(step)) => text.push(&format!("phase    {phase} ({step})")),
+        (Some(phase), None) => text.push(&format!("phase    {phase}")),
         _ => {}
     }
     if let Some((at, line)) = &last.line {
-        let _ = writeln!(text, "last     {} {line}", second(*at));
+        text.push(&format!("last     {} {line}", second(*at)));
     }
     for action in open_actions(standing) {
-        let _ = writeln!(text, "open     {action}");
+        text.push(&format!("open     {action}"));
     }
     match (standing, state) {
         (_, "abandoned") => {
-            let _ = writeln!(
-                text,
-                "nobody goes on with it: `railway-deployer rollout abort {}` brings back what ran before, and so does the next \
+            text.push(&format!("nobody goes on with it: `railway-deployer rollout abort {}` brings back what ran before, and so does the next \
                  rollout",
-                flags(place)
-            );
+                flags(place)));
         }
         (Standing::Unresolved { .. }, _) => {
-            let _ = writeln!(
-                text,
-                "look at the service on Railway; when it is in order, run `railway-deployer rollout unlock {} --reason …`",
-                flags(place)
-            );
+            text.push(&format!("look at the service on Railway; when it is in order, run `railway-deployer rollout unlock {} --reason …`",
+                flags(place)));
         }
         _ => {}
     }

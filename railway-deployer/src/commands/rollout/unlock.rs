@@ -1,7 +1,5 @@
 //! `rollout unlock`.
 
-use std::fmt::Write as _;
-
 use clap::Args;
 use serde_json::json;
 use spectra_journal::Holder;
@@ -9,7 +7,7 @@ use spectra_types::ExitCode;
 
 use super::open_existing;
 use super::place::Which;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Arguments of `rollout unlock`.
 #[derive(Debug, Args)]
@@ -33,26 +31,26 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
     let place = arguments.which.place(&journal).await?;
     let holder = Holder::of_this_process(env!("CARGO_PKG_NAME"));
     let done = spectra_delivery::unlock(&journal, &place, &holder, &arguments.reason).await?;
-    // Writing to a String cannot fail.
-    let mut text = String::new();
+    let mut text = Lines::default();
     if let Some(held) = &done.lease {
-        let _ =
-            writeln!(text, "freed the lease {} of `{}`, which {} had", held.fence, held.subject, held.holder);
+        text.push(&format!(
+            "freed the lease {} of `{}`, which {} had",
+            held.fence, held.subject, held.holder
+        ));
         if !held.expired && !held.holder.is_gone() {
-            text.push_str("that process may still run: it notices before its next step, and acts no more\n");
+            text.push("that process may still run: it notices before its next step, and acts no more");
         }
     }
     if let Some((rollout, outcome)) = &done.cleared {
-        let _ = writeln!(text, "cleared rollout {rollout}, which had ended with: {outcome}");
+        text.push(&format!("cleared rollout {rollout}, which had ended with: {outcome}"));
     }
     if let Some(rollout) = &done.open {
-        let _ = writeln!(
-            text,
+        text.push(&format!(
             "rollout {rollout} is still open: the next one brings back what ran before it first"
-        );
+        ));
     }
     if text.is_empty() {
-        text.push_str("nobody has the lease and nothing waits to be looked at; nothing was done");
+        text.push("nobody has the lease and nothing waits to be looked at; nothing was done");
     }
     let value = json!({
         "project_id": place.project,
@@ -62,6 +60,6 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         "cleared": done.cleared.as_ref().map(|(rollout, _)| rollout),
         "open": done.open,
     });
-    printer.data("rollout.unlock", &value, &text)?;
+    printer.data("rollout.unlock", &value, text)?;
     Ok(ExitCode::Done)
 }

@@ -18,14 +18,14 @@ use spectra_delivery::{DeploymentLogs, Following, Logged, is_acted_on, request_o
 use spectra_journal::{Journal, Record};
 use spectra_railway::{Client, ClientConfig};
 use spectra_rollout::{Entry, Outcome, Place};
-use spectra_types::{ExitCode, Redactor, error_chain};
+use spectra_types::{ExitCode, error_chain};
 
 use super::logs::{self, Logs};
 use super::open_existing;
 use super::place::{Which, flags};
 use super::watched::Watched;
 use crate::failure::Failure;
-use crate::printer::{Printer, to_stderr};
+use crate::printer::{Printer, drawn};
 
 /// How long one look at the keyboard takes; the journal is read in between.
 const LOOK: Duration = Duration::from_millis(250);
@@ -74,7 +74,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
                 "environment_id": place.environment,
                 "service_id": place.service,
             });
-            printer.data("rollout.result", &value, &format!("rollout {rollout} ended: {outcome}"))?;
+            printer.data("rollout.result", &value, format!("rollout {rollout} ended: {outcome}"))?;
             Ok(outcome.exit_code())
         }
         End::Abandoned => {
@@ -139,7 +139,7 @@ async fn line_by_line(
 ) -> Result<End, Failure> {
     let tell = |logged: &Logged<'_>| {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-        to_stderr(&format!("{now} {}\n", logs::line(logged)));
+        printer.line(&format!("{now} {}", logs::line(logged)));
     };
     let mut following = Following::after(journal, watched.rollout().to_owned(), 0);
     loop {
@@ -147,7 +147,7 @@ async fn line_by_line(
         let read = following.read().await?;
         for (record, entry) in &read {
             if let Some(entry) = entry.as_ref().filter(|_| printer.shows_progress()) {
-                to_stderr(&format!("{} {}\n", record.at.strftime("%Y-%m-%dT%H:%M:%SZ"), entry.line()));
+                printer.line(&format!("{} {}", record.at.strftime("%Y-%m-%dT%H:%M:%SZ"), entry.line()));
             }
         }
         take(logs.as_deref_mut(), &read);
@@ -192,8 +192,7 @@ async fn on_screen(
         let read = following.read().await?;
         for (record, entry) in &read {
             if let Some(entry) = entry {
-                let line = entry.line();
-                watched.take(record.at, entry, &Redactor::global().redact(&line));
+                watched.take(record.at, entry, &drawn(&entry.line()));
             }
         }
         take(logs.as_deref_mut(), &read);
@@ -205,7 +204,7 @@ async fn on_screen(
             // What is there already; the rest is shown the next time.
             let _ = logs.tell(&tell).now_or_never();
             for line in printed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                watched.print(jiff::Timestamp::now(), line);
+                watched.print(jiff::Timestamp::now(), drawn(&line));
             }
         }
         terminal.draw(|frame| watched.draw(frame)).map_err(failed)?;

@@ -9,7 +9,7 @@ use super::{
     StateDir,
     admin::{call, require},
 };
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// Commands of `sandbox faults`.
 #[derive(Debug, Subcommand)]
@@ -49,7 +49,8 @@ pub(super) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
     };
     let value = if answer.is_object() { answer } else { json!({ "faults": answer }) };
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
-    printer.data("sandbox.faults", &value, &text)?;
+    let text: Lines = text.lines().collect();
+    printer.data("sandbox.faults", &value, text)?;
     Ok(ExitCode::Done)
 }
 

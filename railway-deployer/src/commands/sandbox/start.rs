@@ -15,7 +15,7 @@ use spectra_types::{ExitCode, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Found, SandboxInfo, StateDir, find, process::is_alive};
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, lines::Lines, printer::Printer};
 
 /// How long a new sandbox may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -95,11 +95,17 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
 }
 
 fn show(info: &SandboxInfo, printer: Printer) -> Result<ExitCode, Failure> {
-    let text = format!(
-        "sandbox at {} (process {})\nendpoint  {}\nregistry  {}\nuse it with:\n  export SPECTRA_RAILWAY_ENDPOINT={}\n  export RAILWAY_API_TOKEN={}",
-        info.url, info.pid, info.endpoint, info.registry, info.endpoint, info.tokens.workspace
-    );
-    printer.data("sandbox.start", info, &text)?;
+    let text: Lines = [
+        format!("sandbox at {} (process {})", info.url, info.pid),
+        format!("endpoint  {}", info.endpoint),
+        format!("registry  {}", info.registry),
+        "use it with:".to_owned(),
+        format!("  export SPECTRA_RAILWAY_ENDPOINT={}", info.endpoint),
+        format!("  export RAILWAY_API_TOKEN={}", info.tokens.workspace),
+    ]
+    .into_iter()
+    .collect();
+    printer.data("sandbox.start", info, text)?;
     Ok(ExitCode::Done)
 }
 

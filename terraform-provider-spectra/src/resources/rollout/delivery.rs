@@ -72,7 +72,11 @@ pub(crate) async fn with_delivery<T>(
         journal: cx.client.journal().await?,
         holder: Holder::of_this_process(PROGRAM),
         channels: &[],
-        signatures: Signatures { source: Some(cx.client.registry()), policies: &[] },
+        signatures: Signatures {
+            source: Some(cx.client.registry()),
+            certificates: crate::signatures::certificates()?,
+            policies: &[],
+        },
         registry,
         listener: &|heard| say(heard.line),
         // Followed where somebody reads it alone: `TF_LOG=debug`.

@@ -276,7 +276,11 @@ async fn signatures(
     if request.candidate.registry() == NOT_YET {
         return Ok(None);
     }
-    let registry = Signatures { source: Some(cx.client.registry()), policies: &[] };
+    let certificates = match crate::signatures::certificates() {
+        Ok(certificates) => certificates,
+        Err(problem) => return Ok(Some(problem)),
+    };
+    let registry = Signatures { source: Some(cx.client.registry()), certificates, policies: &[] };
     match signed(journal, &registry, &request.place, &request.candidate).await {
         Ok(_) => Ok(None),
         Err(error @ Error::Unsigned(_)) => {

@@ -13,7 +13,7 @@ use super::*;
 use crate::fake::Fake;
 use crate::lists::SettingQuery;
 use crate::provider::Spectra;
-use crate::signatures::{SignaturePolicyModel, TrustedKeyModel};
+use crate::signatures::{SignaturePolicyModel, TrustedIdentityModel, TrustedKeyModel};
 
 type Window = SettingResource<FreezeWindowModel>;
 type Policy = SettingResource<DeploymentPolicyModel>;
@@ -65,6 +65,7 @@ fn signatures() -> SignaturePolicyModel {
     let key = SigningKey::generate(Algorithm::EcdsaP256).unwrap().public().to_pem();
     SignaturePolicyModel {
         keys: vec![TrustedKeyModel { name: "ci".into(), public_key: key.into() }].into(),
+        identities: Attr::Null,
         required: "all".into(),
         attestations: vec!["slsaprovenance1".to_owned()].into(),
         repositories: Attr::Null,
@@ -218,4 +219,15 @@ async fn a_signature_policy_that_nobody_can_meet_is_refused_at_validation() {
     let no_key = vec![TrustedKeyModel { name: "ci".into(), public_key: "nonsense".into() }];
     let error = refused(&mut core, SignaturePolicyModel { keys: no_key.into(), ..signatures() }).await;
     assert!(error.contains("it is no public key"), "{error}");
+    let anybody = TrustedIdentityModel {
+        name: "x".into(),
+        issuer: "https://issuer.example".into(),
+        subject: "*".into(),
+    };
+    let anybody = SignaturePolicyModel { identities: vec![anybody].into(), ..signatures() };
+    let error = refused(&mut core, anybody).await;
+    assert!(error.contains("would be anybody"), "{error}");
+    let nobody = SignaturePolicyModel { keys: Attr::Null, ..signatures() };
+    let error = refused(&mut core, nobody).await;
+    assert!(error.contains("without a key or an identity"), "{error}");
 }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpid};
+use spectra_types::Redactor;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, BufReader},
     process::Command,
 };
 
@@ -19,6 +20,9 @@ use crate::{failure::Failure, printer::Printer};
 const LAST_ERRORS: usize = 15;
 /// How many lines of its standard output: what came just before, but not so much that it hides the reason.
 const LAST_OUTPUT: usize = 5;
+/// How many bytes of a line are read; and how many characters are shown, far enough from there that no secret is cut through.
+const MAX_LINE: usize = 256 * 1024;
+const MAX_SHOWN: usize = 16 * 1024;
 /// How long the last output of a tool that has ended may take.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long a tool may take to clean up after it was asked to end.
@@ -50,7 +54,7 @@ pub(super) async fn run(mut command: Command, what: &str, printer: Printer) -> R
         return Ok(());
     }
     let lines = [output_tail.lines(), error_tail.lines()].concat();
-    let said = if lines.is_empty() { String::new() } else { format!("; it said:\n  {}", lines.join("\n  ")) };
+    let said = if lines.is_empty() { String::new() } else { format!("; it said:\n{}", lines.join("\n")) };
     Err(Failure::Builder {
         code: "SPX-354",
         message: format!("{what} failed ({status}){said}"),
@@ -90,18 +94,41 @@ impl Tail {
 async fn forward(stream: Option<impl AsyncRead + Unpin>, tail: &Tail, printer: Printer) {
     let Some(stream) = stream else { return };
     let mut reader = BufReader::new(stream);
-    let mut bytes = Vec::new();
-    // What cannot be read is not shown; the tool's status decides.
-    while reader.read_until(b'\n', &mut bytes).await.is_ok_and(|count| count > 0) {
+    while let Some(bytes) = next_line(&mut reader).await {
         let line = String::from_utf8_lossy(&bytes);
-        let line = line.trim_end();
+        // Redacted while it is whole: a secret that is cut through is not found.
+        let line = Redactor::global().redact(line.trim_end());
+        let line = match line.char_indices().nth(MAX_SHOWN) {
+            Some((end, _)) => format!("{}…", &line[..end]),
+            None => line.into_owned(),
+        };
         if printer.shows_progress() {
-            printer.note(line);
+            printer.quote(&line);
         }
         if !line.is_empty() {
-            tail.push(line);
+            tail.push(&line);
         }
-        bytes.clear();
+    }
+}
+
+/// The next line, of a longer one its beginning; nothing at the end. What cannot be read is not shown; the tool's status decides.
+async fn next_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut any = false;
+    loop {
+        let piece = reader.fill_buf().await.ok()?;
+        if piece.is_empty() {
+            return any.then_some(line);
+        }
+        any = true;
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(piece.len(), |end| end + 1);
+        let kept = (MAX_LINE - line.len()).min(length);
+        line.extend_from_slice(&piece[..kept]);
+        reader.consume(length);
+        if end.is_some() {
+            return Some(line);
+        }
     }
 }
 
@@ -136,5 +163,21 @@ impl Drop for Group {
             std::thread::sleep(Duration::from_millis(20));
         }
         let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_not_kept() {
+        let text = [vec![b'a'; 3 * MAX_LINE], b"\nnext\n\nlast".to_vec()].concat();
+        let mut reader = BufReader::with_capacity(1000, text.as_slice());
+        assert_eq!(next_line(&mut reader).await.unwrap(), vec![b'a'; MAX_LINE]);
+        assert_eq!(next_line(&mut reader).await.unwrap(), b"next\n");
+        assert_eq!(next_line(&mut reader).await.unwrap(), b"\n");
+        assert_eq!(next_line(&mut reader).await.unwrap(), b"last");
+        assert_eq!(next_line(&mut reader).await, None);
     }
 }

@@ -5,11 +5,15 @@ mod own;
 mod recipe;
 mod tools;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
-use spectra_oci::{Artifact, BuiltImage, Layout, Platform};
+use spectra_oci::{Artifact, BuiltImage, Compression, Layout, Packing, Platform};
 use spectra_types::{ExitCode, ImageRef};
 
 use self::recipe::{Entry, FILE_NAME, Port, Recipe, Text, User};
@@ -17,6 +21,7 @@ use super::Login;
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
+    progress::push_progress,
 };
 
 /// Arguments of `image build`.
@@ -41,7 +46,7 @@ pub(crate) struct Arguments {
     label: Vec<String>,
     /// The one time that everything in the image carries, in seconds since 1970; 0 by default, but for a Dockerfile now
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
-    created: Option<u32>,
+    created: Option<Created>,
     #[command(flatten)]
     content: Content,
     #[command(flatten)]
@@ -49,6 +54,8 @@ pub(crate) struct Arguments {
     /// Where base images are kept; the user's cache by default
     #[arg(long, env = "SPECTRA_BASE_CACHE", value_name = "DIRECTORY")]
     base_cache: Option<PathBuf>,
+    #[command(flatten)]
+    notes: Earlier,
     #[command(flatten)]
     login: Login,
 }
@@ -97,6 +104,56 @@ struct Content {
     stop_signal: Option<String>,
 }
 
+/// What earlier builds noted of layers. What `--no-cache` means here is the builder's word.
+#[derive(Debug, Args)]
+struct Earlier {
+    /// Not for a Dockerfile: where earlier commands noted what layers become; without it, `$XDG_CACHE_HOME/spectra` or
+    /// `~/.cache/spectra`
+    #[arg(long, env = "SPECTRA_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Not for a Dockerfile: neither use nor write notes, wherever they are
+    #[arg(long, env = "SPECTRA_NO_CACHE", value_parser = BoolishValueParser::new())]
+    no_notes: bool,
+    /// Not for a Dockerfile: take files for what they were when they had the same inode, size and times, and read them not again
+    #[arg(long, env = "SPECTRA_TRUST_CACHE", value_parser = BoolishValueParser::new())]
+    trust_cache: bool,
+}
+
+impl Earlier {
+    /// The flags that were given, each with its variable.
+    fn given(&self) -> Vec<(&'static str, &'static str)> {
+        let given = [
+            (self.cache_dir.is_some(), "--cache-dir", "SPECTRA_CACHE_DIR"),
+            (self.no_notes, "--no-notes", "SPECTRA_NO_CACHE"),
+            (self.trust_cache, "--trust-cache", "SPECTRA_TRUST_CACHE"),
+        ];
+        given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
+    }
+
+    fn packing(self) -> Packing {
+        super::Notes { cache_dir: self.cache_dir, no_cache: self.no_notes, trust_cache: self.trust_cache }
+            .packing(Compression::default())
+    }
+}
+
+/// A time in seconds since 1970. A variable that is set to nothing is as good as not set.
+#[derive(Debug, Clone, Copy)]
+struct Created(Option<u32>);
+
+impl FromStr for Created {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|seconds| Self(Some(seconds))) }
+    }
+}
+
+impl Arguments {
+    fn created(&self) -> Option<u32> {
+        self.created.and_then(|created| created.0)
+    }
+}
+
 /// What there is to build.
 enum Way {
     Recipe(PathBuf),
@@ -113,7 +170,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
                 arguments.content.given().into_iter().filter(|flag| whole.contains(flag)).collect();
             refuse(&given, "is for a directory; each `[[files]]` of a recipe has its own")?;
             let mut recipe = Recipe::read(&file)?;
-            recipe.created = arguments.created.or(recipe.created);
+            recipe.created = arguments.created().or(recipe.created);
             build_own(recipe, arguments, printer).await
         }
         Way::Directory => {
@@ -125,7 +182,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             let target = arguments.content.target.clone().unwrap_or_else(|| "/".to_owned());
             let mut entry = Entry::new(from, target);
             entry.exclude.clone_from(&arguments.content.exclude);
-            let recipe = Recipe { created: arguments.created, files: vec![entry], ..Recipe::default() };
+            let recipe = Recipe { created: arguments.created(), files: vec![entry], ..Recipe::default() };
             build_own(recipe, arguments, printer).await
         }
     }
@@ -251,11 +308,13 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         layout,
         name: arguments.name.clone(),
         cache: arguments.base_cache,
+        packing: arguments.notes.packing(),
     };
     let built = own::build(recipe, place, arguments.login, printer).await?;
-    let (size, entries) = (
+    let (size, entries, reused) = (
         built.images.iter().map(|image| image.size).sum::<u64>(),
         built.images.iter().map(|image| image.entries).sum::<u64>(),
+        built.images.iter().map(|image| image.reused).sum::<usize>(),
     );
     let of = if built.images.len() > 1 { format!("{} images, ", built.images.len()) } else { String::new() };
     printer.note(&format!(
@@ -264,6 +323,10 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         root.display(),
         bytes(size)
     ));
+    let left_out: BTreeSet<_> = built.images.iter().flat_map(|image| &image.left_out).collect();
+    for path in left_out {
+        printer.note(&format!("`{}` is what builds write, and was left out of the image", path.display()));
+    }
     let first = &built.images[0];
     let mut value = json!({
         "layout": root,
@@ -273,13 +336,14 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
         "media_type": built.root.media_type,
         "size": size,
         "entries": entries,
+        "reused_layers": reused,
         "images": built.images.iter().map(image_json).collect::<Vec<_>>(),
     });
     if built.images.len() == 1 {
         value["config_digest"] = json!(first.config);
         value["layers"] = image_json(first)["layers"].clone();
     }
-    printer.data("image.build", &value, &built.root.digest.to_string())?;
+    printer.data("image.build", &value, built.root.digest.to_string())?;
     Ok(ExitCode::Done)
 }
 
@@ -296,23 +360,25 @@ fn image_json(image: &BuiltImage) -> Value {
 
 async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
     refuse(&arguments.content.given(), "is for an image.toml or a directory; a Dockerfile says it itself")?;
+    refuse_what_builders_do(&arguments, printer)?;
     let layout = Layout::create(&arguments.output)?;
     let root = layout.root().to_owned();
     let absolute = |path: &Path| std::path::absolute(path).map_err(Failure::file("find", path));
     let (file, context) = (absolute(file)?, absolute(&arguments.context)?);
+    let default = [Platform::default()];
     let request = tools::Request {
         file: &file,
         context: &context,
-        platforms: &arguments.platform,
+        platforms: if arguments.platform.is_empty() { &default } else { &arguments.platform },
         labels: &arguments.label,
-        created: arguments.created,
+        created: arguments.created(),
         flags: &arguments.tools,
     };
     let built = tools::build(&request, printer).await?;
     let tool = built.tool.program();
-    let name = arguments.name.clone();
+    let (name, progress) = (arguments.name.clone(), push_progress(printer));
     let (descriptor, images) = tokio::task::spawn_blocking(move || {
-        let descriptor = built.artifact.store(&layout, name.as_deref())?;
+        let descriptor = built.artifact.store(&layout, name.as_deref(), &Packing::default(), &progress)?;
         Ok::<_, spectra_oci::Error>((descriptor, summaries(&built.artifact)?))
     })
     .await??;
@@ -325,8 +391,36 @@ async fn build_dockerfile(file: &Path, arguments: Arguments, printer: Printer) -
         "media_type": descriptor.media_type,
         "images": images,
     });
-    printer.data("image.build", &value, &descriptor.digest.to_string())?;
+    printer.data("image.build", &value, descriptor.digest.to_string())?;
     Ok(ExitCode::Done)
+}
+
+/// Refuses what would have no effect on a Dockerfile, because its builder has its own ways. A variable may be set for other commands of
+/// the same job, and is no reason to fail.
+fn refuse_what_builders_do(arguments: &Arguments, printer: Printer) -> Result<(), Failure> {
+    const LOGIN: &str = "is for the registry of a recipe's base image; a Dockerfile may name images of any registry, and its \
+         builder has its own logins: `docker login`, `buildah login` or `podman login`";
+    let base_cache = arguments.base_cache.as_ref().map(|_| ("--base-cache", "SPECTRA_BASE_CACHE"));
+    let notes = arguments.notes.given();
+    // A flag and its variable look the same here; one whose variable is set counts as not given.
+    let on_the_command_line = |given: &[(&'static str, &'static str)]| -> Vec<&'static str> {
+        let unset = |variable: &str| std::env::var_os(variable).is_none();
+        given.iter().filter(|(_, variable)| unset(variable)).map(|(flag, _)| *flag).collect()
+    };
+    let login = arguments.login.given();
+    refuse(&on_the_command_line(&login), LOGIN)?;
+    refuse(
+        &on_the_command_line(base_cache.as_slice()),
+        "is where base images of recipes are kept; a Dockerfile's builder has its own store",
+    )?;
+    refuse(
+        &on_the_command_line(&notes),
+        "is about layers that are compressed here; those of a Dockerfile are its builder's, with `--no-cache`, `--cache-from` and `--cache-to`",
+    )?;
+    if let Some((_, variable)) = login.first() {
+        printer.note(&format!("{variable} is not used: it {LOGIN}"));
+    }
+    Ok(())
 }
 
 fn summaries(artifact: &Artifact) -> Result<Vec<Value>, spectra_oci::Error> {

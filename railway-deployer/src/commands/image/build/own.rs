@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use spectra_oci::{BuiltImage, Descriptor, ImageBuilder, Layout, Platform};
+use spectra_oci::{BuiltImage, Descriptor, ImageBuilder, Layout, Packing, Platform};
 
 use super::recipe::Recipe;
 use crate::{commands::image::Login, failure::Failure, printer::Printer, progress::push_progress};
@@ -23,6 +23,7 @@ pub(super) struct Place {
     pub(super) layout: Layout,
     pub(super) name: Option<String>,
     pub(super) cache: Option<PathBuf>,
+    pub(super) packing: Packing,
 }
 
 /// Builds an image, or an index if the recipe has several platforms.
@@ -38,14 +39,19 @@ pub(super) async fn build(
     }
     let mut builders: Vec<ImageBuilder> = Vec::new();
     for platform in &platforms {
-        builders.push(recipe.builder(platform, &place.context)?);
+        builders.push(recipe.builder(platform, &place.context)?.packing(place.packing.clone()));
     }
     if let Some(image) = &recipe.base {
         let cache = Layout::create(cache_directory(place.cache.as_deref())?)?;
-        let client = login.client(image)?;
+        let client = login.client(image, printer)?;
         for (builder, platform) in builders.iter_mut().zip(&platforms) {
             let base = client.base(image, platform, &cache, JOBS, push_progress(printer)).await?;
-            *builder = std::mem::take(builder).base(base);
+            if base.has_instructions()? {
+                printer.note(&format!(
+                    "`{image}` has instructions for builds on it (ONBUILD) for `{platform}`, which are not carried out: that takes a Dockerfile"
+                ));
+            }
+            *builder = std::mem::take(builder).base(base).leave_out(cache.root());
         }
     }
     let built = tokio::task::spawn_blocking(move || {

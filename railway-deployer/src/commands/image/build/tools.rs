@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use clap::ValueEnum;
@@ -13,7 +14,7 @@ use spectra_types::Secret;
 use tokio::process::Command;
 
 use super::child;
-use crate::{failure::Failure, printer::Printer};
+use crate::{failure::Failure, printer::Printer, scratch::Scratch};
 
 /// A program that builds Dockerfiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,6 +29,9 @@ pub(super) enum Tool {
 
 /// The order in which tools are looked for.
 const ORDER: [Tool; 3] = [Tool::Docker, Tool::Buildah, Tool::Podman];
+
+/// How long docker may take to say whether it has its plugin.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Tool {
     pub(super) const fn program(self) -> &'static str {
@@ -163,7 +167,7 @@ pub(super) struct Request<'a> {
 pub(super) struct Built {
     pub(super) artifact: Artifact,
     pub(super) tool: Tool,
-    pub(super) _folder: tempfile::TempDir,
+    pub(super) _folder: Scratch,
 }
 
 /// Builds a Dockerfile with the tool that was asked for or is there.
@@ -227,10 +231,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn build(&self) -> Result<Built, Failure> {
-        let folder = tempfile::Builder::new()
-            .prefix("spectra-build-")
-            .tempdir()
-            .map_err(|source| Failure::io("create a temporary directory", source))?;
+        let folder = Scratch::new("spectra-build-")?;
         let output = Output::new(folder.path(), self.request.platforms.len() > 1);
         let what = if self.tool == Tool::Docker { "buildx build" } else { "build" };
         self.step(self.build_arguments(&output), what).await?;
@@ -264,6 +265,10 @@ impl Run<'_> {
             Tool::Docker => {
                 let mut target = OsString::from("type=oci,dest=");
                 target.push(&output.archive);
+                if request.created.is_some() {
+                    // Without it the time is in the configuration alone, and files keep their own.
+                    target.push(",rewrite-timestamp=true");
+                }
                 // Attestations are made and signed by `image attest`; in the image they would make an index of it.
                 arguments.words(&[
                     "buildx",
@@ -291,10 +296,8 @@ impl Run<'_> {
             }
         }
         arguments.pair("--file", request.file);
-        if !request.platforms.is_empty() {
-            let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
-            arguments.pair("--platform", platforms.join(","));
-        }
+        let platforms: Vec<String> = request.platforms.iter().map(ToString::to_string).collect();
+        arguments.pair("--platform", platforms.join(","));
         for argument in &flags.build_arg {
             arguments.pair("--build-arg", argument);
         }
@@ -422,7 +425,9 @@ async fn has_buildx(docker: &Path) -> bool {
     let mut command = Command::new(docker);
     command.args(["buildx", "version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.kill_on_drop(true);
-    command.status().await.is_ok_and(|status| status.success())
+    // A client may wait for its daemon for ever.
+    let answer = tokio::time::timeout(PATIENCE, command.status()).await;
+    answer.is_ok_and(|status| status.is_ok_and(|status| status.success()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,392 @@
+//! `image sign --keyless`, `image attest --keyless` and what is verified of it, against an authority and a log on loopback; and
+//! against the real cosign, where there is one.
+
+use serde_json::Value;
+use spectra_sandbox::registry::RegistryAuth;
+use spectra_test_sigstore::{Claims, Fake, Switch};
+
+use crate::{
+    image::{Running, build, registry},
+    signing::{Cosign, PROVENANCE},
+    support::{Place, Run, tool},
+    world::World,
+};
+
+const WORKFLOW: &str = "acme/shop/.github/workflows/release.yml@refs/heads/main";
+const IDENTITY: &str = "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
+const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
+/// The services, with their root of trust in `root.json`, and all of it in the environment of a place.
+fn services(place: &mut Place) -> Fake {
+    let fake = Fake::start(ISSUER);
+    place.write("root.json", &fake.authority().trusted_root().to_string());
+    let url = fake.url();
+    for (name, value) in [
+        ("SPECTRA_FULCIO_URL", url.as_str()),
+        ("SPECTRA_REKOR_URL", &url),
+        ("SPECTRA_TRUSTED_ROOT", "root.json"),
+    ] {
+        place.set(name, value);
+    }
+    place.scrub(&url, "[FAKE]");
+    fake
+}
+
+/// A place with the services, a pushed image, and a token for the workflow in the environment.
+struct Signed {
+    place: Place,
+    running: Running,
+    fake: Fake,
+    image: String,
+    token: String,
+}
+
+impl Signed {
+    fn new() -> Self {
+        let mut place = Place::new();
+        let running = registry(&mut place, RegistryAuth::Anonymous);
+        build(&place);
+        let target = format!("{}/team/app:v1", running.address);
+        let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
+        let image = pushed.stdout.trim().to_owned();
+        let fake = services(&mut place);
+        let token = fake.token(&Claims::of_workflow(WORKFLOW));
+        place.set("SIGSTORE_ID_TOKEN", &token);
+        Self { place, running, fake, image, token }
+    }
+
+    fn verify(&self, identity: &str, issuer: &str, more: &[&str]) -> Run {
+        let fixed = [
+            "image",
+            "verify",
+            &self.image,
+            "--certificate-identity",
+            identity,
+            "--certificate-oidc-issuer",
+            issuer,
+        ];
+        self.place.run(&[&fixed, more].concat())
+    }
+
+    fn sign(&self, more: &[&str]) -> Run {
+        self.place.run(&[&["image", "sign", &self.image, "--keyless"], more].concat())
+    }
+}
+
+/// What differs from run to run beside digests: when it was signed.
+fn shown(run: &Run) -> String {
+    let text = run.shown().to_owned();
+    match text.split_once(", signed ") {
+        Some((before, rest)) => format!("{before}, signed [TIME]{}", &rest[20..]),
+        None => text,
+    }
+}
+
+#[test]
+fn an_image_is_signed_without_a_key_and_verified_by_who_signed() {
+    let world = Signed::new();
+    assert_eq!(world.verify(IDENTITY, ISSUER, &[]).code, 5, "nothing is signed yet");
+    let signed = world.sign(&["--annotation", "run=7"]);
+    insta::assert_snapshot!(shown(&signed), @"
+    exit 0
+    --- stdout
+    [REGISTRY]/team/app@sha256:[HEX]
+    --- stderr
+    signed `[REGISTRY]/team/app@sha256:[HEX]` as https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com, log entry 1002
+    ");
+    insta::assert_snapshot!(shown(&world.verify(IDENTITY, ISSUER, &[])), @"
+    exit 0
+    --- stdout
+    image     [REGISTRY]/team/app@sha256:[HEX]
+    accepted  signature by https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com, bundle, signed [TIME], log entry 1002, sha256:[HEX]
+                run=7
+    --- stderr
+    ");
+    let verified =
+        world.verify("https://github.com/acme/*/.github/workflows/*@refs/heads/main", ISSUER, &["--json"]);
+    let accepted = &verified.done().json()["accepted"][0];
+    assert_eq!(accepted["certificate"]["subject"], IDENTITY);
+    assert_eq!(
+        (&accepted["certificate"]["log_index"], &accepted["annotations"]["run"]),
+        (&1002.into(), &"7".into())
+    );
+    insta::assert_snapshot!(shown(&world.verify("https://github.com/acme/other/*", ISSUER, &[])), @"
+    exit 5
+    --- stdout
+    image     [REGISTRY]/team/app@sha256:[HEX]
+    rejected  sha256:[HEX]: it is signed by `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main` of `https://token.actions.githubusercontent.com`, which is none of the trusted identities
+    --- stderr
+    error[SPX-335]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed as it has to be: policy `--certificate-identity` wants the signatures of 1 of the identities `https://github.com/acme/other/*`, and there is none
+    hint: sign it with `railway-deployer image sign`, or see above why a signature does not count
+    ");
+    assert_eq!(world.verify(IDENTITY, "https://issuer.example", &[]).code, 5);
+    // By the root of somebody else, or of the public instance, it is nobody's.
+    let other = Fake::start(ISSUER);
+    world.place.write("other.json", &other.authority().trusted_root().to_string());
+    let refused = world.verify(IDENTITY, ISSUER, &["--trusted-root", "other.json"]);
+    assert!(refused.code == 5 && refused.stdout.contains("and that does not hold"), "{}", refused.shown());
+    assert_eq!(
+        (world.fake.complaints(), world.fake.asked()),
+        (vec![], vec!["fulcio".to_owned(), "rekor".to_owned()])
+    );
+    assert!(world.running.registry.violations().is_empty(), "{:?}", world.running.registry.violations());
+}
+
+#[test]
+fn the_token_is_nowhere_afterwards() {
+    let world = Signed::new();
+    world
+        .place
+        .write("token.jwt", &format!("{}\n", world.fake.token(&Claims::of_person("dev@acme.example"))));
+    let token = std::fs::read_to_string(world.place.path("token.jwt")).unwrap();
+    let signed = world.sign(&["--identity-token", "token.jwt", "--json"]).done();
+    assert_eq!(
+        signed.json()["certificate"]["subject"],
+        "dev@acme.example",
+        "what is given goes before the environment"
+    );
+    std::fs::remove_file(world.place.path("token.jwt")).unwrap();
+    let body = |token: &str| token.split('.').nth(1).unwrap().to_owned();
+    let secrets = [body(&token), body(&world.token), token.trim().rsplit('.').next().unwrap().to_owned()];
+    let mut open = vec![world.place.path("")];
+    let mut files = 0;
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            files += 1;
+            let bytes = std::fs::read(&path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!secrets.iter().any(|secret| text.contains(secret)), "{}", path.display());
+            assert!(!text.contains("PRIVATE KEY"), "{}", path.display());
+        }
+    }
+    assert!(files > 5, "the registry keeps files");
+    for secret in &secrets {
+        assert!(!signed.stdout.contains(secret) && !signed.stderr.contains(secret));
+    }
+}
+
+#[test]
+fn a_job_of_github_attests_with_its_own_token() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let target = format!("{}/team/app:v1", running.address);
+    let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
+    let image = pushed.stdout.trim().to_owned();
+    let fake = services(&mut place);
+    for (name, value) in fake.github(&Claims::of_workflow(WORKFLOW)) {
+        place.set(name, &value);
+    }
+    place.write("provenance.json", PROVENANCE);
+    let attested = place.run(&[
+        "image",
+        "attest",
+        &image,
+        "--keyless",
+        "--type",
+        "slsaprovenance1",
+        "--predicate",
+        "provenance.json",
+    ]);
+    insta::assert_snapshot!(attested.shown(), @"
+    exit 0
+    --- stdout
+    [REGISTRY]/team/app@sha256:[HEX]
+    --- stderr
+    attested `slsaprovenance1` of `[REGISTRY]/team/app@sha256:[HEX]` as https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com, log entry 1002
+    ");
+    assert_eq!(fake.asked(), ["github", "fulcio", "rekor"]);
+    assert_eq!(fake.complaints(), Vec::<String>::new());
+    let verify =
+        ["image", "verify", &image, "--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER];
+    assert_eq!(place.run(&verify).code, 5, "an attestation is no signature");
+    let wanted = [verify.as_slice(), &["--attestation", "slsaprovenance1", "--json"]].concat();
+    let verified = place.run(&wanted).done().json();
+    assert_eq!(verified["predicates"][0]["predicate"], serde_json::from_str::<Value>(PROVENANCE).unwrap());
+}
+
+#[test]
+fn what_cannot_be_signed_says_who_refused_and_what_was_attached() {
+    let world = Signed::new();
+    let failed = |switch: Switch| {
+        world.fake.switch(switch);
+        world.sign(&[])
+    };
+    insta::assert_snapshot!(failed(Switch::FulcioFails).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-341]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed, and nothing was attached to it
+      caused by: the certificate authority at `[FAKE]` refuses, with status 503: error communicating with CA backend
+    ");
+    insta::assert_snapshot!(failed(Switch::RekorFails).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-341]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed, and nothing was attached to it
+      caused by: the transparency log at `[FAKE]` refuses, with status 500: error adding entry to the transparency log
+    ");
+    insta::assert_snapshot!(failed(Switch::FulcioSkipsItsLog).shown(), @"
+    exit 1
+    --- stdout
+    --- stderr
+    error[SPX-343]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed, and nothing was attached to it
+      caused by: the signature that was made, and is in the log, does not hold by the root of trust `root.json`: invalid signed certificate timestamp: certificate is missing SCT extension (Signed Certificate Timestamp)
+    hint: the authority and the log have to be those of the root: `--fulcio-url`, `--rekor-url` and `--trusted-root` belong together
+    ");
+    world.fake.switch(Switch::None);
+    // Without the root of these services.
+    let unknown = world.place.run(&[
+        "image",
+        "sign",
+        &world.image,
+        "--keyless",
+        "--rekor-url",
+        &world.fake.url(),
+        "--trusted-root",
+        "nowhere.json",
+    ]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("cannot read the root of trust `nowhere.json`"));
+    let found = world.verify(IDENTITY, ISSUER, &["--json"]);
+    assert_eq!(
+        (found.json()["accepted"].clone(), found.json()["rejected"].clone()),
+        (serde_json::json!([]), serde_json::json!([]))
+    );
+    let old = Claims { expires: "2026-01-02T03:04:05Z".parse().unwrap(), ..Claims::of_workflow(WORKFLOW) };
+    world.place.write("old.jwt", &world.fake.token(&old));
+    insta::assert_snapshot!(world.sign(&["--identity-token", "old.jwt"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-338]: the identity token `old.jwt` cannot be used: it was valid until 2026-01-02T03:04:05Z
+    hint: an identity token is short-lived and made for the audience `sigstore`: `--identity-token`, SIGSTORE_ID_TOKEN, or a job of GitHub Actions with the permission `id-token: write`
+    ");
+    insta::assert_snapshot!(world.sign(&["--fulcio-url", "http://fulcio.example"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-339]: `http://fulcio.example` is no address of the certificate authority: it is `http`, and what is sent there is secret
+    ");
+    insta::assert_snapshot!(world.sign(&["--key", "ci.key"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--keyless` signs with a certificate instead of a key, and `--key` (SPECTRA_KEY) names a key; one of them is too many
+    ");
+    let neither = world.place.run(&["image", "sign", &world.image]);
+    assert!(neither.code == 2 && neither.stderr.contains("neither is given"), "{}", neither.shown());
+    let alone = world.place.run(&["image", "verify", &world.image, "--certificate-identity", IDENTITY]);
+    assert!(alone.code == 2 && alone.stderr.contains("--certificate-oidc-issuer"), "{}", alone.shown());
+}
+
+#[test]
+fn nothing_becomes_public_of_an_image_that_is_not_there() {
+    let world = Signed::new();
+    let missing = format!("{}@sha256:{}", world.image.split_once('@').unwrap().0, "0".repeat(64));
+    let refused = world.place.run(&["image", "sign", &missing, "--keyless"]);
+    assert!(refused.code == 1 && refused.stderr.contains("SPX-305"), "{}", refused.shown());
+    assert_eq!(world.fake.asked(), Vec::<String>::new());
+    // Where it is, and nothing may be written, what is public is told.
+    let rule = serde_json::json!({ "operation": "registry.upload_begin", "action": { "type": "http", "status": 403 } });
+    world.running.registry.set_fault(rule).unwrap();
+    let refused = world.sign(&[]);
+    assert_ne!(refused.code, 0, "{}", refused.shown());
+    let left =
+        "is not signed: the signature is in the transparency log, log entry 1002, and was not attached";
+    assert!(refused.stderr.contains(left), "{}", refused.shown());
+}
+
+#[test]
+fn a_policy_file_names_identities_beside_keys() {
+    let world = Signed::new();
+    world.place.run(&["image", "keygen", "--output", "ci", "--no-password"]).done();
+    world.place.write(
+        "signatures.toml",
+        &format!(
+            "version = 1\n[[policy]]\nname = \"shop\"\nrequired = \"all\"\nkeys = [{{ name = \"ci\", file = \"ci.pub\" }}]\n\
+             [[policy.identities]]\nname = \"release\"\nissuer = \"{ISSUER}\"\nsubject = \"https://github.com/acme/shop/.github/workflows/*@refs/heads/main\"\n"
+        ),
+    );
+    let verify = || world.place.run(&["image", "verify", &world.image, "--policy", "signatures.toml"]);
+    world.sign(&[]).done();
+    let refused = verify();
+    assert_eq!(refused.code, 5);
+    assert!(
+        refused.stderr.contains("2 of the keys and identities `ci`, `release`, and there is 1"),
+        "{}",
+        refused.shown()
+    );
+    world.place.run(&["image", "sign", &world.image, "--key", "ci.key"]).done();
+    assert_eq!(verify().code, 0);
+}
+
+#[test]
+fn a_rollout_is_begun_when_the_identity_signed() {
+    let mut world = World::new();
+    let fake = services(&mut world.place);
+    let (old, new) = (world.image("old", &[]), world.image("new", &[]));
+    world.start(&old, &[]).done();
+    let policy = format!(
+        "version = 1\n[[policy]]\nname = \"ci\"\nidentities = [{{ name = \"release\", issuer = \"{ISSUER}\", subject = \"{IDENTITY}\" }}]\n"
+    );
+    world.place.write("signatures.toml", &policy);
+    let wanted = ["--signature-policy", "signatures.toml", "--json"];
+    let refused = world.start(&new, &wanted);
+    assert!(refused.code == 5 && refused.stderr.contains("SPX-335"), "{}", refused.shown());
+    world.place.set("SIGSTORE_ID_TOKEN", &fake.token(&Claims::of_workflow(WORKFLOW)));
+    world.place.run(&["image", "sign", &new, "--keyless"]).done();
+    assert_eq!(world.start(&new, &wanted).done().json()["outcome"], "complete");
+    let records = world.place.run(&["audit", "log", "--kind", "signature.accepted", "--json"]).done().json();
+    assert!(records.to_string().contains(&format!("\"subject\":\"{IDENTITY}\"")), "{records}");
+}
+
+#[test]
+fn cosign_accepts_what_is_signed_and_attested_without_a_key() {
+    let Some(program) = tool("cosign") else { return };
+    let world = Signed::new();
+    let cosign = Cosign { program, place: &world.place };
+    let by = |verb: &str, identity: &str, more: &[&str]| {
+        let fixed = [
+            verb,
+            "--allow-http-registry",
+            "--trusted-root",
+            "root.json",
+            "--certificate-identity",
+            identity,
+            "--certificate-oidc-issuer",
+            ISSUER,
+        ];
+        cosign.run(&[fixed.as_slice(), more, &[&world.image]].concat())
+    };
+    assert!(by("verify", IDENTITY, &[]).is_err(), "nothing is signed yet");
+    world.sign(&[]).done();
+    by("verify", IDENTITY, &[]).unwrap();
+    assert!(by("verify", "https://github.com/acme/other", &[]).is_err(), "somebody else did not sign");
+    world.place.write("provenance.json", PROVENANCE);
+    let kind = ["--type", "slsaprovenance1"];
+    assert!(by("verify-attestation", IDENTITY, &kind).is_err());
+    let attest = ["image", "attest", &world.image, "--keyless", "--predicate", "provenance.json"];
+    world.place.run(&[attest.as_slice(), &kind].concat()).done();
+    by("verify-attestation", IDENTITY, &kind).unwrap();
+}
+
+#[test]
+fn what_cosign_signs_without_a_key_is_accepted() {
+    let Some(program) = tool("cosign") else { return };
+    let world = Signed::new();
+    let cosign = Cosign { program, place: &world.place };
+    let url = world.fake.url();
+    let fixed = ["--yes", "--allow-http-registry", "--use-signing-config=false", "--new-bundle-format=true"];
+    let services = ["--fulcio-url", &url, "--rekor-url", &url, "--trusted-root", "root.json"];
+    world.place.write("token.jwt", &world.token);
+    let token = ["--identity-token", "token.jwt"];
+    let signed = cosign.run(&[&["sign"], fixed.as_slice(), &services, &token, &[&world.image]].concat());
+    assert!(signed.is_ok(), "{signed:?}\n{:?}", world.fake.complaints());
+    let verified = world.verify(IDENTITY, ISSUER, &["--json"]).done().json();
+    assert_eq!(verified["accepted"][0]["certificate"]["subject"], IDENTITY, "{verified}");
+}
