@@ -12,7 +12,7 @@ use crate::{
     builder::to_json,
     content::{Blob, Content},
     media_type,
-    source::LayerSource,
+    source::{LayerSource, check_target},
 };
 
 /// The longest tag that registries know.
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// Names an artifact whose content the registry has already: puts its document under the tag of `target`, `latest` if it has neither
-    /// tag nor digest.
+    /// tag nor digest. A target that names another digest is refused.
     pub async fn tag(
         &self,
         target: &ImageRef,
@@ -126,11 +126,12 @@ impl Client {
         let tag = match (target.tag(), target.digest()) {
             (Some(tag), _) => tag,
             (None, None) => "latest",
-            (None, Some(_)) => return Ok(()),
+            (None, Some(_)) => return artifact.check_target(target),
         };
         let Some(document) = artifact.document() else {
             return Err(Error::Build { reason: "an image has no manifest".to_owned() });
         };
+        check_target(target, &document.descriptor.digest)?;
         let registry = self.registry(target.registry())?;
         let scopes = Scopes::none().repository(target.repository(), "pull,push");
         let session = self.session(&registry, target.repository(), scopes, progress);

@@ -75,6 +75,14 @@ pub enum Error {
         /// The computed digest.
         found: Digest,
     },
+    /// The reference to write to names another digest than that of the image.
+    #[error("nothing is written to `{target}`: the image has the digest {found}")]
+    OtherDigest {
+        /// The reference, with the digest that it names.
+        target: String,
+        /// The digest of the image.
+        found: Digest,
+    },
     /// The registry took a manifest and said that it stored another one.
     #[error(transparent)]
     StoredOther(Box<StoredOther>),
@@ -248,6 +256,7 @@ impl Error {
             Self::Level { .. } => "SPX-320",
             Self::NoRoom { .. } => "SPX-321",
             Self::StoredOther(_) => "SPX-322",
+            Self::OtherDigest { .. } => "SPX-323",
         })
     }
 
@@ -279,6 +288,9 @@ impl Error {
                 "the registry, or a proxy before it, changes manifests or their headers; when that is repaired, push again, which writes the tag anew. Until then use images by digest; `image inspect` shows what the tag names, and pushing the old image puts the tag back",
             ),
             Self::DigestMismatch { .. } => Some("build or save the image again"),
+            Self::OtherDigest { .. } => Some(
+                "see whether this is the image that was meant; a reference to write to needs a tag, and no digest",
+            ),
             Self::Transport { .. } => Some(
                 "check the host name, the network and the proxy settings; a registry without TLS has to be named, as `image push --plain-http HOST` does; pushing again skips what has arrived",
             ),

@@ -17,7 +17,7 @@ use crate::{
     content::{Blob, Content},
     pack::Raw,
     session::{Call, Session},
-    source::{LayerSource, MAX_DOCUMENT},
+    source::{LayerSource, MAX_DOCUMENT, check_target},
     spool::{self, Spool},
 };
 
@@ -123,6 +123,8 @@ impl Client {
         options: &PushOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Pushed, Error> {
+        // Before any request; the digest of raw layers' image is compared once it is known.
+        artifact.check_target(target)?;
         let registry = self.registry(target.registry())?;
         let mut scopes = Scopes::none().repository(target.repository(), "pull,push");
         let mount_from = mount_sources(target, artifact, options);
@@ -162,13 +164,7 @@ impl Client {
         let compressed: HashMap<&Digest, &Descriptor> =
             done.iter().filter_map(|done| Some((done.diff_id.as_ref()?, &done.descriptor))).collect();
         let root = assemble(artifact, &compressed)?;
-        if let Some(digest) = target.digest().filter(|digest| **digest != root.descriptor.digest) {
-            return Err(Error::DigestMismatch {
-                what: format!("the image to be pushed as `{target}`"),
-                expected: digest.clone(),
-                found: root.descriptor.digest,
-            });
-        }
+        check_target(target, &root.descriptor.digest)?;
         let mut written = HashSet::new();
         session.push_children(artifact, &compressed, &mut written).await?;
         let mut tags: Vec<String> = match (target.tag(), target.digest()) {

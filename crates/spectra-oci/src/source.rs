@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use spectra_types::Digest;
+use spectra_types::{Digest, ImageRef};
 
 pub(crate) use crate::text::list;
 use crate::{
@@ -22,6 +22,14 @@ use crate::{
 pub(crate) const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
 /// How deep an index may hold indices.
 pub(crate) const MAX_DEPTH: usize = 3;
+
+/// Refuses a target that names another digest than that of what is to be written there.
+pub(crate) fn check_target(target: &ImageRef, digest: &Digest) -> Result<(), Error> {
+    if target.digest().is_none_or(|named| named == digest) {
+        return Ok(());
+    }
+    Err(Error::OtherDigest { target: target.to_string(), found: digest.clone() })
+}
 
 /// One image or an index of several, with the places that their blobs can be read from.
 #[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
@@ -70,6 +78,11 @@ impl Artifact {
             Self::Image(image) => image.manifest.as_ref().map(|manifest| &manifest.descriptor.digest),
             Self::Index(index) => Some(&index.document.descriptor.digest),
         }
+    }
+
+    /// Refuses a target that names another digest than the artifact's, if that is known before its layers are compressed.
+    pub fn check_target(&self, target: &ImageRef) -> Result<(), Error> {
+        self.digest().map_or(Ok(()), |digest| check_target(target, digest))
     }
 
     /// The images inside, in order.

@@ -271,6 +271,38 @@ fn signature(place: &Place, subject: &str, size: u64) -> String {
     digest.to_string()
 }
 
+/// The digest of the destination was replaced by that of the image before anybody compared the two.
+#[test]
+fn a_digest_of_the_destination_was_forgotten_with_referrers() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let digest = build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "layout", &image]).done();
+    let other = format!("sha256:{}", "0".repeat(64));
+    for operation in ["registry.upload_begin", "registry.manifest_put"] {
+        let rule = serde_json::json!({ "operation": operation, "action": { "type": "http", "status": 418 } });
+        running.registry.set_fault(rule).unwrap();
+    }
+    for reference in [format!("app:2@{other}"), format!("app@{other}")] {
+        let to = format!("{}/mirror/{reference}", running.address);
+        for more in [&[][..], &["--referrers"]] {
+            let refused = place.run(&[&["image", "copy", &image, &to][..], more].concat());
+            assert_eq!(refused.code, 1, "{}", refused.stderr);
+            let said =
+                format!("error[SPX-323]: nothing is written to `{to}`: the image has the digest {digest}\n");
+            assert!(refused.stderr.contains(&said), "{}", refused.stderr);
+        }
+        let refused = place.run(&["image", "push", "layout", &to]);
+        assert!(refused.stderr.contains("error[SPX-323]"), "{}", refused.stderr);
+    }
+    assert_eq!(running.registry.faults_applied(), 0, "no request that writes");
+    running.registry.clear_faults();
+    let to = format!("{}/mirror/app:2@{digest}", running.address);
+    place.run(&["image", "copy", &image, &to, "--referrers"]).done();
+    place.run(&["image", "copy", &image, &to]).done();
+}
+
 #[test]
 fn signatures_are_copied_when_asked_for() {
     let mut place = Place::new();

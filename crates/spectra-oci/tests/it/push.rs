@@ -210,8 +210,15 @@ async fn by_digest_without_a_tag() {
     let pushed = client().push(&target, &artifact, &options, Arc::new(NoProgress)).await.unwrap();
     assert!(pushed.tags.is_empty() && *pushed.image.digest() == digest);
     let wrong = fake.image(&format!("app@sha256:{}", "0".repeat(64)));
+    let requests = fake.lock().log.len();
     let error = client().push(&wrong, &artifact, &options, Arc::new(NoProgress)).await.unwrap_err();
-    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    assert!(matches!(error, Error::OtherDigest { .. }), "{error}");
+    for reference in ["app", "app:2"] {
+        let wrong = fake.image(&format!("{reference}@sha256:{}", "0".repeat(64)));
+        let error = client().tag(&wrong, &artifact, Arc::new(NoProgress)).await.unwrap_err();
+        assert!(matches!(error, Error::OtherDigest { .. }), "{error}");
+    }
+    assert_eq!(fake.lock().log.len(), requests, "what is known is compared before anything is asked");
 }
 
 #[derive(Default)]

@@ -104,6 +104,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     if let Some(note) = artifact.note() {
         printer.warn(note);
     }
+    if let Destination::Registry(to) = &destination {
+        artifact.check_target(to)?;
+    }
     let options = PushOptions {
         jobs: usize::from(arguments.jobs),
         packing: arguments.notes.packing(Compression::default()),
