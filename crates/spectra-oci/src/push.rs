@@ -114,7 +114,7 @@ impl Client {
     /// Pushes an artifact as `target`: under its tag (`latest` if it has neither tag nor digest), or by digest alone.
     ///
     /// The manifest is written last, so that a push that fails leaves the registry with at most unused blobs; pushing again
-    /// skips what has arrived. Raw layers are compressed, always to the same bytes, while others are being sent; the temporary file of each
+    /// skips what has arrived. One that is about another image is then listed under the fallback tag, unless the registry lists it itself. Raw layers are compressed, always to the same bytes, while others are being sent; the temporary file of each
     /// goes when the registry has it.
     pub async fn push(
         &self,
@@ -166,19 +166,20 @@ impl Client {
         let root = assemble(artifact, &compressed)?;
         check_target(target, &root.descriptor.digest)?;
         let mut written = HashSet::new();
-        session.push_children(artifact, &compressed, &mut written).await?;
+        session.push_children(target, artifact, &compressed, &mut written).await?;
         let mut tags: Vec<String> = match (target.tag(), target.digest()) {
             (Some(tag), _) => vec![tag.to_owned()],
             (None, None) => vec!["latest".to_owned()],
             (None, Some(_)) => Vec::new(),
         };
         tags.extend(options.tags.iter().cloned());
-        if tags.is_empty() {
-            session.put_manifest(&root, &root.descriptor.digest.to_string(), HeaderMap::new()).await?;
-        }
-        for tag in &tags {
+        let by_digest = root.descriptor.digest.to_string();
+        let (first, others) = tags.split_first().map_or((&by_digest, &[][..]), |(tag, others)| (tag, others));
+        let answer = session.put_manifest(&root, first, HeaderMap::new()).await?;
+        for tag in others {
             session.put_manifest(&root, tag, HeaderMap::new()).await?;
         }
+        session.list_if_needed(target, &root, &answer).await?;
         let sent = || done.iter().filter(|done| done.outcome == BlobOutcome::Uploaded);
         Ok(Pushed {
             image: target.pin(root.descriptor.digest.clone()),
@@ -277,17 +278,19 @@ impl Session {
     /// Writes the manifests below an index, each before whatever names it.
     async fn push_children(
         &self,
+        target: &ImageRef,
         artifact: &Artifact,
         compressed: &HashMap<&Digest, &Descriptor>,
         written: &mut HashSet<Digest>,
     ) -> Result<(), Error> {
         let Artifact::Index(index) = artifact else { return Ok(()) };
         for child in &index.children {
-            Box::pin(self.push_children(child, compressed, written)).await?;
+            Box::pin(self.push_children(target, child, compressed, written)).await?;
             let document = assemble(child, compressed)?;
             if written.insert(document.descriptor.digest.clone()) {
                 let reference = document.descriptor.digest.to_string();
-                self.put_manifest(&document, &reference, HeaderMap::new()).await?;
+                let answer = self.put_manifest(&document, &reference, HeaderMap::new()).await?;
+                self.list_if_needed(target, &document, &answer).await?;
             }
         }
         Ok(())

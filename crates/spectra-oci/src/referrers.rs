@@ -4,7 +4,7 @@
 //! every client writes for itself. Two clients at once must not lose each other's entry: the index is written on condition
 //! that it is still the one that was read, and looked at again afterwards, since many registries ignore conditions.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
@@ -51,6 +51,21 @@ pub struct Attached {
     pub manifest: Descriptor,
     /// The tag whose index lists it, if the registry keeps no list itself.
     pub fallback_tag: Option<String>,
+}
+
+/// What a manifest or index says that makes it a referrer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Referring {
+    #[serde(default)]
+    subject: Option<Descriptor>,
+    #[serde(default)]
+    artifact_type: Option<String>,
+    /// Missing in an index.
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 /// The manifest of an attachment.
@@ -129,10 +144,8 @@ impl Client {
         let mut descriptor = document.descriptor;
         descriptor.artifact_type = Some(attachment.artifact_type.clone());
         descriptor.annotations.clone_from(&attachment.annotations);
-        // Without this header the registry did not understand that the manifest is about another one.
-        let listed = matches!(&answer, Put::Done(headers) if headers.contains_key(SUBJECT));
         let fallback_tag =
-            if listed { None } else { Some(session.list_by_hand(subject, &descriptor).await?) };
+            if lists(&answer) { None } else { Some(session.list_by_hand(subject, &descriptor).await?) };
         Ok(Attached { manifest: descriptor, fallback_tag })
     }
 }
@@ -211,6 +224,32 @@ impl Session {
             return Ok(());
         }
         Err(self.protocol(attempt, format!("there are more than {MAX_REFERRERS}, and no more are read")))
+    }
+
+    /// Enters a manifest that was written, if it is about another one, into the list that clients keep, unless the registry's `answer`
+    /// says that it lists it itself. `target` is any reference into the repository.
+    pub(crate) async fn list_if_needed(
+        &self,
+        target: &ImageRef,
+        document: &Blob,
+        answer: &Put,
+    ) -> Result<(), Error> {
+        if lists(answer) {
+            return Ok(());
+        }
+        let attempt = format!("list `{}` as a referrer", document.descriptor.digest);
+        let bytes = document.content.read_all(Path::new(&attempt))?;
+        // What cannot be read as one is no referrer to any registry.
+        let Ok(Referring { subject: Some(subject), artifact_type, config, annotations }) =
+            serde_json::from_slice(&bytes)
+        else {
+            return Ok(());
+        };
+        let mut entry = document.descriptor.clone();
+        entry.artifact_type = artifact_type.or_else(|| config.map(|config| config.media_type));
+        entry.annotations = annotations;
+        entry.platform = None;
+        self.list_by_hand(&target.pin(subject.digest), &entry).await.map(drop)
     }
 
     /// Enters a manifest into the list that clients keep. If we die before it is written, the manifest is in the registry, and
@@ -308,6 +347,11 @@ impl Session {
 /// Where the list of referrers is kept by clients. The specification cuts the digest to 64 characters.
 fn fallback_tag(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm(), &digest.hex()[..64])
+}
+
+/// Whether the registry lists a manifest itself. Without this header it did not understand that the manifest is about another one.
+fn lists(answer: &Put) -> bool {
+    matches!(answer, Put::Done(headers) if headers.contains_key(SUBJECT))
 }
 
 /// Registries without the list say so in different ways.

@@ -10,12 +10,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use spectra_oci::{
     Artifact, Client, ClientOptions, Credential, Error, ImageBuilder, Keychain, LayerInput, Layout,
     NoProgress, OpenLimits, Progress, PushOptions, Pushed, RetryPolicy,
 };
 use spectra_sandbox::registry::{Quirks, Registry, RegistryConfig};
-use spectra_types::{Digest, ImageRef, Secret};
+use spectra_types::{Algorithm, Digest, ImageRef, Secret};
 
 pub(crate) const PASSWORD: &str = "c0rrect-horse-battery";
 
@@ -97,6 +98,27 @@ impl Bed {
             directory,
             images: AtomicU32::new(2),
         }
+    }
+
+    /// The new image once more, with a manifest that is about another image.
+    pub(crate) fn image_about(&self, subject: &Digest) -> Artifact {
+        let layout = self.directory.path().join("1.layout");
+        let blob = |digest: &Digest| layout.join("blobs/sha256").join(digest.hex());
+        let manifest = std::fs::read(blob(self.new.digest().unwrap())).unwrap();
+        let mut manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let size = std::fs::metadata(blob(self.new.digest().unwrap())).unwrap().len();
+        let media_type = manifest["mediaType"].clone();
+        manifest["subject"] = json!({ "mediaType": media_type, "digest": subject, "size": size });
+        manifest["artifactType"] = json!("application/vnd.example.note");
+        manifest["annotations"] = json!({ "by": "somebody" });
+        let bytes = manifest.to_string();
+        let digest = Digest::from_bytes(Algorithm::Sha256, &sha2::Sha256::digest(bytes.as_bytes())).unwrap();
+        std::fs::write(blob(&digest), &bytes).unwrap();
+        let index = json!({ "schemaVersion": 2, "manifests": [
+            { "mediaType": media_type, "digest": digest, "size": bytes.len() }
+        ] });
+        std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+        spectra_oci::open(&layout, None).unwrap()
     }
 
     /// A client of its own, that has learnt nothing yet.

@@ -142,6 +142,27 @@ async fn what_is_attached_is_found_with_and_without_the_list() {
     assert_eq!(bed.registry.violations(), []);
 }
 
+/// `push` put a manifest with a subject, and left the list of clients to others.
+#[tokio::test]
+async fn a_pushed_image_about_another_was_listed_nowhere() {
+    for (referrers, listed) in [("offered", true), ("missing", false)] {
+        let bed = Bed::with(json!({ "referrers": referrers })).await;
+        let image = bed.push(&bed.new).await.unwrap().image;
+        let about = bed.image_about(image.digest());
+        let by_digest = bed.target.pin(about.digest().unwrap().clone()).image_ref();
+        for target in [&bed.target.with_tag("about").unwrap(), &by_digest] {
+            bed.client().push(target, &about, &bed.options, quiet()).await.unwrap();
+            let found = bed.client().referrers(&image, None).await.unwrap();
+            assert_eq!(found.len(), 1, "{referrers}");
+            assert_eq!(Some(&found[0].digest), about.digest(), "{referrers}");
+            assert_eq!(found[0].artifact_type.as_deref(), Some("application/vnd.example.note"));
+            assert_eq!(found[0].annotations["by"], "somebody");
+        }
+        assert_eq!(bed.met("referrers") == 0, listed);
+        assert_eq!(bed.registry.violations(), [], "{referrers}");
+    }
+}
+
 #[tokio::test]
 async fn public_images_are_read_without_a_password() {
     let login = json!({ "scheme": "bearer", "user": "bot", "password": PASSWORD, "anonymous_pull": true });
