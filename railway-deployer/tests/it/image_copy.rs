@@ -50,7 +50,7 @@ fn an_image_keeps_its_digest_on_the_way_through_every_kind_of_place() {
 
 /// What `docker save` of an engine with containerd's store writes: an OCI archive, and `manifest.json` about one of its platforms. Without
 /// the files whose name ends with `missing`.
-fn saved_by_containerd(place: &Place, name: &str, missing: &[&str]) {
+pub(crate) fn saved_by_containerd(place: &Place, name: &str, missing: &[&str]) {
     let layout = place.path("layout");
     let document = |digest: &serde_json::Value| -> serde_json::Value {
         let hex = digest.as_str().unwrap().trim_start_matches("sha256:");

@@ -9,6 +9,7 @@ mod hostile;
 mod image;
 mod image_build;
 mod image_copy;
+mod image_flags;
 mod image_layers;
 mod image_tools;
 mod interop;

@@ -10,7 +10,7 @@ use spectra_oci::{
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
-use super::{Login, Notes, Patience, Unpacking, destination::Destination, source::Source};
+use super::{Login, Notes, Patience, Unpacking, destination::Destination, from_variable, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// How long the source's registry may take to say what else it has about the image.
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_NAME")]
     name: Option<String>,
     /// Copy the image for one platform alone; without it all are copied, and the digest stays that of the index
-    #[arg(long, env = "SPECTRA_PLATFORM")]
+    #[arg(long, env = "SPECTRA_PLATFORM", value_parser = super::one_platform)]
     platform: Option<Platform>,
     /// Copy signatures and attestations too; between registries
     #[arg(long, env = "SPECTRA_REFERRERS", value_parser = clap::builder::BoolishValueParser::new())]
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     /// How many blobs are on their way at the same time
     #[arg(long, env = "SPECTRA_JOBS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// How many bytes of compressed layers may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone
+    /// How many bytes of compressed layers for a registry may lie in the folder for temporary files (`TMPDIR`) at once; a larger layer lies there alone. It does not limit what layouts and archives need
     #[arg(long, env = "SPECTRA_SPOOL_LIMIT", value_name = "BYTES", default_value_t = PushOptions::default().spool_limit,
           value_parser = clap::value_parser!(u64).range(1..))]
     spool_limit: u64,
@@ -65,20 +65,18 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         (Some(from), Destination::Registry(to)) => Some((from.clone(), to.clone())),
         _ => None,
     };
-    if arguments.referrers && between.is_none() {
+    let referrers = arguments.referrers && (between.is_some() || !from_variable("SPECTRA_REFERRERS"));
+    if referrers && between.is_none() {
         return Err(Failure::usage(
             "`--referrers` copies between registries; layouts and archives hold the image alone",
         ));
     }
-    // A variable may be set for other commands of the same job.
-    if arguments.force && std::env::var_os("SPECTRA_FORCE").is_none() {
+    if arguments.force && !from_variable("SPECTRA_FORCE") {
         let no = match &destination {
             Destination::Layout { .. } => {
                 Some("a layout gets one image more, and no other is replaced but one of the same name")
             }
-            Destination::Registry(_) if !arguments.referrers => {
-                Some("a tag of a registry is moved without it")
-            }
+            Destination::Registry(_) if !referrers => Some("a tag of a registry is moved without it"),
             Destination::Registry(_) | Destination::Archive { .. } => None,
         };
         if let Some(why) = no {
@@ -115,7 +113,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let limits = arguments.unpacking.limits();
     let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
-    let (copied, companions) = match (&between, arguments.referrers) {
+    let (copied, companions) = match (&between, referrers) {
         (Some((from, to)), true) => {
             copy_all(&client, &artifact, (from, to), &options, overwrite, printer).await?
         }
@@ -125,7 +123,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         ),
     };
     let left = match source.image() {
-        Some(from) if !arguments.referrers => left_behind(&client, &artifact, from).await,
+        Some(from) if !referrers => left_behind(&client, &artifact, from).await,
         _ => None,
     };
     let also = match companions.len() {

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_NAME")]
     name: Option<String>,
     /// Which platform, if there are several; linux/amd64 by default
-    #[arg(long, env = "SPECTRA_PLATFORM")]
+    #[arg(long, env = "SPECTRA_PLATFORM", value_parser = super::one_platform)]
     platform: Option<Platform>,
     #[command(flatten)]
     unpacking: Unpacking,
@@ -36,7 +36,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let inspection = if let Some(image) = source.image() {
         arguments.login.client(image, printer)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
-        let artifact = source.open(&Login::stored(), None, arguments.unpacking, Arc::new(NoProgress)).await?;
+        let platform = arguments.platform.as_ref();
+        let artifact =
+            source.open_whole(&Login::stored(), platform, arguments.unpacking, Arc::new(NoProgress)).await?;
         if let Some(note) = artifact.note() {
             printer.warn(note);
         }

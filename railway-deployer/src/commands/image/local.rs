@@ -15,7 +15,7 @@ pub(super) struct Source {
     #[arg(long, env = "SPECTRA_NAME")]
     name: Option<String>,
     /// Which platform, if there are several; linux/amd64 by default
-    #[arg(long, env = "SPECTRA_PLATFORM")]
+    #[arg(long, env = "SPECTRA_PLATFORM", value_parser = super::one_platform)]
     platform: Option<Platform>,
     #[command(flatten)]
     unpacking: Unpacking,

@@ -20,7 +20,8 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, builder::BoolishValueParser};
 use spectra_oci::{
-    Cache, Client, ClientOptions, Compression, Credential, Environment, Keychain, OpenLimits, Packing, Trust,
+    Cache, Client, ClientOptions, Compression, Credential, Environment, Keychain, OpenLimits, Packing,
+    Platform, PlatformError, Trust,
 };
 use spectra_types::{ExitCode, HumanDuration, ImageRef, Secret};
 
@@ -53,6 +54,23 @@ pub(crate) enum Command {
     Sbom(sbom::Arguments),
     /// Look for known vulnerabilities, and refuse what is too bad
     Scan(scan::Arguments),
+}
+
+/// Whether a flag's variable is set. A flag and its variable look the same once they are read, and a variable may be set for other
+/// commands of the same job: where what it says cannot apply, it counts as not given, and is no reason to fail.
+fn from_variable(variable: &str) -> bool {
+    std::env::var_os(variable).is_some()
+}
+
+/// Reads one platform. `image build` takes a list from the same variable, and nobody can say which of them is meant here.
+fn one_platform(text: &str) -> Result<Platform, String> {
+    text.parse().map_err(|error: PlatformError| {
+        if std::env::var("SPECTRA_PLATFORM").is_ok_and(|value| value == text) {
+            "SPECTRA_PLATFORM says so, and one platform is wanted here; give one as `--platform linux/amd64`, which counts before the variable".to_owned()
+        } else {
+            error.to_string()
+        }
+    })
 }
 
 /// What an archive may cost, for commands that open one.

@@ -2,11 +2,11 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use spectra_oci::{Codec, Compression, PushOptions, Pushed};
+use spectra_oci::{Artifact, Codec, Compression, Platform, PushOptions, Pushed};
 use spectra_types::{ExitCode, ImageRef};
 
 use super::{
-    Login, Notes, Patience, Unpacking,
+    Login, Notes, Patience, Unpacking, from_variable,
     source::{FileKind, Source},
 };
 use crate::{
@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Which image, if the source holds several
     #[arg(long, env = "SPECTRA_NAME")]
     name: Option<String>,
+    /// Which image to take of an index that an archive or engine has in parts, linux/amd64 by default; a whole index is pushed whole
+    #[arg(long, env = "SPECTRA_PLATFORM", value_delimiter = ',')]
+    platform: Vec<Platform>,
     /// Another tag for the same image
     #[arg(long, env = "SPECTRA_TAG")]
     tag: Vec<String>,
@@ -79,6 +82,18 @@ impl Print {
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    let optional = from_variable("SPECTRA_PLATFORM");
+    let platform = match arguments.platform.as_slice() {
+        [] => None,
+        [one] => Some(one),
+        // The platforms that `image build` made.
+        _ if optional => None,
+        _ => {
+            return Err(Failure::usage(
+                "`--platform` takes one platform here; an index that is all there is pushed with all its platforms",
+            ));
+        }
+    };
     for tag in &arguments.tag {
         arguments.image.with_tag(tag).map_err(spectra_oci::Error::from)?;
     }
@@ -90,7 +105,12 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     };
     let source = source.named(arguments.name)?;
     let client = arguments.login.client_with(&arguments.image, arguments.patience.options(), printer)?;
-    let artifact = source.open(&client, None, arguments.unpacking, push_progress(printer)).await?;
+    let mut artifact =
+        source.open_whole(&client, platform, arguments.unpacking, push_progress(printer)).await?;
+    if let (Artifact::Image(_), Some(platform), false) = (&artifact, platform, optional) {
+        // The one image that is there may be another.
+        artifact = artifact.for_platform(platform)?;
+    }
     if let Some(note) = artifact.note() {
         printer.warn(note);
     }

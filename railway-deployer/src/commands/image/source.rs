@@ -9,7 +9,7 @@ use std::{
 use spectra_oci::{Artifact, Client, Engine, Format, Opening, Platform, Progress};
 use spectra_types::ImageRef;
 
-use super::Unpacking;
+use super::{Unpacking, from_variable};
 use crate::failure::Failure;
 
 /// Where an image is.
@@ -102,18 +102,23 @@ pub(super) fn split_name(text: &str) -> (&str, Option<&str>) {
 }
 
 impl Source {
-    /// With the name that `--name` gave, which may not contradict one in the source.
+    /// With the name that `--name` gave, which may not contradict one in the source. One of `SPECTRA_NAME` is for sources that need it.
     pub(crate) fn named(mut self, wanted: Option<String>) -> Result<Self, Failure> {
         let Some(wanted) = wanted else { return Ok(self) };
+        let optional = from_variable("SPECTRA_NAME");
         match &mut self {
             Self::File { name, .. } => match name {
                 Some(name) if *name != wanted => {
+                    if optional {
+                        return Ok(self);
+                    }
                     return Err(Failure::usage(format!(
                         "the source names the image `{name}`, and `--name` says `{wanted}`"
                     )));
                 }
                 name => *name = Some(wanted),
             },
+            Self::Registry { .. } | Self::Daemon { .. } if optional => {}
             Self::Registry { .. } | Self::Daemon { .. } => {
                 return Err(Failure::usage(
                     "`--name` chooses an image of a layout or archive; this source is one image",
@@ -139,8 +144,26 @@ impl Source {
         unpacking: Unpacking,
         progress: Arc<dyn Progress>,
     ) -> Result<Artifact, Failure> {
-        let artifact = match self {
-            Self::Registry { image, .. } => return Ok(client.open(image, platform, progress).await?),
+        if let Self::Registry { image, .. } = self {
+            return Ok(client.open(image, platform, progress).await?);
+        }
+        let artifact = self.open_whole(client, platform, unpacking, progress).await?;
+        Ok(match platform {
+            Some(platform) => artifact.for_platform(platform)?,
+            None => artifact,
+        })
+    }
+
+    /// Opens all of an index; `platform` chooses only where an archive or an engine has an image in parts.
+    pub(crate) async fn open_whole(
+        &self,
+        client: &Client,
+        platform: Option<&Platform>,
+        unpacking: Unpacking,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Artifact, Failure> {
+        Ok(match self {
+            Self::Registry { image, .. } => client.open(image, None, progress).await?,
             Self::File { path, name, kind } => {
                 let (is_directory, shown) = (path.is_dir(), path.display());
                 match kind {
@@ -169,10 +192,6 @@ impl Source {
                 let engine = Engine::find(|variable| std::env::var_os(variable))?;
                 engine.export(name, platform, &unpacking.limits()).await?.artifact
             }
-        };
-        Ok(match platform {
-            Some(platform) => artifact.for_platform(platform)?,
-            None => artifact,
         })
     }
 }

@@ -17,7 +17,7 @@ use spectra_oci::{Artifact, BuiltImage, Compression, Layout, Packing, Platform};
 use spectra_types::{ExitCode, ImageRef};
 
 use self::recipe::{Entry, FILE_NAME, Port, Recipe, Text, User};
-use super::Login;
+use super::{Login, from_variable};
 use crate::{
     failure::Failure,
     printer::{Printer, bytes},
@@ -404,8 +404,7 @@ fn refuse_what_builders_do(arguments: &Arguments, printer: Printer) -> Result<()
     let notes = arguments.notes.given();
     // A flag and its variable look the same here; one whose variable is set counts as not given.
     let on_the_command_line = |given: &[(&'static str, &'static str)]| -> Vec<&'static str> {
-        let unset = |variable: &str| std::env::var_os(variable).is_none();
-        given.iter().filter(|(_, variable)| unset(variable)).map(|(flag, _)| *flag).collect()
+        given.iter().filter(|(_, variable)| !from_variable(variable)).map(|(flag, _)| *flag).collect()
     };
     let login = arguments.login.given();
     refuse(&on_the_command_line(&login), LOGIN)?;
