@@ -18,6 +18,8 @@ const TOLD: usize = 300;
 pub struct Url {
     service: Service,
     url: reqwest::Url,
+    /// On this machine.
+    here: bool,
 }
 
 impl Url {
@@ -37,7 +39,7 @@ impl Url {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(failed("it has a user or a password in it"));
         }
-        Ok(Self { service, url })
+        Ok(Self { service, url, here })
     }
 
     /// A path below it.
@@ -73,6 +75,8 @@ fn shown(text: &str) -> String {
 pub(crate) fn client(url: &Url) -> Result<Client, Error> {
     let builder = Client::builder().redirect(Policy::none()).timeout(AT_MOST);
     let builder = builder.user_agent(concat!("spectra/", env!("CARGO_PKG_VERSION")));
+    // What goes to this machine in clear text must not go to a proxy first.
+    let builder = if url.here { builder.no_proxy() } else { builder };
     builder.build().map_err(|error| unreachable_at(url, error))
 }
 
