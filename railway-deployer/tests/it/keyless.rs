@@ -171,6 +171,42 @@ fn the_token_is_nowhere_afterwards() {
 }
 
 #[test]
+fn a_token_that_was_given_instead_of_its_place_was_shown() {
+    let mut world = Signed::new();
+    let token = world.fake.token(&Claims::of_person("dev@acme.example"));
+    let expires = "2026-01-02T03:04:05Z".parse().unwrap();
+    let old = world.fake.token(&Claims { expires, ..Claims::of_person("dev@acme.example") });
+    let pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+    let hidden = |run: &Run| {
+        for secret in [token.as_str(), &old, "c2VjcmV0"] {
+            let part = secret.split('.').nth(1).unwrap_or(secret);
+            assert!(!run.stdout.contains(part) && !run.stderr.contains(part), "{}", run.shown());
+        }
+    };
+    // As with cosign, it is the token.
+    let signed = world.sign(&["--identity-token", &token, "--json"]).done();
+    assert_eq!(signed.json()["certificate"]["subject"], "dev@acme.example");
+    hidden(&signed);
+    for given in [old.clone(), format!("env:{old}")] {
+        let expired = world.sign(&["--identity-token", &given, "--json"]);
+        assert_eq!(expired.code, 2, "{}", expired.shown());
+        hidden(&expired);
+    }
+    let with_key = world.place.run(&["image", "sign", &world.image, "--key", pem]);
+    assert!(with_key.code == 2 && with_key.stderr.contains("the key itself was given"), "{}", with_key.shown());
+    hidden(&with_key);
+    world.place.set("SPECTRA_IDENTITY_TOKEN", &old);
+    let expired = world.sign(&[]);
+    assert!(expired.code == 2 && expired.stderr.contains("that was given cannot be used"), "{}", expired.shown());
+    hidden(&expired);
+    world.place.set("SPECTRA_KEY", pem);
+    for command in ["sign", "attest", "verify"] {
+        hidden(&world.place.run(&["image", command, "--help"]));
+    }
+    hidden(&world.place.run(&["image", "verify", &world.image]));
+}
+
+#[test]
 fn a_job_of_github_attests_with_its_own_token() {
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);

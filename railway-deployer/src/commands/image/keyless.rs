@@ -94,8 +94,8 @@ pub(super) struct SignerFlags {
     /// Sign with a certificate for an identity instead of a key: a token of the identity buys one, and a public log keeps who signed what
     #[arg(long, env = "SPECTRA_KEYLESS", value_parser = BoolishValueParser::new())]
     keyless: bool,
-    /// Identity token for `--keyless`: a file, or `env:NAME` for a variable that holds it [default: `SIGSTORE_ID_TOKEN`, or that of a job on GitHub]
-    #[arg(long, env = "SPECTRA_IDENTITY_TOKEN", value_name = "FILE|env:NAME")]
+    /// Identity token for `--keyless`: a file, `env:NAME` for a variable that holds it, or the token itself, which every process can see [default: `SIGSTORE_ID_TOKEN`, or that of a job on GitHub]
+    #[arg(long, env = "SPECTRA_IDENTITY_TOKEN", hide_env_values = true, value_name = "FILE|env:NAME")]
     identity_token: Option<KeySource>,
     /// Who issues the certificate [default: the public instance]
     #[arg(long, env = "SPECTRA_FULCIO_URL", value_name = "URL")]
@@ -197,10 +197,8 @@ impl SignerFlags {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let secret = |name: &str| variable(name).map(Secret::new);
         if let Some(source) = &self.identity_token {
-            return Ok(Token::Given(IdentityToken::parse(
-                &source.read("the identity token")?,
-                &format!("`{source}`"),
-            )?));
+            let (token, from) = source.token()?;
+            return Ok(Token::Given(IdentityToken::parse(&token, &from)?));
         }
         if let Some(token) = secret("SIGSTORE_ID_TOKEN") {
             return Ok(Token::Given(IdentityToken::parse(&token, "in SIGSTORE_ID_TOKEN")?));
