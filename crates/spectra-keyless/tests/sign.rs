@@ -138,6 +138,19 @@ fn a_token_that_cannot_be_used_is_not_sent() {
     IdentityToken::parse(&Secret::new(format!("{fresh}\n")), "x").unwrap();
 }
 
+#[test]
+fn odd_claims_made_a_good_token_none() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let parse = |claims: &str| {
+        let raw = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        IdentityToken::parse(&Secret::new(raw), "x").err().map(|error| error.to_string())
+    };
+    assert_eq!(parse(r#"{"sub":"dev","exp":4102444800.5}"#), None);
+    assert_eq!(parse(r#"{"sub":"dev","exp":4.1e9}"#), None);
+    insta::assert_snapshot!(parse(r#"{"sub":"dev","exp":1767323045.9}"#).unwrap(), @"the identity token x cannot be used: it was valid until 2026-01-02T03:04:05Z");
+    assert_eq!(parse(r#"{"sub":"dev","email":""}"#), None);
+}
+
 #[tokio::test]
 async fn a_job_of_github_gets_its_token() {
     let fake = Fake::start(ISSUER);
