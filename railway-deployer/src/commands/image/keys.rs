@@ -108,8 +108,15 @@ impl KeySource {
 /// A private key.
 #[derive(Debug, Args)]
 pub(super) struct KeyFlags {
+    // PEM begins with a hyphen, and what is taken for an unknown flag is shown.
     /// Private key: a file, or `env:NAME` for a variable that holds it; PEM, also as cosign encrypts it
-    #[arg(long, env = "SPECTRA_KEY", hide_env_values = true, value_name = "FILE|env:NAME")]
+    #[arg(
+        long,
+        env = "SPECTRA_KEY",
+        hide_env_values = true,
+        allow_hyphen_values = true,
+        value_name = "FILE|env:NAME"
+    )]
     key: Option<KeySource>,
     #[command(flatten)]
     password: PasswordFlags,
