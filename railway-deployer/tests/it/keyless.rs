@@ -188,9 +188,9 @@ fn a_token_that_was_given_instead_of_its_place_was_shown() {
     assert_eq!(signed.json()["certificate"]["subject"], "dev@acme.example");
     hidden(&signed);
     for given in [old.clone(), format!("env:{old}")] {
-        let expired = world.sign(&["--identity-token", &given, "--json"]);
-        assert_eq!(expired.code, 2, "{}", expired.shown());
-        hidden(&expired);
+        let refused = world.sign(&["--identity-token", &given, "--json"]);
+        assert_eq!(refused.code, 2, "{}", refused.shown());
+        hidden(&refused);
     }
     let with_key = world.place.run(&["image", "sign", &world.image, "--key", pem]);
     assert!(
@@ -200,13 +200,13 @@ fn a_token_that_was_given_instead_of_its_place_was_shown() {
     );
     hidden(&with_key);
     world.place.set("SPECTRA_IDENTITY_TOKEN", &old);
-    let expired = world.sign(&[]);
+    let refused = world.sign(&[]);
     assert!(
-        expired.code == 2 && expired.stderr.contains("that was given cannot be used"),
+        refused.code == 2 && refused.stderr.contains("that was given cannot be used"),
         "{}",
-        expired.shown()
+        refused.shown()
     );
-    hidden(&expired);
+    hidden(&refused);
     world.place.set("SPECTRA_KEY", pem);
     for command in ["sign", "attest", "verify"] {
         hidden(&world.place.run(&["image", command, "--help"]));
