@@ -202,6 +202,7 @@ static ROOT: std::sync::LazyLock<spectra_keyless::Deferred> = std::sync::LazyLoc
 /// Who checks the certificates of identities, for policies of which nobody knows yet whether they name any. Without a root that
 /// can be read, no certificate counts.
 #[cfg(feature = "keyless")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature, there is nobody")]
 pub(crate) fn certificates_if_needed() -> Option<&'static dyn CertificateVerifier> {
     Some(&*ROOT)
 }
