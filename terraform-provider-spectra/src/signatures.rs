@@ -58,7 +58,8 @@ pub(crate) struct TrustedIdentityModel {
     pub(crate) issuer: Attr<String>,
     /// The identity: an address, or a URI such as
     /// `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main`. A `*` stands for one or more characters that
-    /// are no `/`.
+    /// are no `/`; the domain of an address, the host of a URI and, on github.com and gitlab.com, the owner have none. A reusable
+    /// workflow of GitHub is one identity for everybody who may call it.
     #[tf(required, validate(with = crate::validators::identity))]
     pub(crate) subject: Attr<String>,
 }
@@ -182,15 +183,12 @@ impl From<Accepted> for SignatureModel {
     }
 }
 
-/// Who checks the certificates of identities. The root is read once a process, and not before it is needed.
+/// The root of trust. It is read once a process, and not before it is needed.
 #[cfg(feature = "keyless")]
-pub(crate) fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diagnostic> {
-    use std::sync::OnceLock;
+static ROOT: std::sync::LazyLock<spectra_keyless::Deferred> = std::sync::LazyLock::new(|| {
+    use spectra_keyless::{Deferred, Keyless};
 
-    use spectra_keyless::Keyless;
-
-    static CHECKED: OnceLock<Result<Keyless, String>> = OnceLock::new();
-    let read = || {
+    Deferred::new(|| {
         let path = std::env::var_os("SPECTRA_TRUSTED_ROOT").filter(|path| !path.is_empty());
         let Some(path) = path.map(std::path::PathBuf::from) else {
             return Keyless::public().map_err(|error| error.to_string());
@@ -198,8 +196,21 @@ pub(crate) fn certificates() -> Result<Option<&'static dyn CertificateVerifier>,
         let name = format!("`{}` (SPECTRA_TRUSTED_ROOT)", path.display());
         let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {name}: {error}"))?;
         Keyless::parse(&text, name).map_err(|error| error.to_string())
-    };
-    match CHECKED.get_or_init(read) {
+    })
+});
+
+/// Who checks the certificates of identities, for policies of which nobody knows yet whether they name any. Without a root that
+/// can be read, no certificate counts.
+#[cfg(feature = "keyless")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature, there is nobody")]
+pub(crate) fn certificates_if_needed() -> Option<&'static dyn CertificateVerifier> {
+    Some(&*ROOT)
+}
+
+/// Who checks the certificates of identities, where there are some.
+#[cfg(feature = "keyless")]
+fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diagnostic> {
+    match ROOT.root() {
         Ok(keyless) => Ok(Some(keyless)),
         Err(reason) => {
             let detail = format!("{} [SPX-337]. Nothing was changed.", sentence(reason));
@@ -209,8 +220,13 @@ pub(crate) fn certificates() -> Result<Option<&'static dyn CertificateVerifier>,
 }
 
 #[cfg(not(feature = "keyless"))]
+pub(crate) const fn certificates_if_needed() -> Option<&'static dyn CertificateVerifier> {
+    None
+}
+
+#[cfg(not(feature = "keyless"))]
 #[expect(clippy::unnecessary_wraps, reason = "with the feature, a root of trust is read")]
-pub(crate) const fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diagnostic> {
+const fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diagnostic> {
     Ok(None)
 }
 

@@ -3,7 +3,9 @@
 use sigstore_verify::{
     VerificationPolicy, Verifier,
     trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot},
-    types::{Artifact, Bundle, KindVersion, SignatureContent, TransparencyLogEntry},
+    types::{
+        Artifact, Bundle, KindVersion, SignatureContent, TransparencyLogEntry, VerificationMaterialContent,
+    },
 };
 use spectra_sign::{CertificateVerifier, Certified, Proof, Proven, Subject};
 #[cfg(feature = "sign")]
@@ -14,6 +16,10 @@ use crate::Error;
 
 /// The most entries and time stamps of a bundle that are looked at. There is one of each in what anybody makes.
 const MOST: usize = 8;
+/// The most signatures of a checkpoint: the log's, and those of its witnesses.
+const WITNESSES: usize = 16;
+/// The longest chain of certificates.
+const CHAIN: usize = 8;
 
 /// Checks keyless signatures against one root of trust: `trusted_root.json`, as every Sigstore instance publishes it.
 ///
@@ -123,6 +129,20 @@ fn complete(bundle: &Bundle, entries: &[TransparencyLogEntry]) -> Result<(), Str
     }
     if entries.iter().any(|entry| entry.inclusion_proof.is_none()) {
         return Err("there is no proof that it is in the transparency log, only a promise at best".to_owned());
+    }
+    // Whatever there is of these, the library may look at before it knows that anything holds.
+    let signatures = |entry: &TransparencyLogEntry| {
+        let lines = entry.inclusion_proof.iter().flat_map(|proof| proof.checkpoint.envelope().lines());
+        lines.filter(|line| line.starts_with('\u{2014}')).count()
+    };
+    if entries.iter().any(|entry| signatures(entry) > WITNESSES) {
+        return Err(format!("a checkpoint of it has more than {WITNESSES} signatures"));
+    }
+    if let VerificationMaterialContent::X509CertificateChain { certificates } =
+        &bundle.verification_material.content
+        && certificates.len() > CHAIN
+    {
+        return Err(format!("its chain has more than {CHAIN} certificates"));
     }
     Ok(())
 }

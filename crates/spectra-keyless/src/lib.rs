@@ -8,6 +8,7 @@
 //! as the call, and the signature is entered into the log.
 
 mod check;
+mod deferred;
 mod error;
 #[cfg(feature = "sign")]
 mod service;
@@ -17,6 +18,7 @@ mod sign;
 mod token;
 
 pub use check::Keyless;
+pub use deferred::Deferred;
 pub use error::{Error, Service};
 #[cfg(feature = "sign")]
 pub use service::Url;

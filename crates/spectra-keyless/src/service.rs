@@ -17,7 +17,9 @@ const TOLD: usize = 300;
 #[derive(Clone, Debug)]
 pub struct Url {
     service: Service,
-    url: reqwest::Url,
+    inner: reqwest::Url,
+    /// On this machine.
+    here: bool,
 }
 
 impl Url {
@@ -37,16 +39,16 @@ impl Url {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(failed("it has a user or a password in it"));
         }
-        Ok(Self { service, url })
+        Ok(Self { service, inner: url, here })
     }
 
     /// A path below it.
     pub(crate) fn at(&self, path: &str) -> String {
-        format!("{}{path}", self.url.as_str().trim_end_matches('/'))
+        format!("{}{path}", self.inner.as_str().trim_end_matches('/'))
     }
 
     pub(crate) fn whole(&self) -> reqwest::Url {
-        self.url.clone()
+        self.inner.clone()
     }
 
     pub(crate) const fn service(&self) -> Service {
@@ -57,7 +59,7 @@ impl Url {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What is behind a question mark may be a secret.
-        let mut url = self.url.clone();
+        let mut url = self.inner.clone();
         url.set_query(None);
         f.write_str(url.as_str().trim_end_matches('/'))
     }
@@ -73,6 +75,8 @@ fn shown(text: &str) -> String {
 pub(crate) fn client(url: &Url) -> Result<Client, Error> {
     let builder = Client::builder().redirect(Policy::none()).timeout(AT_MOST);
     let builder = builder.user_agent(concat!("spectra/", env!("CARGO_PKG_VERSION")));
+    // What goes to this machine in clear text must not go to a proxy first.
+    let builder = if url.here { builder.no_proxy() } else { builder };
     builder.build().map_err(|error| unreachable_at(url, error))
 }
 

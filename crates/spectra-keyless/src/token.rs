@@ -25,7 +25,8 @@ pub struct IdentityToken {
 struct Claims {
     sub: Option<String>,
     email: Option<String>,
-    exp: Option<i64>,
+    // A number may have a fraction (RFC 7519 §2).
+    exp: Option<f64>,
 }
 
 impl IdentityToken {
@@ -45,12 +46,13 @@ impl IdentityToken {
             .ok()
             .and_then(|body| serde_json::from_slice(&body).ok())
             .ok_or_else(|| failed("it is no JSON Web Token"))?;
-        if let Some(expires) = claims.exp.and_then(|seconds| Timestamp::from_second(seconds).ok())
+        if let Some(expires) = claims.exp.and_then(instant)
             && expires <= Timestamp::now()
         {
             return Err(failed(&format!("it was valid until {expires}")));
         }
-        let challenge = claims.email.or(claims.sub).filter(|name| !name.is_empty());
+        let mut names = [claims.email, claims.sub].into_iter().flatten();
+        let challenge = names.find(|name| !name.is_empty());
         let challenge = challenge.ok_or_else(|| failed("it names neither an address nor a subject"))?;
         Ok(Self { raw, challenge })
     }
@@ -63,6 +65,12 @@ impl IdentityToken {
     pub(crate) fn challenge(&self) -> &[u8] {
         self.challenge.as_bytes()
     }
+}
+
+/// The second of a time in seconds; `None` beyond what a calendar has.
+fn instant(seconds: f64) -> Option<Timestamp> {
+    let whole = std::time::Duration::try_from_secs_f64(seconds.max(0.0)).ok()?.as_secs();
+    Timestamp::from_second(i64::try_from(whole).ok()?).ok()
 }
 
 /// Where a job of GitHub Actions gets its token: `ACTIONS_ID_TOKEN_REQUEST_URL` and `…_TOKEN`.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use spectra_keyless::Keyless;
+use spectra_keyless::{Deferred, Keyless};
 use spectra_sign::{CertificateVerifier as _, Proof, Proven, Statement, Subject};
 use spectra_test_sigstore::{Authority, Content, Oddity, Signed};
 use spectra_types::Digest;
@@ -183,6 +183,48 @@ fn what_no_log_has_does_not_hold() {
     bare.as_object_mut().unwrap().remove("inclusionProof");
     second["verificationMaterial"]["tlogEntries"].as_array_mut().unwrap().push(bare);
     assert!(world.wrong(&second).contains("only a promise at best"));
+}
+
+#[test]
+fn a_root_is_read_at_the_first_need_and_once() {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    static READ: AtomicU32 = AtomicU32::new(0);
+    let world = World::new();
+    let root = world.authority.trusted_root().to_string();
+    let deferred = Deferred::new(move || {
+        READ.fetch_add(1, Relaxed);
+        Keyless::parse(&root, "of the test".to_owned()).map_err(|error| error.to_string())
+    });
+    assert_eq!(READ.load(Relaxed), 0);
+    let digest = digest_of(MANIFEST);
+    let subject = Subject { digest: &digest, manifest: MANIFEST };
+    let bundle = world.bundle(|_| {}).to_string();
+    for _ in 0..2 {
+        deferred.verify(bundle.as_bytes(), subject).unwrap();
+    }
+    assert_eq!(READ.load(Relaxed), 1);
+    let broken =
+        Deferred::new(|| Keyless::parse("{}", "`root.json`".to_owned()).map_err(|error| error.to_string()));
+    let wrong = broken.verify(bundle.as_bytes(), subject).unwrap_err();
+    assert!(wrong.starts_with("the root of trust `root.json` cannot be used: "), "{wrong}");
+    assert!(wrong.ends_with(" [SPX-337]"), "{wrong}");
+}
+
+#[test]
+fn what_was_made_to_be_slow_is_not_looked_at() {
+    let world = World::new();
+    let mut bundle = world.bundle(|_| {});
+    let checkpoint = &mut entry(&mut bundle)["inclusionProof"]["checkpoint"]["envelope"];
+    let text = checkpoint.as_str().unwrap().to_owned();
+    let line = text.lines().rfind(|line| line.starts_with('\u{2014}')).unwrap();
+    *checkpoint = format!("{text}{}", format!("{line}\n").repeat(16)).into();
+    assert_eq!(world.wrong(&bundle), "a checkpoint of it has more than 16 signatures");
+    let mut bundle = world.bundle(|_| {});
+    bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2".into();
+    let material = bundle["verificationMaterial"].as_object_mut().unwrap();
+    let certificate = material.remove("certificate").unwrap();
+    material.insert("x509CertificateChain".to_owned(), json!({ "certificates": vec![certificate; 9] }));
+    assert_eq!(world.wrong(&bundle), "its chain has more than 8 certificates");
 }
 
 #[test]

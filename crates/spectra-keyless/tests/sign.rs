@@ -54,6 +54,38 @@ async fn what_is_made_holds_and_names_who_made_it() {
     assert_eq!(fake.asked(), ["fulcio", "rekor", "fulcio", "rekor"]);
 }
 
+const CHILD: &str = "SPECTRA_TEST_PROXIED";
+
+/// Which proxy there is, is the process's, so this is a process of its own: this test once more, with the variables set.
+#[tokio::test]
+async fn tokens_for_services_on_this_machine_went_to_the_proxy() {
+    if std::env::var_os(CHILD).is_some() {
+        let fake = Fake::start(ISSUER);
+        sign(&fake, &Claims::of_workflow(WORKFLOW)).await.unwrap();
+        let [(_, url), (_, token)] = fake.github(&Claims::of_workflow(WORKFLOW));
+        TokenRequest { url, token: Secret::new(token) }.send().await.unwrap();
+        assert_eq!(fake.asked(), ["fulcio", "rekor", "github"]);
+        return;
+    }
+    // The proxy answers nobody, and knows whether somebody came.
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "tokens_for_services_on_this_machine_went_to_the_proxy"]).env(CHILD, "1");
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        child.env(name, &url);
+    }
+    for name in ["no_proxy", "NO_PROXY", "REQUEST_METHOD"] {
+        child.env_remove(name);
+    }
+    let output = tokio::time::timeout(std::time::Duration::from_secs(50), child.kill_on_drop(true).output());
+    let output = output.await.expect("nobody waits for a proxy").unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(proxy.accept().is_err(), "somebody came to the proxy");
+}
+
 #[tokio::test]
 async fn who_does_not_do_what_was_asked_is_named() {
     let fake = Fake::start(ISSUER);
@@ -104,6 +136,19 @@ fn a_token_that_cannot_be_used_is_not_sent() {
     // White space around it is not a part of it.
     let fresh = fake.token(&Claims::of_workflow(WORKFLOW));
     IdentityToken::parse(&Secret::new(format!("{fresh}\n")), "x").unwrap();
+}
+
+#[test]
+fn odd_claims_made_a_good_token_none() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let parse = |claims: &str| {
+        let raw = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        IdentityToken::parse(&Secret::new(raw), "x").err().map(|error| error.to_string())
+    };
+    assert_eq!(parse(r#"{"sub":"dev","exp":4102444800.5}"#), None);
+    assert_eq!(parse(r#"{"sub":"dev","exp":4.1e9}"#), None);
+    insta::assert_snapshot!(parse(r#"{"sub":"dev","exp":1767323045.9}"#).unwrap(), @"the identity token x cannot be used: it was valid until 2026-01-02T03:04:05Z");
+    assert_eq!(parse(r#"{"sub":"dev","email":""}"#), None);
 }
 
 #[tokio::test]

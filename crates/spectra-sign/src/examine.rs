@@ -143,6 +143,45 @@ pub enum Rejection {
     OtherManifest,
 }
 
+/// How much is told of one text that is somebody else's, in characters.
+const TOLD: usize = 200;
+/// How many images are told.
+const IMAGES: usize = 8;
+
+impl Rejection {
+    /// The same, with no more of the texts in it than anybody reads: whoever may push chose them.
+    fn cut(self) -> Self {
+        match self {
+            Self::Malformed(reason) => Self::Malformed(cut(reason, 2 * TOLD)),
+            // The words around what is quoted are long.
+            Self::BadCertificate(reason) => Self::BadCertificate(cut(reason, 2 * TOLD)),
+            Self::UnknownIdentity { subject, issuer } => {
+                Self::UnknownIdentity { subject: cut(subject, TOLD), issuer: cut(issuer, TOLD) }
+            }
+            Self::UnknownKey(hint) => Self::UnknownKey(hint.map(|hint| cut(hint, TOLD))),
+            Self::OtherImage(mut subjects) => {
+                let more = subjects.len().saturating_sub(IMAGES);
+                subjects.truncate(IMAGES);
+                let mut subjects: Vec<_> = subjects.into_iter().map(|subject| cut(subject, TOLD)).collect();
+                if more > 0 {
+                    subjects.push(format!("and {more} more"));
+                }
+                Self::OtherImage(subjects)
+            }
+            same => same,
+        }
+    }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -193,7 +232,11 @@ pub fn examine(subject: Subject<'_>, evidence: &[Evidence], trust: Trust<'_>) ->
     for piece in evidence {
         match check(subject, piece, trust) {
             Ok(accepted) => found.accepted.push(accepted),
-            Err(reason) => found.rejected.push(Rejected { origin: piece.origin.clone(), reason }),
+            Err(reason) => {
+                found
+                    .rejected
+                    .push(Rejected { origin: cut(piece.origin.clone(), TOLD), reason: reason.cut() });
+            }
         }
     }
     found
@@ -318,9 +361,9 @@ fn certified(
         return Err(Rejection::OtherManifest);
     }
     let Proof { certified, content } = verifier.verify(bundle, subject).map_err(Rejection::BadCertificate)?;
-    let Some(identity) =
-        trust.identities.iter().find(|identity| identity.is(&certified.issuer, &certified.subject))
-    else {
+    // Who is named exactly goes before a pattern, wherever it is: otherwise nobody could ever sign as it.
+    let known = trust.identities.iter().filter(|known| known.is(&certified.issuer, &certified.subject));
+    let Some(identity) = known.min_by_key(|known| known.subject.is_open()) else {
         return Err(Rejection::UnknownIdentity { subject: certified.subject, issuer: certified.issuer });
     };
     let accepted = |form| Accepted {

@@ -24,6 +24,12 @@ pub enum IdentityPatternError {
     /// It is about nobody in particular.
     #[error("`{0}` would be anybody: beside `*`, an identity has to say who")]
     Anybody(String),
+    /// It is about everybody who gets an address or a repository somewhere.
+    #[error(
+        "`{0}` would be anybody: a `*` is before the `@` of an address, or in the path of a URI behind its host, and on \
+         github.com and gitlab.com behind the owner"
+    )]
+    Wide(String),
     /// There is `**` in it.
     #[error("`{0}` has `**` in it; each `*` stands for one or more characters that are no `/`")]
     Stars(String),
@@ -34,6 +40,12 @@ impl IdentityPattern {
     #[must_use]
     pub fn matches(&self, identity: &str) -> bool {
         matches(&self.0, identity)
+    }
+
+    /// Whether there is a `*` in it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.contains('*')
     }
 
     /// Its text.
@@ -87,8 +99,23 @@ impl FromStr for IdentityPattern {
         if !scheme.chars().any(char::is_alphanumeric) {
             return Err(IdentityPatternError::Anybody(text.to_owned()));
         }
+        if text.contains('*') && !names_whose(text) {
+            return Err(IdentityPatternError::Wide(text.to_owned()));
+        }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Whether a pattern says whose the names are that it lets in: the domain of addresses, the host of URIs, and the owner where
+/// everybody may have repositories.
+fn names_whose(pattern: &str) -> bool {
+    let exact = |text: &str| !text.is_empty() && !text.contains('*');
+    let Some((scheme, rest)) = pattern.split_once("://") else {
+        return pattern.rsplit_once('@').is_some_and(|(_, domain)| exact(domain));
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let shared = ["github.com", "gitlab.com"].iter().any(|shared| host.eq_ignore_ascii_case(shared));
+    exact(scheme) && exact(host) && (!shared || path.split_once('/').is_some_and(|(owner, _)| exact(owner)))
 }
 
 impl fmt::Display for IdentityPattern {
@@ -196,12 +223,11 @@ mod tests {
             ("*@example.com", "@example.com"),
             ("*@example.com", "dev@example.com.evil.example"),
             ("dev@example.com", "DEV@example.com"),
-            ("a*a", "a"),
-            ("a*a", "aa"),
         ] {
             assert!(!is(pattern, other), "{pattern} {other}");
         }
-        assert!(is("a*a", "aaa") && is("a*b*c", "axbxbxc") && is("ä*ö", "äüö"));
+        assert!(!matches("a*a", "a") && !matches("a*a", "aa"));
+        assert!(matches("a*a", "aaa") && matches("a*b*c", "axbxbxc") && matches("ä*ö", "äüö"));
     }
 
     #[test]
@@ -214,6 +240,32 @@ mod tests {
     fn a_pattern_names_somebody() {
         for text in ["", " ", "*", "*@*", "https://*/*", "a**b", "a\nb"] {
             assert!(text.parse::<IdentityPattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_let_in_everybody_of_a_public_place() {
+        for text in [
+            "*m",
+            "*.com",
+            "*@*.com",
+            "dev@*",
+            "*@example.*",
+            "https://*.example/x",
+            "htt*://github.com/acme/x",
+            "https://github.com/*",
+            "https://github.com/*/*/.github/workflows/release.yml@refs/heads/main",
+            "https://GitHub.com/*/shop/x",
+            "https://github.com/acme*/shop/x",
+            "https://gitlab.com/*//.gitlab-ci.yml@refs/heads/main",
+            "https://gitlab.com*/acme/x",
+        ] {
+            assert!(matches!(text.parse::<IdentityPattern>(), Err(IdentityPatternError::Wide(_))), "{text}");
+        }
+        for text in
+            ["*@example.com", "https://github.com/acme/*", "https://ci.example/*", "spiffe://acme/*", "acme"]
+        {
+            text.parse::<IdentityPattern>().unwrap();
         }
     }
 }

@@ -396,13 +396,19 @@ pub struct Refusal {
     pub rejected: Vec<Rejected>,
 }
 
+/// How many reasons a refusal tells.
+const REASONS: usize = 20;
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is not signed as it has to be: {}", self.image, self.unmet.join("; "))?;
-        for Rejected { origin, reason } in &self.rejected {
+        for Rejected { origin, reason } in self.rejected.iter().take(REASONS) {
             write!(f, "; not counted, `{origin}`: {reason}")?;
         }
-        Ok(())
+        match self.rejected.len().saturating_sub(REASONS) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more that are not counted"),
+        }
     }
 }
 

@@ -202,3 +202,41 @@ fn a_policy_of_identities_is_read_kept_and_looked_through() {
     assert!(error("identities = [{ issuer = \"i\", subject = \"*@*\" }]").contains("would be anybody"));
     assert!(error("identities = [{ issuer = \"i\" }]").contains("missing field `subject`"));
 }
+
+#[test]
+fn who_was_named_exactly_was_hidden_by_a_pattern_before() {
+    let policy = of(&["*@acme.example", "dev@acme.example"]);
+    let names = |who: &str| judged(&policy, &[by(who, &json!({}))]).unwrap()[0].key.clone();
+    assert_eq!(
+        (names("dev@acme.example"), names("ops@acme.example")),
+        ("dev@acme.example".into(), "*@acme.example".into())
+    );
+    // So that both can sign where both have to.
+    let all = SignaturePolicy { required: "all".parse().unwrap(), ..policy };
+    let both = [by("ops@acme.example", &json!({})), by("dev@acme.example", &json!({}))];
+    assert_eq!(judged(&all, &both).unwrap().len(), 2);
+}
+
+#[test]
+fn what_a_refused_bundle_says_was_repeated_whole() {
+    let hint = json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": { "publicKey": { "hint": "h\u{fc}".repeat(1 << 20) } },
+        "messageSignature": { "messageDigest": { "algorithm": "SHA2_256", "digest": "" }, "signature": "c2ln" },
+    });
+    let hinted = Evidence {
+        origin: "hinted".to_owned(),
+        stated_time: None,
+        material: Material::Bundle(hint.to_string().into_bytes()),
+    };
+    let policy = of(&["dev@acme.example"]);
+    let text = judged(&policy, &[hinted]).unwrap_err();
+    assert!(text.contains(&format!("names the key `{}…`", "h\u{fc}".repeat(100))), "{text:.2000}");
+    let many = "x".repeat(1 << 20);
+    let text = judged(&policy, &vec![by(&many, &json!({})); 1]).unwrap_err();
+    assert!(text.len() < 2000 && text.contains("xxx…` of `"), "{text:.2000}");
+    let others: Vec<_> = (0..50).map(|number| by(&format!("dev{number}@evil.example"), &json!({}))).collect();
+    let text = judged(&policy, &others).unwrap_err();
+    assert_eq!(text.matches("not counted, ").count(), 20);
+    assert!(text.ends_with("; and 30 more that are not counted"), "{text}");
+}

@@ -171,6 +171,50 @@ fn the_token_is_nowhere_afterwards() {
 }
 
 #[test]
+fn a_token_that_was_given_instead_of_its_place_was_shown() {
+    let mut world = Signed::new();
+    let token = world.fake.token(&Claims::of_person("dev@acme.example"));
+    let expires = "2026-01-02T03:04:05Z".parse().unwrap();
+    let old = world.fake.token(&Claims { expires, ..Claims::of_person("dev@acme.example") });
+    let pem = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+    let hidden = |run: &Run| {
+        for secret in [token.as_str(), &old, "c2VjcmV0"] {
+            let part = secret.split('.').nth(1).unwrap_or(secret);
+            assert!(!run.stdout.contains(part) && !run.stderr.contains(part), "{}", run.shown());
+        }
+    };
+    // As with cosign, it is the token.
+    let signed = world.sign(&["--identity-token", &token, "--json"]).done();
+    assert_eq!(signed.json()["certificate"]["subject"], "dev@acme.example");
+    hidden(&signed);
+    for given in [old.clone(), format!("env:{old}")] {
+        let refused = world.sign(&["--identity-token", &given, "--json"]);
+        assert_eq!(refused.code, 2, "{}", refused.shown());
+        hidden(&refused);
+    }
+    let with_key = world.place.run(&["image", "sign", &world.image, "--key", pem]);
+    assert!(
+        with_key.code == 2 && with_key.stderr.contains("the key itself was given"),
+        "{}",
+        with_key.shown()
+    );
+    hidden(&with_key);
+    world.place.set("SPECTRA_IDENTITY_TOKEN", &old);
+    let refused = world.sign(&[]);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("that was given cannot be used"),
+        "{}",
+        refused.shown()
+    );
+    hidden(&refused);
+    world.place.set("SPECTRA_KEY", pem);
+    for command in ["sign", "attest", "verify"] {
+        hidden(&world.place.run(&["image", command, "--help"]));
+    }
+    hidden(&world.place.run(&["image", "verify", &world.image]));
+}
+
+#[test]
 fn a_job_of_github_attests_with_its_own_token() {
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);
@@ -278,6 +322,12 @@ fn what_cannot_be_signed_says_who_refused_and_what_was_attached() {
     --- stderr
     error: `--keyless` signs with a certificate instead of a key, and `--key` (SPECTRA_KEY) names a key; one of them is too many
     ");
+    for flag in ["--identity-token", "--fulcio-url", "--rekor-url", "--trusted-root"] {
+        let alone = world.place.run(&["image", "sign", &world.image, "--key", "ci.key", flag, "https"]);
+        let said = format!("`{flag}` is for `--keyless`");
+        assert!(alone.code == 2 && alone.stderr.contains(&said), "{}", alone.shown());
+    }
+    // The variables of all but the first are there, and do not matter.
     let neither = world.place.run(&["image", "sign", &world.image]);
     assert!(neither.code == 2 && neither.stderr.contains("neither is given"), "{}", neither.shown());
     let alone = world.place.run(&["image", "verify", &world.image, "--certificate-identity", IDENTITY]);
@@ -299,6 +349,43 @@ fn nothing_becomes_public_of_an_image_that_is_not_there() {
     let left =
         "is not signed: the signature is in the transparency log, log entry 1002, and was not attached";
     assert!(refused.stderr.contains(left), "{}", refused.shown());
+}
+
+#[test]
+fn what_nobody_would_read_again_became_public() {
+    let world = Signed::new();
+    let predicate = format!("{{\"text\":\"{}\"}}", "x".repeat(25 * 1024 * 1024));
+    world.place.write("large.json", &predicate);
+    let refused = world.place.run(&[
+        "image",
+        "attest",
+        &world.image,
+        "--keyless",
+        "--type",
+        "custom",
+        "--predicate",
+        "large.json",
+    ]);
+    assert!(refused.code == 2 && refused.stderr.contains("nothing was signed"), "{}", refused.shown());
+    assert_eq!(world.fake.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn a_root_that_nothing_needs_stopped_everything() {
+    let mut world = Signed::new();
+    world.place.run(&["image", "keygen", "--output", "ci", "--no-password"]).done();
+    world.place.run(&["image", "sign", &world.image, "--key", "ci.key"]).done();
+    world.sign(&[]).done();
+    world.place.write("broken.json", "{}");
+    world.place.set("SPECTRA_TRUSTED_ROOT", "broken.json");
+    let keys = world.place.run(&["image", "verify", &world.image, "--key", "ci.pub"]);
+    assert_eq!(keys.code, 0, "{}", keys.shown());
+    let refused = world.verify(IDENTITY, ISSUER, &[]);
+    assert!(refused.code == 2 && refused.stderr.contains("SPX-337"), "{}", refused.shown());
+    // An empty one is none: that of the public instance.
+    world.place.set("SPECTRA_TRUSTED_ROOT", "");
+    let refused = world.verify(IDENTITY, ISSUER, &[]);
+    assert!(refused.code == 5 && refused.stdout.contains("and that does not hold"), "{}", refused.shown());
 }
 
 #[test]
@@ -331,6 +418,11 @@ fn a_rollout_is_begun_when_the_identity_signed() {
     let fake = services(&mut world.place);
     let (old, new) = (world.image("old", &[]), world.image("new", &[]));
     world.start(&old, &[]).done();
+    // Nobody named an identity yet, so no root is needed.
+    world.place.write("broken.json", "{}");
+    world.place.set("SPECTRA_TRUSTED_ROOT", "broken.json");
+    world.start(&world.image("between", &[]), &[]).done();
+    world.place.set("SPECTRA_TRUSTED_ROOT", "root.json");
     let policy = format!(
         "version = 1\n[[policy]]\nname = \"ci\"\nidentities = [{{ name = \"release\", issuer = \"{ISSUER}\", subject = \"{IDENTITY}\" }}]\n"
     );

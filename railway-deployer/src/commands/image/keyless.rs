@@ -1,13 +1,21 @@
 //! Keyless signatures on the command line: roots of trust, identity tokens, services. Without the feature `keyless` the flags
 //! are there all the same, and say so.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use clap::{Args, builder::BoolishValueParser};
+use clap::{
+    Args,
+    builder::{BoolishValueParser, OsStringValueParser, TypedValueParser as _},
+};
 use serde_json::{Value, json};
-use spectra_oci::{Attached, Client};
+use spectra_oci::{Attached, Client, MAX_EVIDENCE};
 use spectra_sign::{CertificateVerifier, SignaturePolicy, SigningKey, Statement, sign_statement};
 use spectra_types::PinnedImage;
+#[cfg(feature = "keyless")]
+use spectra_types::error_chain;
 
 use super::{
     keys::{KeyFlags, KeySource},
@@ -19,7 +27,13 @@ use crate::{failure::Failure, printer::Printer};
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RootFlags {
     /// `trusted_root.json` of the Sigstore instance whose certificates count [default: that of the public instance, as old as this program]
-    #[arg(long, env = "SPECTRA_TRUSTED_ROOT", value_name = "FILE")]
+    // An empty variable is none, as in the provider.
+    #[arg(
+        long,
+        env = "SPECTRA_TRUSTED_ROOT",
+        value_name = "FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     trusted_root: Option<PathBuf>,
 }
 
@@ -27,7 +41,7 @@ pub(crate) struct RootFlags {
 #[derive(Default)]
 pub(crate) struct Certificates {
     #[cfg(feature = "keyless")]
-    keyless: Option<spectra_keyless::Keyless>,
+    keyless: Option<spectra_keyless::Deferred>,
 }
 
 #[cfg(not(feature = "keyless"))]
@@ -38,11 +52,15 @@ fn left_out(what: &str) -> Failure {
 }
 
 impl RootFlags {
+    fn path(&self) -> Option<&Path> {
+        self.trusted_root.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// Reads the root.
     #[cfg(feature = "keyless")]
     fn keyless(&self) -> Result<spectra_keyless::Keyless, Failure> {
         use spectra_keyless::Keyless;
-        Ok(match &self.trusted_root {
+        Ok(match self.path() {
             None => Keyless::public()?,
             Some(path) => {
                 let text =
@@ -52,10 +70,19 @@ impl RootFlags {
         })
     }
 
-    /// Who checks certificates by this root, for policies of which one may name identities.
+    /// Who checks certificates by this root. Where one of these policies names identities, the root has to be good; of other
+    /// policies, such as those of the journal, it is not known here, and it is read when one of them needs it.
     #[cfg(feature = "keyless")]
-    pub(crate) fn certificates(&self, _: &[(String, SignaturePolicy)]) -> Result<Certificates, Failure> {
-        Ok(Certificates { keyless: Some(self.keyless()?) })
+    pub(crate) fn certificates(
+        &self,
+        policies: &[(String, SignaturePolicy)],
+    ) -> Result<Certificates, Failure> {
+        if policies.iter().any(|(_, policy)| !policy.identities.is_empty()) {
+            self.keyless()?;
+        }
+        let root = self.clone();
+        let read = move || root.keyless().map_err(|failure| error_chain(&failure));
+        Ok(Certificates { keyless: Some(spectra_keyless::Deferred::new(read)) })
     }
 
     #[cfg(not(feature = "keyless"))]
@@ -63,7 +90,7 @@ impl RootFlags {
         &self,
         policies: &[(String, SignaturePolicy)],
     ) -> Result<Certificates, Failure> {
-        if let Some(path) = &self.trusted_root {
+        if let Some(path) = self.path() {
             return Err(left_out(&format!("`{}` is a root of trust", path.display())));
         }
         match policies.iter().find(|(_, policy)| !policy.identities.is_empty()) {
@@ -94,8 +121,8 @@ pub(super) struct SignerFlags {
     /// Sign with a certificate for an identity instead of a key: a token of the identity buys one, and a public log keeps who signed what
     #[arg(long, env = "SPECTRA_KEYLESS", value_parser = BoolishValueParser::new())]
     keyless: bool,
-    /// Identity token for `--keyless`: a file, or `env:NAME` for a variable that holds it [default: `SIGSTORE_ID_TOKEN`, or that of a job on GitHub]
-    #[arg(long, env = "SPECTRA_IDENTITY_TOKEN", value_name = "FILE|env:NAME")]
+    /// Identity token for `--keyless`: a file, `env:NAME` for a variable that holds it, or the token itself, which every process can see [default: `SIGSTORE_ID_TOKEN`, or that of a job on GitHub]
+    #[arg(long, env = "SPECTRA_IDENTITY_TOKEN", hide_env_values = true, value_name = "FILE|env:NAME")]
     identity_token: Option<KeySource>,
     /// Who issues the certificate [default: the public instance]
     #[arg(long, env = "SPECTRA_FULCIO_URL", value_name = "URL")]
@@ -105,6 +132,12 @@ pub(super) struct SignerFlags {
     rekor_url: Option<String>,
     #[command(flatten)]
     root: RootFlags,
+}
+
+/// Whether a value is not that of its variable.
+fn by_flag<T: FromStr + PartialEq>(value: Option<&T>, variable: &str) -> bool {
+    let of_variable = || std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    value.is_some_and(|value| of_variable().as_ref() != Some(value))
 }
 
 /// Who signs.
@@ -163,6 +196,9 @@ impl SignerFlags {
     /// Reads the key or the token.
     pub(super) fn signer(&self) -> Result<Signer, Failure> {
         if !self.keyless {
+            if let Some(flag) = self.only_keyless() {
+                return Err(Failure::usage(format!("`{flag}` is for `--keyless`, and that is not given")));
+            }
             return Ok(Signer::Key(self.key.signing_key()?));
         }
         if self.key.is_given() {
@@ -171,6 +207,18 @@ impl SignerFlags {
             ));
         }
         self.without_key()
+    }
+
+    /// A flag that means nothing without `--keyless`. Variables are set for many commands, and may be there.
+    fn only_keyless(&self) -> Option<&'static str> {
+        let Self { identity_token, fulcio_url, rekor_url, root, .. } = self;
+        let flags = [
+            ("--identity-token", by_flag(identity_token.as_ref(), "SPECTRA_IDENTITY_TOKEN")),
+            ("--fulcio-url", by_flag(fulcio_url.as_ref(), "SPECTRA_FULCIO_URL")),
+            ("--rekor-url", by_flag(rekor_url.as_ref(), "SPECTRA_REKOR_URL")),
+            ("--trusted-root", by_flag(root.trusted_root.as_ref(), "SPECTRA_TRUSTED_ROOT")),
+        ];
+        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
     }
 
     #[cfg(not(feature = "keyless"))]
@@ -197,10 +245,8 @@ impl SignerFlags {
         let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let secret = |name: &str| variable(name).map(Secret::new);
         if let Some(source) = &self.identity_token {
-            return Ok(Token::Given(IdentityToken::parse(
-                &source.read("the identity token")?,
-                &format!("`{source}`"),
-            )?));
+            let (token, from) = source.token()?;
+            return Ok(Token::Given(IdentityToken::parse(&token, &from)?));
         }
         if let Some(token) = secret("SIGSTORE_ID_TOKEN") {
             return Ok(Token::Given(IdentityToken::parse(&token, "in SIGSTORE_ID_TOKEN")?));
@@ -214,6 +260,21 @@ impl SignerFlags {
     }
 }
 
+/// What of a bundle is not the statement, at most: the certificate, the entry and the signature.
+const AROUND: u64 = 64 * 1024;
+
+/// Whether a statement is short enough for its bundle, which has it in base64, to be read when it is verified.
+fn readable(statement: &Statement) -> Result<(), Failure> {
+    let bytes = serde_json::to_vec(statement).map_err(spectra_sign::Error::Encode)?.len() as u64;
+    if bytes.div_ceil(3) * 4 + AROUND <= MAX_EVIDENCE {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the statement has {bytes} bytes, and signed it would have more than the {MAX_EVIDENCE} that are read when it is verified; \
+         nothing was signed"
+    )))
+}
+
 impl Signer {
     /// Makes sure that the image is there, where the signature becomes public before it is attached.
     pub(super) async fn look(&self, client: &Client, image: &PinnedImage) -> Result<(), Failure> {
@@ -223,7 +284,7 @@ impl Signer {
         Ok(())
     }
 
-    /// Signs a statement about an image.
+    /// Signs a statement about an image. One that nobody would read again is not signed: the log would have it all the same.
     #[cfg_attr(
         not(feature = "keyless"),
         expect(
@@ -233,6 +294,7 @@ impl Signer {
         )
     )]
     pub(super) async fn seal(&self, statement: &Statement, image: &PinnedImage) -> Result<Sealed, Failure> {
+        readable(statement)?;
         match self {
             Self::Key(key) => {
                 let fingerprint = key.public().fingerprint();

@@ -20,13 +20,20 @@ use crate::{failure::Failure, printer::Printer};
 pub(super) enum KeySource {
     File(PathBuf),
     Variable(String),
+    /// No place: the secret itself was given. It is never shown.
+    Value(Secret<String>),
 }
 
 impl FromStr for KeySource {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_prefix("env://").or_else(|| text.strip_prefix("env:")) {
+        // Before anything else, because places are named in errors.
+        let variable = text.strip_prefix("env://").or_else(|| text.strip_prefix("env:"));
+        if is_secret(variable.unwrap_or(text)) {
+            return Ok(Self::Value(Secret::from(variable.unwrap_or(text))));
+        }
+        match variable {
             Some("") => Err("a variable has a name: `env:NAME`"),
             Some(name) => Ok(Self::Variable(name.to_owned())),
             None if text.contains("://") => {
@@ -37,17 +44,29 @@ impl FromStr for KeySource {
     }
 }
 
+/// Whether it is a secret by its looks: PEM, or a JSON Web Token.
+fn is_secret(text: &str) -> bool {
+    if text.contains("-----BEGIN") {
+        return true;
+    }
+    let text = text.trim();
+    let base64url = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=".contains(&b));
+    // `ey` is how `{` and a quotation mark, a space or a line feed begin in base64.
+    text.starts_with("ey") && text.split('.').count() == 3 && text.split('.').all(base64url)
+}
+
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Value(_) => f.write_str("(a secret)"),
         }
     }
 }
 
 impl KeySource {
-    /// Reads it; `what` is what is expected there.
+    /// Reads it; `what` is what is expected there. The secret itself is refused: arguments can be seen by every process.
     pub(super) fn read(&self, what: &str) -> Result<Secret<String>, Failure> {
         match self {
             Self::File(path) => std::fs::read_to_string(path)
@@ -56,6 +75,19 @@ impl KeySource {
             Self::Variable(name) => std::env::var(name).map(Secret::new).map_err(|_| {
                 Failure::usage(format!("the variable `{name}`, which is to hold {what}, is not set"))
             }),
+            Self::Value(_) => Err(Failure::usage(format!(
+                "{what} itself was given, and not where it is: it is in a file, or in a variable that `env:NAME` names"
+            ))),
+        }
+    }
+
+    /// Reads an identity token. Here the token itself is taken, too: it lives for minutes, and cosign has the same flag. The
+    /// second text says where it is from.
+    #[cfg(feature = "keyless")]
+    pub(super) fn token(&self) -> Result<(Secret<String>, String), Failure> {
+        match self {
+            Self::Value(token) => Ok((token.clone(), "that was given".to_owned())),
+            place => Ok((place.read("the identity token")?, format!("`{place}`"))),
         }
     }
 
@@ -76,8 +108,15 @@ impl KeySource {
 /// A private key.
 #[derive(Debug, Args)]
 pub(super) struct KeyFlags {
+    // PEM begins with a hyphen, and what is taken for an unknown flag is shown.
     /// Private key: a file, or `env:NAME` for a variable that holds it; PEM, also as cosign encrypts it
-    #[arg(long, env = "SPECTRA_KEY", value_name = "FILE|env:NAME")]
+    #[arg(
+        long,
+        env = "SPECTRA_KEY",
+        hide_env_values = true,
+        allow_hyphen_values = true,
+        value_name = "FILE|env:NAME"
+    )]
     key: Option<KeySource>,
     #[command(flatten)]
     password: PasswordFlags,
@@ -198,4 +237,29 @@ pub(super) async fn pinned(
     let found = client.resolve(image).await?.image;
     printer.note(&format!("warning: `{image}` is a tag, which can move; it is about `{found}`"));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_taken_for_a_place() {
+        for text in [
+            "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZXYifQ.c2ln",
+            " eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZXYifQ.c2ln\n",
+            "env:eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZXYifQ.c2ln",
+            "env://eyJhbGciOiJub25lIn0.eyJzdWIiOiJkZXYifQ.",
+            "-----BEGIN PRIVATE KEY-----\nc2ln\n-----END PRIVATE KEY-----\n",
+            "env:-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nc2ln",
+        ] {
+            let source: KeySource = text.parse().unwrap();
+            assert!(matches!(source, KeySource::Value(_)), "{text}");
+            let shown = format!("{source} {source:?} {:?}", source.read("the key").unwrap_err());
+            assert!(!shown.contains("c2ln") && !shown.contains("ey"), "{shown}");
+        }
+        for text in ["ci.key", "./eyes.tar.gz", "env:TOKEN", "eyes.key", "keys/a.b.c"] {
+            assert_eq!(text.parse::<KeySource>().unwrap().to_string(), text);
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// The image; a tag is resolved once
     image: ImageRef,
     /// Public key that may have signed: a file, or `env:NAME` for a variable that holds it; of several, `--required` says how many
-    #[arg(long, env = "SPECTRA_KEY", value_name = "FILE|env:NAME", required_unless_present_any = ["policy", "certificate_identity"])]
+    #[arg(long, env = "SPECTRA_KEY", hide_env_values = true, allow_hyphen_values = true, value_name = "FILE|env:NAME", required_unless_present_any = ["policy", "certificate_identity"])]
     key: Vec<KeySource>,
     /// Who may have signed with a certificate: an address or a URI, in which `*` stands for characters that are no `/`
     #[arg(

@@ -276,10 +276,7 @@ async fn signatures(
     if request.candidate.registry() == NOT_YET {
         return Ok(None);
     }
-    let certificates = match crate::signatures::certificates() {
-        Ok(certificates) => certificates,
-        Err(problem) => return Ok(Some(problem)),
-    };
+    let certificates = crate::signatures::certificates_if_needed();
     let registry = Signatures { source: Some(cx.client.registry()), certificates, policies: &[] };
     match signed(journal, &registry, &request.place, &request.candidate).await {
         Ok(_) => Ok(None),
