@@ -113,7 +113,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|source| Error::Worker { attempt: "read the base image".to_owned(), source })?
 }
 
-/// A base image that is in the cache. Damaged blobs are removed, so that they are fetched again.
+/// A base image that is in the cache, whole. What is damaged is fetched again, and takes the place of what is there.
 fn cached(cache: &Layout, key: &str) -> Result<Option<Image>, Error> {
     let index = cache.index()?;
     let named =
@@ -123,15 +123,12 @@ fn cached(cache: &Layout, key: &str) -> Result<Option<Image>, Error> {
     }
     // Whatever is wrong with the cache is cured by fetching again.
     let Ok(Artifact::Image(image)) = open(cache.root(), Some(key)) else { return Ok(None) };
-    let mut whole = true;
     for blob in image.ready_layers() {
-        let expected = &blob.descriptor.digest;
-        if blob.content.digest(expected)? != *expected {
-            cache.discard(expected)?;
-            whole = false;
+        if !cache.is_whole(&blob.content, &blob.descriptor.digest)? {
+            return Ok(None);
         }
     }
-    Ok(whole.then_some(image))
+    Ok(Some(image))
 }
 
 impl Artifact {

@@ -1,13 +1,16 @@
 //! OCI image layouts: directories that hold blobs by digest and an index.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use serde::de::DeserializeOwned;
@@ -17,6 +20,7 @@ use spectra_types::{Algorithm, Digest};
 use crate::{
     Descriptor, Error, ImageIndex, Trust,
     builder::{store, to_json},
+    cache::FileState,
     content::{Blob, Content},
     document, media_type,
     source::{BlobStore, MAX_DOCUMENT},
@@ -44,6 +48,8 @@ pub struct Layout {
     root: PathBuf,
     /// Whether it is there, or was: it is made once.
     begun: Arc<AtomicBool>,
+    /// Blobs that were read and found to be whole, as their files were then.
+    hashed: Arc<Mutex<HashSet<(FileState, Digest)>>>,
 }
 
 impl Layout {
@@ -61,7 +67,7 @@ impl Layout {
             ));
         }
         check_marker(&root, &read_document(&marker)?)?;
-        Ok(Self { root, begun: Arc::new(AtomicBool::new(true)) })
+        Ok(Self { root, begun: Arc::new(AtomicBool::new(true)), hashed: Arc::default() })
     }
 
     /// Opens the layout, or is ready to make one if the directory is missing or empty: nothing is written before there is something
@@ -74,7 +80,7 @@ impl Layout {
         if root.join(INDEX).exists() && root.join(MARKER_FILE).exists() {
             return Self::open(root);
         }
-        let layout = Self { root, begun: Arc::default() };
+        let layout = Self { root, begun: Arc::default(), hashed: Arc::default() };
         layout.check_beginnings()?;
         Ok(layout)
     }
@@ -200,14 +206,12 @@ impl Layout {
     /// Stores a blob unless it is there, whole. What is large there is taken for whole if `trust` allows it.
     pub(crate) fn add(&self, blob: &Blob, trust: Trust) -> Result<(), Error> {
         self.begin()?;
-        let Blob { descriptor, content } = blob;
+        let descriptor = &blob.descriptor;
         let path = self.blob_path(&descriptor.digest);
         if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size) {
-            // Whoever took it from here has looked at it.
-            let itself = matches!(content, Content::File { path: other, .. } if **other == *path);
-            let trusted = itself || trust == Trust::FileState && descriptor.size > MAX_DOCUMENT;
+            let trusted = trust == Trust::FileState && descriptor.size > MAX_DOCUMENT;
             let there = Content::File { path: Arc::from(path.as_path()), offset: 0, length: descriptor.size };
-            if trusted || there.digest(&descriptor.digest)? == descriptor.digest {
+            if trusted || self.is_whole(&there, &descriptor.digest)? {
                 return Ok(());
             }
         }
@@ -263,10 +267,27 @@ impl Layout {
         Ok(descriptor)
     }
 
-    /// Removes a blob.
-    pub(crate) fn discard(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.blob_path(digest);
-        fs::remove_file(&path).map_err(Error::io("remove", path))
+    /// Whether a blob that was found here has its digest. One that is gone by now is not whole; and one that has been found to be
+    /// so need not be read again while its file is the same, unless it is so new that its times say nothing.
+    pub(crate) fn is_whole(&self, content: &Content, digest: &Digest) -> Result<bool, Error> {
+        let key = || Some((FileState::of(content)?, digest.clone()));
+        let before = key();
+        let hashed = || self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+        if before.as_ref().is_some_and(|before| hashed().contains(before)) {
+            return Ok(true);
+        }
+        let found = match content.digest(digest) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
+            found => found?,
+        };
+        let whole = found == *digest;
+        if whole
+            && let Some(key) = key().filter(|key| Some(key) == before.as_ref())
+            && is_old(&self.blob_path(digest))
+        {
+            hashed().insert(key);
+        }
+        Ok(whole)
     }
 
     /// A digest has only letters and digits, so that no path can lead out of the layout.
@@ -296,6 +317,13 @@ impl BlobStore for Layout {
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
+}
+
+/// Whether a file has not been touched for so long that another change would show in its times.
+fn is_old(path: &Path) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or_default();
+    fs::metadata(path).is_ok_and(|file| file.ctime() + 2 < now)
 }
 
 /// Reads a small file; a large one, a pipe or a device is refused.
