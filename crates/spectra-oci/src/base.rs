@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spectra_types::{ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, OpenLimits, Packing, Platform, Progress,
+    Artifact, Client, Descriptor, Error, Image, Layout, OpenLimits, Packing, Platform, Progress,
     content::{Blob, Content},
     media_type,
     opening::open,
@@ -85,7 +85,7 @@ impl Client {
         if let Some(image) = blocking(move || cached(&layout, &entry)).await? {
             return Ok(Base { name, pinned, platform: platform.clone(), image });
         }
-        let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
+        let artifact = self.open(&pinned.image_ref(), Some(platform), Arc::clone(&progress)).await?;
         let layout = cache.clone();
         let artifact = blocking(move || artifact.reuse(&layout)).await?;
         // No flag of a build raises the limit.
@@ -99,7 +99,6 @@ impl Client {
             return Err(Error::Build { reason });
         };
         let layout = cache.clone();
-        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
         blocking(move || artifact.store(&layout, Some(&key), &Packing::default(), &progress)).await?;
         Ok(Base { name, pinned, platform: platform.clone(), image })
     }

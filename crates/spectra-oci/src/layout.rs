@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs::{self, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -10,15 +10,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spectra_types::{Algorithm, Digest};
 
 use crate::{
-    Descriptor, Error, ImageIndex, Trust,
+    Descriptor, Error, ImageIndex, NoProgress, Progress, Trust,
     builder::{store, to_json},
     cache::FileState,
     content::{Blob, Content},
@@ -37,6 +38,13 @@ pub(crate) const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX: &str = "index.json";
 
+/// How long another process may hold the lock. It does so for the time of two small files.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// How often it is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Nobody is told of shorter waits.
+const LOCK_SILENCE: Duration = Duration::from_secs(1);
+
 /// Nobody else makes the layout or changes its index while this is held.
 struct Lock {
     _directory: fs::File,
@@ -50,9 +58,47 @@ pub struct Layout {
     begun: Arc<AtomicBool>,
     /// Blobs that were read and found to be whole, as their files were then.
     hashed: Arc<Mutex<HashSet<(FileState, Digest)>>>,
+    /// How long to wait for another process that writes.
+    patience: Duration,
+    /// Who hears that it is waited for.
+    waits: Waits,
+}
+
+/// Who hears that another process is waited for.
+#[derive(Clone)]
+struct Waits(Arc<dyn Progress>);
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waits")
+    }
 }
 
 impl Layout {
+    fn at(root: PathBuf) -> Self {
+        Self {
+            root,
+            begun: Arc::default(),
+            hashed: Arc::default(),
+            patience: PATIENCE,
+            waits: Waits(Arc::new(NoProgress)),
+        }
+    }
+
+    /// Gives up when another process holds the layout's lock for longer than this; five minutes without it.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Tells somebody when another process that writes the layout is waited for.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.waits = Waits(progress);
+        self
+    }
+
     /// Opens an existing layout.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
@@ -67,7 +113,7 @@ impl Layout {
             ));
         }
         check_marker(&root, &read_document(&marker)?)?;
-        Ok(Self { root, begun: Arc::new(AtomicBool::new(true)), hashed: Arc::default() })
+        Ok(Self { begun: Arc::new(AtomicBool::new(true)), ..Self::at(root) })
     }
 
     /// Opens the layout, or is ready to make one if the directory is missing or empty: nothing is written before there is something
@@ -80,7 +126,7 @@ impl Layout {
         if root.join(INDEX).exists() && root.join(MARKER_FILE).exists() {
             return Self::open(root);
         }
-        let layout = Self { root, begun: Arc::default(), hashed: Arc::default() };
+        let layout = Self::at(root);
         layout.check_beginnings()?;
         Ok(layout)
     }
@@ -134,7 +180,30 @@ impl Layout {
     /// Waits until nobody else changes the index. A file system that knows no locks has none.
     fn lock(&self) -> Result<Lock, Error> {
         let directory = fs::File::open(&self.root).map_err(Error::io("open", &self.root))?;
-        let _ = directory.lock();
+        let (begin, mut told) = (Instant::now(), false);
+        loop {
+            match directory.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(TryLockError::Error(error)) if knows_no_locks(&error) => break,
+                Err(TryLockError::Error(error)) => return Err(Error::io("lock", &self.root)(error)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let waited = begin.elapsed();
+            if waited >= self.patience {
+                let reason = format!(
+                    "another process has held its lock for {} seconds; end that process if it hangs",
+                    self.patience.as_secs()
+                );
+                let source = io::Error::new(io::ErrorKind::TimedOut, reason);
+                return Err(Error::io("write the layout", &self.root)(source));
+            }
+            if waited >= LOCK_SILENCE.min(self.patience / 2) && !told {
+                told = true;
+                self.waits.0.waiting(&self.root);
+            }
+            std::thread::sleep(LOCK_PAUSE.min(self.patience - waited));
+        }
         Ok(Lock { _directory: directory })
     }
 
@@ -317,6 +386,13 @@ impl BlobStore for Layout {
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
+}
+
+/// Whether a file system said so instead of locking.
+fn knows_no_locks(error: &io::Error) -> bool {
+    let known = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOLCK, Errno::NOSYS];
+    error.kind() == io::ErrorKind::Unsupported
+        || known.iter().any(|known| error.raw_os_error() == Some(known.raw_os_error()))
 }
 
 /// Whether a file has not been touched for so long that another change would show in its times.

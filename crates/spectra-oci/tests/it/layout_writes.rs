@@ -166,6 +166,40 @@ fn a_layout_copied_onto_itself_was_called_good_with_a_damaged_blob() {
 }
 
 #[test]
+fn whoever_held_the_lock_of_a_layout_was_waited_for_in_silence_and_without_end() {
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<std::path::PathBuf>>);
+    impl Progress for Heard {
+        fn waiting(&self, layout: &Path) {
+            self.0.lock().unwrap().push(layout.to_owned());
+        }
+    }
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    write(&at("a"), &["one"]);
+    build(&at("a"), &at("out"), None).unwrap();
+    let other = std::fs::File::open(at("out")).unwrap();
+    other.lock().unwrap();
+    let heard = Arc::new(Heard::default());
+    let layout = |milliseconds| {
+        let patience = std::time::Duration::from_millis(milliseconds);
+        Layout::create(at("out")).unwrap().patience(patience).progress(heard.clone())
+    };
+    let error = builder(&at("a")).build(&layout(200), Some("v1")).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(error.to_string(), format!("cannot write the layout `{}`", at("out").display()));
+    assert_eq!(cause, "another process has held its lock for 0 seconds; end that process if it hangs");
+    assert_eq!(*heard.0.lock().unwrap(), [at("out")]);
+    assert_eq!(names(&at("out")).len(), 1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| builder(&at("a")).build(&layout(60_000), Some("v1")).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(other);
+    });
+    assert_eq!(names(&at("out")).len(), 2);
+}
+
+#[test]
 fn a_build_that_fails_leaves_no_layout() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);
