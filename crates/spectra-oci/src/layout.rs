@@ -202,7 +202,7 @@ impl Layout {
                 told = true;
                 self.waits.0.waiting(&self.root);
             }
-            std::thread::sleep(LOCK_PAUSE.min(self.patience - waited));
+            std::thread::sleep(LOCK_PAUSE.min(self.patience.saturating_sub(waited)));
         }
         Ok(Lock { _directory: directory })
     }
