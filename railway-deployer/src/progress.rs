@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,6 +31,10 @@ const fn word(outcome: BlobOutcome) -> &'static str {
         BlobOutcome::Uploaded => "uploaded",
         BlobOutcome::Downloaded => "downloaded",
     }
+}
+
+fn waiting(layout: &Path) -> String {
+    format!("waiting for another process that writes `{}`", layout.display())
 }
 
 /// One bar a blob.
@@ -78,6 +83,10 @@ impl Progress for Bars {
         });
     }
 
+    fn waiting(&self, layout: &Path) {
+        let _ = self.all.println(drawn(&waiting(layout)));
+    }
+
     fn retrying(&self, _: &str, reason: &str, wait: Duration) {
         let _ = self.all.println(drawn(&format!("{reason}; trying again in {:.1} s", wait.as_secs_f64())));
     }
@@ -100,6 +109,10 @@ impl Progress for Lines {
 
     fn finished(&self, digest: &Digest, outcome: BlobOutcome) {
         self.line(&format!("{} {}", digest.short(), word(outcome)));
+    }
+
+    fn waiting(&self, layout: &Path) {
+        self.line(&waiting(layout));
     }
 
     fn retrying(&self, _: &str, reason: &str, wait: Duration) {

@@ -34,21 +34,43 @@ pub(crate) struct Archive {
     pub(crate) limits: OpenLimits,
     file: Arc<Path>,
     entries: Entries,
-    /// Keeps the decompressed copy of a compressed archive until the last blob of it is gone.
+    /// The temporary file that it is in, if it is in one: the decompressed copy of a compressed archive, or what an engine gave. Kept
+    /// until the last blob of it is gone.
     unpacked: Option<Arc<Temporary>>,
 }
 
 impl Archive {
     pub(crate) fn open(path: &Path, limits: &OpenLimits) -> Result<Self, Error> {
+        Self::open_as(path, path, None, limits)
+    }
+
+    /// An archive in a temporary file, which its blobs keep alive. It is called `shown` in messages.
+    pub(crate) fn open_temporary(
+        file: Arc<Temporary>,
+        shown: &Path,
+        limits: &OpenLimits,
+    ) -> Result<Self, Error> {
+        let path = file.to_path_buf();
+        Self::open_as(&path, shown, Some(file), limits)
+    }
+
+    fn open_as(
+        path: &Path,
+        origin: &Path,
+        held: Option<Arc<Temporary>>,
+        limits: &OpenLimits,
+    ) -> Result<Self, Error> {
         let mut magic = [0; 4];
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let count = file.read(&mut magic).map_err(Error::io("read", path))?;
-        limits.check_size(path, file.metadata().map_err(Error::io("read", path))?.len())?;
-        let packed = Packed::of(&magic[..count]);
-        let unpacked = packed.map(|packed| unpack(path, packed, limits)).transpose()?.map(Arc::new);
+        let mut file = File::open(path).map_err(Error::io("open", origin))?;
+        let count = file.read(&mut magic).map_err(Error::io("read", origin))?;
+        limits.check_size(origin, file.metadata().map_err(Error::io("read", origin))?.len())?;
+        let unpacked = match Packed::of(&magic[..count]) {
+            Some(packed) => Some(Arc::new(unpack(path, origin, packed, limits)?)),
+            None => held,
+        };
         let file: &Path = unpacked.as_ref().map_or(path, |temporary| temporary);
-        let entries = index(&File::open(file).map_err(Error::io("open", path))?, path)?;
-        Ok(Self { origin: path.to_owned(), limits: *limits, file: Arc::from(file), entries, unpacked })
+        let entries = index(&File::open(file).map_err(Error::io("open", origin))?, origin)?;
+        Ok(Self { origin: origin.to_owned(), limits: *limits, file: Arc::from(file), entries, unpacked })
     }
 
     /// An uncompressed archive that can be read, to take blobs from; for others, nothing.
@@ -195,11 +217,11 @@ impl Read for Counted<'_> {
 pub(crate) const MAX_WINDOW_LOG: u32 = 25;
 
 /// Decompresses an archive into a temporary file, within the limits.
-fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary, Error> {
+fn unpack(path: &Path, origin: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary, Error> {
     let folder = spool::folder();
-    let inner = File::open(path).map_err(Error::io("open", path))?;
-    let length = inner.metadata().map_err(Error::io("read", path))?.len();
-    spool::ensure(&folder, length, || format!("decompress `{}`", path.display()))?;
+    let inner = File::open(path).map_err(Error::io("open", origin))?;
+    let length = inner.metadata().map_err(Error::io("read", origin))?.len();
+    spool::ensure(&folder, length, || format!("decompress `{}`", origin.display()))?;
     let (mut output, temporary) = spool::file(&folder)?;
     let count = Cell::new(0);
     let input = Counted { inner, count: &count };
@@ -208,8 +230,8 @@ fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary,
         Packed::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
         Packed::Zstd => {
             let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(input).map_err(Error::io("decompress", path))?;
-            decoder.window_log_max(MAX_WINDOW_LOG).map_err(Error::io("decompress", path))?;
+                zstd::stream::read::Decoder::with_buffer(input).map_err(Error::io("decompress", origin))?;
+            decoder.window_log_max(MAX_WINDOW_LOG).map_err(Error::io("decompress", origin))?;
             Box::new(decoder)
         }
     };
@@ -220,10 +242,10 @@ fn unpack(path: &Path, packed: Packed, limits: &OpenLimits) -> Result<Temporary,
             Ok(0) => return Ok(temporary),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::io("decompress", path)(error)),
+            Err(error) => return Err(Error::io("decompress", origin)(error)),
         };
         written += read as u64;
-        limits.check(path, count.get(), written)?;
+        limits.check(origin, count.get(), written)?;
         output.write_all(&buffer[..read]).map_err(Error::io("decompress into", temporary.folder()))?;
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spectra_types::{ImageRef, PinnedImage};
 
 use crate::{
-    Artifact, Client, Descriptor, Error, Image, Layout, NoProgress, OpenLimits, Packing, Platform, Progress,
+    Artifact, Client, Descriptor, Error, Image, Layout, OpenLimits, Packing, Platform, Progress,
     content::{Blob, Content},
     media_type,
     opening::open,
@@ -85,7 +85,7 @@ impl Client {
         if let Some(image) = blocking(move || cached(&layout, &entry)).await? {
             return Ok(Base { name, pinned, platform: platform.clone(), image });
         }
-        let artifact = self.open(&pinned.image_ref(), Some(platform), progress).await?;
+        let artifact = self.open(&pinned.image_ref(), Some(platform), Arc::clone(&progress)).await?;
         let layout = cache.clone();
         let artifact = blocking(move || artifact.reuse(&layout)).await?;
         // No flag of a build raises the limit.
@@ -99,7 +99,6 @@ impl Client {
             return Err(Error::Build { reason });
         };
         let layout = cache.clone();
-        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
         blocking(move || artifact.store(&layout, Some(&key), &Packing::default(), &progress)).await?;
         Ok(Base { name, pinned, platform: platform.clone(), image })
     }
@@ -113,7 +112,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|source| Error::Worker { attempt: "read the base image".to_owned(), source })?
 }
 
-/// A base image that is in the cache. Damaged blobs are removed, so that they are fetched again.
+/// A base image that is in the cache, whole. What is damaged is fetched again, and takes the place of what is there.
 fn cached(cache: &Layout, key: &str) -> Result<Option<Image>, Error> {
     let index = cache.index()?;
     let named =
@@ -123,15 +122,12 @@ fn cached(cache: &Layout, key: &str) -> Result<Option<Image>, Error> {
     }
     // Whatever is wrong with the cache is cured by fetching again.
     let Ok(Artifact::Image(image)) = open(cache.root(), Some(key)) else { return Ok(None) };
-    let mut whole = true;
     for blob in image.ready_layers() {
-        let expected = &blob.descriptor.digest;
-        if blob.content.digest(expected)? != *expected {
-            cache.discard(expected)?;
-            whole = false;
+        if !cache.is_whole(&blob.content, &blob.descriptor.digest)? {
+            return Ok(None);
         }
     }
-    Ok(whole.then_some(image))
+    Ok(Some(image))
 }
 
 impl Artifact {

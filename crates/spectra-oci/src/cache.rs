@@ -74,7 +74,7 @@ struct LayerEntry {
 }
 
 /// A part of a file as the file system knows it. Writing to the file changes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct FileState(String);
 
 impl FileState {

@@ -58,6 +58,25 @@ impl Content {
         }
     }
 
+    /// What it is called in messages of reading it: a temporary file by its folder, for its path says nothing to people.
+    fn shown(&self) -> &Path {
+        match self {
+            Self::Temporary { path, .. } | Self::Part { path, .. } => path.folder(),
+            Self::File { path, .. } => path,
+            Self::Memory(_) | Self::Remote(_) => Path::new(""),
+        }
+    }
+
+    /// What opening and reading it are called, before [`Self::shown`].
+    const fn attempts(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Temporary { .. } | Self::Part { .. } => {
+                ("open a temporary file in", "read a temporary file in")
+            }
+            _ => ("open", "read"),
+        }
+    }
+
     /// Reads `length` bytes from `start` as an HTTP body; `report` hears of every piece that is taken, and `trouble` of what goes
     /// wrong in a registry that the bytes come from.
     pub(crate) async fn body(
@@ -87,8 +106,9 @@ impl Content {
                 Ok(reqwest::Body::wrap_stream(stream.inspect_ok(move |piece| report(piece.len() as u64))))
             }
             Some((path, offset, _)) => {
-                let mut file = tokio::fs::File::open(path).await.map_err(Error::io("open", path))?;
-                file.seek(SeekFrom::Start(offset + start)).await.map_err(Error::io("read", path))?;
+                let (open, read) = self.attempts();
+                let mut file = tokio::fs::File::open(path).await.map_err(Error::io(open, self.shown()))?;
+                file.seek(SeekFrom::Start(offset + start)).await.map_err(Error::io(read, self.shown()))?;
                 let stream = ReaderStream::with_capacity(file.take(length), BODY_PIECE);
                 Ok(reqwest::Body::wrap_stream(stream.inspect_ok(move |piece| report(piece.len() as u64))))
             }
@@ -110,8 +130,9 @@ impl Content {
                 _ => Ok(Box::new(io::empty())),
             },
             Some((path, offset, length)) => {
-                let mut file = File::open(path).map_err(Error::io("open", path))?;
-                file.seek(SeekFrom::Start(offset)).map_err(Error::io("read", path))?;
+                let (open, read) = self.attempts();
+                let mut file = File::open(path).map_err(Error::io(open, self.shown()))?;
+                file.seek(SeekFrom::Start(offset)).map_err(Error::io(read, self.shown()))?;
                 Ok(Box::new(file.take(length)))
             }
         }
@@ -119,12 +140,11 @@ impl Content {
 
     /// Computes the digest by the algorithm of `like`.
     pub(crate) fn digest(&self, like: &Digest) -> Result<Digest, Error> {
-        let path = self.location().map(|(path, ..)| path.to_owned()).unwrap_or_default();
         let mut reader = self.reader()?;
         let mut hasher = Hasher::new(like.algorithm());
         let mut buffer = vec![0; 256 * 1024];
         loop {
-            let count = reader.read(&mut buffer).map_err(Error::io("read", &path))?;
+            let count = reader.read(&mut buffer).map_err(Error::io(self.attempts().1, self.shown()))?;
             if count == 0 {
                 break;
             }

@@ -17,11 +17,8 @@ use url::Url;
 
 use crate::{
     Artifact, Error, OpenLimits, Platform,
-    content::Content,
-    opening::{Opening, open_with},
-    source::LayerSource,
+    opening::{Opening, open_temporary},
     spool,
-    temporary::Temporary,
 };
 
 /// How long the engine may be silent. It packs large images before it sends the first byte.
@@ -136,9 +133,7 @@ impl Engine {
         drop(file);
         let artifact = tokio::task::spawn_blocking(move || {
             let opening = Opening { platform: platform.as_ref(), limits, ..Opening::default() };
-            let mut artifact = open_with(&path, &opening)?;
-            artifact.hold(&Arc::new(path), &shown);
-            Ok::<_, Error>(artifact)
+            open_temporary(Arc::new(path), &shown, &opening)
         })
         .await
         .map_err(|source| Error::Worker { attempt: attempt.clone(), source })??;
@@ -231,28 +226,4 @@ fn causes(error: reqwest::Error) -> String {
         next = error.source();
     }
     texts.join(": ")
-}
-
-impl Artifact {
-    /// Makes the parts of a temporary file keep it alive, and calls the artifact by the name that the user knows.
-    fn hold(&mut self, file: &Arc<Temporary>, shown: &Path) {
-        match self {
-            Self::Index(index) => index.children.iter_mut().for_each(|child| child.hold(file, shown)),
-            Self::Image(image) => {
-                shown.clone_into(&mut image.origin);
-                let contents = image.layers.iter_mut().map(|layer| match layer {
-                    LayerSource::Ready(blob) => &mut blob.content,
-                    LayerSource::Raw { content, .. } => content,
-                });
-                let others = image.manifest.iter_mut().map(|blob| &mut blob.content);
-                for content in contents.chain(others).chain([&mut image.config.content]) {
-                    if let Content::File { path, offset, length } = content
-                        && **path == ***file
-                    {
-                        *content = Content::Part { path: Arc::clone(file), offset: *offset, length: *length };
-                    }
-                }
-            }
-        }
-    }
 }

@@ -129,7 +129,7 @@ impl Plan {
                 Source::Link(target) => Node::Link(target.as_os_str().as_bytes().to_vec()),
                 Source::File { .. } => Node::File,
             };
-            tree.put(name.clone(), node);
+            tree.put(name, node);
         }
     }
 

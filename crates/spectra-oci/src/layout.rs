@@ -1,22 +1,27 @@
 //! OCI image layouts: directories that hold blobs by digest and an index.
 
 use std::{
-    fs,
+    collections::HashSet,
+    fs::{self, TryLockError},
     io::{self, Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant, SystemTime},
 };
 
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use spectra_types::{Algorithm, Digest};
 
 use crate::{
-    Descriptor, Error, ImageIndex, Trust,
+    Descriptor, Error, ImageIndex, NoProgress, Progress, Trust,
     builder::{store, to_json},
+    cache::FileState,
     content::{Blob, Content},
     document, media_type,
     source::{BlobStore, MAX_DOCUMENT},
@@ -33,6 +38,13 @@ pub(crate) const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX: &str = "index.json";
 
+/// How long another process may hold the lock. It does so for the time of two small files.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// How often it is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Nobody is told of shorter waits.
+const LOCK_SILENCE: Duration = Duration::from_secs(1);
+
 /// Nobody else makes the layout or changes its index while this is held.
 struct Lock {
     _directory: fs::File,
@@ -44,9 +56,49 @@ pub struct Layout {
     root: PathBuf,
     /// Whether it is there, or was: it is made once.
     begun: Arc<AtomicBool>,
+    /// Blobs that were read and found to be whole, as their files were then.
+    hashed: Arc<Mutex<HashSet<(FileState, Digest)>>>,
+    /// How long to wait for another process that writes.
+    patience: Duration,
+    /// Who hears that it is waited for.
+    waits: Waits,
+}
+
+/// Who hears that another process is waited for.
+#[derive(Clone)]
+struct Waits(Arc<dyn Progress>);
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waits")
+    }
 }
 
 impl Layout {
+    fn at(root: PathBuf) -> Self {
+        Self {
+            root,
+            begun: Arc::default(),
+            hashed: Arc::default(),
+            patience: PATIENCE,
+            waits: Waits(Arc::new(NoProgress)),
+        }
+    }
+
+    /// Gives up when another process holds the layout's lock for longer than this; five minutes without it.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Tells somebody when another process that writes the layout is waited for.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.waits = Waits(progress);
+        self
+    }
+
     /// Opens an existing layout.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let root = root.into();
@@ -61,7 +113,7 @@ impl Layout {
             ));
         }
         check_marker(&root, &read_document(&marker)?)?;
-        Ok(Self { root, begun: Arc::new(AtomicBool::new(true)) })
+        Ok(Self { begun: Arc::new(AtomicBool::new(true)), ..Self::at(root) })
     }
 
     /// Opens the layout, or is ready to make one if the directory is missing or empty: nothing is written before there is something
@@ -74,7 +126,7 @@ impl Layout {
         if root.join(INDEX).exists() && root.join(MARKER_FILE).exists() {
             return Self::open(root);
         }
-        let layout = Self { root, begun: Arc::default() };
+        let layout = Self::at(root);
         layout.check_beginnings()?;
         Ok(layout)
     }
@@ -128,7 +180,30 @@ impl Layout {
     /// Waits until nobody else changes the index. A file system that knows no locks has none.
     fn lock(&self) -> Result<Lock, Error> {
         let directory = fs::File::open(&self.root).map_err(Error::io("open", &self.root))?;
-        let _ = directory.lock();
+        let (begin, mut told) = (Instant::now(), false);
+        loop {
+            match directory.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(TryLockError::Error(error)) if knows_no_locks(&error) => break,
+                Err(TryLockError::Error(error)) => return Err(Error::io("lock", &self.root)(error)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            let waited = begin.elapsed();
+            if waited >= self.patience {
+                let reason = format!(
+                    "another process has held its lock for {} seconds; end that process if it hangs",
+                    self.patience.as_secs()
+                );
+                let source = io::Error::new(io::ErrorKind::TimedOut, reason);
+                return Err(Error::io("write the layout", &self.root)(source));
+            }
+            if waited >= LOCK_SILENCE.min(self.patience / 2) && !told {
+                told = true;
+                self.waits.0.waiting(&self.root);
+            }
+            std::thread::sleep(LOCK_PAUSE.min(self.patience.saturating_sub(waited)));
+        }
         Ok(Lock { _directory: directory })
     }
 
@@ -200,14 +275,12 @@ impl Layout {
     /// Stores a blob unless it is there, whole. What is large there is taken for whole if `trust` allows it.
     pub(crate) fn add(&self, blob: &Blob, trust: Trust) -> Result<(), Error> {
         self.begin()?;
-        let Blob { descriptor, content } = blob;
+        let descriptor = &blob.descriptor;
         let path = self.blob_path(&descriptor.digest);
         if fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == descriptor.size) {
-            // Whoever took it from here has looked at it.
-            let itself = matches!(content, Content::File { path: other, .. } if **other == *path);
-            let trusted = itself || trust == Trust::FileState && descriptor.size > MAX_DOCUMENT;
+            let trusted = trust == Trust::FileState && descriptor.size > MAX_DOCUMENT;
             let there = Content::File { path: Arc::from(path.as_path()), offset: 0, length: descriptor.size };
-            if trusted || there.digest(&descriptor.digest)? == descriptor.digest {
+            if trusted || self.is_whole(&there, &descriptor.digest)? {
                 return Ok(());
             }
         }
@@ -263,10 +336,27 @@ impl Layout {
         Ok(descriptor)
     }
 
-    /// Removes a blob.
-    pub(crate) fn discard(&self, digest: &Digest) -> Result<(), Error> {
-        let path = self.blob_path(digest);
-        fs::remove_file(&path).map_err(Error::io("remove", path))
+    /// Whether a blob that was found here has its digest. One that is gone by now is not whole; and one that has been found to be
+    /// so need not be read again while its file is the same, unless it is so new that its times say nothing.
+    pub(crate) fn is_whole(&self, content: &Content, digest: &Digest) -> Result<bool, Error> {
+        let key = || Some((FileState::of(content)?, digest.clone()));
+        let before = key();
+        let hashed = || self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+        if before.as_ref().is_some_and(|before| hashed().contains(before)) {
+            return Ok(true);
+        }
+        let found = match content.digest(digest) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
+            found => found?,
+        };
+        let whole = found == *digest;
+        if whole
+            && let Some(key) = key().filter(|key| Some(key) == before.as_ref())
+            && is_old(&self.blob_path(digest))
+        {
+            hashed().insert(key);
+        }
+        Ok(whole)
     }
 
     /// A digest has only letters and digits, so that no path can lead out of the layout.
@@ -296,6 +386,20 @@ impl BlobStore for Layout {
             Err(error) => Err(Error::io("read", path)(error)),
         }
     }
+}
+
+/// Whether a file system said so instead of locking.
+fn knows_no_locks(error: &io::Error) -> bool {
+    let known = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOLCK, Errno::NOSYS];
+    error.kind() == io::ErrorKind::Unsupported
+        || known.iter().any(|known| error.raw_os_error() == Some(known.raw_os_error()))
+}
+
+/// Whether a file has not been touched for so long that another change would show in its times.
+fn is_old(path: &Path) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or_default();
+    fs::metadata(path).is_ok_and(|file| file.ctime() + 2 < now)
 }
 
 /// Reads a small file; a large one, a pipe or a device is refused.

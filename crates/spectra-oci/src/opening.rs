@@ -1,12 +1,13 @@
 //! Opening what is on disk: a layout, an archive of OCI or of `docker save`, or one that is both.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     Artifact, Error, Layout, Platform,
     archive::Archive,
     limits::OpenLimits,
     source::{LayerSource, Loader},
+    temporary::Temporary,
 };
 
 /// Which of its lists of images an archive is read by.
@@ -63,12 +64,24 @@ pub fn open_with(path: &Path, opening: &Opening<'_>) -> Result<Artifact, Error> 
             "it is neither a file nor a directory; archives are read more than once",
         ));
     }
-    let archive = Archive::open(path, &opening.limits)?;
+    load(&Archive::open(path, &opening.limits)?, opening)
+}
+
+/// Opens an archive in a temporary file, which is called `shown` in messages.
+pub(crate) fn open_temporary(
+    file: Arc<Temporary>,
+    shown: &Path,
+    opening: &Opening<'_>,
+) -> Result<Artifact, Error> {
+    load(&Archive::open_temporary(file, shown, &opening.limits)?, opening)
+}
+
+fn load(archive: &Archive, opening: &Opening<'_>) -> Result<Artifact, Error> {
     match opening.format {
-        Format::Any if archive.is_docker() && archive.is_oci() => load_both(&archive, opening),
+        Format::Any if archive.is_docker() && archive.is_oci() => load_both(archive, opening),
         Format::Any if archive.is_docker() => archive.load_docker(opening.name),
         Format::Docker => archive.load_docker(opening.name),
-        Format::Any | Format::Oci => Loader::new(&archive, opening).partial(archive.is_docker()).load(),
+        Format::Any | Format::Oci => Loader::new(archive, opening).partial(archive.is_docker()).load(),
     }
 }
 

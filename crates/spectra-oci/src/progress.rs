@@ -1,6 +1,6 @@
 //! Telling someone how far a push or a download is.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use spectra_types::Digest;
 
@@ -52,6 +52,11 @@ pub trait Progress: Send + Sync {
     /// A call failed for `reason` and will be repeated after `wait`.
     fn retrying(&self, attempt: &str, reason: &str, wait: Duration) {
         let _ = (attempt, reason, wait);
+    }
+
+    /// Another process writes this layout, and is waited for.
+    fn waiting(&self, layout: &Path) {
+        let _ = layout;
     }
 
     /// A manifest or index is in the registry.

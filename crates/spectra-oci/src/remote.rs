@@ -477,6 +477,7 @@ impl Artifact {
         packing: &Packing,
         progress: &Arc<dyn Progress>,
     ) -> Result<Descriptor, Error> {
+        let layout = &layout.clone().progress(Arc::clone(progress));
         let descriptor = self.store_blobs(layout, packing, progress)?;
         layout.tag(descriptor.clone(), name)?;
         Ok(descriptor)

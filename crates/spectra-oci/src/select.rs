@@ -13,7 +13,8 @@ impl Artifact {
     }
 
     /// Takes layers that are still in a registry from a layout, as far as it has them whole, so that they are not fetched
-    /// again. Damaged ones are removed from it. Blocking.
+    /// again. Damaged ones stay there until another takes their place ([`Artifact::store`]): between looking at a file and removing it,
+    /// another process may have mended it. Blocking.
     pub fn reuse(&self, layout: &Layout) -> Result<Self, Error> {
         let mut artifact = self.clone();
         artifact.reuse_in_place(layout)?;
@@ -33,11 +34,10 @@ impl Artifact {
                 continue;
             }
             let digest = &blob.descriptor.digest;
-            let Some(content) = layout.content(digest)? else { continue };
-            if content.digest(digest)? == *digest {
+            if let Some(content) = layout.content(digest)?
+                && layout.is_whole(&content, digest)?
+            {
                 blob.content = content;
-            } else {
-                layout.discard(digest)?;
             }
         }
         Ok(())

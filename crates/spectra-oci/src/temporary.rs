@@ -14,16 +14,21 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, linkat, open},
+    process::{Resource, getrlimit},
+};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::Error;
 
 /// How names of temporary files begin, where they have some.
 pub(crate) const PREFIX: &str = "spectra-layer-";
-/// How many files without a name there are at once. Each is an open file, of which a process may have 1024 as a rule; more than these
-/// have names.
+/// How many files without a name there are at once, at most. Each is an open file; more than these have names.
 const MOST_NAMELESS: usize = 400;
+/// And no more than this part of the files that the process may have open, which are 1024 as a rule: each is open twice while it is
+/// written, and others are open besides.
+const PART_OF_OPEN: u64 = 3;
 static NAMELESS: AtomicUsize = AtomicUsize::new(0);
 
 /// A file that goes when this is dropped. As a path, it can be opened by this process alone.
@@ -49,7 +54,8 @@ impl Place {
     fn take() -> Option<Self> {
         // Made at once, so that it is given back in any case.
         let place = Self;
-        (NAMELESS.fetch_add(1, Ordering::Relaxed) < MOST_NAMELESS).then_some(place)
+        (NAMELESS.fetch_add(1, Ordering::Relaxed) < most(getrlimit(Resource::Nofile).current))
+            .then_some(place)
     }
 }
 
@@ -57,6 +63,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         NAMELESS.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// How many files without a name there may be where the process may have `open` files open; nothing is as many as it likes.
+fn most(open: Option<u64>) -> usize {
+    let part = open.map_or(MOST_NAMELESS as u64, |open| open / PART_OF_OPEN);
+    usize::try_from(part).unwrap_or(MOST_NAMELESS).min(MOST_NAMELESS)
 }
 
 /// How long a temporary file is there.
@@ -200,6 +212,11 @@ mod tests {
         assert!(many.iter().all(|temporary| temporary.exists()));
         drop(many);
         assert!(names(place.path()).is_empty());
+    }
+
+    #[test]
+    fn there_were_more_files_without_a_name_than_a_process_may_open() {
+        assert_eq!([None, Some(u64::MAX), Some(1024), Some(256), Some(2)].map(most), [400, 400, 341, 85, 0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What paths an image has, as its layers leave them, and where its links lead.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, btree_map},
     path::Path,
 };
 
@@ -11,10 +11,12 @@ use crate::{
     tar_stream::{Header, Kind, Stream},
 };
 
-/// Most paths of an image. The largest that are in use have a third of it.
-const MAX_PATHS: usize = 1_000_000;
-/// Most bytes of all paths and link targets together.
-const MAX_NAMES: usize = 64 << 20;
+/// Most bytes of memory for the paths of an image, each with the directories above it. The largest images that are in use have a
+/// third of a million paths and need nine tenths of it.
+const MAX_MEMORY: usize = 56 << 20;
+/// What a path takes besides its last name and its target: its place in the map, as full as that is after paths came in order, and
+/// what the allocator adds to the name.
+const NODE: usize = 144;
 /// Most links on the way to a file, as in Linux.
 const MAX_LINKS: usize = 40;
 
@@ -48,12 +50,32 @@ pub(crate) enum Last {
     Followed,
 }
 
+/// What an entry of the tree is, and by which number those below it know it.
+#[derive(Debug)]
+struct Entry {
+    number: u32,
+    /// Nothing for a directory that nobody says anything of.
+    node: Option<Node>,
+}
+
+/// The last name of a path, below the number of its directory.
+type Key = (u32, Box<[u8]>);
+
+/// The number of the root, which has no entry.
+const ROOT: u32 = 0;
+
 /// The paths of an image, without a leading slash.
+///
+/// Each directory is there once, however many paths lead through it: a path of two thousand names costs two thousand names, and not
+/// all its beginnings.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    nodes: BTreeMap<Vec<u8>, Node>,
-    /// Bytes of all paths and targets that were put in.
-    names: usize,
+    /// What is in a directory stands together; and a directory has a smaller number than what is below it.
+    entries: BTreeMap<Key, Entry>,
+    /// The last number that was given.
+    last: u32,
+    /// Bytes that it takes, about.
+    memory: usize,
 }
 
 impl Tree {
@@ -77,7 +99,7 @@ impl Tree {
     }
 
     fn add_layer<R: std::io::Read>(&mut self, layer: &mut Stream<'_, R>, origin: &Path) -> Result<(), Error> {
-        let mut added: BTreeMap<Vec<u8>, Node> = BTreeMap::new();
+        let mut added = Self::default();
         while let Some(Header { name, kind, target, mode, user, group }) = layer.next()? {
             let path = clean(&name);
             let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
@@ -85,80 +107,133 @@ impl Tree {
                 None => (&path[..0], &path[..]),
             };
             if name == b".wh..wh..opq" {
-                self.remove_below(parent);
+                if let Some(number) = self.number(parent) {
+                    self.remove_below(number);
+                }
             } else if let Some(hidden) = name.strip_prefix(b".wh.") {
-                let hidden = join(parent, hidden);
-                self.nodes.remove(&hidden);
-                self.remove_below(&hidden);
+                if let Some(parent) = self.number(parent) {
+                    self.remove(&(parent, hidden.into()));
+                }
             } else if !path.is_empty() {
                 let node = match kind {
                     Kind::Directory => Node::Directory(Attributes { mode, owner: Owner { user, group } }),
                     Kind::Link => Node::Link(target),
                     Kind::Other => Node::File,
                 };
-                self.count(&path, &node, added.len(), origin)?;
-                added.insert(path, node);
+                added.put(&path, node);
+                if self.memory + added.memory > MAX_MEMORY {
+                    return Err(Error::Limit {
+                        path: origin.to_owned(),
+                        what: "the memory for all paths in its layers".to_owned(),
+                        limit: format!("{MAX_MEMORY} bytes"),
+                        flag: None,
+                    });
+                }
             }
         }
         // What a layer adds is not touched by what it hides, in whichever order they stand.
-        for (path, node) in added {
-            self.put(path, node);
-        }
+        self.put_all(added);
         Ok(())
     }
 
-    fn count(&mut self, path: &[u8], node: &Node, added: usize, origin: &Path) -> Result<(), Error> {
-        let limit = |what: &str, limit: String| Error::Limit {
-            path: origin.to_owned(),
-            what: what.to_owned(),
-            limit,
-            flag: None,
-        };
-        self.names += path.len() + if let Node::Link(target) = node { target.len() } else { 0 };
-        if self.names > MAX_NAMES {
-            return Err(limit("the length of all paths in its layers", format!("{MAX_NAMES} bytes")));
+    /// Puts everything of another tree into this one, in place of what is there.
+    fn put_all(&mut self, added: Self) {
+        // What the numbers there are here. A directory comes before what is in it.
+        let mut numbers = vec![ROOT; added.last as usize + 1];
+        for ((parent, name), Entry { number, node }) in added.entries {
+            numbers[number as usize] = self.put_entry((numbers[parent as usize], name), node);
         }
-        if self.nodes.len() + added > MAX_PATHS {
-            return Err(limit("the number of paths in its layers", MAX_PATHS.to_string()));
-        }
-        Ok(())
     }
 
     /// Puts something into the tree, in place of what is there. Directories above it that nothing was said of are plain ones.
-    pub(crate) fn put(&mut self, path: Vec<u8>, node: Node) {
-        if !matches!(node, Node::Directory(_)) && matches!(self.nodes.get(&path), Some(Node::Directory(_))) {
-            self.remove_below(&path);
+    pub(crate) fn put(&mut self, path: &[u8], node: Node) {
+        let mut parent = ROOT;
+        for directory in parents(path) {
+            parent = self.put_entry((parent, last_name(directory).into()), None);
         }
-        for parent in parents(&path) {
-            if !self.nodes.contains_key(parent) {
-                self.nodes.insert(parent.to_vec(), Node::Directory(Attributes::PLAIN));
-            }
-        }
-        self.nodes.insert(path, node);
+        self.put_entry((parent, last_name(path).into()), Some(node));
     }
 
-    fn remove_below(&mut self, directory: &[u8]) {
-        if directory.is_empty() {
-            self.nodes.clear();
-            return;
+    /// Puts an entry in place of what is there, or if nothing is said of it, only where nothing is. Returns its number.
+    fn put_entry(&mut self, key: Key, node: Option<Node>) -> u32 {
+        let (name, target) = (key.1.len(), target(node.as_ref()));
+        match self.entries.entry(key) {
+            btree_map::Entry::Vacant(place) => {
+                self.last += 1;
+                self.memory += NODE + name + target;
+                place.insert(Entry { number: self.last, node });
+                self.last
+            }
+            btree_map::Entry::Occupied(mut place) => {
+                let entry = place.get_mut();
+                let number = entry.number;
+                let Some(node) = node else { return number };
+                let is_directory = |node: &Node| matches!(node, Node::Directory(_));
+                let hides = !is_directory(&node) && entry.node.as_ref().is_none_or(is_directory);
+                self.memory = self.memory + target - self::target(entry.node.as_ref());
+                entry.node = Some(node);
+                if hides {
+                    self.remove_below(number);
+                }
+                number
+            }
         }
-        // All that begins with `directory/`: no other path sorts between that and `directory0`.
-        let (first, end) = ([directory, b"/"].concat(), [directory, b"0"].concat());
-        let below: Vec<Vec<u8>> = self.nodes.range(first..end).map(|(path, _)| path.clone()).collect();
-        for path in below {
-            self.nodes.remove(&path);
+    }
+
+    /// Removes an entry and all below it.
+    fn remove(&mut self, key: &Key) {
+        if let Some(number) = self.take(key) {
+            self.remove_below(number);
         }
+    }
+
+    fn remove_below(&mut self, number: u32) {
+        let mut numbers = vec![number];
+        while let Some(number) = numbers.pop() {
+            let below: Vec<Key> = self
+                .entries
+                .range((number, Box::default())..(number + 1, Box::default()))
+                .map(|(key, _)| key.clone())
+                .collect();
+            numbers.extend(below.iter().filter_map(|key| self.take(key)));
+        }
+    }
+
+    /// Removes one entry. Returns its number.
+    fn take(&mut self, key: &Key) -> Option<u32> {
+        let entry = self.entries.remove(key)?;
+        self.memory -= NODE + key.1.len() + target(entry.node.as_ref());
+        Some(entry.number)
+    }
+
+    fn child(&self, parent: u32, name: &[u8]) -> Option<&Entry> {
+        self.entries.get(&(parent, name.into()))
+    }
+
+    /// The number of a path, the root's for an empty one.
+    fn number(&self, path: &[u8]) -> Option<u32> {
+        let mut number = ROOT;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            number = self.child(number, name)?.number;
+        }
+        Some(number)
     }
 
     /// What a path is, its own last name not followed.
     pub(crate) fn get(&self, path: &[u8]) -> Option<&Node> {
-        self.nodes.get(path)
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (self.number(&path[..at])?, &path[at + 1..]),
+            None => (ROOT, path),
+        };
+        Some(self.child(parent, name)?.node.as_ref().unwrap_or(&Node::Directory(Attributes::PLAIN)))
     }
 
     /// The path that is meant by `path`, with no link on the way. Links are followed as in the running image, where nothing leads out
     /// of the root.
     pub(crate) fn resolve(&self, path: &[u8], last: Last) -> Result<Vec<u8>, Error> {
         let mut found: Vec<u8> = Vec::new();
+        // The numbers of the directories on the way to it, as far as there are any, and its own.
+        let mut numbers: Vec<Option<u32>> = vec![Some(ROOT)];
         let mut rest: VecDeque<&[u8]> = path.split(|byte| *byte == b'/').collect();
         let mut links = 0;
         while let Some(name) = rest.pop_front() {
@@ -166,6 +241,7 @@ impl Tree {
                 b"" | b"." => continue,
                 b".." => {
                     found.truncate(found.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                    numbers.truncate((numbers.len() - 1).max(1));
                     continue;
                 }
                 _ => {}
@@ -178,14 +254,23 @@ impl Tree {
             if rest.is_empty() && last == Last::Kept {
                 break;
             }
-            let Some(Node::Link(target)) = self.nodes.get(&found) else { continue };
+            let entry = numbers.last().copied().flatten().and_then(|parent| self.child(parent, name));
+            let Some(Entry { node: Some(Node::Link(target)), .. }) = entry else {
+                numbers.push(entry.map(|entry| entry.number));
+                continue;
+            };
             links += 1;
             if links > MAX_LINKS {
                 let path = String::from_utf8_lossy(path);
                 let reason = format!("the way to `/{path}` leads through more than {MAX_LINKS} links");
                 return Err(Error::Build { reason });
             }
-            found.truncate(if target.first() == Some(&b'/') { 0 } else { above });
+            if target.first() == Some(&b'/') {
+                found.clear();
+                numbers.truncate(1);
+            } else {
+                found.truncate(above);
+            }
             for part in target.rsplit(|byte| *byte == b'/') {
                 rest.push_front(part);
             }
@@ -199,8 +284,13 @@ pub(crate) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
 }
 
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+fn last_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// Bytes of a link's target.
+fn target(node: Option<&Node>) -> usize {
+    if let Some(Node::Link(target)) = node { target.len() } else { 0 }
 }
 
 /// A path without `.`, `..` and superfluous slashes.
@@ -216,6 +306,10 @@ mod tests {
     use super::*;
 
     fn add(tree: &mut Tree, entries: &[(&str, EntryType)]) {
+        try_add(tree, entries).unwrap();
+    }
+
+    fn try_add(tree: &mut Tree, entries: &[(&str, EntryType)]) -> Result<(), Error> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, kind) in entries {
             let mut header = tar::Header::new_gnu();
@@ -229,7 +323,7 @@ mod tests {
         }
         let bytes = builder.into_inner().unwrap();
         let origin = Path::new("x");
-        tree.add_layer(&mut Stream::new(bytes.as_slice(), origin), origin).unwrap();
+        tree.add_layer(&mut Stream::new(bytes.as_slice(), origin), origin)
     }
 
     fn is_file(tree: &Tree, path: &str) -> bool {
@@ -306,6 +400,47 @@ mod tests {
         add(&mut tree, &paths.iter().map(|path| (path.as_str(), Regular)).collect::<Vec<_>>());
         let hidden: Vec<String> = (0..60_000).map(|number| format!("d/.wh.{number}")).collect();
         add(&mut tree, &hidden.iter().map(|path| (path.as_str(), Regular)).collect::<Vec<_>>());
-        assert_eq!(tree.nodes.len(), 1, "the directory");
+        assert_eq!(tree.entries.len(), 1, "the directory");
+        assert_eq!(tree.memory, NODE + 1);
+    }
+
+    #[test]
+    fn each_beginning_of_a_path_was_kept_whole_and_never_counted() {
+        let mut tree = Tree::default();
+        let deep = |number: usize| format!("{}{number}", "d/".repeat(2000));
+        add(&mut tree, &[(&deep(0), Regular), (&deep(1), Regular)]);
+        assert_eq!(tree.entries.len(), 2002);
+        assert!(tree.memory < 2002 * (NODE + 2), "{}", tree.memory);
+        let steps = tree.resolve(deep(1).as_bytes(), Last::Followed).unwrap();
+        assert_eq!(steps, deep(1).into_bytes());
+        assert!(is_file(&tree, &deep(1)) && tree.get(b"ddd").is_none());
+        // A few hundred such paths, each with directories of its own.
+        let paths: Vec<String> = (0..400).map(|number| format!("{number}/{}", deep(0))).collect();
+        let entries: Vec<_> = paths.iter().map(|path| (path.as_str(), Regular)).collect();
+        let error = try_add(&mut tree, &entries).unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }), "{error}");
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            "cannot read `x` as an image: the memory for all paths in its layers is more than 58720256 bytes"
+        );
+        // The same in one layer each.
+        let mut tree = Tree::default();
+        let layers = entries.iter().take_while(|entry| try_add(&mut tree, &[**entry]).is_ok()).count();
+        assert!((150..300).contains(&layers) && tree.memory <= MAX_MEMORY, "{layers}");
+    }
+
+    #[test]
+    fn what_is_put_over_and_removed_is_no_longer_counted() {
+        let mut tree = Tree::default();
+        add(&mut tree, &[("a/b/c -> 12345", Symlink), ("a/d -> 1", Symlink), ("e/", Directory)]);
+        assert_eq!(tree.memory, 5 * (NODE + 1) + 6);
+        add(&mut tree, &[("a/d -> 123", Symlink), ("a/b/", Directory), ("e/f", Regular)]);
+        assert_eq!(tree.memory, 6 * (NODE + 1) + 8);
+        assert_eq!(tree.get(b"a"), Some(&Node::Directory(Attributes::PLAIN)));
+        add(&mut tree, &[("a", Regular), (".wh.e", Regular)]);
+        assert_eq!((tree.memory, tree.entries.len()), (NODE + 1, 1));
+        add(&mut tree, &[(".wh..wh..opq", Regular)]);
+        assert_eq!((tree.memory, tree.entries.len()), (0, 0));
     }
 }

@@ -109,3 +109,36 @@ fn a_disk_that_fills_up_is_named() {
     assert!(shown.contains(&expected), "{shown}");
     assert!(shown.contains("or write to another place"), "{shown}");
 }
+
+/// Each compressed layer was an open file, up to 400 of them, whatever the process may open.
+#[test]
+fn more_layers_than_a_process_may_have_files_open() {
+    let place = Place::new();
+    let layers: Vec<Vec<u8>> = (0..300).map(|number| noise(100 + number)).collect();
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}.tar")).collect();
+    let diff_ids = layers.iter().map(|layer| {
+        let hash = sha2::Sha256::digest(layer);
+        spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap()
+    });
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": diff_ids.collect::<Vec<_>>() },
+    });
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": names }]);
+    let mut builder = tar::Builder::new(std::fs::File::create(place.path("app.tar")).unwrap());
+    let (config, manifest) = (config.to_string().into_bytes(), manifest.to_string().into_bytes());
+    let documents = [("c.json", &config), ("manifest.json", &manifest)];
+    for (name, bytes) in names.iter().map(String::as_str).zip(&layers).chain(documents) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, bytes.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap();
+    let program = env!("CARGO_BIN_EXE_railway-deployer");
+    for target in ["oci-archive:out.tar", "oci:layout"] {
+        let script = "ulimit -n 256 && exec \"$0\" \"$@\"";
+        let arguments = ["-c", script, program, "image", "copy", "docker-archive:app.tar", target];
+        place.run_other("sh", &arguments).done();
+    }
+}

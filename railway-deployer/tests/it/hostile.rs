@@ -8,7 +8,9 @@ use std::{
     process::Command,
 };
 
-use crate::support::Place;
+use spectra_sandbox::registry::RegistryAuth;
+
+use crate::{image::registry, image_copy::docker_archive, support::Place};
 
 /// Most memory that a refusal may take, in KiB.
 const MOST: u64 = 64 * 1000 * 1000 / 1024;
@@ -137,4 +139,44 @@ fn many_small_things() {
     file.set_len(end + 1024).unwrap();
     let text = refused(&place, &["values.tar"]);
     assert!(text.contains("the number of values in one of its documents is more than 100000"), "{text}");
+}
+
+/// 34 KB of a layer took two and a half gigabytes: each directory above each file was kept with its whole path, and not counted.
+#[test]
+fn paths_of_two_thousand_names_in_a_base_image() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let mut layer = Vec::new();
+    for number in 0..400 {
+        let name = format!("{number}/{}f", "d/".repeat(2000));
+        layer.extend_from_slice(&header("././@LongLink", b'L', name.len() as u64 + 1));
+        layer.extend_from_slice(name.as_bytes());
+        layer.resize((layer.len() + 1).next_multiple_of(512), 0);
+        layer.extend_from_slice(&header("f", b'0', 0));
+    }
+    layer.resize(layer.len() + 1024, 0);
+    docker_archive(&place.path("base.tar"), &layer);
+    let repository = format!("{}/team/base", running.address);
+    place.run(&["image", "push", "base.tar", &format!("{repository}:v1")]).done();
+    let inspected = place.run(&["image", "inspect", &format!("{repository}:v1"), "--json"]).done().json();
+    let digest = inspected["digest"].as_str().unwrap();
+    place.write("recipe/file", "x");
+    place.write(
+        "recipe/image.toml",
+        &format!(
+            "base = \"{repository}@{digest}\"\ncmd = [\"x\"]\n[[files]]\nfrom = \"file\"\nto = \"/x\"\n"
+        ),
+    );
+    let program = env!("CARGO_BIN_EXE_railway-deployer");
+    let arguments = ["-c", MEASURE, "result", program, "image", "build", "recipe", "--output", "out"];
+    let built = place.run_other("python3", &[&arguments[..], &["--base-cache", "cache"]].concat());
+    let text = &built.stderr;
+    assert!(
+        text.contains("error[SPX-313]: ") && text.contains("the memory for all paths in its layers"),
+        "{text}"
+    );
+    let result = std::fs::read_to_string(place.path("result")).unwrap();
+    let memory: u64 = result.strip_prefix("1 ").unwrap().parse().unwrap();
+    // The limit of the paths, and what every command takes.
+    assert!(memory < (56 << 10) + (40 << 10), "{memory} KiB");
 }

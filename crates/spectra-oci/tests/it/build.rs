@@ -275,6 +275,37 @@ async fn a_base_is_fetched_once_and_again_when_it_was_damaged() {
     assert!(cached.has_instructions().unwrap());
 }
 
+/// One looked at the damaged blob, and removed the good one that another had put in its place by then.
+#[tokio::test]
+async fn builds_at_once_on_a_damaged_base_removed_what_the_others_had_mended() {
+    let (fake, digest) = distribution(false).await;
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("cache");
+    base(&fake, &digest, &Layout::create(&root).unwrap()).await.unwrap();
+    let manifest: ImageManifest = document(&Layout::open(&root).unwrap(), &digest);
+    let layer = root.join("blobs/sha256").join(manifest.layers[0].digest.hex());
+    let whole = std::fs::read(&layer).unwrap();
+    for round in 0..5 {
+        std::fs::write(&layer, vec![0; whole.len()]).unwrap();
+        let builds = (0..8).map(|_| async {
+            let cache = Layout::create(&root).unwrap();
+            base(&fake, &digest, &cache).await.map(drop)
+        });
+        for built in futures::future::join_all(builds).await {
+            built.unwrap_or_else(|error| {
+                panic!("round {round}: {error}: {:?}", std::error::Error::source(&error))
+            });
+        }
+        assert_eq!(std::fs::read(&layer).unwrap(), whole);
+    }
+    // Who has nothing to put in its place leaves it, and the next command says what is wrong with it.
+    std::fs::write(&layer, vec![0; whole.len()]).unwrap();
+    let reference = fake.image(&format!("distro:1@{digest}"));
+    let remote = client().open(&reference, None, Arc::new(NoProgress)).await.unwrap();
+    remote.reuse(&Layout::open(&root).unwrap()).unwrap();
+    assert!(layer.exists());
+}
+
 #[tokio::test]
 async fn a_base_by_tag_is_refused_with_its_digest() {
     let (fake, digest) = distribution(false).await;

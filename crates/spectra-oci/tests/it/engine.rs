@@ -125,6 +125,31 @@ async fn what_an_engine_cannot_give() {
     );
 }
 
+#[tokio::test]
+async fn an_archive_that_cannot_be_read_was_called_by_the_number_of_an_open_file() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("docker.sock");
+    let gzip = |bytes: &[u8]| crate::hostile::gzipped(bytes);
+    let good = exported(place.path());
+    let junk = b"<html>a proxy's page</html>".to_vec();
+    let service = serve(&socket, Vec::new());
+    let engine = Engine::named(&format!("unix://{}", socket.display())).unwrap();
+    let mut lost = good.clone();
+    let at = lost.windows(8).position(|bytes| bytes == b"b/layer.").unwrap();
+    lost[at] = b'x';
+    for archive in
+        [Vec::new(), junk.clone(), good[..700].to_vec(), lost, gzip(&junk), gzip(&good)[..60].to_vec()]
+    {
+        service.lock().unwrap().archive = archive;
+        let error = engine.export("team/app:v1", None, &OpenLimits::default()).await.unwrap_err();
+        let text = format!("{error}: {:?}", std::error::Error::source(&error));
+        assert!(text.contains("`docker-daemon:team/app:v1`") && !text.contains("/proc/"), "{text}");
+    }
+    service.lock().unwrap().archive = gzip(&good);
+    let exported = engine.export("team/app:v1", None, &OpenLimits::default()).await.unwrap();
+    assert_eq!(exported.artifact.inspect(None).unwrap().layers.len(), 3);
+}
+
 #[test]
 fn the_engine_is_found_where_docker_looks() {
     let place = tempfile::tempdir().unwrap();

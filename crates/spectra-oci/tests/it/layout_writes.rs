@@ -141,6 +141,65 @@ fn damage_of_the_same_length_is_cured() {
 }
 
 #[test]
+fn a_layout_copied_onto_itself_was_called_good_with_a_damaged_blob() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    write(&at("a"), &["one"]);
+    let built = build(&at("a"), &at("out"), Some("v1")).unwrap();
+    std::os::unix::fs::symlink(at("out"), at("link")).unwrap();
+    let copy = |from: &Path, to: &Path, name: &str| {
+        let artifact = spectra_oci::open(from, Some("v1")).unwrap();
+        let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+        artifact.store(&Layout::create(to).unwrap(), Some(name), &Packing::default(), &progress).map(drop)
+    };
+    copy(&at("out"), &at("out"), "v2").unwrap();
+    let layer = at("out/blobs/sha256").join(built.layers[0].digest.hex());
+    let mut bytes = std::fs::read(&layer).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&layer, &bytes).unwrap();
+    for (from, to) in [("out", "out"), ("a/../out", "out"), ("out", "link")] {
+        let error = copy(&at(from), &at(to), "v3").unwrap_err();
+        assert_eq!(error.code().to_string(), "SPX-303", "{from} to {to}: {error}");
+    }
+    assert_eq!(std::fs::read(&layer).unwrap(), bytes, "there is nothing to mend it with");
+    assert_eq!(names(&at("out")).len(), 2);
+}
+
+#[test]
+fn whoever_held_the_lock_of_a_layout_was_waited_for_in_silence_and_without_end() {
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<std::path::PathBuf>>);
+    impl Progress for Heard {
+        fn waiting(&self, layout: &Path) {
+            self.0.lock().unwrap().push(layout.to_owned());
+        }
+    }
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    write(&at("a"), &["one"]);
+    build(&at("a"), &at("out"), None).unwrap();
+    let other = std::fs::File::open(at("out")).unwrap();
+    other.lock().unwrap();
+    let heard = Arc::new(Heard::default());
+    let layout = |milliseconds| {
+        let patience = std::time::Duration::from_millis(milliseconds);
+        Layout::create(at("out")).unwrap().patience(patience).progress(heard.clone())
+    };
+    let error = builder(&at("a")).build(&layout(200), Some("v1")).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(error.to_string(), format!("cannot write the layout `{}`", at("out").display()));
+    assert_eq!(cause, "another process has held its lock for 0 seconds; end that process if it hangs");
+    assert_eq!(*heard.0.lock().unwrap(), [at("out")]);
+    assert_eq!(names(&at("out")).len(), 1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| builder(&at("a")).build(&layout(60_000), Some("v1")).unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(other);
+    });
+    assert_eq!(names(&at("out")).len(), 2);
+}
+
+#[test]
 fn a_build_that_fails_leaves_no_layout() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);

@@ -301,7 +301,7 @@ async fn build_own(mut recipe: Recipe, arguments: Arguments, printer: Printer) -
     if !arguments.platform.is_empty() {
         recipe.platforms = arguments.platform.into_iter().map(Text).collect();
     }
-    let layout = Layout::create(&arguments.output)?;
+    let layout = Layout::create(&arguments.output)?.progress(push_progress(printer));
     let root = layout.root().to_owned();
     let place = own::Place {
         context: arguments.context,
