@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_LIMIT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
     /// List the deployments that Railway knows instead of the rollouts of the journal
-    #[arg(long, env = "SPECTRA_PLATFORM", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SPECTRA_HISTORY_PLATFORM", value_parser = BoolishValueParser::new())]
     platform: bool,
 }
 
