@@ -68,7 +68,14 @@ impl Machine {
 
     fn step(&self, name: &str, cargo: &Path) -> (bool, String) {
         let path = |name: &str| self.root.path().join(name);
-        let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        // The suite that runs this test says what must not be skipped on the machine it is on, which is another one.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("SPECTRA_REQUIRE_") {
+                command.env_remove(variable);
+            }
+        }
+        let Output { status, stdout, stderr } = command
             .args(["test", "--only", name, "--terraform", "path", "--bin-dir"])
             .arg(path("bin"))
             .env("PATH", path("path"))

@@ -118,7 +118,7 @@ impl Fake {
             authority: Authority::new(),
             issuer: issuer.to_owned(),
             tokens: Key::of_tokens(),
-            request_token: "request-token-of-the-job-3f2a".to_owned(),
+            request_token: "asks-for-tokens".to_owned(),
             workflow: Mutex::default(),
             switch: Mutex::default(),
             complaints: Mutex::default(),
