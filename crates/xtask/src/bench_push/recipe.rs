@@ -14,6 +14,8 @@ const FILES: &str = "/usr";
 /// Raw sizes of the layers in MiB, 596 in all; shuffled, because images are.
 const LAYERS: [u64; 8] = [40, 150, 16, 100, 60, 120, 30, 80];
 const MIB: u64 = 1024 * 1024;
+/// A layer may be so much smaller than it should be, and is never larger.
+const SLACK: u64 = 64 * 1024;
 /// Larger files make layers of one file.
 const LARGEST_FILE: u64 = 48 * MIB;
 /// Layers of the image for slow lines, and bytes of each.
@@ -109,17 +111,28 @@ fn walk(directory: &Path, files: &mut Vec<(PathBuf, u64)>) {
     }
 }
 
+/// A layer of the next files that still fit. Counted as a tar counts: with headers, and in whole blocks.
 fn fill(path: &Path, files: &mut impl Iterator<Item = (PathBuf, u64)>, size: u64) -> io::Result<()> {
+    const BLOCK: u64 = 512;
     let mut tar = tar::Builder::new(BufWriter::new(File::create(path)?));
-    let mut have = 0;
-    while have < size {
+    // Two blocks of zeros end it.
+    let mut have = 2 * BLOCK;
+    while have + SLACK < size {
         let Some((path, length)) = files.next() else {
             return Err(io::Error::other(format!("there are not enough files in {FILES}")));
         };
+        let name = path.to_string_lossy();
+        // A long name takes an entry of its own.
+        let takes = length.next_multiple_of(BLOCK)
+            + BLOCK
+            + if name.trim_start_matches('/').len() > 100 { 2 * BLOCK } else { 0 };
+        if have + takes > size {
+            continue;
+        }
         // Some can be listed and not read.
         let Ok(file) = File::open(&path) else { continue };
-        append(&mut tar, &path.to_string_lossy(), &mut file.take(length), length)?;
-        have += length;
+        append(&mut tar, &name, &mut file.take(length), length)?;
+        have += takes;
     }
     tar.into_inner()?.flush()
 }
@@ -249,5 +262,31 @@ impl Noise {
         }
         bytes.truncate(count);
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Layers had five per cent more than they should, since headers and the rest of blocks were not counted.
+    #[test]
+    fn a_layer_is_as_large_as_it_should_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |number: usize| folder.path().join(format!("{number}-{}", "n".repeat(number % 150)));
+        let mut files: Vec<_> =
+            (0..999).map(|number| (name(number), 1 + number as u64 * 37 % 3000)).collect();
+        // One that does not fit any more is passed over.
+        files.insert(100, (name(999), 3 * MIB));
+        for (path, length) in &files {
+            File::create(path).unwrap().set_len(*length).unwrap();
+        }
+        let layer = folder.path().join("layer.tar");
+        fill(&layer, &mut files.into_iter(), MIB).unwrap();
+        let length = layer.metadata().unwrap().len();
+        assert!(((MIB - SLACK)..=MIB).contains(&length), "{length}");
+        assert!(
+            fill(&layer, &mut std::iter::empty(), MIB).unwrap_err().to_string().contains("not enough files")
+        );
     }
 }
