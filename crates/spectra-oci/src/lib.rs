@@ -44,7 +44,6 @@ mod session;
 mod source;
 mod spool;
 mod tar_index;
-mod tar_stream;
 mod temporary;
 mod text;
 mod tree;

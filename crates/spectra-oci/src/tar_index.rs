@@ -3,6 +3,10 @@
 //! Tar has several dialects, and readers disagree about archives that mix them: what one takes for a file is content to another.
 //! Whatever can be read in two ways is refused here, and so is what no image archive needs: devices, sparse files, names that lead
 //! outside. Nothing is trusted: a header's length is never allocated, and names, headers and their number have limits.
+//!
+//! Headers and records are those of `spectra_tar`; its stream of entries is not used. That reads what it skips, and this only the
+//! headers of an archive of many gigabytes; that reads layers, which may have all that is refused here (links that lead outside, devices,
+//! names that are no text, sizes of what has no content); and what is wrong is said here of the entry, by its name.
 
 use std::{
     collections::{HashMap, hash_map},
@@ -11,21 +15,17 @@ use std::{
     path::Path,
 };
 
+use spectra_tar::{BLOCK as BLOCK_SIZE, Header, MAX_EXTENSION as MAX_PAX, MAX_NAME, MAX_OCTAL, Records};
+
 use crate::Error;
 
-const BLOCK: u64 = 512;
-/// Longest name or link target, in bytes; the longest path of Linux.
-const MAX_NAME: u64 = 4096;
-/// Longest PAX header, in bytes.
-const MAX_PAX: u64 = 1 << 20;
+const BLOCK: u64 = BLOCK_SIZE as u64;
 /// Most headers of an archive. An image has a few for each layer.
 const MAX_HEADERS: usize = 65_536;
 /// Most bytes of all names and link targets together.
 const MAX_NAMES: usize = 8 << 20;
 /// Most bytes after the end of an archive. Writers fill up their last record, which has 10 KiB by default.
 const MAX_PADDING: u64 = 64 << 20;
-/// The largest size that a header's octal digits can say.
-const MAX_OCTAL: u64 = (1 << 33) - 1;
 
 /// Some readers take an empty value for the value, others for none.
 const EMPTY: &str = "a header gives an entry an empty name or size";
@@ -81,89 +81,6 @@ impl Extended {
     }
 }
 
-struct Header([u8; 512]);
-
-impl Header {
-    /// A text field up to its first NUL.
-    fn text(&self, from: usize, length: usize) -> &[u8] {
-        let field = &self.0[from..from + length];
-        &field[..field.iter().position(|byte| *byte == 0).unwrap_or(length)]
-    }
-
-    const fn kind(&self) -> u8 {
-        self.0[156]
-    }
-
-    /// The name with the prefix that the POSIX dialect keeps apart.
-    fn name(&self) -> Vec<u8> {
-        let name = self.text(0, 100);
-        let prefix = if self.is_posix() { self.text(345, 155) } else { b"" };
-        if prefix.is_empty() { name.to_owned() } else { [prefix, b"/", name].concat() }
-    }
-
-    fn is_posix(&self) -> bool {
-        self.0[257..263] == *b"ustar\0"
-    }
-
-    /// Whether readers disagree about which bytes are the prefix of the name. That of `star`'s dialect is shorter than that of POSIX.
-    /// Other dialects have times in its place, or nothing, which some take for a prefix nevertheless.
-    fn has_doubtful_prefix(&self) -> bool {
-        if self.is_posix() {
-            self.0[508..] == *b"tar\0"
-        } else {
-            self.0[345..500].iter().any(|byte| *byte != 0)
-        }
-    }
-
-    /// The sum of all bytes, its own field taken for blanks. Old writers summed signed bytes.
-    fn has_right_sum(&self) -> bool {
-        let Ok(stated) = number(&self.0[148..156]) else { return false };
-        let bytes = || self.0[..148].iter().chain(&self.0[156..]);
-        let unsigned: u64 = bytes().map(|byte| u64::from(*byte)).sum::<u64>() + 8 * 32;
-        let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum::<i64>() + 8 * 32;
-        stated == unsigned || u64::try_from(signed) == Ok(stated)
-    }
-}
-
-/// A number in a header: octal digits, or base 256 where the first bit is set.
-fn number(field: &[u8]) -> Result<u64, &'static str> {
-    match field.first() {
-        // The second bit is the sign.
-        Some(first) if first & 0xc0 == 0xc0 => return Err("a negative size"),
-        Some(first) if first & 0x80 != 0 => {
-            let mut value = u64::from(first & 0x7f);
-            for byte in &field[1..] {
-                value = value
-                    .checked_mul(256)
-                    .and_then(|value| value.checked_add(u64::from(*byte)))
-                    .ok_or("a size that no file can have")?;
-            }
-            return Ok(value);
-        }
-        _ => {}
-    }
-    let blanks = field.iter().take_while(|byte| **byte == b' ').count();
-    let text = &field[blanks..];
-    if text.first() == Some(&b'-') {
-        return Err("a negative size");
-    }
-    let digits = text.iter().take_while(|byte| (b'0'..=b'7').contains(*byte)).count();
-    let (digits, rest) = text.split_at(digits);
-    if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
-        // Some readers skip a zero byte and go on, others stop there.
-        return Err(if rest[0] == 0 {
-            "a size with a zero byte in it"
-        } else {
-            "a size that is not a number"
-        });
-    }
-    let mut value: u64 = 0;
-    for byte in digits {
-        value = value.checked_mul(8).ok_or("a size that no file can have")? + u64::from(byte - b'0');
-    }
-    Ok(value)
-}
-
 impl Scan<'_> {
     fn refuse(&self, reason: impl Into<String>) -> Error {
         Error::input(self.origin, reason)
@@ -181,10 +98,10 @@ impl Scan<'_> {
     }
 
     fn block(&mut self) -> Result<Header, Error> {
-        let mut block = [0; 512];
+        let mut block = [0; BLOCK_SIZE];
         self.read(self.at, &mut block)?;
         self.at += BLOCK;
-        Ok(Header(block))
+        Ok(Header::new(block))
     }
 
     /// The content of a header that describes another one.
@@ -222,7 +139,7 @@ impl Scan<'_> {
         let mut extended = Extended::default();
         loop {
             let header = self.block()?;
-            if header.0.iter().all(|byte| *byte == 0) {
+            if header.is_end() {
                 if !extended.is_empty() {
                     return Err(self.refuse("it ends after a header that describes another entry"));
                 }
@@ -235,11 +152,14 @@ impl Scan<'_> {
             if !header.has_right_sum() {
                 return Err(self.refuse("it is not a tar archive, or damaged: the sum of a header is wrong"));
             }
-            if header.has_doubtful_prefix() {
+            // No writer of images has times there, where GNU tar may have them.
+            let is_mixed = !header.is_posix() && header.is_any_set(345..500);
+            if is_mixed || header.has_doubtful_prefix() {
                 return Err(self.refuse("a header mixes dialects, which give the entry different names"));
             }
+            let size = header.size();
             let size =
-                number(&header.0[124..136]).map_err(|what| self.refuse(format!("an entry states {what}")))?;
+                size.map_err(|error| self.refuse(format!("an entry states {}", error.about("size"))))?;
             let twice = "two headers in a row describe the same entry";
             match header.kind() {
                 b'L' | b'K' => {
@@ -286,19 +206,9 @@ impl Scan<'_> {
     }
 
     /// The records of a PAX header: `LENGTH KEY=VALUE`, each ended by a line feed.
-    fn pax(&self, mut rest: &[u8], extended: &mut Extended) -> Result<(), Error> {
-        let malformed = || self.refuse("a PAX header is malformed");
-        while !rest.is_empty() {
-            let blank = rest.iter().take(20).position(|byte| *byte == b' ').ok_or_else(malformed)?;
-            let length: usize = std::str::from_utf8(&rest[..blank])
-                .ok()
-                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|digits| digits.parse().ok())
-                .ok_or_else(malformed)?;
-            let record = rest.get(blank + 1..length).ok_or_else(malformed)?;
-            let record = record.strip_suffix(b"\n").ok_or_else(malformed)?;
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(malformed)?;
-            let (key, value) = (&record[..equals], &record[equals + 1..]);
+    fn pax(&self, bytes: &[u8], extended: &mut Extended) -> Result<(), Error> {
+        for record in Records::new(bytes) {
+            let (key, value) = record.map_err(|_| self.refuse("a PAX header is malformed"))?;
             if value.is_empty() && matches!(key, b"path" | b"linkpath" | b"size") {
                 return Err(self.refuse(EMPTY));
             }
@@ -321,7 +231,6 @@ impl Scan<'_> {
             if !fresh {
                 return Err(self.refuse("a PAX header says the same thing twice"));
             }
-            rest = &rest[length..];
         }
         Ok(())
     }
@@ -356,7 +265,7 @@ impl Scan<'_> {
                 0 | b'0' | b'7' => Entry::File { offset: self.at, length: size },
                 b'1' | b'2' => {
                     let link = extended.link.or(extended.long_link);
-                    let link = link.unwrap_or_else(|| header.text(157, 100).to_owned());
+                    let link = link.unwrap_or_else(|| header.link().to_owned());
                     let link = self.text(&link)?;
                     // A symbolic link is relative to its directory, a hard link to the root of the archive.
                     let base = if kind == b'2' { key.rfind('/').map_or("", |at| &key[..at]) } else { "" };

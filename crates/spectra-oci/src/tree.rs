@@ -2,14 +2,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque, btree_map},
+    io::Read,
     path::Path,
 };
 
-use crate::{
-    Error, Image,
-    layer::Owner,
-    tar_stream::{Header, Kind, Stream},
-};
+use spectra_tar::{Entry as Listed, Kind, Stream, clean};
+
+use crate::{Error, Image, layer::Owner};
 
 /// Most bytes of memory for the paths of an image, each with the directories above it. The largest images that are in use have a
 /// third of a million paths and need nine tenths of it.
@@ -86,9 +85,8 @@ impl Tree {
         let mut tree = Self::default();
         for layer in image.layers() {
             let digest = layer.digest();
-            let mut stream = Stream::new(layer.reader()?, &image.origin);
-            let listed = tree.add_layer(&mut stream, &image.origin);
-            listed.and_then(|()| stream.finish()).map_err(|error| match error {
+            let listed = tree.add_layer(layer.reader()?, &image.origin);
+            listed.map_err(|error| match error {
                 Error::Input { path, reason } => {
                     Error::Input { path, reason: format!("layer `{digest}` cannot be listed: {reason}") }
                 }
@@ -98,9 +96,11 @@ impl Tree {
         Ok(tree)
     }
 
-    fn add_layer<R: std::io::Read>(&mut self, layer: &mut Stream<'_, R>, origin: &Path) -> Result<(), Error> {
+    fn add_layer(&mut self, layer: impl Read, origin: &Path) -> Result<(), Error> {
         let mut added = Self::default();
-        while let Some(Header { name, kind, target, mode, user, group }) = layer.next()? {
+        let mut layer = Stream::new(layer);
+        let failed = |error| failed(error, origin);
+        while let Some(Listed { name, kind, target, mode, user, group, .. }) = layer.next().map_err(failed)? {
             let path = clean(&name);
             let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
                 Some(at) => (&path[..at], &path[at + 1..]),
@@ -117,8 +117,8 @@ impl Tree {
             } else if !path.is_empty() {
                 let node = match kind {
                     Kind::Directory => Node::Directory(Attributes { mode, owner: Owner { user, group } }),
-                    Kind::Link => Node::Link(target),
-                    Kind::Other => Node::File,
+                    Kind::Symlink => Node::Link(target),
+                    _ => Node::File,
                 };
                 added.put(&path, node);
                 if self.memory + added.memory > MAX_MEMORY {
@@ -133,7 +133,7 @@ impl Tree {
         }
         // What a layer adds is not touched by what it hides, in whichever order they stand.
         self.put_all(added);
-        Ok(())
+        layer.finish().map_err(failed)
     }
 
     /// Puts everything of another tree into this one, in place of what is there.
@@ -293,10 +293,21 @@ fn target(node: Option<&Node>) -> usize {
     if let Some(Node::Link(target)) = node { target.len() } else { 0 }
 }
 
-/// A path without `.`, `..` and superfluous slashes.
-fn clean(path: &[u8]) -> Vec<u8> {
-    let names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"." | b".."));
-    names.collect::<Vec<_>>().join(&b'/')
+/// Why a layer is not read on, in the words of this crate. A limit of what is below comes through as it is.
+fn failed(error: spectra_tar::Error, origin: &Path) -> Error {
+    match error {
+        spectra_tar::Error::TooLong { what, limit } => Error::Limit {
+            path: origin.to_owned(),
+            what: format!("the length of {what} in one of its layers"),
+            limit: format!("{limit} bytes"),
+            flag: None,
+        },
+        spectra_tar::Error::Read(error) => match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::input(origin, error.to_string()),
+        },
+        error => Error::input(origin, error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -323,7 +334,7 @@ mod tests {
         }
         let bytes = builder.into_inner().unwrap();
         let origin = Path::new("x");
-        tree.add_layer(&mut Stream::new(bytes.as_slice(), origin), origin)
+        tree.add_layer(bytes.as_slice(), origin)
     }
 
     fn is_file(tree: &Tree, path: &str) -> bool {
@@ -356,6 +367,52 @@ mod tests {
         assert!(matches!(tree.get(b"opt/new"), Some(Node::Directory(_))));
         add(&mut tree, &[("etc", Regular)]);
         assert!(is_file(&tree, "etc") && !is_file(&tree, "etc/b") && is_file(&tree, "etc-x"));
+    }
+
+    /// A header that states this name, whatever it is.
+    fn named(name: &[u8], kind: EntryType) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+        header.set_entry_type(kind);
+        header.set_size(0);
+        header.set_mode(0o755);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn names_are_those_of_the_running_image() {
+        let mut tree = Tree::default();
+        let names = [
+            named(b"a/../bin/x", Regular),
+            named(b"../../etc/y", Regular),
+            named(b"opt/", Regular),
+            named(b"n\xff", Regular),
+            named(b"n\xfe", Symlink),
+        ];
+        tree.add_layer(names.concat().as_slice(), Path::new("x")).unwrap();
+        assert!(is_file(&tree, "bin/x") && tree.get(b"a").is_none(), "`..` was left out, and `a` stayed");
+        assert!(is_file(&tree, "etc/y") && is_file(&tree, "opt"));
+        assert_eq!(tree.get(b"n\xff"), Some(&Node::File));
+        assert_eq!(tree.get(b"n\xfe"), Some(&Node::Link(vec![])));
+    }
+
+    #[test]
+    fn what_is_no_tar_is_said_in_terms_of_the_image() {
+        let refused =
+            |bytes: &[u8]| Tree::default().add_layer(bytes, Path::new("x")).unwrap_err().to_string();
+        assert_eq!(refused(&named(b"a", Regular)[..100]), "cannot read `x` as an image: it is cut off");
+        assert_eq!(
+            refused(&[7; 512]),
+            "cannot read `x` as an image: it is not a tar, or damaged: the sum of a header is wrong"
+        );
+        let mut long = tar::Header::from_byte_slice(&named(b"././@LongLink", EntryType::GNULongName)).clone();
+        long.set_size(10 << 30);
+        long.set_cksum();
+        assert_eq!(
+            refused(long.as_bytes()),
+            "cannot read `x` as an image: the length of a name in one of its layers is more than 4096 bytes"
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tfplugin", &["tfplugin-macros"]),
     ("spectra-journal", &["spectra-types"]),
     ("spectra-sign", &["spectra-types"]),
+    ("spectra-tar", &[]),
     // Checks certificates for the policies of `spectra-sign`.
     ("spectra-keyless", &["spectra-sign", "spectra-types"]),
     // A deployment policy says whose signatures an image needs.
@@ -22,8 +23,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("spectra-notify", &["spectra-types"]),
     ("spectra-github", &["spectra-types"]),
     // Is handed layers as readers: it knows no registry.
-    ("spectra-scan", &["spectra-types"]),
-    ("spectra-oci", &["spectra-rollout", "spectra-sign", "spectra-types"]),
+    ("spectra-scan", &["spectra-tar", "spectra-types"]),
+    ("spectra-oci", &["spectra-rollout", "spectra-sign", "spectra-tar", "spectra-types"]),
     ("spectra-probe", &["spectra-rollout", "spectra-types"]),
     ("spectra-railway", &["spectra-rollout", "spectra-types"]),
     // Puts the engine and the adapters together, for both programs.

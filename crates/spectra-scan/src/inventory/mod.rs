@@ -9,8 +9,9 @@ mod dpkg;
 mod elf;
 mod os;
 mod package;
-mod tarball;
 mod tree;
+
+use std::sync::Arc;
 
 pub use os::OperatingSystem;
 pub use package::{Kind, Package};
@@ -55,6 +56,7 @@ pub fn read(layers: &[LayerInput<'_>]) -> Result<Inventory, Error> {
     let mut inventory = Inventory { notes: vec![SCOPE.to_owned()], ..Inventory::default() };
     // Lists are sorted by path, so `etc/` comes before `usr/lib/`, as systemd has it.
     for (path, kept) in &tree.files {
+        let path = &String::from_utf8_lossy(path);
         let note = |text: &str| format!("`/{path}` {text}");
         match &kept.content {
             Content::Text(bytes) => {
@@ -76,6 +78,7 @@ pub fn read(layers: &[LayerInput<'_>]) -> Result<Inventory, Error> {
     let system = inventory.system.clone();
     let mut left = MAX_PACKAGES;
     for (path, kept) in &tree.files {
+        let path = &Arc::<str>::from(String::from_utf8_lossy(path));
         let place = package::Place { path, layer: &layers[kept.layer].digest, system: system.as_ref() };
         match &kept.content {
             Content::Text(bytes) => {

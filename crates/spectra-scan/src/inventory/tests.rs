@@ -218,6 +218,63 @@ fn upper_layers_replace_and_remove() {
     assert_eq!(names(vec![app(CRATES), vec![text("app", "#!/bin/sh\n")]]), Vec::<String>::new());
 }
 
+/// A header of GNU tar that states this name, whatever it is, and content.
+fn named(name: &[u8], content: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+    header.set_size(content.len() as u64);
+    header.set_cksum();
+    let mut bytes = [header.as_bytes(), content.as_bytes()].concat();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+fn inspect_bytes(layers: &[Vec<u8>]) -> Result<Inventory, Error> {
+    let inputs = layers.iter().enumerate().map(|(number, bytes)| LayerInput {
+        digest: digest(number),
+        open: Box::new(move || Ok(Box::new(Cursor::new(bytes.clone())))),
+    });
+    read(&inputs.collect::<Vec<_>>())
+}
+
+/// A name with `..` was passed over, and those that unpack the image have the file.
+#[test]
+fn a_name_that_goes_up_and_down_hid_a_database() {
+    let one = "Package: one\nVersion: 1\n";
+    for name in ["a/../var/lib/dpkg/status", "../../var/lib/dpkg/status", "var/lib/./dpkg//status"] {
+        let inventory = inspect_bytes(&[named(name.as_bytes(), one)]).unwrap();
+        assert_eq!(purls(&inventory), ["pkg:deb/debian/one@1"], "{name}");
+    }
+}
+
+/// Two names that are no text were one, and the packages of the first were not listed.
+#[test]
+fn names_that_are_no_text_are_told_apart() {
+    let names = [&b"var/lib/dpkg/status.d/\xff"[..], b"var/lib/dpkg/status.d/\xfe"];
+    let both = [named(names[0], "Package: one\nVersion: 1\n"), named(names[1], "Package: two\nVersion: 1\n")];
+    let inventory = inspect_bytes(&[both.concat()]).unwrap();
+    assert_eq!(purls(&inventory), ["pkg:deb/debian/one@1", "pkg:deb/debian/two@1"]);
+    let hidden = named(b"var/lib/dpkg/status.d/.wh.\xff", "");
+    let inventory = inspect_bytes(&[both.concat(), hidden]).unwrap();
+    assert_eq!(purls(&inventory), ["pkg:deb/debian/two@1"], "and one of them is removed alone");
+}
+
+#[test]
+fn what_is_no_tar_is_said_in_terms_of_the_layer() {
+    let refused = |bytes: &[u8]| match inspect_bytes(&[bytes.to_vec()]).unwrap_err() {
+        Error::Layer { source, .. } => source.to_string(),
+        error => panic!("{error}"),
+    };
+    let database = named(b"var/lib/dpkg/status", &"Package: one\nVersion: 1\n".repeat(40));
+    assert_eq!(refused(&database[..700]), "it is cut off");
+    assert_eq!(refused(&[7; 512]), "it is not a tar, or damaged: the sum of a header is wrong");
+    let mut long = tar::Header::from_byte_slice(&named(b"././@LongLink", "")[..512]).clone();
+    long.set_entry_type(tar::EntryType::GNULongName);
+    long.set_size(10 << 30);
+    long.set_cksum();
+    assert_eq!(refused(long.as_bytes()), "the length of a name is more than 4096 bytes");
+}
+
 #[test]
 fn what_was_not_read_is_said() {
     let inventory = inspect(vec![vec![

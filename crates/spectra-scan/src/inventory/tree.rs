@@ -6,12 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use spectra_tar::{Kind, Stream, clean};
 use spectra_types::Digest;
 
-use super::{
-    cargo, elf,
-    tarball::{EntryKind, Tarball},
-};
+use super::{cargo, elf};
 use crate::Error;
 
 /// A package database with more bytes is not read: the largest distributions need some megabytes.
@@ -66,10 +64,10 @@ pub(super) enum Content {
     Unread(String),
 }
 
-/// The files that matter, by path without a leading slash.
+/// The files that matter, by path without a leading slash. Paths are bytes: two that are no text may be shown alike.
 #[derive(Default)]
 pub(super) struct Tree {
-    pub(super) files: BTreeMap<Arc<str>, Kept>,
+    pub(super) files: BTreeMap<Arc<[u8]>, Kept>,
     entries: u64,
     kept_files: u64,
     kept_bytes: u64,
@@ -94,6 +92,7 @@ impl Tree {
                 _ if reader.exceeded => return Err(Error::TooLarge { what: "bytes", limit }),
                 Ok(()) => {}
                 Err(Stop::Read(error)) => return Err(failed(error.into())),
+                Err(Stop::Archive(error)) => return Err(failed(error.into())),
                 Err(Stop::TooLarge(what, limit)) => return Err(Error::TooLarge { what, limit }),
             }
         }
@@ -101,32 +100,36 @@ impl Tree {
     }
 
     fn apply(&mut self, layer: usize, reader: &mut impl Read) -> Result<(), Stop> {
-        let mut tarball = Tarball::new(reader);
-        while let Some(entry) = tarball.next()? {
+        let mut stream = Stream::new(reader);
+        while let Some(entry) = stream.next()? {
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(Stop::TooLarge("files", MAX_ENTRIES));
             }
-            let Some(path) = normalise(&entry.path) else { continue };
-            let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            if name == ".wh..wh..opq" {
+            let path = clean(&entry.name);
+            if path.is_empty() {
+                continue;
+            }
+            let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+            let (folder, name) = path.split_at(name);
+            if name == b".wh..wh..opq" {
                 self.remove_below(folder, layer);
                 continue;
             }
-            if let Some(hidden) = name.strip_prefix(".wh.") {
-                let hidden = if folder.is_empty() { hidden.to_owned() } else { format!("{folder}/{hidden}") };
+            if let Some(hidden) = name.strip_prefix(b".wh.") {
+                let hidden = [folder, hidden].concat();
                 // A whiteout is about the layers below, wherever it stands in its own.
-                if self.files.get(hidden.as_str()).is_some_and(|kept| kept.layer < layer) {
-                    self.files.remove(hidden.as_str());
+                if self.files.get(hidden.as_slice()).is_some_and(|kept| kept.layer < layer) {
+                    self.files.remove(hidden.as_slice());
                 }
                 self.remove_below(&hidden, layer);
                 continue;
             }
-            self.files.remove(path.as_str());
-            if entry.kind != EntryKind::Directory {
+            self.files.remove(path.as_slice());
+            if entry.kind != Kind::Directory {
                 self.remove_below(&path, layer);
             }
-            if let Some(content) = take(&path, entry.kind, entry.size, &mut tarball)? {
+            if let Some(content) = take(&path, entry.kind, entry.size, &mut stream)? {
                 self.kept_files += 1;
                 // What is not read has a path all the same.
                 self.kept_bytes += path.len() as u64;
@@ -143,16 +146,20 @@ impl Tree {
                 self.files.insert(path.into(), Kept { layer, content });
             }
         }
-        tarball.finish()?;
+        stream.finish()?;
         Ok(())
     }
 
-    fn remove_below(&mut self, folder: &str, layer: usize) {
-        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        let below: Vec<Arc<str>> = self
+    /// Removes what layers below this one have in a folder, which may end with a slash; everything, if it is empty.
+    fn remove_below(&mut self, folder: &[u8], layer: usize) {
+        let mut prefix = folder.to_vec();
+        if !matches!(prefix.last(), None | Some(b'/')) {
+            prefix.push(b'/');
+        }
+        let below: Vec<Arc<[u8]>> = self
             .files
-            .range(Arc::from(prefix.as_str())..)
-            .take_while(|(path, _)| path.starts_with(prefix.as_str()))
+            .range(Arc::from(prefix.as_slice())..)
+            .take_while(|(path, _)| path.starts_with(&prefix))
             .filter(|(_, kept)| kept.layer < layer)
             .map(|(path, _)| Arc::clone(path))
             .collect();
@@ -184,43 +191,49 @@ impl<R: Read> Read for Limited<R> {
 }
 
 /// What matters of a file; `None` if nothing does.
-fn take(path: &str, kind: EntryKind, size: u64, reader: &mut impl Read) -> Result<Option<Content>, Stop> {
-    if kind == EntryKind::Directory {
+fn take(path: &[u8], kind: Kind, size: u64, reader: &mut impl Read) -> Result<Option<Content>, Stop> {
+    if kind == Kind::Directory {
         return Ok(None);
     }
     if is_rpm(path) {
         return Ok(Some(Content::Rpm));
     }
     if !is_database(path) {
-        return if kind == EntryKind::File { crates(size, reader) } else { Ok(None) };
+        return if kind == Kind::File { crates(size, reader) } else { Ok(None) };
     }
     Ok(Some(match kind {
-        EntryKind::File if size > MAX_DATABASE => {
+        Kind::File if size > MAX_DATABASE => {
             Content::Unread(format!("it has {size} bytes, more than a package database has"))
         }
-        EntryKind::File => {
+        Kind::File => {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
             Content::Text(bytes)
         }
+        Kind::Sparse => Content::Unread("it is stored with its holes left out".to_owned()),
         // The usual link from /etc to /usr/lib, both of which are looked for.
-        EntryKind::Other if path == "etc/os-release" => return Ok(None),
-        EntryKind::Other => Content::Unread("it is no file, and links are not followed".to_owned()),
-        EntryKind::Sparse | EntryKind::Directory => {
-            Content::Unread("it is stored with its holes left out".to_owned())
-        }
+        _ if path == b"etc/os-release" => return Ok(None),
+        _ => Content::Unread("it is no file, and links are not followed".to_owned()),
     }))
 }
 
 /// Why a layer is not read on.
 enum Stop {
+    /// What it is read from has failed, in its content.
     Read(std::io::Error),
+    Archive(spectra_tar::Error),
     TooLarge(&'static str, u64),
 }
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         Self::Read(error)
+    }
+}
+
+impl From<spectra_tar::Error> for Stop {
+    fn from(error: spectra_tar::Error) -> Self {
+        Self::Archive(error)
     }
 }
 
@@ -245,37 +258,24 @@ fn crates(size: u64, reader: &mut impl Read) -> Result<Option<Content>, Stop> {
     })
 }
 
-fn is_database(path: &str) -> bool {
+fn is_database(path: &[u8]) -> bool {
     matches!(
         path,
-        "etc/os-release"
-            | "usr/lib/os-release"
-            | "var/lib/dpkg/status"
-            | "lib/apk/db/installed"
-            | "usr/lib/apk/db/installed"
+        b"etc/os-release"
+            | b"usr/lib/os-release"
+            | b"var/lib/dpkg/status"
+            | b"lib/apk/db/installed"
+            | b"usr/lib/apk/db/installed"
     ) || path
-        .strip_prefix("var/lib/dpkg/status.d/")
-        .is_some_and(|name| !name.contains('/') && !name.ends_with(".md5sums"))
+        .strip_prefix(b"var/lib/dpkg/status.d/")
+        .is_some_and(|name| !name.contains(&b'/') && !name.ends_with(b".md5sums"))
 }
 
-fn is_rpm(path: &str) -> bool {
-    ["var/lib/rpm/", "usr/lib/sysimage/rpm/", "usr/share/rpm/"].iter().any(|folder| {
-        path.strip_prefix(folder)
-            .is_some_and(|name| matches!(name, "Packages" | "Packages.db" | "rpmdb.sqlite"))
+fn is_rpm(path: &[u8]) -> bool {
+    [&b"var/lib/rpm/"[..], b"usr/lib/sysimage/rpm/", b"usr/share/rpm/"].iter().any(|folder| {
+        path.strip_prefix(*folder)
+            .is_some_and(|name| matches!(name, b"Packages" | b"Packages.db" | b"rpmdb.sqlite"))
     })
-}
-
-/// The path without `.` and empty parts; `None` for the root itself, and for one that leads out of it.
-fn normalise(path: &str) -> Option<String> {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => return None,
-            part => parts.push(part),
-        }
-    }
-    (!parts.is_empty()).then(|| parts.join("/"))
 }
 
 #[cfg(test)]
@@ -334,14 +334,5 @@ mod tests {
         assert!(matches!(tree.apply(0, &mut bytes.as_slice()), Err(Stop::TooLarge(_, MAX_KEPT))));
         tree.kept_bytes = MAX_KEPT - 23;
         assert!(tree.apply(0, &mut bytes.as_slice()).is_ok());
-    }
-
-    #[test]
-    fn no_name_leads_out_or_around() {
-        let normalise = |path: &str| super::normalise(path).unwrap_or_default();
-        assert_eq!(normalise("./a//b/./c/"), "a/b/c");
-        assert_eq!(normalise("/etc/os-release"), "etc/os-release");
-        assert_eq!(normalise("a/../../etc/os-release"), "");
-        assert_eq!(normalise("./"), "");
     }
 }
