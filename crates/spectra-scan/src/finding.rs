@@ -117,7 +117,7 @@ pub struct Finding {
     pub location: Option<String>,
     /// The line in it, from 1.
     pub line: Option<u64>,
-    /// The layer that brought it in.
+    /// The layer that brought it in, by its digest in the image's manifest; missing where the scanner's name for it leads to none.
     pub layer: Option<String>,
     /// The commit that brought it in.
     pub commit: Option<String>,

@@ -24,6 +24,7 @@ mod rollout_verbs;
 mod sandbox;
 mod sandbox_start;
 mod scan;
+mod scan_layers;
 mod scan_tools;
 mod signing;
 mod support;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Scan, day};
+use super::{Layers, Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
@@ -95,11 +95,12 @@ struct Artifact {
 #[derive(Deserialize)]
 struct Location {
     path: String,
+    /// The digest of what the layer decompresses to.
     #[serde(rename = "layerID")]
     layer: Option<String>,
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
+pub(super) fn parse(bytes: &[u8], layers: &Layers) -> Result<Scan, Error> {
     let what = "what `grype` printed";
     let report: Report = serde_json::from_slice(bytes).map_err(|error| Error::report(what, error))?;
     if report.descriptor.name != "grype" {
@@ -116,11 +117,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
     if ignored > 0 {
         scan.notes.push(format!("grype's own settings ignore {ignored} matches; they do not count"));
     }
-    scan.findings.extend(report.matches.into_iter().map(finding));
+    scan.findings.extend(report.matches.into_iter().map(|found| finding(found, layers)));
     Ok(scan)
 }
 
-fn finding(found: Match) -> Finding {
+fn finding(found: Match, layers: &Layers) -> Finding {
     let Match { vulnerability, related_vulnerabilities, artifact } = found;
     let related = related_vulnerabilities.unwrap_or_default();
     let known = |vulnerability: &Vulnerability| {
@@ -144,7 +145,7 @@ fn finding(found: Match) -> Finding {
     let versions = vulnerability.fix.and_then(|fix| fix.versions).unwrap_or_default();
     finding.fixed = (!versions.is_empty()).then(|| versions.join(", "));
     let place = artifact.locations.unwrap_or_default().into_iter().next();
-    finding.layer = place.as_ref().and_then(|place| place.layer.clone());
+    finding.layer = place.as_ref().and_then(|place| layers.stored([place.layer.as_deref()]));
     finding.location = place.map(|place| place.path.trim_start_matches('/').to_owned());
     finding.url = vulnerability.data_source;
     finding.identified()

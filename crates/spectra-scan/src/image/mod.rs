@@ -2,6 +2,7 @@
 
 mod gate;
 mod grype;
+mod layers;
 mod trivy;
 mod waivers;
 
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, ffi::OsStr, path::Path, time::Duration};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 pub use gate::{Gate, Judged, Waived};
+pub use layers::Layers;
 pub use waivers::{Waiver, Waivers};
 
 use crate::{
@@ -82,15 +84,17 @@ pub struct Scan {
 
 /// Has a scanner look into an OCI layout that holds the one image.
 ///
+/// `layers` are those of the image, by which findings name them, also where the layout has them compressed and the image does not.
 /// `directory` is where it runs: an empty one, since scanners read settings and lists of ignored findings from where they are.
 /// A scanner that fails is an error: its silence says nothing about the image.
 pub async fn scan(
     scanner: &Scanner,
     layout: &Path,
+    layers: &Layers,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Scan, Error> {
-    scan_from(&of_process(), scanner, layout, directory, timeout).await
+    scan_from(&of_process(), scanner, layout, layers, directory, timeout).await
 }
 
 /// [`scan`] in an environment that need not be the process's own.
@@ -98,6 +102,7 @@ async fn scan_from(
     environment: &Environment,
     scanner: &Scanner,
     layout: &Path,
+    layers: &Layers,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Scan, Error> {
@@ -113,13 +118,13 @@ async fn scan_from(
     let bytes = tool.run(&arguments, &setting).await?;
     let mut scan = match scanner {
         Scanner::Trivy(_) => {
-            let mut scan = trivy::parse(&bytes)?;
+            let mut scan = trivy::parse(&bytes, layers)?;
             // Without an answer the scan is worth as much as with one.
             let answer = tool.run(&trivy::VERSION.map(OsStr::new), &setting).await.unwrap_or_default();
             scan.databases.extend(trivy::database(&answer).map(|day| (tool.name().to_owned(), day)));
             scan
         }
-        Scanner::Grype(_) => grype::parse(&bytes)?,
+        Scanner::Grype(_) => grype::parse(&bytes, layers)?,
     };
     scan.tidy();
     Ok(scan)

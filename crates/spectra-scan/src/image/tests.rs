@@ -10,7 +10,7 @@ use crate::Severity;
 const TRIVY: &str = r#"{"SchemaVersion":2,"ArtifactName":"x","Results":[
     {"Target":"x (debian 12.5)","Class":"os-pkgs","Type":"debian","Vulnerabilities":[
         {"VulnerabilityID":"CVE-2026-0001","PkgName":"libssl3","InstalledVersion":"3.0.1","FixedVersion":"3.0.2","Severity":"CRITICAL",
-         "Title":"one","PrimaryURL":"https://avd.aquasec.com/nvd/cve-2026-0001","Layer":{"Digest":"sha256:aa","DiffID":"sha256:bb"},
+         "Title":"one","PrimaryURL":"https://avd.aquasec.com/nvd/cve-2026-0001","Layer":{"Digest":"STORED","DiffID":"CONTENT"},
          "CVSS":{"nvd":{"V3Score":9.8},"redhat":{"V3Score":7.4}}},
         {"VulnerabilityID":"CVE-2026-0002","PkgName":"zlib1g","InstalledVersion":"1.2","Severity":"HIGH","Description":"two\nmore"}]},
     {"Target":"app/package-lock.json","Class":"lang-pkgs","Vulnerabilities":[
@@ -20,10 +20,22 @@ const TRIVY: &str = r#"{"SchemaVersion":2,"ArtifactName":"x","Results":[
 const GRYPE: &str = r#"{"matches":[{"vulnerability":{"id":"CVE-2026-0001","dataSource":"https://d","severity":"Unknown","cvss":[],
       "fix":{"versions":["3.0.2"],"state":"fixed"}},
     "relatedVulnerabilities":[{"id":"CVE-2026-0001","severity":"High","description":"one\ntwo","cvss":[{"metrics":{"baseScore":8.1}}]}],
-    "artifact":{"name":"libssl3","version":"3.0.1","locations":[{"path":"/var/lib/dpkg/status","layerID":"sha256:aa"}]}},
+    "artifact":{"name":"libssl3","version":"3.0.1","locations":[{"path":"/var/lib/dpkg/status","layerID":"CONTENT"}]}},
    {"vulnerability":{"id":"CVE-2026-0009","severity":"Negligible","fix":{"versions":[],"state":"not-fixed"}},
     "artifact":{"name":"bash","version":"5","locations":[]}}],
    "ignoredMatches":[{}],"source":{},"descriptor":{"name":"grype","version":"0.90.0"}}"#;
+
+fn digest(number: u8) -> spectra_types::Digest {
+    format!("sha256:{}", format!("{number:02x}").repeat(32)).parse().unwrap()
+}
+
+/// The report, with the digests of a layer as stored and of its content.
+fn about(report: &str, stored: u8, content: u8) -> Vec<u8> {
+    report
+        .replace("STORED", &digest(stored).to_string())
+        .replace("CONTENT", &digest(content).to_string())
+        .into_bytes()
+}
 
 fn shown(scan: &Scan) -> String {
     let line = |f: &Finding| {
@@ -38,7 +50,7 @@ fn shown(scan: &Scan) -> String {
 }
 
 fn trivy() -> Scan {
-    let mut scan = trivy::parse(TRIVY.as_bytes()).unwrap();
+    let mut scan = trivy::parse(TRIVY.as_bytes(), &Layers::default()).unwrap();
     scan.tidy();
     scan
 }
@@ -47,7 +59,7 @@ fn trivy() -> Scan {
 fn reads_the_report_of_trivy() {
     let scan = trivy();
     insta::assert_snapshot!(shown(&scan), @r#"
-    critical CVE-2026-0001 ("libssl3") ("3.0.1") -> ("3.0.2") at None in ("sha256:aa"): one
+    critical CVE-2026-0001 ("libssl3") ("3.0.1") -> ("3.0.2") at None in None: one
     high CVE-2026-0002 ("zlib1g") ("1.2") -> None at None in None: two
     unknown CVE-2026-0003 ("left-pad") ("1") -> None at ("app/package-lock.json") in None:
     "#);
@@ -56,20 +68,48 @@ fn reads_the_report_of_trivy() {
 
 #[test]
 fn reads_the_report_of_grype() {
-    let mut scan = grype::parse(GRYPE.as_bytes()).unwrap();
+    let mut scan = grype::parse(GRYPE.as_bytes(), &Layers::default()).unwrap();
     scan.tidy();
     insta::assert_snapshot!(shown(&scan), @r#"
-    high CVE-2026-0001 ("libssl3") ("3.0.1") -> ("3.0.2") at ("var/lib/dpkg/status") in ("sha256:aa"): one
+    high CVE-2026-0001 ("libssl3") ("3.0.1") -> ("3.0.2") at ("var/lib/dpkg/status") in None: one
     low CVE-2026-0009 ("bash") ("5") -> None at None in None: 
     grype's own settings ignore 1 matches; they do not count
     "#);
+}
+
+/// Grype's findings had the digest of what a layer decompresses to, those of Trivy the one of the layout that it was shown.
+#[test]
+fn a_layer_is_named_as_in_the_manifest_whoever_found_it() {
+    // Stored as 1, 2 and 3; the second and the third have the same content.
+    let stored = vec![digest(1), digest(2), digest(3)];
+    let layers = Layers::new(stored.clone(), vec![digest(0xa), digest(0xb), digest(0xb)]);
+    let by_trivy = |layers: &Layers, stored, content| {
+        trivy::parse(&about(TRIVY, stored, content), layers).unwrap().findings[0].layer.clone()
+    };
+    let by_grype = |layers: &Layers, content| {
+        grype::parse(&about(GRYPE, 0, content), layers).unwrap().findings[0].layer.clone()
+    };
+    let one = Some(digest(1).to_string());
+    assert_eq!((by_trivy(&layers, 1, 0xa), by_grype(&layers, 0xa)), (one.clone(), one.clone()));
+    assert_eq!(by_trivy(&layers, 9, 0xa), one, "stored otherwise in the layout");
+    assert_eq!(by_trivy(&layers, 1, 9), one, "a configuration that knows it by another name");
+    assert_eq!(by_trivy(&layers, 3, 0xb), Some(digest(3).to_string()), "which of two is said by the one");
+    assert_eq!((by_trivy(&layers, 9, 0xb), by_grype(&layers, 0xb)), (None, None), "and not by the other");
+    assert_eq!((by_trivy(&layers, 8, 9), by_grype(&layers, 9)), (None, None), "no layer of the image");
+    let twice = Layers::new(vec![digest(1), digest(1)], vec![digest(0xa), digest(0xa)]);
+    assert_eq!(by_grype(&twice, 0xa), one, "the same layer again");
+    let other = Layers::new(stored, vec![digest(0xa)]);
+    assert_eq!((by_trivy(&other, 1, 0xa), by_grype(&other, 0xa)), (one, None), "a list of another length");
+    let nothing = |report: &str| report.replace("STORED", "").replace("CONTENT", "sha256:0").into_bytes();
+    assert_eq!(trivy::parse(&nothing(TRIVY), &layers).unwrap().findings[0].layer, None);
+    assert_eq!(grype::parse(&nothing(GRYPE), &layers).unwrap().findings[0].layer, None);
 }
 
 #[test]
 fn what_a_scanner_cannot_know_is_said() {
     let notes = |system: &str, results: &str| {
         let report = format!(r#"{{"SchemaVersion":2,"Metadata":{{"OS":{system}}},"Results":[{results}]}}"#);
-        trivy::parse(report.as_bytes()).unwrap().notes.join("; ")
+        trivy::parse(report.as_bytes(), &Layers::default()).unwrap().notes.join("; ")
     };
     let target = r#"{"Target":"app","Class":"lang-pkgs"}"#;
     insta::assert_snapshot!(notes(r#"{"Family":"debian","Name":"8.11","EOSL":true}"#, target), @"debian 8.11 gets no more advisories: what became known after its end is not looked up");
@@ -78,7 +118,7 @@ fn what_a_scanner_cannot_know_is_said() {
     assert_eq!(notes(r#"{"Family":"debian","Name":"12"}"#, target), "");
     let report =
         GRYPE.replacen(r#""ignoredMatches":[{}]"#, r#""distro":{"name":"","version":"","idLike":null}"#, 1);
-    let notes = grype::parse(report.as_bytes()).unwrap().notes;
+    let notes = grype::parse(report.as_bytes(), &Layers::default()).unwrap().notes;
     assert_eq!(notes, ["grype recognised no distribution: packages of one were not looked up"]);
 }
 
@@ -93,7 +133,7 @@ fn a_database_of_long_ago_is_warned_of() {
         [r#""db":{"built":"2026-01-01T02:00:00Z"}"#, r#""db":{"status":{"built":"2026-01-01T02:00:00Z"}}"#]
     {
         let report = GRYPE.replacen(r#""name":"grype""#, &format!(r#""name":"grype",{descriptor}"#), 1);
-        let scan = grype::parse(report.as_bytes()).unwrap();
+        let scan = grype::parse(report.as_bytes(), &Layers::default()).unwrap();
         let gate = Gate { fail_on: None, ignore_unfixed: false };
         let warnings = |today| gate.judge(&scan, &Waivers::default(), today).warnings;
         assert!(warnings(date(2026, 1, 8)).is_empty());
@@ -105,10 +145,12 @@ fn a_database_of_long_ago_is_warned_of() {
 
 #[test]
 fn what_is_no_report_is_an_error() {
-    assert!(trivy::parse(b"").is_err() && trivy::parse(b"{}").is_err() && grype::parse(b"{}").is_err());
-    assert!(trivy::parse(br#"{"SchemaVersion":3}"#).is_err());
-    assert!(grype::parse(br#"{"matches":[],"descriptor":{"name":"syft"}}"#).is_err());
-    let nothing = trivy::parse(br#"{"SchemaVersion":2}"#).unwrap();
+    let trivy = |report: &[u8]| trivy::parse(report, &Layers::default());
+    let grype = |report: &[u8]| grype::parse(report, &Layers::default());
+    assert!(trivy(b"").is_err() && trivy(b"{}").is_err() && grype(b"{}").is_err());
+    assert!(trivy(br#"{"SchemaVersion":3}"#).is_err());
+    assert!(grype(br#"{"matches":[],"descriptor":{"name":"syft"}}"#).is_err());
+    let nothing = trivy(br#"{"SchemaVersion":2}"#).unwrap();
     assert!(nothing.notes[0].starts_with("trivy recognised no packages"), "{:?}", nothing.notes);
 }
 
@@ -208,9 +250,9 @@ fn a_scanner_is_run_on_the_layout_without_settings_that_hide_findings() {
     {
         environment.push((name.into(), value.into()));
     }
-    let minute = Duration::from_mins(1);
+    let (minute, layers) = (Duration::from_mins(1), Layers::default());
     let run = || {
-        let scan = scan_from(&environment, &scanner, Path::new("/layout"), folder.path(), minute);
+        let scan = scan_from(&environment, &scanner, Path::new("/layout"), &layers, folder.path(), minute);
         runtime.block_on(scan)
     };
     assert_eq!(run().unwrap().findings.len(), 2);

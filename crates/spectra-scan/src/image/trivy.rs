@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Scan, day};
+use super::{Layers, Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
@@ -101,7 +101,7 @@ struct LayerPart {
     diff_id: Option<String>,
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
+pub(super) fn parse(bytes: &[u8], layers: &Layers) -> Result<Scan, Error> {
     let what = "what `trivy` printed";
     let report: Report = serde_json::from_slice(bytes).map_err(|error| Error::report(what, error))?;
     if report.schema_version != 2 {
@@ -128,13 +128,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Scan, Error> {
     for target in targets {
         for vulnerability in target.vulnerabilities.unwrap_or_default() {
             let of_system = target.class == "os-pkgs";
-            scan.findings.push(finding(&target.name, of_system, vulnerability));
+            scan.findings.push(finding(&target.name, of_system, vulnerability, layers));
         }
     }
     Ok(scan)
 }
 
-fn finding(target: &str, of_system: bool, found: Vulnerability) -> Finding {
+fn finding(target: &str, of_system: bool, found: Vulnerability, layers: &Layers) -> Finding {
     let severity = Severity::from_word(found.severity.as_deref().unwrap_or_default());
     let title = found.title.or(found.description).unwrap_or_default();
     let mut finding = Finding::new("trivy", &found.id, severity, &title);
@@ -148,7 +148,9 @@ fn finding(target: &str, of_system: bool, found: Vulnerability) -> Finding {
     finding.fixed = text(found.fixed_version);
     // The target of a system's packages is the image's name; that of other packages is a file.
     finding.location = text(found.pkg_path).or_else(|| (!of_system).then(|| target.to_owned()));
-    finding.layer = found.layer.and_then(|layer| text(layer.digest).or(text(layer.diff_id)));
+    // The digest is that of the layout, which has layers compressed that the image may not have so.
+    finding.layer =
+        found.layer.and_then(|layer| layers.stored([layer.diff_id.as_deref(), layer.digest.as_deref()]));
     finding.url = text(found.primary_url);
     finding.identified()
 }

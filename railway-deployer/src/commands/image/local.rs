@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use spectra_oci::{Artifact, Image, Layout, NoProgress, Packing, Platform, Progress};
+use spectra_scan::image::Layers;
 use spectra_types::Digest;
 
 use super::{Login, Unpacking, source::Source as Place};
@@ -78,6 +79,13 @@ impl Local {
     /// The image itself.
     pub(super) fn image(&self) -> Result<&Image, Failure> {
         Ok(self.artifact.select(None)?)
+    }
+
+    /// Its layers as people know them, and as its configuration does.
+    pub(super) fn layers(&self) -> Result<Layers, Failure> {
+        let image = self.image()?;
+        let stored = image.layers().map(|layer| layer.digest().clone()).collect();
+        Ok(Layers::new(stored, image.configuration()?.rootfs.diff_ids))
     }
 
     /// Stores the image alone in a layout at `path`, for tools that read those. Blocking.

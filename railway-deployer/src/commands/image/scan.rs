@@ -103,13 +103,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         })?;
         let local = arguments.source.clone().open(name, printer).await?;
         digest = Some(local.digest.clone());
+        let layers = local.layers()?;
         let place = Scratch::new("spectra-")?;
         let layout = place.path().join("image");
         let stored = layout.clone();
         tokio::task::spawn_blocking(move || local.store(&stored)).await??;
         let work = place.path().join("work");
         std::fs::create_dir(&work).map_err(Failure::file("create", &work))?;
-        scan.merge(image::scan(scanner, &layout, &work, arguments.timeout.get()).await?);
+        scan.merge(image::scan(scanner, &layout, &layers, &work, arguments.timeout.get()).await?);
     }
     let gate = Gate { fail_on: arguments.fail_on, ignore_unfixed: arguments.ignore_unfixed };
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
