@@ -16,7 +16,7 @@ use crate::{image::registry, image_copy::docker_archive, support::Place};
 const MOST: u64 = 64 * 1000 * 1000 / 1024;
 
 /// Runs the command given to it and writes its exit code and its peak of resident memory (KiB) to a file.
-const MEASURE: &str = "import resource,subprocess,sys
+pub(crate) const MEASURE: &str = "import resource,subprocess,sys
 code = subprocess.run(sys.argv[2:]).returncode
 open(sys.argv[1], 'w').write(f'{code} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}')";
 
@@ -43,7 +43,7 @@ fn refused(place: &Place, arguments: &[&str]) -> String {
     stderr
 }
 
-fn header(name: &str, kind: u8, size: u64) -> [u8; 512] {
+pub(crate) fn header(name: &str, kind: u8, size: u64) -> [u8; 512] {
     let mut block = [0; 512];
     block[..name.len()].copy_from_slice(name.as_bytes());
     let size = if size < 1 << 33 {

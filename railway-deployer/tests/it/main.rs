@@ -6,6 +6,7 @@ mod disk;
 mod forged;
 mod general;
 mod hostile;
+mod hostile_layers;
 mod image;
 mod image_build;
 mod image_copy;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::package::{Kind, Package, Place, name};
 
 /// A list with more bytes is an attack or a mistake: a thousand crates need about a hundred kilobytes.
-const MAX_LIST: u64 = 16 * 1024 * 1024;
+const MAX_LIST: u64 = 4 * 1024 * 1024;
 /// What a list may have; the largest programs have some thousand crates.
 const MAX_CRATES: usize = 50_000;
 /// How many needs of its crates a list may have, each counted once.
@@ -43,7 +43,7 @@ pub(super) fn inflate(section: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut decoder = flate2::read::ZlibDecoder::new(section).take(MAX_LIST + 1);
     decoder.read_to_end(&mut json)?;
     if json.len() as u64 > MAX_LIST {
-        return Err(std::io::Error::other("the list is larger than 16 MiB"));
+        return Err(std::io::Error::other("the list is larger than 4 MiB"));
     }
     Ok(json)
 }

@@ -12,11 +12,12 @@ use spectra_types::Digest;
 use super::{cargo, elf};
 use crate::Error;
 
-/// A package database with more bytes is not read: the largest distributions need some megabytes.
-const MAX_DATABASE: u64 = 64 * 1024 * 1024;
-/// What all databases together may have with their paths, replaced ones included.
-const MAX_KEPT: u64 = 256 * 1024 * 1024;
-/// How many files may matter, replaced ones included.
+/// A package database with more bytes is not read: the largest distributions need some megabytes, and apk, which lists files, has
+/// room for two hundred thousand of them.
+const MAX_DATABASE: u64 = 12 * 1024 * 1024;
+/// What all databases together may have with their paths. It is held, and of one at a time up to three times as much.
+const MAX_KEPT: u64 = 24 * 1024 * 1024;
+/// How many files may matter.
 const MAX_FILES: u64 = 100_000;
 /// Entries of all layers together.
 const MAX_ENTRIES: u64 = 20_000_000;
@@ -53,6 +54,17 @@ pub(super) struct Kept {
     pub(super) content: Content,
 }
 
+impl Kept {
+    /// What it takes; what is not read has a path all the same.
+    fn bytes(&self, path: &[u8]) -> u64 {
+        let content = match &self.content {
+            Content::Text(bytes) | Content::Crates(bytes) => bytes.len(),
+            Content::Rpm | Content::Unread(_) => 0,
+        };
+        (path.len() + content) as u64
+    }
+}
+
 pub(super) enum Content {
     /// A package database or `os-release`.
     Text(Vec<u8>),
@@ -69,7 +81,6 @@ pub(super) enum Content {
 pub(super) struct Tree {
     pub(super) files: BTreeMap<Arc<[u8]>, Kept>,
     entries: u64,
-    kept_files: u64,
     kept_bytes: u64,
 }
 
@@ -120,34 +131,35 @@ impl Tree {
                 let hidden = [folder, hidden].concat();
                 // A whiteout is about the layers below, wherever it stands in its own.
                 if self.files.get(hidden.as_slice()).is_some_and(|kept| kept.layer < layer) {
-                    self.files.remove(hidden.as_slice());
+                    self.remove(&hidden);
                 }
                 self.remove_below(&hidden, layer);
                 continue;
             }
-            self.files.remove(path.as_slice());
+            self.remove(&path);
             if entry.kind != Kind::Directory {
                 self.remove_below(&path, layer);
             }
             if let Some(content) = take(&path, entry.kind, entry.size, &mut stream)? {
-                self.kept_files += 1;
-                // What is not read has a path all the same.
-                self.kept_bytes += path.len() as u64;
-                self.kept_bytes += match &content {
-                    Content::Text(bytes) | Content::Crates(bytes) => bytes.len() as u64,
-                    Content::Rpm | Content::Unread(_) => 0,
-                };
-                if self.kept_files > MAX_FILES {
+                let kept = Kept { layer, content };
+                self.kept_bytes += kept.bytes(&path);
+                if self.files.len() as u64 >= MAX_FILES {
                     return Err(Stop::TooLarge("package databases", MAX_FILES));
                 }
                 if self.kept_bytes > MAX_KEPT {
                     return Err(Stop::TooLarge("bytes in package databases", MAX_KEPT));
                 }
-                self.files.insert(path.into(), Kept { layer, content });
+                self.files.insert(path.into(), kept);
             }
         }
         stream.finish()?;
         Ok(())
+    }
+
+    fn remove(&mut self, path: &[u8]) {
+        if let Some(kept) = self.files.remove(path) {
+            self.kept_bytes -= kept.bytes(path);
+        }
     }
 
     /// Removes what layers below this one have in a folder, which may end with a slash; everything, if it is empty.
@@ -164,7 +176,7 @@ impl Tree {
             .map(|(path, _)| Arc::clone(path))
             .collect();
         for path in below {
-            self.files.remove(&path);
+            self.remove(&path);
         }
     }
 }
@@ -208,6 +220,7 @@ fn take(path: &[u8], kind: Kind, size: u64, reader: &mut impl Read) -> Result<Op
         Kind::File => {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes)?;
+            bytes.shrink_to_fit();
             Content::Text(bytes)
         }
         Kind::Sparse => Content::Unread("it is stored with its holes left out".to_owned()),
@@ -321,6 +334,30 @@ mod tests {
         assert!(refused(&|| Box::new(std::io::repeat(0))));
         let exact = || -> Box<dyn Read + Send> { Box::new(std::io::repeat(0).take(1 << 20)) };
         assert!(read_within(1 << 20, exact).is_ok());
+    }
+
+    /// Each `apt-get install` writes the whole database anew: what it replaced counted as well.
+    #[test]
+    fn what_is_replaced_or_removed_no_longer_counts() {
+        let mut tree = Tree::default();
+        let layer = |name: &str, size: usize| {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(size as u64);
+            builder.append_data(&mut header, name, vec![b' '; size].as_slice()).unwrap();
+            builder.into_inner().unwrap()
+        };
+        let large = usize::try_from(MAX_DATABASE).unwrap();
+        let status = layer("var/lib/dpkg/status", large);
+        for number in 0..4 {
+            assert!(tree.apply(number, &mut status.as_slice()).is_ok());
+            assert_eq!(tree.kept_bytes, MAX_DATABASE + 19);
+        }
+        assert!(tree.apply(4, &mut layer("var/lib/dpkg/.wh.status", 0).as_slice()).is_ok());
+        assert_eq!(tree.kept_bytes, 0);
+        assert!(tree.apply(5, &mut layer("var/lib/dpkg/status.d/a", large).as_slice()).is_ok());
+        assert!(tree.apply(6, &mut layer("var/.wh..wh..opq", 0).as_slice()).is_ok());
+        assert_eq!((tree.kept_bytes, tree.files.len()), (0, 0));
     }
 
     #[test]
