@@ -3,9 +3,9 @@
 //! Libraries read a long name into memory however long it is said to be, and a layer may say that one has ten gigabytes. Here
 //! names and the headers that describe other headers have limits, and content is handed on as it comes.
 //!
-//! Tar has grown in dialects, and readers disagree about what mixes them. What images are unpacked with is Go's reader, so an entry
-//! is here what it is there; where it does not say, or where GNU tar and Python's reader say something else of a name or of what
-//! belongs to whom, the archive is refused ([`Error::Malformed`]): somebody who looks for what is in an image must not be shown
+//! Tar has grown in dialects, and readers disagree about what mixes them. Docker, containerd and Podman unpack images with Go's reader, so
+//! an entry is here what it is there. Where Go's follows one reading, and GNU tar or Python's another, of a name, of what is content or of
+//! where the archive ends, the archive is refused ([`Error::Malformed`]): somebody who looks for what is in an image must not be shown
 //! something else than what runs. Read are POSIX with extended headers, GNU with long names, the old format, and sparse files as
 //! far as to know them.
 

@@ -125,7 +125,13 @@ impl<R: Read> Stream<R> {
         let is_sparse = extension.is_sparse();
         let kind = match header.kind() {
             // The oldest format has no directories, but names that end so.
-            0 if name.ends_with(b"/") => Kind::Directory,
+            0 if name.ends_with(b"/") => {
+                // Which GNU tar skips, and others do not.
+                if extension.size(size)? != 0 {
+                    return Err(Error::malformed("a directory of the oldest format states content"));
+                }
+                Kind::Directory
+            }
             // What is contiguous is a file.
             0 | b'0' | b'7' if is_sparse => Kind::Sparse,
             0 | b'0' | b'7' => Kind::File,
@@ -150,7 +156,7 @@ impl<R: Read> Stream<R> {
         if header.kind() == b'S' {
             self.skip_map(header)?;
         }
-        // Links and directories may state a size and have no content.
+        // Links and directories may state a size and have no content: Docker once wrote such links.
         self.expect(if matches!(kind, Kind::File | Kind::Sparse) { extension.size(size)? } else { 0 });
         let id = |stated: Option<u64>, field: Result<u64, NumberError>, what| {
             let number = stated.map_or(field, Ok).map_err(states(what))?;

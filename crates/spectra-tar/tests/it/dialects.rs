@@ -1,7 +1,7 @@
 //! What readers do not agree about: here it is read as by those that unpack images, or refused. Most tests are named after what one of
 //! our own readers made of it before there was this one.
 
-use spectra_tar::{Error, Kind};
+use spectra_tar::{Error, Kind, Stream};
 
 use crate::{Block, archive, entries, long, pax, refusal};
 
@@ -83,11 +83,17 @@ fn a_file_whose_name_ends_with_a_slash_was_a_directory() {
     assert_eq!(list(&[named(0)]), [("etc/".to_owned(), Kind::Directory)], "as the oldest format has them");
 }
 
-/// Both skipped what a directory of the oldest format states to have; a directory has nothing.
+/// Both skipped what a directory of the oldest format states to have; to Go these are entries.
 #[test]
 fn an_old_directory_that_states_a_size_hid_what_follows() {
-    let parts = [Block::old(0, "d/", 512).header(), file("d/x")];
-    assert_eq!(list(&parts), [("d/".to_owned(), Kind::Directory), ("d/x".to_owned(), Kind::File)]);
+    let reason = refused(&[Block::old(0, "d/", 512).header(), file("d/x")]);
+    assert_eq!(reason, "a directory of the oldest format states content");
+    let parts = [Block::posix(b'5', "d/", 512).header(), file("d/x")];
+    assert_eq!(
+        list(&parts),
+        [("d/".to_owned(), Kind::Directory), ("d/x".to_owned(), Kind::File)],
+        "nobody takes it for content"
+    );
 }
 
 /// The tree dropped the prefix where the version is another one, the inventory kept it.
@@ -198,6 +204,9 @@ fn of_two_sizes_one_counted() {
     let three = Block::gnu(b'0', "a", 3).with(b"abc");
     assert_eq!(refused(&[sized("512"), three.clone()]), "an entry states two sizes, 3 and 512 bytes");
     assert_eq!(list(&[sized("3"), three]).len(), 1);
+    // What does not fit has its lower part in the header.
+    let large = [sized("8589934597"), Block::gnu(b'0', "a", 5).header()].concat();
+    assert_eq!(Stream::new(large.as_slice()).next().unwrap().unwrap().size, (8 << 30) + 5);
     for wrong in ["-1", "+3", "3 ", "0x3", "99999999999999999999"] {
         let reason = refused(&[sized(wrong), file("a")]);
         assert_eq!(reason, "an extended header states a size that is not a number", "{wrong}");
@@ -223,7 +232,7 @@ fn headers_for_all_entries() {
     let global = |records: &[(&str, &str)]| pax(b'g', records);
     let comment = global(&[("comment", "0123abcd"), ("mtime", "1")]);
     assert_eq!(list(&[comment.clone(), file("a"), comment.clone(), file("b")]).len(), 2);
-    for key in ["path", "linkpath", "size", "uid"] {
+    for key in ["path", "linkpath", "size", "uid", "gid", "GNU.sparse.map"] {
         let reason = refused(&[global(&[(key, "1")]), file("a")]);
         assert!(reason.starts_with("a header gives all entries the same "), "{reason}");
     }
@@ -278,6 +287,9 @@ fn what_is_sparse_to_some_had_the_name_of_a_sparse_file() {
     assert_eq!(form(&[("GNU.sparse.map", "")]), unknown);
     assert_eq!(form(&[("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")]), unknown);
     assert_eq!(form(&[("GNU.sparse.major", "0"), ("GNU.sparse.minor", "1")]), unknown);
+    assert_eq!(form(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "1")]), unknown);
+    let both = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.map", "0,3")];
+    assert_eq!(form(&both), unknown);
     let directory = Block::posix(b'5', "d", 0).header();
     let reason = refused(&[pax(b'x', &[("GNU.sparse.map", "0,3")]), directory]);
     assert_eq!(reason, "something that is no file is stored sparse");
@@ -307,6 +319,9 @@ fn what_is_cut_off() {
     for length in [1, 511, 512, 513, 512 + 699] {
         assert_eq!(refusal(&whole[..length]), "it is cut off", "{length}");
     }
+    let mut unread = Stream::new(&whole[..1000]);
+    assert_eq!(unread.next().unwrap().unwrap().size, 700);
+    assert!(matches!(unread.next(), Err(Error::CutOff)), "nobody has read the content");
     assert_eq!(entries(&whole[..512 + 700]).unwrap().len(), 1, "what fills the last block may lack");
     for header in [Block::gnu(b'L', "l", 512).with(&[b'n'; 512]), pax(b'x', &[("comment", &"c".repeat(499))])]
     {

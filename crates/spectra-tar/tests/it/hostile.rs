@@ -26,6 +26,10 @@ fn a_name_of_gigabytes_is_not_read() {
         assert_eq!(refusal(&mut stream), reason);
         assert_eq!((10 << 30) - stream.limit(), 512, "nothing but the header was read");
     }
+    let mut longer =
+        Cursor::new(Block::gnu(b'L', "l", MAX_NAME + 2).header()).chain(io::repeat(b'a')).take(1 << 20);
+    assert_eq!(refusal(&mut longer), "the length of a name is more than 4096 bytes");
+    assert_eq!((1 << 20) - longer.limit(), 512);
 }
 
 /// The inventory had a limit for names, and none for where links lead, up to a megabyte each.
