@@ -194,6 +194,9 @@ fn databases_that_fill_the_memory() {
     listed(&place, usual, &two, &[]);
     let three = [database(0), database(1), database(2), vec![0; 1024]].concat();
     refused(&place, usual, &three, "the image has more than 25165824 bytes in package databases");
+    let status: String = (0..400_000).map(|number| format!("Package: {number}\nVersion: 1\n\n")).collect();
+    let many = [file("var/lib/dpkg/status", status.as_bytes()), vec![0; 1024]].concat();
+    refused(&place, usual, &many, "the image has more than 50000 packages");
     let large = [file("var/lib/dpkg/status", &vec![b'\n'; 20 << 20]), vec![0; 1024]].concat();
     listed(&place, usual, &large, &[]);
 }

@@ -39,13 +39,30 @@ pub struct Inventory {
 const SCOPE: &str = "read were the package databases of dpkg and apk, and what `cargo auditable` left in programs; packages of other \
                      managers and languages are not listed";
 
-/// How many packages an image may have; what crates need counts too.
-const MAX_PACKAGES: usize = 1_000_000;
+/// How many packages an image may have. The largest have some thousand of a distribution, and some hundred for each program in Rust;
+/// each takes about six kilobytes until it is written.
+const MAX_PACKAGES: u64 = 50_000;
+/// How many needs crates may have together.
+const MAX_NEEDS: u64 = 500_000;
 
-fn count(left: &mut usize, packages: usize) -> Result<(), Error> {
-    let limit = MAX_PACKAGES as u64;
-    *left = left.checked_sub(packages).ok_or(Error::TooLarge { what: "packages", limit })?;
-    Ok(())
+/// What an image may still have.
+struct Left {
+    packages: u64,
+    needs: u64,
+}
+
+impl Left {
+    const ALL: Self = Self { packages: MAX_PACKAGES, needs: MAX_NEEDS };
+
+    fn take(&mut self, packages: &[Package]) -> Result<(), Error> {
+        let take = |left: &mut u64, count: usize, limit, what| {
+            *left = left.checked_sub(count as u64).ok_or(Error::TooLarge { what, limit })?;
+            Ok(())
+        };
+        take(&mut self.packages, packages.len(), MAX_PACKAGES, "packages")?;
+        let needs = packages.iter().map(|package| package.needs.len()).sum();
+        take(&mut self.needs, needs, MAX_NEEDS, "dependencies of packages")
+    }
 }
 
 /// Applies the layers, lowest first, and reads what package managers left in the result. Blocking.
@@ -76,7 +93,7 @@ pub fn read(layers: &[LayerInput<'_>]) -> Result<Inventory, Error> {
         }
     }
     let system = inventory.system.clone();
-    let mut left = MAX_PACKAGES;
+    let mut left = Left::ALL;
     for (path, kept) in &tree.files {
         let path = &Arc::<str>::from(String::from_utf8_lossy(path));
         let place = package::Place { path, layer: &layers[kept.layer].digest, system: system.as_ref() };
@@ -86,14 +103,16 @@ pub fn read(layers: &[LayerInput<'_>]) -> Result<Inventory, Error> {
                 let mut add = |packages: &mut dyn Iterator<Item = Result<Package, String>>| {
                     for package in packages {
                         match package {
-                            Ok(package) => inventory.packages.push(package),
+                            Ok(package) => {
+                                left.take(std::slice::from_ref(&package))?;
+                                inventory.packages.push(package);
+                            }
                             Err(reason) => {
                                 let text = format!("`/{path}` was read only in part: {reason}");
                                 inventory.notes.push(text);
                                 return Ok(());
                             }
                         }
-                        count(&mut left, 1)?;
                     }
                     Ok(())
                 };
@@ -105,7 +124,7 @@ pub fn read(layers: &[LayerInput<'_>]) -> Result<Inventory, Error> {
             }
             Content::Crates(json) => match cargo::parse(json, &place) {
                 Ok(packages) => {
-                    count(&mut left, packages.iter().map(|package| 1 + package.needs.len()).sum())?;
+                    left.take(&packages)?;
                     inventory.packages.extend(packages);
                 }
                 Err(error) => {

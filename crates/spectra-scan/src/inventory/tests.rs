@@ -237,6 +237,29 @@ fn inspect_bytes(layers: &[Vec<u8>]) -> Result<Inventory, Error> {
     read(&inputs.collect::<Vec<_>>())
 }
 
+/// A database of a megabyte took gigabytes: each package of a few letters becomes some kilobytes of the bill.
+#[test]
+fn packages_and_what_they_need_have_limits() {
+    let many = |count: usize| "Package: a\nVersion: 1\n\n".repeat(count);
+    let read = |status: &str| inspect(vec![vec![text("var/lib/dpkg/status", status)]]);
+    assert_eq!(read(&many(50_000)).unwrap().packages.len(), 1, "each once");
+    let refused = read(&many(50_001)).unwrap_err().to_string();
+    assert_eq!(refused, "the image has more than 50000 packages; that is not looked into");
+    // Each of a thousand crates needs those before it.
+    let needs = |number: usize| (0..number).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let crates = |count: usize| {
+        let one =
+            |number| format!(r#"{{"name":"c{number}","version":"1","dependencies":[{}]}}"#, needs(number));
+        format!(r#"{{"packages":[{}]}}"#, (0..count).map(one).collect::<Vec<_>>().join(","))
+    };
+    let one = inspect(vec![vec![Node::File("a", program(&crates(900)))]]).unwrap();
+    assert_eq!(one.packages.len(), 900);
+    let two =
+        inspect(vec![vec![Node::File("a", program(&crates(900))), Node::File("b", program(&crates(900)))]]);
+    let refused = two.unwrap_err().to_string();
+    assert_eq!(refused, "the image has more than 500000 dependencies of packages; that is not looked into");
+}
+
 /// A name with `..` was passed over, and those that unpack the image have the file.
 #[test]
 fn a_name_that_goes_up_and_down_hid_a_database() {
