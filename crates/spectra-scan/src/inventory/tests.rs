@@ -237,6 +237,22 @@ fn inspect_bytes(layers: &[Vec<u8>]) -> Result<Inventory, Error> {
     read(&inputs.collect::<Vec<_>>())
 }
 
+/// Only of databases it was said, and a program could hide its crates by having holes.
+#[test]
+fn a_file_that_is_stored_sparse_is_said_not_to_be_read() {
+    let sparse = |name: &str| {
+        let mut header = tar::Header::from_byte_slice(&named(name.as_bytes(), "")[..512]).clone();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    };
+    let inventory = inspect_bytes(&[[sparse("app"), sparse("var/lib/dpkg/status")].concat()]).unwrap();
+    insta::assert_snapshot!(inventory.notes[1..].join("\n"), @"
+    `/app` was not read: it is stored with its holes left out
+    `/var/lib/dpkg/status` was not read: it is stored with its holes left out
+    ");
+}
+
 /// A database of a megabyte took gigabytes: each package of a few letters becomes some kilobytes of the bill.
 #[test]
 fn packages_and_what_they_need_have_limits() {

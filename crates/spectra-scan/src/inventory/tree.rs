@@ -211,7 +211,12 @@ fn take(path: &[u8], kind: Kind, size: u64, reader: &mut impl Read) -> Result<Op
         return Ok(Some(Content::Rpm));
     }
     if !is_database(path) {
-        return if kind == Kind::File { crates(size, reader) } else { Ok(None) };
+        return match kind {
+            Kind::File => crates(size, reader),
+            // It may be a program, whose list of crates nobody sees.
+            Kind::Sparse => Ok(Some(Content::Unread("it is stored with its holes left out".to_owned()))),
+            _ => Ok(None),
+        };
     }
     Ok(Some(match kind {
         Kind::File if size > MAX_DATABASE => {
