@@ -210,6 +210,23 @@ async fn layers_are_linked_or_sent() {
     }
 }
 
+/// Whether a repository is new is asked by its tags. It has images and no tags: what is there must not be sent again.
+#[tokio::test]
+async fn a_list_of_tags_that_is_null() {
+    let mut bed = Bed::with(json!({ "null_tags": true })).await;
+    // It is asked where there are more blobs than lanes.
+    bed.options.jobs = 1;
+    let by_digest = bed.target.pin(bed.old.digest().unwrap().clone()).image_ref();
+    let push = async || bed.client().push(&by_digest, &bed.old, &bed.options, quiet()).await.unwrap();
+    assert!(push().await.uploaded > 0);
+    assert_eq!((bed.met("null_tags"), bed.tag().await), (0, None));
+    assert_eq!(push().await.uploaded, 0);
+    assert_eq!(bed.met("null_tags"), 1);
+    bed.push(&bed.new).await.unwrap();
+    assert_eq!((bed.met("null_tags"), bed.tag().await.as_ref()), (2, bed.new.digest()));
+    assert_eq!(bed.registry.violations(), []);
+}
+
 #[tokio::test]
 async fn a_repository_that_has_to_be_made_first() {
     let bed = Bed::with(json!({ "repositories": [] })).await;
