@@ -28,6 +28,14 @@ pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     Running { registry, address, _runtime: runtime }
 }
 
+/// Builds an image and pushes it; its name by digest.
+pub(crate) fn pushed(place: &Place, running: &Running) -> String {
+    build(place);
+    let target = format!("{}/team/app:v1", running.address);
+    let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
+    pushed.stdout.trim().to_owned()
+}
+
 pub(crate) fn build(place: &Place) -> String {
     content(place, "in");
     let run = place.run(&[
