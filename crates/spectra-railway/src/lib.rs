@@ -19,6 +19,7 @@ mod client;
 mod company;
 mod config;
 mod deployment;
+mod deployment_log;
 mod domain;
 mod environment;
 mod error;
@@ -58,9 +59,8 @@ pub use crate::config::{
     API_TOKEN_VARIABLE, BUDGET_VARIABLE, Budget, ClientConfig, DEFAULT_ENDPOINT, ENDPOINT_VARIABLE,
     TOKEN_VARIABLE, TokenKindHint, TokenOrigin, endpoint_from_env,
 };
-pub use crate::deployment::{
-    Deployment, DeploymentEvent, DeploymentStatus, InstanceRef, LogLine, Replica, ReplicaStatus, StatusClass,
-};
+pub use crate::deployment::{Deployment, DeploymentStatus, InstanceRef, Replica, ReplicaStatus, StatusClass};
+pub use crate::deployment_log::{DeploymentEvent, LogLine};
 pub use crate::domain::ServiceDomain;
 pub use crate::environment::{Environment, InitialDeploys, NewEnvironment};
 pub use crate::error::{ConfigError, Error, ErrorKind, Result};

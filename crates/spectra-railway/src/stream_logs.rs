@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{self, Receiver};
 
 use crate::client::Client;
 use crate::company::Seat;
-use crate::deployment::LogLine;
+use crate::deployment_log::LogLine;
 use crate::error::Result;
 use crate::gql::{FollowBuildLogs, FollowDeploymentLogs, follow_build_logs, follow_deployment_logs};
 use crate::subscribe::{Listener, Subscription, Told};

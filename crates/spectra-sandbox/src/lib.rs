@@ -7,9 +7,11 @@
 mod admin;
 pub mod clock;
 mod config;
+mod connections;
 pub mod contract;
 mod core;
 mod faults;
+mod host;
 mod journal;
 pub mod pull;
 mod railway;

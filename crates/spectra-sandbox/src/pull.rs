@@ -22,7 +22,10 @@ use spectra_types::{Algorithm, DEFAULT_REGISTRY, Digest, ImageRef};
 use tokio::sync::mpsc;
 
 use self::challenge::Challenge;
-use crate::contract::{ImagePuller, PullError, PulledImage, RegistryCredentials};
+use crate::{
+    contract::{ImagePuller, PullError, PulledImage, RegistryCredentials},
+    host,
+};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -172,15 +175,7 @@ impl Site {
 
 /// Is the URL's host this machine by definition?
 fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => {
-            let name = name.to_ascii_lowercase();
-            name == "localhost" || name.ends_with(".localhost")
-        }
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    url.host_str().is_some_and(host::is_loopback)
 }
 
 /// One pull.

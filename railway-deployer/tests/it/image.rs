@@ -2,6 +2,11 @@
 
 use std::net::SocketAddr;
 
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header},
+};
 use spectra_sandbox::registry::{Registry, RegistryAuth, RegistryConfig};
 
 use crate::support::{Place, content};
@@ -10,7 +15,26 @@ use crate::support::{Place, content};
 pub(crate) struct Running {
     pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Running {
+    /// A front end before the registry that may be called by any name: the registry sees its own.
+    pub(crate) fn front(&self) -> SocketAddr {
+        let own = HeaderValue::from_str(&self.address.to_string()).unwrap();
+        let rename = move |mut request: Request| {
+            request.headers_mut().insert(header::HOST, own.clone());
+            std::future::ready(request)
+        };
+        self.runtime.block_on(serve(self.registry.router().layer(axum::middleware::map_request(rename))))
+    }
+}
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
 }
 
 pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
@@ -18,14 +42,19 @@ pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     let config = RegistryConfig { auth, ..RegistryConfig::new(place.path("registry")) };
     let (registry, address) = runtime.block_on(async {
         let registry = Registry::open(config).await.unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = registry.router();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let address = serve(registry.router()).await;
         (registry, address)
     });
     place.scrub(&address.to_string(), "[REGISTRY]");
-    Running { registry, address, _runtime: runtime }
+    Running { registry, address, runtime }
+}
+
+/// Builds an image and pushes it; its name by digest.
+pub(crate) fn pushed(place: &Place, running: &Running) -> String {
+    build(place);
+    let target = format!("{}/team/app:v1", running.address);
+    let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
+    pushed.stdout.trim().to_owned()
 }
 
 pub(crate) fn build(place: &Place) -> String {

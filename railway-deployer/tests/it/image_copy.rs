@@ -123,8 +123,8 @@ fn a_registry_without_tls_is_named_by_every_command_that_talks_to_it() {
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);
     let digest = build(&place);
-    // The same listener under a name that does not mean this machine.
-    let host = format!("0.0.0.0:{}", running.address.port());
+    // An address that leads to this machine and does not mean it.
+    let host = format!("0.0.0.0:{}", running.front().port());
     let (image, other) = (format!("{host}/team/app:v1"), format!("{host}/other/app:v1"));
     let named = |arguments: &[&str]| place.run(&[arguments, &["--plain-http", &host]].concat()).done();
     let pushed = named(&["image", "push", "layout", &image, "--timeout", "20s"]);

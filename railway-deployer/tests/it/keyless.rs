@@ -6,7 +6,7 @@ use spectra_sandbox::registry::RegistryAuth;
 use spectra_test_sigstore::{Claims, Fake, Switch};
 
 use crate::{
-    image::{Running, build, registry},
+    image::{Running, pushed, registry},
     signing::{Cosign, PROVENANCE},
     support::{Place, Run, tool},
     world::World,
@@ -45,10 +45,7 @@ impl Signed {
     fn new() -> Self {
         let mut place = Place::new();
         let running = registry(&mut place, RegistryAuth::Anonymous);
-        build(&place);
-        let target = format!("{}/team/app:v1", running.address);
-        let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
-        let image = pushed.stdout.trim().to_owned();
+        let image = pushed(&place, &running);
         let fake = services(&mut place);
         let token = fake.token(&Claims::of_workflow(WORKFLOW));
         place.set("SIGSTORE_ID_TOKEN", &token);
@@ -218,10 +215,7 @@ fn a_token_that_was_given_instead_of_its_place_was_shown() {
 fn a_job_of_github_attests_with_its_own_token() {
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);
-    build(&place);
-    let target = format!("{}/team/app:v1", running.address);
-    let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
-    let image = pushed.stdout.trim().to_owned();
+    let image = pushed(&place, &running);
     let fake = services(&mut place);
     for (name, value) in fake.github(&Claims::of_workflow(WORKFLOW)) {
         place.set(name, &value);

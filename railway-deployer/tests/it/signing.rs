@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::Command};
 use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
-    image::{Running, build, registry},
+    image::{Running, pushed, registry},
     support::{Place, tool},
 };
 
@@ -18,10 +18,7 @@ pub(crate) const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://
 fn signed_place() -> (Place, Running, String) {
     let mut place = Place::new();
     let running = registry(&mut place, RegistryAuth::Anonymous);
-    build(&place);
-    let target = format!("{}/team/app:v1", running.address);
-    let pushed = place.run(&["image", "push", "layout", &target, "--print", "image"]).done();
-    let pinned = pushed.stdout.trim().to_owned();
+    let pinned = pushed(&place, &running);
     place.set("COSIGN_PASSWORD", PASSWORD);
     place.run(&["image", "keygen", "--output", "ci"]).done();
     place.write("provenance.json", PROVENANCE);

@@ -63,6 +63,11 @@ fn image_of(directory: &Path, seed: u32, numbers: u32) -> Artifact {
     spectra_oci::open(layout.root(), None).unwrap()
 }
 
+/// Reads a whole image.
+pub(crate) async fn read_by(client: &Client, image: &ImageRef) -> Result<(), Error> {
+    client.open(image, None, quiet()).await?.download(2, &OpenLimits::default()).await.map(drop)
+}
+
 /// Nobody watches.
 pub(crate) fn quiet() -> Arc<dyn Progress> {
     Arc::new(NoProgress)
@@ -140,6 +145,11 @@ impl Bed {
 
     pub(crate) async fn push(&self, image: &Artifact) -> Result<Pushed, Error> {
         self.client().push(&self.target, image, &self.options, quiet()).await
+    }
+
+    /// Reads the whole image under the tag.
+    pub(crate) async fn read(&self) -> Result<(), Error> {
+        read_by(&self.client(), &self.target).await
     }
 
     pub(crate) async fn push_old(&self) {
@@ -224,12 +234,6 @@ impl Bed {
         let pushed = self.push(&self.new).await.unwrap();
         assert_eq!(self.tag().await.as_ref(), Some(pushed.image.digest()));
         assert_eq!(Some(pushed.image.digest()), self.new.digest());
-        self.client()
-            .open(&self.target, None, quiet())
-            .await
-            .unwrap()
-            .download(2, &OpenLimits::default())
-            .await
-            .unwrap();
+        self.read().await.unwrap();
     }
 }

@@ -10,7 +10,7 @@ mod quirks;
 mod reads;
 
 use serde_json::{Value, json};
-use spectra_oci::{Error, OpenLimits};
+use spectra_oci::Error;
 
 use self::bed::{Bed, quiet};
 
@@ -127,13 +127,7 @@ async fn a_registry_that_says_it_stored_something_else() {
     bed.heals();
     let Error::StoredOther(stored) = &error else { panic!("{error}") };
     assert_eq!(bed.tag().await, Some(stored.expected.clone()), "what was said is so");
-    bed.client()
-        .open(&bed.target, None, quiet())
-        .await
-        .unwrap()
-        .download(2, &OpenLimits::default())
-        .await
-        .unwrap();
+    bed.read().await.unwrap();
     bed.recovers().await;
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use spectra_oci::{Attachment, Error, OpenLimits, PushOptions};
 
-use crate::bed::{Bed, PASSWORD, quiet};
+use crate::bed::{Bed, PASSWORD, quiet, read_by};
 
 /// A push and a read of the whole image, without a breach of the protocol. The switches have to be met.
 async fn round_trip(quirks: Value, chunk_size: Option<u64>, met: &[&str]) -> Bed {
@@ -13,9 +13,7 @@ async fn round_trip(quirks: Value, chunk_size: Option<u64>, met: &[&str]) -> Bed
     bed.options.chunk_size = chunk_size;
     let pushed = bed.push(&bed.new).await.unwrap_or_else(|error| panic!("{quirks}: {error}"));
     assert_eq!(Some(pushed.image.digest()), bed.new.digest());
-    let back = bed.client().open(&bed.target, None, quiet()).await;
-    let back = back.unwrap_or_else(|error| panic!("{quirks}: {error}"));
-    back.download(2, &OpenLimits::default()).await.unwrap_or_else(|error| panic!("{quirks}: {error}"));
+    bed.read().await.unwrap_or_else(|error| panic!("{quirks}: {error}"));
     let again = bed.push(&bed.new).await.unwrap();
     assert_eq!(again.uploaded, 0, "{quirks}: what is there is not sent again");
     assert_eq!(bed.registry.violations(), [], "{quirks}");
@@ -54,13 +52,7 @@ async fn whole_blobs_that_a_front_end_refuses_go_in_chunks() {
     let large = bed.large_image();
     bed.push(&large).await.unwrap();
     assert!(bed.met("max_body") > 0);
-    bed.client()
-        .open(&bed.target, None, quiet())
-        .await
-        .unwrap()
-        .download(2, &OpenLimits::default())
-        .await
-        .unwrap();
+    bed.read().await.unwrap();
     assert_eq!(bed.registry.violations(), []);
 }
 
@@ -168,13 +160,7 @@ async fn public_images_are_read_without_a_password() {
     let login = json!({ "scheme": "bearer", "user": "bot", "password": PASSWORD, "anonymous_pull": true });
     let bed = Bed::with(json!({ "login": login })).await;
     bed.push_old().await;
-    bed.anonymous()
-        .open(&bed.target, None, quiet())
-        .await
-        .unwrap()
-        .download(2, &OpenLimits::default())
-        .await
-        .unwrap();
+    read_by(&bed.anonymous(), &bed.target).await.unwrap();
     let refused = bed.anonymous().push(&bed.target, &bed.new, &bed.options, quiet()).await.unwrap_err();
     assert!(matches!(refused, Error::NotAuthorised { .. }), "{refused}");
     assert_eq!(bed.tag().await.as_ref(), bed.old.digest());
@@ -208,6 +194,23 @@ async fn layers_are_linked_or_sent() {
         assert_eq!((bed.met("mounts") == 0, bed.met("mount_needs_from")), (linked, 0), "{mounts}");
         assert_eq!(bed.registry.violations(), [], "{mounts}");
     }
+}
+
+/// Whether a repository is new is asked by its tags. It has images and no tags: what is there must not be sent again.
+#[tokio::test]
+async fn a_list_of_tags_that_is_null() {
+    let mut bed = Bed::with(json!({ "null_tags": true })).await;
+    // It is asked where there are more blobs than lanes.
+    bed.options.jobs = 1;
+    let by_digest = bed.target.pin(bed.old.digest().unwrap().clone()).image_ref();
+    let push = async || bed.client().push(&by_digest, &bed.old, &bed.options, quiet()).await.unwrap();
+    assert!(push().await.uploaded > 0);
+    assert_eq!((bed.met("null_tags"), bed.tag().await), (0, None));
+    assert_eq!(push().await.uploaded, 0);
+    assert_eq!(bed.met("null_tags"), 1);
+    bed.push(&bed.new).await.unwrap();
+    assert_eq!((bed.met("null_tags"), bed.tag().await.as_ref()), (2, bed.new.digest()));
+    assert_eq!(bed.registry.violations(), []);
 }
 
 #[tokio::test]

@@ -1,16 +1,12 @@
 //! Reading an image from a registry that fails.
 
 use serde_json::json;
-use spectra_oci::{Error, OpenLimits};
+use spectra_oci::OpenLimits;
 
 use crate::{
     Outcome,
     bed::{Bed, quiet},
 };
-
-async fn read(bed: &Bed) -> Result<(), Error> {
-    bed.client().open(&bed.target, None, quiet()).await?.download(2, &OpenLimits::default()).await.map(drop)
-}
 
 #[tokio::test]
 async fn every_fault_on_every_request_of_a_read() {
@@ -37,13 +33,13 @@ async fn every_fault_on_every_request_of_a_read() {
     ] {
         let case = format!("{action} on {request}");
         bed.fault(request, &action, None);
-        let error = read(&bed).await.expect_err(&case);
+        let error = bed.read().await.expect_err(&case);
         assert!(bed.registry.faults_applied() > 0, "{case}");
         assert_eq!(Outcome::of(&error), expected, "{case}: {error}");
         bed.names_image_and_host(&error);
         assert!(error.to_string().contains("team/app"), "{case}: {error}");
         bed.heals();
-        read(&bed).await.unwrap_or_else(|error| panic!("after {case}: {error}"));
+        bed.read().await.unwrap_or_else(|error| panic!("after {case}: {error}"));
     }
     assert_eq!(bed.registry.violations(), []);
 }

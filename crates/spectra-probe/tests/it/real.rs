@@ -1,5 +1,5 @@
 //! Queries against a real Prometheus, where there is one: the program that `SPECTRA_TEST_PROMETHEUS` names, or
-//! `prometheus` on `PATH`. Otherwise this is skipped, and says so.
+//! `prometheus` on `PATH`. Otherwise this is skipped, and says so; with `SPECTRA_REQUIRE_PROMETHEUS=1` it fails.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -16,12 +16,21 @@ use crate::support::{metric, place, scope};
 /// Ids may hold anything but white space.
 const SERVICE: &str = r#"s"er'v\ice"#;
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("SPECTRA_TEST_PROMETHEUS") {
         return Some(named.into());
     }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|file| file.is_file())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|file| file.is_file());
+    if found.is_none() {
+        let lacking = "there is no `prometheus` on PATH, and SPECTRA_TEST_PROMETHEUS names none";
+        let required = std::env::var("SPECTRA_REQUIRE_PROMETHEUS").is_ok_and(|value| value == "1");
+        assert!(!required, "SPECTRA_REQUIRE_PROMETHEUS=1, and {lacking}");
+        eprintln!("skipped: {lacking}");
+    }
+    found
 }
 
 /// Starts it on a free port and waits until it takes queries. It ends when the child is dropped.
@@ -54,10 +63,7 @@ async fn start(program: PathBuf, folder: &std::path::Path) -> (Child, String) {
 
 #[tokio::test]
 async fn the_real_one_understands_what_it_is_asked() {
-    let Some(program) = program() else {
-        eprintln!("skipped: there is no `prometheus` on PATH, and SPECTRA_TEST_PROMETHEUS names none");
-        return;
-    };
+    let Some(program) = program() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (_child, address) = start(program, folder.path()).await;
     let source = Prometheus::new(Duration::from_secs(30), |_| None);

@@ -1,13 +1,12 @@
 //! The webhook sender: unsigned `POST`s to loopback addresses, tried again with exponential back-off on the
 //! sandbox's clock. What came of each is written to its `Delivery`, from where a restart takes it up.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
-
-use url::Host;
 
 use crate::clock::Tick;
 use crate::core::{Core, Draft};
+use crate::host;
 use crate::railway::auth::hash;
 use crate::railway::refusal::Refusal;
 use crate::settings::{Settings, ticks};
@@ -66,12 +65,7 @@ impl Outcome {
 const REFUSED: &str = "the sandbox sends to loopback addresses alone";
 
 fn loopback(url: &url::Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+    url.host_str().is_some_and(host::is_this_machine)
 }
 
 /// Sends once.

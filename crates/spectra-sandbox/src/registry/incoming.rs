@@ -95,3 +95,71 @@ fn poll(
 ) -> Poll<Option<Result<Bytes, axum::Error>>> {
     Pin::new(&mut *pieces.lock().unwrap_or_else(PoisonError::into_inner)).poll_next(context)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use futures::StreamExt as _;
+    use http::HeaderValue;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// What a client sends, a piece of a megabyte at a time, and how many pieces of it were taken.
+    fn sent(pieces: usize, wait: Duration) -> (Body, Arc<AtomicU64>) {
+        let taken = Arc::<AtomicU64>::default();
+        let count = Arc::clone(&taken);
+        let pieces = stream::iter(0..pieces).then(move |_| {
+            let count = Arc::clone(&count);
+            async move {
+                tokio::time::sleep(wait).await;
+                count.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, io::Error>(Bytes::from(vec![0; 1 << 20]))
+            }
+        });
+        (Body::from_stream(pieces), taken)
+    }
+
+    #[tokio::test]
+    async fn so_much_is_read_away_and_no_more() {
+        let most = MOST_DRAINED >> 20;
+        for (pieces, expected) in [(5, 5), (1_000, most + 1)] {
+            let (body, taken) = sent(pieces, Duration::ZERO);
+            Incoming::new(&HeaderMap::new(), body).drain().await;
+            assert_eq!(taken.load(Ordering::SeqCst), expected, "of {pieces}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_read_away_for_so_long_and_no_longer() {
+        for (wait, pieces, expected) in [
+            (Duration::from_secs(1), 5, Duration::from_secs(5)),
+            // Slowly, and not at all.
+            (Duration::from_secs(3), 1_000, LONGEST_DRAIN),
+            (Duration::from_hours(1), 1, LONGEST_DRAIN),
+        ] {
+            let (body, _) = sent(pieces, wait);
+            let began = Instant::now();
+            Incoming::new(&HeaderMap::new(), body).drain().await;
+            let took = began.elapsed();
+            assert!((expected..expected + Duration::from_millis(100)).contains(&took), "{wait:?}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_first_is_not_waited_for() {
+        let asks = HeaderMap::from_iter([(header::EXPECT, HeaderValue::from_static("100-Continue"))]);
+        let began = Instant::now();
+        let (body, taken) = sent(1, Duration::ZERO);
+        Incoming::new(&asks, body).drain().await;
+        assert_eq!((began.elapsed(), taken.load(Ordering::SeqCst)), (Duration::ZERO, 0));
+        // Once somebody has begun to read it is on its way.
+        let (body, taken) = sent(3, Duration::ZERO);
+        let incoming = Incoming::new(&asks, body);
+        let mut reader = incoming.body(None).into_data_stream();
+        assert_eq!(reader.next().await.unwrap().unwrap().len(), 1 << 20);
+        incoming.drain().await;
+        assert_eq!(taken.load(Ordering::SeqCst), 3);
+    }
+}

@@ -50,7 +50,7 @@ use self::{
     incoming::Incoming,
     met::Met,
     quirks::Recent,
-    storage::{Signed, Storage},
+    storage::{Signed, Storage, for_loopback},
     store::Store,
     trouble::{Trouble, can_do, cut},
     unlisted::Unlisted,
@@ -283,6 +283,10 @@ async fn answer(State(registry): State<Registry>, request: Request<Body>) -> Res
 
 /// Answers a request, with everything that fault rules do to it.
 async fn answer_to(registry: Registry, request: Request<Body>) -> Response {
+    let request = match for_loopback(request) {
+        Ok(request) => request,
+        Err(refused) => return refused.await,
+    };
     let (parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
     let trouble = registry.trouble(&parts);

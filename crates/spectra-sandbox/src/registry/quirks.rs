@@ -109,13 +109,15 @@ pub struct Quirks {
     pub empty_close_fails: bool,
     /// Linking blobs from other repositories.
     pub mounts: Mounts,
-    /// A mount that does not say from where is answered 400.
+    /// A mount that does not say from where is answered 400. The client of this workspace always says it; the switch is for
+    /// others, which leave it to the registry to find the blob.
     pub mount_needs_from: bool,
     /// The referrers API.
     pub referrers: Referrers,
     /// A list of no tags is `null`.
     pub null_tags: bool,
-    /// A `POST` with the whole blob only begins an upload, as the specification allows.
+    /// A `POST` with the whole blob only begins an upload, as the specification allows. The client of this workspace never sends
+    /// one; the switch is for others, which have to send the blob again.
     pub post_begins_only: bool,
     /// `Range` of a download is not looked at, as by some caches.
     pub ignore_range: bool,

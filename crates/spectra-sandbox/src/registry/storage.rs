@@ -15,13 +15,9 @@ use axum::{
 };
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Request, StatusCode, header, request::Parts};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    net::TcpListener,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{net::TcpListener, task::AbortHandle};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -30,7 +26,7 @@ use super::{
     incoming::Incoming,
     query, text_header,
 };
-use crate::faults::Cut;
+use crate::{connections, host};
 
 /// The parameter that signs an address.
 const SIGNATURE: &str = "signature";
@@ -119,47 +115,16 @@ impl Drop for Storage {
     }
 }
 
-/// The connection ends without an answer; the text is for the log alone.
-#[derive(Debug, thiserror::Error)]
-#[error("a fault rule cut the connection")]
-struct CutError;
-
-/// Serves on a listener until it is dropped. An answer marked [`Cut`] ends its connection instead.
-pub(super) async fn serve<F, Fut>(listener: TcpListener, answer: F)
-where
-    F: Fn(Request<Body>) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Response> + Send + 'static,
-{
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, as a rule: they come back when connections end.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
-        let answer = answer.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let answered = answer(request.map(Body::new));
-                async move {
-                    let response = answered.await;
-                    if response.extensions().get::<Cut>().is_some() { Err(CutError) } else { Ok(response) }
-                }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection ended early");
-            }
-        });
+/// Refuses a request that is for another machine.
+pub(super) fn for_loopback(request: Request<Body>) -> Result<Request<Body>, BoxFuture<'static, Response>> {
+    let (parts, body) = request.into_parts();
+    let known = host::is_for_loopback(&parts);
+    let request = Request::from_parts(parts, body);
+    if known {
+        return Ok(request);
     }
+    let error = ApiError::new(Code::Denied, host::MISDIRECTED).status(StatusCode::MISDIRECTED_REQUEST);
+    Err(refuse(request, error))
 }
 
 /// Answers when the request has been read.
@@ -177,7 +142,8 @@ impl Registry {
     /// Serves the registry alone, until the future is dropped. Unlike [`Registry::router`] it can also cut connections, as
     /// fault rules ask for.
     pub async fn serve(self, listener: TcpListener) {
-        serve(listener, move |request| answer_to(self.clone(), request)).await;
+        let answer = move |request| answer_to(self.clone(), request);
+        connections::serve(listener, CancellationToken::new(), answer).await;
     }
 
     /// The other host, started when it is first needed.
@@ -189,7 +155,7 @@ impl Registry {
                 let address = listener.local_addr()?;
                 // Weak: the host must not keep the registry alive that owns it.
                 let registry = Arc::downgrade(&self.0);
-                let served = serve(listener, move |request| {
+                let answer = move |request| {
                     let registry = registry.upgrade().map(Registry);
                     async move {
                         match registry {
@@ -197,7 +163,8 @@ impl Registry {
                             None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
                         }
                     }
-                });
+                };
+                let served = connections::serve(listener, CancellationToken::new(), answer);
                 let task = tokio::spawn(served).abort_handle();
                 Ok(Storage { address, registry: Mutex::default(), key: Uuid::new_v4(), task })
             })
@@ -208,6 +175,10 @@ impl Registry {
     ///
     /// Boxed, for it leads back to where the host is started.
     fn stored(self, mut request: Request<Body>) -> BoxFuture<'static, Response> {
+        request = match for_loopback(request) {
+            Ok(request) => request,
+            Err(refused) => return refused,
+        };
         for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
             if request.headers().contains_key(&name) {
                 let path = request.uri().path();

@@ -10,6 +10,8 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
+use crate::connections::next;
+
 /// How a server ends when it is asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
@@ -29,18 +31,9 @@ where
     let mut connections = JoinSet::new();
     let grace = loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let respond = respond.clone();
-                    let ending = ending.clone();
-                    connections.spawn(connection(stream, ending, respond));
-                }
-                // Out of file descriptors, or the peer is gone already: neither is the end of the server.
-                Err(error) => {
-                    tracing::debug!(%error, "a simulated instance cannot accept a connection");
-                    tokio::task::yield_now().await;
-                }
-            },
+            stream = next(&listener) => {
+                connections.spawn(connection(stream, ending.clone(), respond.clone()));
+            }
             Some(_) = connections.join_next() => {}
             grace = asked(&mut ending) => break grace,
         }

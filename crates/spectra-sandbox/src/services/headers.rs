@@ -29,46 +29,9 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The host of a request in lower case and without port: from the target if it is absolute, else from `Host`.
-pub(super) fn host(parts: &http::request::Parts) -> Option<String> {
-    let text = match parts.uri.host() {
-        Some(host) => host,
-        None => parts.headers.get(header::HOST)?.to_str().ok()?,
-    };
-    let host =
-        if text.starts_with('[') { text.split_inclusive(']').next()? } else { text.split(':').next()? };
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    (!host.is_empty()).then_some(host)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    fn parts(host: &str) -> http::request::Parts {
-        http::Request::builder().header(header::HOST, host).body(()).unwrap().into_parts().0
-    }
-
-    proptest! {
-        #[test]
-        fn a_host_never_has_a_port(name in "[a-zA-Z][a-zA-Z0-9.-]{0,20}[a-z]", port in prop::option::of(0_u16..)) {
-            let text = port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
-            prop_assert_eq!(host(&parts(&text)), Some(name.to_ascii_lowercase()));
-        }
-    }
-
-    #[test]
-    fn hosts() {
-        assert_eq!(host(&parts("[::1]:80")).as_deref(), Some("[::1]"));
-        assert_eq!(
-            host(&parts("web.up.railway.localhost.:7430")).as_deref(),
-            Some("web.up.railway.localhost")
-        );
-        assert_eq!(host(&parts(":80")), None);
-        assert_eq!(host(&http::Request::new(()).into_parts().0), None);
-    }
 
     #[test]
     fn what_connection_names_goes_too() {

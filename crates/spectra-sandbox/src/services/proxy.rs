@@ -24,8 +24,11 @@ use serde_json::json;
 use tokio::{net::TcpStream, sync::watch};
 use uuid::Uuid;
 
-use super::headers::{host, remove_hop_by_hop};
-use crate::contract::{Edge, ProxyEvents, RequestRecord, Route};
+use super::headers::remove_hop_by_hop;
+use crate::{
+    contract::{Edge, ProxyEvents, RequestRecord, Route},
+    host,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-railway-request-id");
 const FALLBACK: HeaderName = HeaderName::from_static("x-railway-fallback");
@@ -100,7 +103,7 @@ impl Proxy {
         let began = Instant::now();
         let (mut parts, body) = request.into_parts();
         let id = Uuid::new_v4().simple().to_string();
-        let Some(domain) = host(&parts) else {
+        let Some(domain) = host::of(&parts) else {
             return fallback(StatusCode::NOT_FOUND, NOT_FOUND, &id);
         };
         let name = name.unwrap_or(&domain);

@@ -9,7 +9,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use spectra_types::DeploymentId;
@@ -26,7 +25,10 @@ use tokio_util::{
 };
 
 use super::ProxyOptions;
-use crate::contract::{ProxyEvents, Route};
+use crate::{
+    connections::next,
+    contract::{ProxyEvents, Route},
+};
 
 /// Ports given out: above the well-known ones and below those that systems give to whoever asks for any, so that
 /// a port is most likely still free after a restart.
@@ -138,25 +140,15 @@ impl TcpForwarder {
 }
 
 /// Takes connections until `closed`; then drops them all.
-/// How long a proxy that cannot accept gives others time to close their descriptors, in real time.
-const PAUSE: Duration = Duration::from_millis(50);
-
 async fn accept(listener: TcpListener, carrier: Carrier, closed: CancellationToken) {
     // Dropped with this future, and aborts its tasks then.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = closed.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(carrier.clone().carry(stream));
-                }
-                // Out of file descriptors, or the peer is gone already: neither is the end of the proxy.
-                Err(error) => {
-                    tracing::debug!(%error, "a TCP proxy cannot accept a connection");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            },
+            stream = next(&listener) => {
+                connections.spawn(carrier.clone().carry(stream));
+            }
             Some(_) = connections.join_next() => {}
         }
     }

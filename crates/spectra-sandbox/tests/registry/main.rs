@@ -201,7 +201,7 @@ async fn a_connection_that_breaks_leaves_an_upload_that_can_be_resumed() {
     let bed = Bed::at(folder.path()).await;
     let location = bed.begin("app").await;
     let mut socket = tokio::net::TcpStream::connect(bed.url.trim_start_matches("http://")).await.unwrap();
-    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhello");
+    let head = format!("PATCH {location} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nhello");
     socket.write_all(head.as_bytes()).await.unwrap();
     drop(socket);
     // The status waits its turn behind the broken request only once that has begun.
@@ -464,7 +464,7 @@ async fn names_cannot_leave_the_store() {
         "/v2/nothing",
     ] {
         let mut socket = tokio::net::TcpStream::connect(bed.url.trim_start_matches("http://")).await.unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         socket.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();

@@ -55,8 +55,9 @@ async fn who_asks_first_is_refused_without_a_body() {
     let bed = bed(&folder, Quirks { max_body: Some(1_000), ..Quirks::default() }).await;
     let location = bed.begin("app").await;
     let mut socket = tokio::net::TcpStream::connect(bed.url.trim_start_matches("http://")).await.unwrap();
-    let head =
-        format!("PUT {location} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n");
+    let head = format!(
+        "PUT {location} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1001\r\n\r\n"
+    );
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
@@ -149,7 +150,14 @@ async fn mounts_in_all_their_ways() {
     assert_eq!(mount(Quirks::default(), "").await, StatusCode::ACCEPTED);
     let needs_from = Quirks { mount_needs_from: true, ..Quirks::default() };
     assert_eq!(mount(needs_from.clone(), "").await, StatusCode::BAD_REQUEST);
+    assert_eq!(bed.registry.met(), [("mount_needs_from", 1)].into());
+    // Who was refused can still send it.
+    assert_eq!(bed.get(&format!("/v2/app/blobs/{digest}")).await.status(), StatusCode::NOT_FOUND);
+    let location = bed.begin("app").await;
+    assert_eq!(bed.put(&location, &digest, b"layer").await.status(), StatusCode::CREATED);
     assert_eq!(mount(needs_from, "&from=base").await, StatusCode::CREATED);
+    assert!(bed.registry.met().is_empty());
+    assert_eq!(bed.kinds(), []);
 }
 
 #[tokio::test]
@@ -288,6 +296,9 @@ async fn small_deviations() {
     let begun = bed.request(Method::POST, &path).body("hello").send().await.unwrap();
     assert_eq!(begun.status(), StatusCode::ACCEPTED);
     let location = header_of(&begun, "location");
+    // Nothing of what came with it is kept.
+    let status = bed.get(&location).await;
+    assert_eq!((status.status(), header_of(&status, "range")), (StatusCode::NO_CONTENT, "0-0".into()));
     let closed = bed.put(&location, &digest, b"hello").await;
     assert_eq!(closed.status(), StatusCode::CREATED);
     assert!(closed.headers().get("docker-content-digest").is_none());
@@ -377,6 +388,35 @@ async fn the_host_of_the_blobs_wants_its_signature_and_no_credentials() {
         assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method} {url}");
     }
     assert_eq!(bed.kinds(), [ViolationKind::SignatureMisused; 5]);
+}
+
+/// A web page can have its own name resolved to this machine, and then speaks to the registry as its own host.
+#[tokio::test]
+async fn a_name_of_another_machine_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = bed(&folder, Quirks { elsewhere: true, ..Quirks::default() }).await;
+    let digest = bed.push("app", b"layer").await;
+    let blob = format!("/v2/app/blobs/{digest}");
+    let stored = header_of(&bed.get(&blob).await, "location");
+    bed.registry.clear_violations();
+    for path in ["/v2/", "/v2/_catalog", &blob, &stored] {
+        for method in [Method::GET, Method::PUT, Method::DELETE] {
+            let request = bed.request(method.clone(), path).header("host", "evil.example:7430").body("x");
+            let refused = request.send().await.unwrap();
+            assert_eq!(refused.status(), StatusCode::MISDIRECTED_REQUEST, "{method} {path}");
+            assert_eq!(code(refused).await, "DENIED", "{method} {path}");
+        }
+        let head = bed.request(Method::HEAD, path).header("host", "evil.example").send().await.unwrap();
+        assert_eq!(head.status(), StatusCode::MISDIRECTED_REQUEST, "HEAD {path}");
+    }
+    // Whatever it shows, it is no client of ours that did wrong.
+    let shown = bed.request(Method::GET, &stored).header("host", "evil.example").bearer_auth("x");
+    assert_eq!(shown.send().await.unwrap().status(), StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(bed.kinds(), []);
+    for host in ["localhost:7430", "127.0.0.1", "registry.localhost", "[::1]:7430"] {
+        let answer = bed.request(Method::GET, "/v2/").header("host", host).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+    }
 }
 
 #[tokio::test]

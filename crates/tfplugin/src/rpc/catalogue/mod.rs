@@ -5,7 +5,7 @@
 //!
 //! | Row | What | Where |
 //! |---|---|---|
-//! | 1–34 | plans and results that core refuses | `crate::check`, `tests/check.rs`, `tests/framework.rs` |
+//! | 1–34 | plans and results that core refuses | `crate::check`, `tests/check`, `tests/framework.rs` |
 //! | 40 | log lines that crash core | `logging::line`, `tests/corner/logs.rs` |
 //! | 41, 56 | state stores without capabilities or range, half a state taken for a whole | `tests/wire/state_stores.rs` |
 //! | 45 | printing, and logs nobody reads | `tests/handshake/process.rs`, `logging::writer` |
