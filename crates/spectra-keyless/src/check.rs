@@ -97,6 +97,10 @@ impl Keyless {
         let certified = Certified {
             subject,
             issuer: issuer.to_owned(),
+            // As a DER text; the older extension has no host, and what cannot be read names none.
+            source_repository: found
+                .certificate()
+                .and_then(|certificate| certificate.ci_claims.source_repository_uri.clone()),
             signed_at: signed_at.to_string(),
             log_index: entries.iter().find_map(answered_for),
         };

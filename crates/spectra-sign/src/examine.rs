@@ -7,8 +7,8 @@ use serde_json::Value;
 use spectra_types::Digest;
 
 use crate::{
-    CertificateVerifier, Certified, Evidence, Material, Proof, Proven, PublicKey, SIGNATURE, Statement,
-    TrustedIdentity, TrustedKey,
+    CertificateVerifier, Certified, Evidence, Material, Proof, Proven, PublicKey, SIGNATURE,
+    SourceRepository, Statement, TrustedIdentity, TrustedKey,
     bundle::{self, Content, Keyed, NotKeyed},
     dsse::{self, Envelope},
     hash::digest_like,
@@ -130,6 +130,15 @@ pub enum Rejection {
         /// Who vouched for that.
         issuer: String,
     },
+    /// It is signed by a trusted identity, for a repository that it is not trusted with.
+    OtherRepository {
+        /// What the policy calls the identity.
+        identity: String,
+        /// Which one it is trusted with.
+        wanted: SourceRepository,
+        /// Which one the certificate names.
+        found: Option<String>,
+    },
     /// No key that is trusted signed it; the text is what it says of its key.
     UnknownKey(Option<String>),
     /// It names a trusted key, and the signature is not that key's over what is there.
@@ -157,6 +166,9 @@ impl Rejection {
             Self::BadCertificate(reason) => Self::BadCertificate(cut(reason, 2 * TOLD)),
             Self::UnknownIdentity { subject, issuer } => {
                 Self::UnknownIdentity { subject: cut(subject, TOLD), issuer: cut(issuer, TOLD) }
+            }
+            Self::OtherRepository { identity, wanted, found } => {
+                Self::OtherRepository { identity, wanted, found: found.map(|found| cut(found, TOLD)) }
             }
             Self::UnknownKey(hint) => Self::UnknownKey(hint.map(|hint| cut(hint, TOLD))),
             Self::OtherImage(mut subjects) => {
@@ -202,6 +214,15 @@ impl fmt::Display for Rejection {
             Self::UnknownIdentity { subject, issuer } => {
                 write!(f, "it is signed by `{subject}` of `{issuer}`, which is none of the trusted identities")
             }
+            Self::OtherRepository { identity, wanted, found: Some(found) } => write!(
+                f,
+                "it is signed by the identity `{identity}` for the source repository `{found}`, and that may sign for `{wanted}` alone"
+            ),
+            Self::OtherRepository { identity, wanted, found: None } => write!(
+                f,
+                "it is signed by the identity `{identity}`, and the certificate does not name a source repository, which has to be \
+                 `{wanted}`"
+            ),
             Self::UnknownKey(None) => f.write_str("none of the trusted keys signed it"),
             Self::UnknownKey(Some(hint)) => {
                 write!(f, "none of the trusted keys signed it; it names the key `{hint}`")
@@ -361,10 +382,19 @@ fn certified(
         return Err(Rejection::OtherManifest);
     }
     let Proof { certified, content } = verifier.verify(bundle, subject).map_err(Rejection::BadCertificate)?;
-    // Who is named exactly goes before a pattern, wherever it is: otherwise nobody could ever sign as it.
-    let known = trust.identities.iter().filter(|known| known.is(&certified.issuer, &certified.subject));
-    let Some(identity) = known.min_by_key(|known| known.subject.is_open()) else {
-        return Err(Rejection::UnknownIdentity { subject: certified.subject, issuer: certified.issuer });
+    // Who is named more exactly goes before, wherever it is: otherwise nobody could ever sign as it.
+    let known = || trust.identities.iter().filter(|known| known.is(&certified));
+    let exactness = |known: &&TrustedIdentity| (known.subject.is_open(), known.source_repository.is_none());
+    let Some(identity) = known().filter(|known| known.may_sign_for(&certified)).min_by_key(exactness) else {
+        let nearest = known().min_by_key(exactness);
+        return Err(match nearest.and_then(|known| Some((known, known.source_repository.clone()?))) {
+            Some((known, wanted)) => Rejection::OtherRepository {
+                identity: known.name.clone(),
+                wanted,
+                found: certified.source_repository,
+            },
+            None => Rejection::UnknownIdentity { subject: certified.subject, issuer: certified.issuer },
+        });
     };
     let accepted = |form| Accepted {
         origin: origin.to_owned(),

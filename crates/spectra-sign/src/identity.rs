@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Subject;
+use crate::{SourceRepository, Subject};
 
 /// What a certificate calls its owner: exactly a text, or a pattern in which `*` stands for one or more characters.
 ///
@@ -146,13 +146,24 @@ pub struct TrustedIdentity {
     pub issuer: String,
     /// The identity: an address or a URI.
     pub subject: IdentityPattern,
+    /// For whose code it has to have signed; any when left out. A program that does not know this refuses the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<SourceRepository>,
 }
 
 impl TrustedIdentity {
-    /// Whether it is this one.
+    /// Whether it is this one, for whatever repository.
     #[must_use]
-    pub fn is(&self, issuer: &str, subject: &str) -> bool {
-        self.issuer == issuer && self.subject.matches(subject)
+    pub fn is(&self, certified: &Certified) -> bool {
+        self.issuer == certified.issuer && self.subject.matches(&certified.subject)
+    }
+
+    /// Whether it may sign for the certificate's repository. A certificate that names none is for none.
+    #[must_use]
+    pub fn may_sign_for(&self, certified: &Certified) -> bool {
+        self.source_repository
+            .as_ref()
+            .is_none_or(|wanted| certified.source_repository.as_deref() == Some(wanted.as_str()))
     }
 }
 
@@ -163,6 +174,9 @@ pub struct Certified {
     pub subject: String,
     /// Who vouched for that.
     pub issuer: String,
+    /// For whose code: the URI of a repository, where the certificate names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<String>,
     /// When, by the word of a log or of a time stamp authority that is trusted: the earliest of them, RFC 3339.
     pub signed_at: String,
     /// The number of the entry in the log, where the log answers for it.

@@ -23,6 +23,7 @@ mod key;
 mod pem;
 mod policy;
 mod predicate;
+mod repository;
 mod simple;
 mod statement;
 
@@ -39,4 +40,5 @@ pub use policy::{
     is_repository_pattern, judge, repository_matches,
 };
 pub use predicate::{PredicateType, PredicateTypeError, SIGNATURE};
+pub use repository::{SourceRepository, SourceRepositoryError};
 pub use statement::Statement;

@@ -35,6 +35,7 @@ impl CertificateVerifier for Credulous {
         let certified = Certified {
             subject: text("subject"),
             issuer: text("issuer"),
+            source_repository: said["repository"].as_str().map(str::to_owned),
             signed_at: "2026-01-02T03:04:05Z".to_owned(),
             log_index: Some(7),
         };
@@ -215,6 +216,78 @@ fn who_was_named_exactly_was_hidden_by_a_pattern_before() {
     let all = SignaturePolicy { required: "all".parse().unwrap(), ..policy };
     let both = [by("ops@acme.example", &json!({})), by("dev@acme.example", &json!({}))];
     assert_eq!(judged(&all, &both).unwrap().len(), 2);
+}
+
+/// A policy with these lines for identities, beside the issuer.
+fn for_repositories(identities: &[&str]) -> SignaturePolicy {
+    let identities: Vec<_> =
+        identities.iter().map(|rest| format!("{{ issuer = \"{ISSUER}\", {rest} }}")).collect();
+    policy(&format!("identities = [{}]", identities.join(", ")))
+}
+
+const REUSED: &str = "https://github.com/acme/flows/.github/workflows/release.yml@refs/heads/main";
+const SHOP: &str = "https://github.com/acme/shop";
+
+#[test]
+fn a_reusable_workflow_signed_for_whoever_called_it() {
+    let policy = for_repositories(&[&format!(
+        "name = \"release\", subject = \"{REUSED}\", source_repository = \"{SHOP}\""
+    )]);
+    let of_shop = by(REUSED, &json!({ "repository": SHOP }));
+    let accepted = judged(&policy, std::slice::from_ref(&of_shop)).unwrap();
+    let value = serde_json::to_value(&accepted[0]).unwrap();
+    assert_eq!(value["certificate"]["source_repository"], SHOP);
+    let refused = |policy: &SignaturePolicy, repository: Value| {
+        let text = judged(policy, &[by(REUSED, &json!({ "repository": repository }))]).unwrap_err();
+        text.rsplit_once("`: ").map(|(_, reason)| reason.to_owned()).unwrap()
+    };
+    insta::assert_snapshot!(refused(&policy, "https://github.com/eve/shop".into()), @"it is signed by the identity `release` for the source repository `https://github.com/eve/shop`, and that may sign for `https://github.com/acme/shop` alone");
+    insta::assert_snapshot!(refused(&policy, Value::Null), @"it is signed by the identity `release`, and the certificate does not name a source repository, which has to be `https://github.com/acme/shop`");
+    for other in
+        ["", "https://github.com/acme/shop2", "https://github.com/acme/Shop", "https://github.com/acme/shop/"]
+    {
+        assert!(refused(&policy, other.into()).contains("may sign for `https://github.com/acme/shop` alone"));
+    }
+    // Whoever is not trusted at all is not told which repository would do.
+    let stranger = judged(&policy, &[by("eve@acme.example", &json!({ "repository": SHOP }))]).unwrap_err();
+    assert!(stranger.contains("none of the trusted identities"), "{stranger}");
+    // Without one, any will do, and none.
+    for repository in [json!(SHOP), json!("https://github.com/eve/shop"), Value::Null] {
+        judged(&of(&[REUSED]), &[by(REUSED, &json!({ "repository": repository }))]).unwrap();
+    }
+    let long = refused(&policy, "r".repeat(1 << 20).into());
+    assert!(long.len() < 500, "{long:.1000}");
+}
+
+#[test]
+fn one_workflow_is_as_many_identities_as_it_has_repositories() {
+    let policy = for_repositories(&[
+        &format!("name = \"any\", subject = \"{REUSED}\""),
+        &format!("name = \"shop\", subject = \"{REUSED}\", source_repository = \"{SHOP}\""),
+        &format!(
+            "name = \"web\", subject = \"{REUSED}\", source_repository = \"https://github.com/acme/web\""
+        ),
+    ]);
+    let name = |repository: &str| {
+        judged(&policy, &[by(REUSED, &json!({ "repository": repository }))]).unwrap()[0].key.clone()
+    };
+    let names = ["https://github.com/acme/web", SHOP, "https://github.com/acme/other"].map(name);
+    assert_eq!(names, ["web", "shop", "any"]);
+    let kept = serde_json::to_value(&policy).unwrap();
+    assert_eq!(kept["identities"][0].get("source_repository"), None, "older programs read it");
+    assert_eq!(serde_json::from_value::<SignaturePolicy>(kept).unwrap(), policy);
+    let error = |text: &str| {
+        let file = format!("version = 1\n[[policy]]\n{text}");
+        PolicyFile::parse(&file, "file", |_| Err("no file".to_owned())).unwrap_err().to_string()
+    };
+    let identity = |name: &str| {
+        format!("{{ name = \"{name}\", issuer = \"i\", subject = \"a\", source_repository = \"{SHOP}\" }}")
+    };
+    let twice = error(&format!("identities = [{}, {}]", identity("a"), identity("b")));
+    assert!(twice.contains("it is the identity of `a` too"), "{twice}");
+    let short =
+        error("identities = [{ issuer = \"i\", subject = \"a\", source_repository = \"acme/shop\" }]");
+    assert!(short.contains("`acme/shop` is no source repository"), "{short}");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn an_image_is_signed_without_a_key_and_verified_by_who_signed() {
     exit 0
     --- stdout
     image     [REGISTRY]/team/app@sha256:[HEX]
-    accepted  signature by https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com, bundle, signed [TIME], log entry 1002, sha256:[HEX]
+    accepted  signature by https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com for https://github.com/acme/shop, bundle, signed [TIME], log entry 1002, sha256:[HEX]
                 run=7
     --- stderr
     ");
@@ -410,6 +410,83 @@ fn a_policy_file_names_identities_beside_keys() {
     );
     world.place.run(&["image", "sign", &world.image, "--key", "ci.key"]).done();
     assert_eq!(verify().code, 0);
+}
+
+#[test]
+fn a_reusable_workflow_counts_for_the_repository_that_called_it() {
+    let world = Signed::new();
+    let wants = |repository: &str, more: &[&str]| {
+        world.verify(IDENTITY, ISSUER, &[&["--certificate-source-repository", repository], more].concat())
+    };
+    let called = |repository: Option<&str>| {
+        let claims = Claims { repository: repository.map(str::to_owned), ..Claims::of_workflow(WORKFLOW) };
+        world.place.write("called.jwt", &world.fake.token(&claims));
+        world.sign(&["--identity-token", "called.jwt"]).done();
+    };
+    called(Some("eve/shop"));
+    insta::assert_snapshot!(shown(&wants("https://github.com/acme/shop", &[])), @"
+    exit 5
+    --- stdout
+    image     [REGISTRY]/team/app@sha256:[HEX]
+    rejected  sha256:[HEX]: it is signed by the identity `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main` for the source repository `https://github.com/eve/shop`, and that may sign for `https://github.com/acme/shop` alone
+    --- stderr
+    error[SPX-335]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed as it has to be: policy `--certificate-identity` wants the signatures of 1 of the identities `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main`, and there is none
+    hint: sign it with `railway-deployer image sign`, or see above why a signature does not count
+    ");
+    assert_eq!(wants("https://github.com/eve/shop", &[]).code, 0);
+    assert_eq!(world.verify(IDENTITY, ISSUER, &[]).code, 0, "without it, whoever calls may sign");
+    called(None);
+    let refused = wants("https://github.com/acme/shop", &[]);
+    assert!(
+        refused.stdout.contains("the certificate does not name a source repository"),
+        "{}",
+        refused.shown()
+    );
+    called(Some("acme/shop"));
+    let found = wants("https://github.com/acme/shop", &["--json"]).done().json();
+    assert_eq!(found["accepted"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["accepted"][0]["certificate"]["source_repository"], "https://github.com/acme/shop");
+    assert_eq!(found["rejected"].as_array().unwrap().len(), 2, "{found}");
+    let policy = |repository: &str| {
+        let text = format!(
+            "version = 1\n[[policy]]\n[[policy.identities]]\nissuer = \"{ISSUER}\"\nsubject = \"{IDENTITY}\"\nsource_repository = \"{repository}\"\n"
+        );
+        world.place.write("signatures.toml", &text);
+        world.place.run(&["image", "verify", &world.image, "--policy", "signatures.toml"])
+    };
+    assert_eq!(
+        (policy("https://github.com/acme/shop").code, policy("https://github.com/acme/web").code),
+        (0, 5)
+    );
+    insta::assert_snapshot!(policy("acme/shop").shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-332]: the signature policy signatures.toml cannot be read: TOML parse error at line 6, column 21
+      |   |
+      | 6 | source_repository = \"acme/shop\"
+      |   |                     ^^^^^^^^^^^
+      | `acme/shop` is no source repository: it is written as `https://github.com/acme/shop`, with a host and a path, without a `*`, a query or a slash at the end
+    ");
+    insta::assert_snapshot!(wants("acme/shop", &[]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: invalid value 'acme/shop' for '--certificate-source-repository <URL>': `acme/shop` is no source repository: it is written as `https://github.com/acme/shop`, with a host and a path, without a `*`, a query or a slash at the end
+
+    For more information, try '--help'.
+    ");
+    let alone = [
+        "image",
+        "verify",
+        &world.image,
+        "--key",
+        "ci.pub",
+        "--certificate-source-repository",
+        "https://github.com/acme/shop",
+    ];
+    let alone = world.place.run(&alone);
+    assert!(alone.code == 2 && alone.stderr.contains("--certificate-identity"), "{}", alone.shown());
 }
 
 #[test]

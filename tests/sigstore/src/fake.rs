@@ -38,6 +38,8 @@ pub struct Claims {
     pub email: Option<String>,
     /// The workflow of a job on GitHub: that is the identity, then.
     pub workflow: Option<String>,
+    /// The repository of that job, which may be another one than the workflow's.
+    pub repository: Option<String>,
     /// For whom.
     pub audience: String,
     /// Until when.
@@ -45,13 +47,14 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// A workflow of GitHub's.
+    /// A workflow of GitHub's, in a job of its own repository.
     #[must_use]
     pub fn of_workflow(workflow: &str) -> Self {
         Self {
             subject: "repo:acme/shop:ref:refs/heads/main".to_owned(),
             email: None,
             workflow: Some(workflow.to_owned()),
+            repository: workflow.split_once("/.github/").map(|(repository, _)| repository.to_owned()),
             audience: "sigstore".to_owned(),
             expires: Timestamp::now() + jiff::Span::new().minutes(5),
         }
@@ -64,6 +67,7 @@ impl Claims {
             subject: "CgkxMjM0NTY3ODkSBmdpdGh1Yg".to_owned(),
             email: Some(email.to_owned()),
             workflow: None,
+            repository: None,
             ..Self::of_workflow("")
         }
     }
@@ -206,6 +210,15 @@ struct Refused(StatusCode, String);
 
 type Answer = Result<Response, Refused>;
 
+/// What a token is believed to say.
+struct Believed {
+    identity: String,
+    /// For whose code: a URI.
+    source_repository: Option<String>,
+    /// What has to be signed to prove that the key is there.
+    challenge: String,
+}
+
 impl Services {
     fn token(&self, claims: &Claims) -> String {
         let mut body = json!({
@@ -222,13 +235,16 @@ impl Services {
         if let Some(workflow) = &claims.workflow {
             body["job_workflow_ref"] = json!(workflow);
         }
+        if let Some(repository) = &claims.repository {
+            body["repository"] = json!(repository);
+        }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(&json!({ "alg": "ES256", "typ": "JWT" })), part(&body));
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.tokens.sign(message.as_bytes())))
     }
 
-    /// What is believed of a token: the identity, and what has to be signed to prove that the key is there.
-    fn believed(&self, token: &str) -> Result<(String, String), String> {
+    /// What is believed of a token.
+    fn believed(&self, token: &str) -> Result<Believed, String> {
         let mut parts = token.split('.');
         let (Some(head), Some(body), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -248,11 +264,13 @@ impl Services {
         }
         let text = |name: &str| claims[name].as_str().map(str::to_owned);
         let subject = text("sub").ok_or("the token has no subject")?;
-        Ok(match (text("job_workflow_ref"), text("email")) {
+        let source_repository = text("repository").map(|name| format!("https://github.com/{name}"));
+        let (identity, challenge) = match (text("job_workflow_ref"), text("email")) {
             (Some(workflow), _) => (format!("https://github.com/{workflow}"), subject),
             (None, Some(email)) if claims["email_verified"] == true => (email.clone(), email),
             (None, _) => return Err("the token has no verified address".to_owned()),
-        })
+        };
+        Ok(Believed { identity, source_repository, challenge })
     }
 
     fn is(&self, switch: Switch) -> bool {
@@ -380,18 +398,19 @@ impl Services {
     /// A certificate and what is above it, in PEM.
     fn certify(&self, token: &str, spki: &[u8], proof: &[u8]) -> Result<Vec<String>, Refused> {
         // The real one does not say more either, and says it with this status.
-        let (identity, challenge) = self.believed(token).map_err(|reason| {
+        let believed = self.believed(token).map_err(|reason| {
             self.complaints.lock().unwrap().push(reason);
             bad("There was an error processing the identity token")
         })?;
-        if !signed_by(spki, challenge.as_bytes(), proof) {
+        if !signed_by(spki, believed.challenge.as_bytes(), proof) {
             return Err(bad("the signature supplied in the request could not be verified"));
         }
         let another = Key::generate().spki();
         let oddity = if self.is(Switch::FulcioSkipsItsLog) { Oddity::NoSct } else { Oddity::None };
         let leaf = self.authority.issue(&Issue {
-            identity: &identity,
+            identity: &believed.identity,
             issuer: &self.issuer,
+            source_repository: believed.source_repository.as_deref(),
             key: if self.is(Switch::FulcioCertifiesAnotherKey) { &another } else { spki },
             from: Timestamp::now(),
             oddity,
