@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SourceRepository, Subject};
+use crate::{SourceRepository, Subject, TaggedCertificate};
 
 /// What a certificate calls its owner: exactly a text, or a pattern in which `*` stands for one or more characters.
 ///
@@ -205,6 +205,22 @@ pub enum Proven {
     },
     /// The subject's manifest itself.
     Manifest,
+    /// A simple-signing document. What it is about is not known yet.
+    Simple(Vec<u8>),
+}
+
+/// What is signed under a tag, without a bundle.
+#[derive(Clone, Copy, Debug)]
+pub enum Tagged<'a> {
+    /// A simple-signing document.
+    Simple {
+        /// The document.
+        payload: &'a [u8],
+        /// Its signature, base64.
+        signature: &'a str,
+    },
+    /// A DSSE envelope, as JSON.
+    Envelope(&'a [u8]),
 }
 
 /// Somebody who checks certificates: the root of trust is theirs, whose certificates count is the policy's.
@@ -213,6 +229,15 @@ pub trait CertificateVerifier: Send + Sync {
     /// trusted authority and was valid when it was used, that the use is in a trusted log, and that the signature is over what
     /// the bundle has, about the subject. The `Err` says in words what does not hold.
     fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Proof, String>;
+
+    /// The same for what lies under a tag with its certificate beside it. That form has the log's promise alone, and no proof.
+    /// Nothing that was found as a bundle is ever handed in here.
+    fn verify_tagged(
+        &self,
+        signed: Tagged<'_>,
+        beside: &TaggedCertificate,
+        subject: Subject<'_>,
+    ) -> Result<Proof, String>;
 }
 
 #[cfg(test)]

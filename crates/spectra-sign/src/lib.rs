@@ -29,10 +29,13 @@ mod statement;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, BUNDLE_MEDIA_TYPES, seal_statement, sign_statement};
 pub use error::{Error, UNAVAILABLE, UNSIGNED};
-pub use evidence::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
+pub use evidence::{
+    Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, TaggedCertificate, Unavailable,
+};
 pub use examine::{Accepted, Examination, Form, Rejected, Rejection, Subject, Trust, examine};
 pub use identity::{
-    CertificateVerifier, Certified, IdentityPattern, IdentityPatternError, Proof, Proven, TrustedIdentity,
+    CertificateVerifier, Certified, IdentityPattern, IdentityPatternError, Proof, Proven, Tagged,
+    TrustedIdentity,
 };
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use policy::{

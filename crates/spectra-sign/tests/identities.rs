@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use spectra_sign::{
     Algorithm, CertificateVerifier, Certified, Evidence, Gathered, Material, PolicyFile, PredicateType,
-    Proof, Proven, SignaturePolicy, SigningKey, Statement, Subject, TrustedKey, judge, sign_statement,
+    Proof, Proven, SignaturePolicy, SigningKey, Statement, Subject, Tagged, TaggedCertificate, TrustedKey,
+    judge, sign_statement,
 };
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
@@ -27,27 +28,45 @@ impl CertificateVerifier for Credulous {
     fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Proof, String> {
         assert_eq!(subject.manifest, MANIFEST);
         let bundle: Value = serde_json::from_slice(bundle).unwrap();
-        let said = &bundle["verificationMaterial"]["certificate"];
-        if said["bad"] == true {
-            return Err("it was made up".to_owned());
-        }
-        let text = |name: &str| said[name].as_str().unwrap().to_owned();
-        let certified = Certified {
-            subject: text("subject"),
-            issuer: text("issuer"),
-            source_repository: said["repository"].as_str().map(str::to_owned),
-            signed_at: "2026-01-02T03:04:05Z".to_owned(),
-            log_index: Some(7),
-        };
-        let content = match said["payload"].as_str() {
-            Some(payload) => Proven::Envelope {
-                payload_type: said["type"].as_str().unwrap_or(IN_TOTO).to_owned(),
-                payload: payload.as_bytes().to_vec(),
-            },
-            None => Proven::Manifest,
-        };
-        Ok(Proof { certified, content })
+        said(&bundle["verificationMaterial"]["certificate"])
     }
+
+    fn verify_tagged(
+        &self,
+        signed: Tagged<'_>,
+        beside: &TaggedCertificate,
+        subject: Subject<'_>,
+    ) -> Result<Proof, String> {
+        assert_eq!(subject.manifest, MANIFEST);
+        let proof = said(&serde_json::from_str(&beside.certificate).unwrap())?;
+        Ok(match signed {
+            Tagged::Simple { payload, .. } => Proof { content: Proven::Simple(payload.to_vec()), ..proof },
+            Tagged::Envelope(_) => proof,
+        })
+    }
+}
+
+/// What a certificate's place says, as a proof.
+fn said(said: &Value) -> Result<Proof, String> {
+    if said["bad"] == true {
+        return Err("it was made up".to_owned());
+    }
+    let text = |name: &str| said[name].as_str().unwrap().to_owned();
+    let certified = Certified {
+        subject: text("subject"),
+        issuer: text("issuer"),
+        source_repository: said["repository"].as_str().map(str::to_owned),
+        signed_at: "2026-01-02T03:04:05Z".to_owned(),
+        log_index: Some(7),
+    };
+    let content = match said["payload"].as_str() {
+        Some(payload) => Proven::Envelope {
+            payload_type: said["type"].as_str().unwrap_or(IN_TOTO).to_owned(),
+            payload: payload.as_bytes().to_vec(),
+        },
+        None => Proven::Manifest,
+    };
+    Ok(Proof { certified, content })
 }
 
 fn statement(digest: &str) -> String {
@@ -131,10 +150,6 @@ fn nobody_else_counts() {
     let other = statement(&format!("sha256:{}", "0".repeat(64)));
     assert!(refused(json!({ "payload": other })).contains("it is about another image"));
     assert!(refused(json!({ "type": "text/plain" })).contains("its payload has the type `text/plain`"));
-    // The older form has a promise of the log, and no proof.
-    let material = Material::Simple { payload: b"{}".to_vec(), signature: String::new(), certificate: true };
-    let old = Evidence { origin: "sha256-0.sig#1".to_owned(), stated_time: None, material };
-    assert!(judged(&policy, &[old]).unwrap_err().contains("in the form of cosign before version 3"));
     // Only keys are trusted, or nobody is there to check.
     let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
     let keys = SignaturePolicy {
@@ -152,6 +167,56 @@ fn nobody_else_counts() {
     let policies = [("shop".to_owned(), of(&["dev@acme.example"]))];
     let other = judge(&policies, &image(), &gathered, Some(&Credulous)).unwrap_err().to_string();
     assert!(other.contains("does not have the image's digest"), "{other}");
+}
+
+/// A simple-signing document under a tag, with the certificate's place beside it.
+fn tagged(digest: &str, certificate: &Value) -> Evidence {
+    let payload = json!({
+        "critical": { "type": "cosign container image signature", "image": { "docker-manifest-digest": digest } },
+        "optional": { "run": 7 },
+    });
+    let beside = TaggedCertificate { certificate: certificate.to_string(), ..TaggedCertificate::default() };
+    let material = Material::Simple {
+        payload: payload.to_string().into_bytes(),
+        signature: String::new(),
+        certificate: Some(beside),
+    };
+    Evidence { origin: "sha256-0.sig#1".to_owned(), stated_time: None, material }
+}
+
+#[test]
+fn what_lies_under_a_tag_with_a_certificate_counts_as_its_content_does() {
+    let policy = of(&["dev@acme.example"]);
+    let who = |subject: &str| json!({ "subject": subject, "issuer": ISSUER });
+    let accepted = judged(&policy, &[tagged(DIGEST, &who("dev@acme.example"))]).unwrap();
+    let found = serde_json::to_value(&accepted[0]).unwrap();
+    assert_eq!((&found["form"], &found["annotations"]["run"]), (&"simple-signing".into(), &"7".into()));
+    assert_eq!(
+        (&found["certificate"]["subject"], &found["fingerprint"]),
+        (&"dev@acme.example".into(), &Value::Null)
+    );
+    let refused = |evidence: Evidence| judged(&policy, &[evidence]).unwrap_err();
+    let other = format!("sha256:{}", "0".repeat(64));
+    assert!(refused(tagged(&other, &who("dev@acme.example"))).contains("it is about another image"));
+    assert!(refused(tagged(DIGEST, &who("eve@acme.example"))).contains("none of the trusted identities"));
+    let mut bad = who("dev@acme.example");
+    bad["bad"] = true.into();
+    assert!(refused(tagged(DIGEST, &bad)).contains("and that does not hold: it was made up"));
+    let mut attested = who("dev@acme.example");
+    let kind: PredicateType = "slsaprovenance1".parse().unwrap();
+    let statement = Statement::attestation("shop", image().digest(), &kind, json!({ "a": 1 }));
+    attested["payload"] = serde_json::to_string(&statement).unwrap().into();
+    let beside = TaggedCertificate { certificate: attested.to_string(), ..TaggedCertificate::default() };
+    let material = Material::Envelope { json: b"{}".to_vec(), certificate: Some(beside) };
+    let evidence = Evidence { origin: "sha256-0.att#1".to_owned(), stated_time: None, material };
+    assert!(judged(&policy, std::slice::from_ref(&evidence)).is_err(), "an attestation is no signature");
+    let wanted =
+        SignaturePolicy { required: "none".parse().unwrap(), attestations: vec![kind], ..policy.clone() };
+    let accepted = judged(&wanted, std::slice::from_ref(&evidence)).unwrap();
+    assert_eq!(serde_json::to_value(&accepted[0]).unwrap()["form"], "envelope");
+    let gathered = Gathered { manifest: MANIFEST.to_vec(), evidence: vec![evidence] };
+    let unchecked = judge(&[("shop".to_owned(), wanted)], &image(), &gathered, None).unwrap_err().to_string();
+    assert!(unchecked.contains("those are not verified by this build"), "{unchecked}");
 }
 
 #[test]

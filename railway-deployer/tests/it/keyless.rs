@@ -1,5 +1,4 @@
-//! `image sign --keyless`, `image attest --keyless` and what is verified of it, against an authority and a log on loopback; and
-//! against the real cosign, where there is one.
+//! `image sign --keyless`, `image attest --keyless` and what is verified of it, against an authority and a log on loopback.
 
 use serde_json::Value;
 use spectra_sandbox::registry::RegistryAuth;
@@ -7,14 +6,15 @@ use spectra_test_sigstore::{Claims, Fake, Switch};
 
 use crate::{
     image::{Running, build, registry},
-    signing::{Cosign, PROVENANCE},
-    support::{Place, Run, tool},
+    signing::PROVENANCE,
+    support::{Place, Run},
     world::World,
 };
 
-const WORKFLOW: &str = "acme/shop/.github/workflows/release.yml@refs/heads/main";
-const IDENTITY: &str = "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
-const ISSUER: &str = "https://token.actions.githubusercontent.com";
+pub(crate) const WORKFLOW: &str = "acme/shop/.github/workflows/release.yml@refs/heads/main";
+pub(crate) const IDENTITY: &str =
+    "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
+pub(crate) const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
 /// The services, with their root of trust in `root.json`, and all of it in the environment of a place.
 fn services(place: &mut Place) -> Fake {
@@ -33,16 +33,16 @@ fn services(place: &mut Place) -> Fake {
 }
 
 /// A place with the services, a pushed image, and a token for the workflow in the environment.
-struct Signed {
-    place: Place,
+pub(crate) struct Signed {
+    pub(crate) place: Place,
     running: Running,
-    fake: Fake,
-    image: String,
-    token: String,
+    pub(crate) fake: Fake,
+    pub(crate) image: String,
+    pub(crate) token: String,
 }
 
 impl Signed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut place = Place::new();
         let running = registry(&mut place, RegistryAuth::Anonymous);
         build(&place);
@@ -55,7 +55,7 @@ impl Signed {
         Self { place, running, fake, image, token }
     }
 
-    fn verify(&self, identity: &str, issuer: &str, more: &[&str]) -> Run {
+    pub(crate) fn verify(&self, identity: &str, issuer: &str, more: &[&str]) -> Run {
         let fixed = [
             "image",
             "verify",
@@ -68,7 +68,7 @@ impl Signed {
         self.place.run(&[&fixed, more].concat())
     }
 
-    fn sign(&self, more: &[&str]) -> Run {
+    pub(crate) fn sign(&self, more: &[&str]) -> Run {
         self.place.run(&[&["image", "sign", &self.image, "--keyless"], more].concat())
     }
 }
@@ -512,50 +512,4 @@ fn a_rollout_is_begun_when_the_identity_signed() {
     assert_eq!(world.start(&new, &wanted).done().json()["outcome"], "complete");
     let records = world.place.run(&["audit", "log", "--kind", "signature.accepted", "--json"]).done().json();
     assert!(records.to_string().contains(&format!("\"subject\":\"{IDENTITY}\"")), "{records}");
-}
-
-#[test]
-fn cosign_accepts_what_is_signed_and_attested_without_a_key() {
-    let Some(program) = tool("cosign") else { return };
-    let world = Signed::new();
-    let cosign = Cosign { program, place: &world.place };
-    let by = |verb: &str, identity: &str, more: &[&str]| {
-        let fixed = [
-            verb,
-            "--allow-http-registry",
-            "--trusted-root",
-            "root.json",
-            "--certificate-identity",
-            identity,
-            "--certificate-oidc-issuer",
-            ISSUER,
-        ];
-        cosign.run(&[fixed.as_slice(), more, &[&world.image]].concat())
-    };
-    assert!(by("verify", IDENTITY, &[]).is_err(), "nothing is signed yet");
-    world.sign(&[]).done();
-    by("verify", IDENTITY, &[]).unwrap();
-    assert!(by("verify", "https://github.com/acme/other", &[]).is_err(), "somebody else did not sign");
-    world.place.write("provenance.json", PROVENANCE);
-    let kind = ["--type", "slsaprovenance1"];
-    assert!(by("verify-attestation", IDENTITY, &kind).is_err());
-    let attest = ["image", "attest", &world.image, "--keyless", "--predicate", "provenance.json"];
-    world.place.run(&[attest.as_slice(), &kind].concat()).done();
-    by("verify-attestation", IDENTITY, &kind).unwrap();
-}
-
-#[test]
-fn what_cosign_signs_without_a_key_is_accepted() {
-    let Some(program) = tool("cosign") else { return };
-    let world = Signed::new();
-    let cosign = Cosign { program, place: &world.place };
-    let url = world.fake.url();
-    let fixed = ["--yes", "--allow-http-registry", "--use-signing-config=false", "--new-bundle-format=true"];
-    let services = ["--fulcio-url", &url, "--rekor-url", &url, "--trusted-root", "root.json"];
-    world.place.write("token.jwt", &world.token);
-    let token = ["--identity-token", "token.jwt"];
-    let signed = cosign.run(&[&["sign"], fixed.as_slice(), &services, &token, &[&world.image]].concat());
-    assert!(signed.is_ok(), "{signed:?}\n{:?}", world.fake.complaints());
-    let verified = world.verify(IDENTITY, ISSUER, &["--json"]).done().json();
-    assert_eq!(verified["accepted"][0]["certificate"]["subject"], IDENTITY, "{verified}");
 }

@@ -95,14 +95,17 @@ impl Authority {
             Content::Statement(payload) => {
                 dsse_body(&envelope_text(payload, signature), payload, signature, &verifier)
             }
-            Content::Message(message) => format!(
-                r#"{{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{{"data":{{"hash":{{"algorithm":"sha256","value":"{}"}}}},"signature":{{"content":"{}","publicKey":{{"content":"{verifier}"}}}}}}}}"#,
-                hex(&sha256(message)),
-                base64(signature)
-            ),
+            Content::Message(message) => record_body(&hex(&sha256(message)), &base64(signature), &verifier),
         };
         self.log.enter(body.as_bytes(), at)
     }
+}
+
+/// The body of an entry of the kind `hashedrekord`.
+pub(crate) fn record_body(hash: &str, signature: &str, verifier: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{{"data":{{"hash":{{"algorithm":"sha256","value":"{hash}"}}}},"signature":{{"content":"{signature}","publicKey":{{"content":"{verifier}"}}}}}}}}"#
+    )
 }
 
 /// The body of an entry of the kind `dsse`, as Rekor makes it canonical.

@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Authority, Issue, Key, Oddity, base64,
-    bundle::{dsse_body, encoding},
+    bundle::{dsse_body, encoding, record_body},
     der::pem,
-    key::{key_of, signed_by},
+    key::{digest_signed_by, key_of, signed_by},
 };
 
 /// What a token says.
@@ -425,7 +425,7 @@ impl Services {
 struct Proposed {
     api_version: String,
     kind: String,
-    spec: Spec,
+    spec: Value,
 }
 
 #[derive(Deserialize)]
@@ -435,6 +435,34 @@ struct Spec {
     /// cosign sends that there are none.
     #[serde(default, rename = "signatures")]
     _signatures: Option<()>,
+}
+
+/// What is entered where only a hash is given.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordSpec {
+    data: RecordData,
+    signature: RecordSignature,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordData {
+    hash: RecordHash,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordHash {
+    algorithm: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RecordSignature {
+    content: String,
+    public_key: OldKey,
 }
 
 #[derive(Deserialize)]
@@ -468,10 +496,44 @@ async fn rekor(State(services): State<Arc<Services>>, headers: HeaderMap, bytes:
     }
     let answer = || {
         let asked: Proposed = body(&headers, &bytes)?;
-        if (asked.kind.as_str(), asked.api_version.as_str()) != ("dsse", "0.0.1") {
-            return Err(bad("it is no dsse 0.0.1"));
-        }
-        let ProposedContent { envelope: text, verifiers } = asked.spec.proposed_content;
+        let entered = match (asked.kind.as_str(), asked.api_version.as_str()) {
+            ("dsse", "0.0.1") => services.entered_envelope(asked.spec)?,
+            ("hashedrekord", "0.0.1") => entered_record(asked.spec)?,
+            (kind, version) => return Err(bad(format!("{kind} {version} is not entered here"))),
+        };
+        let entry = services.authority.log.enter(entered.as_bytes(), Timestamp::now());
+        Ok(json_response(StatusCode::CREATED, &entry.in_answer()))
+    };
+    services.answer(answer(), |status, reason| json!({ "code": status.as_u16(), "message": reason }))
+}
+
+/// The body of an entry about something of which only the hash is given.
+fn entered_record(spec: Value) -> Result<String, Refused> {
+    let RecordSpec { data: RecordData { hash }, signature } = serde_json::from_value(spec).map_err(bad)?;
+    let digits = hash.value.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> = digits
+        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect();
+    let (Some(bytes), "sha256") = (bytes, hash.algorithm.as_str()) else {
+        return Err(bad("invalid value for hash"));
+    };
+    let [content, framed] =
+        [&signature.content, &signature.public_key.content].map(|text| BASE64.decode(text).map_err(bad));
+    let (content, framed) = (content?, framed?);
+    let certificate =
+        unframed("CERTIFICATE", &String::from_utf8_lossy(&framed)).ok_or(bad("no certificate"))?;
+    let key = key_of(&certificate).ok_or(bad("the certificate has no key"))?;
+    if !digest_signed_by(key, &bytes, &content) {
+        return Err(bad("verifying signature: invalid signature when validating ASN.1 encoded signature"));
+    }
+    Ok(record_body(&hash.value, &base64(&content), &base64(&framed)))
+}
+
+impl Services {
+    /// The body of an entry about an envelope.
+    fn entered_envelope(&self, spec: Value) -> Result<String, Refused> {
+        let Spec { proposed_content: ProposedContent { envelope: text, verifiers }, .. } =
+            serde_json::from_value(spec).map_err(bad)?;
         let envelope: Envelope = serde_json::from_str(&text).map_err(bad)?;
         let ([signature], [verifier]) = (envelope.signatures.as_slice(), verifiers.as_slice()) else {
             return Err(bad("expected one signature and one verifier"));
@@ -485,13 +547,10 @@ async fn rekor(State(services): State<Arc<Services>>, headers: HeaderMap, bytes:
         if !signed_by(key, &encoding(&envelope.payload_type, &payload), &sig) {
             return Err(bad("could not verify envelope: accepted signatures do not match threshold"));
         }
-        let another = services.is(Switch::RekorAnswersWithAnotherEntry);
+        let another = self.is(Switch::RekorAnswersWithAnotherEntry);
         let payload = if another { b"another".to_vec() } else { payload };
-        let entered = dsse_body(&text, &payload, &sig, &base64(&framed));
-        let entry = services.authority.log.enter(entered.as_bytes(), Timestamp::now());
-        Ok(json_response(StatusCode::CREATED, &entry.in_answer()))
-    };
-    services.answer(answer(), |status, reason| json!({ "code": status.as_u16(), "message": reason }))
+        Ok(dsse_body(&text, &payload, &sig, &base64(&framed)))
+    }
 }
 
 async fn github(
