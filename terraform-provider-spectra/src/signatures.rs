@@ -2,7 +2,7 @@
 
 use spectra_sign::{
     Accepted, CertificateVerifier, EvidenceSource as _, IdentityPatternError, PublicKey, SignaturePolicy,
-    TrustedIdentity, TrustedKey, UNAVAILABLE, UNSIGNED, judge,
+    SourceRepositoryError, TrustedIdentity, TrustedKey, UNAVAILABLE, UNSIGNED, judge,
 };
 use spectra_types::{PinnedImage, error_chain};
 use tfplugin::{Attr, Diagnostic, Diagnostics, Model};
@@ -59,9 +59,13 @@ pub(crate) struct TrustedIdentityModel {
     /// The identity: an address, or a URI such as
     /// `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main`. A `*` stands for one or more characters that
     /// are no `/`; the domain of an address, the host of a URI and, on github.com and gitlab.com, the owner have none. A reusable
-    /// workflow of GitHub is one identity for everybody who may call it.
+    /// workflow of GitHub is one identity for every repository that may call it: `source_repository` says which one has to have.
     #[tf(required, validate(with = crate::validators::identity))]
     pub(crate) subject: Attr<String>,
+    /// For whose code it has to have signed, exactly: the URI of the repository whose workflow ran, such as
+    /// `https://github.com/acme/shop`. A certificate that names no repository does not count then. Any when left out.
+    #[tf(optional, validate(with = crate::validators::source_repository))]
+    pub(crate) source_repository: Attr<String>,
 }
 
 /// A signature or attestation that counted.
@@ -79,6 +83,9 @@ pub(crate) struct SignatureModel {
     /// Who vouched for the identity; null with a key.
     #[tf(computed)]
     pub(crate) issuer: Attr<String>,
+    /// For whose code, by the certificate: the URI of a repository; null with a key, or where the certificate names none.
+    #[tf(computed)]
+    pub(crate) source_repository: Attr<String>,
     /// `bundle`, `message bundle`, `simple signing` or `envelope`.
     #[tf(computed)]
     pub(crate) form: Attr<String>,
@@ -108,10 +115,18 @@ impl SignaturePolicyModel {
         };
         let identity = |identity: &TrustedIdentityModel| -> Result<TrustedIdentity, Diagnostics> {
             let subject = identity.subject.clone().require("subject")?;
+            let source_repository = match &identity.source_repository {
+                Attr::Null => None,
+                given => Some(given.clone().require("source_repository")?),
+            };
             Ok(TrustedIdentity {
                 name: identity.name.clone().require("name")?,
                 issuer: identity.issuer.clone().require("issuer")?,
                 subject: subject.parse().map_err(|error: IdentityPatternError| wrong(error.to_string()))?,
+                source_repository: source_repository
+                    .map(|text| text.parse())
+                    .transpose()
+                    .map_err(|error: SourceRepositoryError| wrong(error.to_string()))?,
             })
         };
         let keys = if self.keys.is_null() { Vec::new() } else { self.keys.clone().require("keys")? };
@@ -154,6 +169,7 @@ impl SignaturePolicyModel {
             name: identity.name.into(),
             issuer: identity.issuer.into(),
             subject: identity.subject.to_string().into(),
+            source_repository: identity.source_repository.map(|source| source.to_string()).into(),
         };
         let key = |key: TrustedKey| TrustedKeyModel {
             name: key.name.into(),
@@ -171,11 +187,15 @@ impl SignaturePolicyModel {
 
 impl From<Accepted> for SignatureModel {
     fn from(accepted: Accepted) -> Self {
+        let certificate = accepted.certificate.as_ref();
         Self {
             key: accepted.key.into(),
             fingerprint: accepted.fingerprint.map(|fingerprint| fingerprint.to_string()).into(),
-            identity: accepted.certificate.as_ref().map(|certificate| certificate.subject.clone()).into(),
-            issuer: accepted.certificate.map(|certificate| certificate.issuer).into(),
+            identity: certificate.map(|certificate| certificate.subject.clone()).into(),
+            issuer: certificate.map(|certificate| certificate.issuer.clone()).into(),
+            source_repository: certificate
+                .and_then(|certificate| certificate.source_repository.clone())
+                .into(),
             form: accepted.form.to_string().into(),
             predicate_type: accepted.predicate_type.into(),
             origin: accepted.origin.into(),

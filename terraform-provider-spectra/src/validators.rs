@@ -64,6 +64,12 @@ pub(crate) fn identity(value: &Value) -> Result<(), String> {
     identity.parse::<spectra_sign::IdentityPattern>().map(drop).map_err(|error| error.to_string())
 }
 
+/// For whose code something has to be signed.
+pub(crate) fn source_repository(value: &Value) -> Result<(), String> {
+    let Some(repository) = text(value) else { return Ok(()) };
+    repository.parse::<spectra_sign::SourceRepository>().map(drop).map_err(|error| error.to_string())
+}
+
 /// How many keys have to sign.
 pub(crate) fn threshold(value: &Value) -> Result<(), String> {
     let Some(threshold) = text(value) else { return Ok(()) };

@@ -1,18 +1,21 @@
 //! Checking a bundle with a certificate.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::Value;
 use sigstore_verify::{
     VerificationPolicy, Verifier,
     trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot},
     types::{
-        Artifact, Bundle, KindVersion, SignatureContent, TransparencyLogEntry, VerificationMaterialContent,
+        Artifact, Bundle, DerCertificate, KindVersion, SignatureContent, TransparencyLogEntry,
+        VerificationMaterialContent,
     },
 };
-use spectra_sign::{CertificateVerifier, Certified, Proof, Proven, Subject};
+use spectra_sign::{CertificateVerifier, Certified, Proof, Proven, Subject, Tagged, TaggedCertificate};
 #[cfg(feature = "sign")]
 use spectra_types::Digest;
 use x509_cert::{Certificate, der::Decode as _, ext::pkix::SubjectAltName};
 
-use crate::Error;
+use crate::{Error, tagged};
 
 /// The most entries and time stamps of a bundle that are looked at. There is one of each in what anybody makes.
 const MOST: usize = 8;
@@ -33,7 +36,11 @@ const CHAIN: usize = 8;
 /// | the signature | over the envelope or the manifest, by the certificate's key |
 ///
 /// A statement has to be about the image besides. All of that is the library's work, except that *each* entry needs its proof, in
-/// every version of bundles (the library is content with one, and in version 0.1 with a promise), and that there is one identity.
+/// every version of bundles (the library is content with one, and in version 0.1 with a promise), that there is one identity, and
+/// that an entry of the kind `intoto` has the whole certificate (the library compares its key).
+///
+/// One form has no proof: the certificate in the annotations of a tag, which cosign wrote before version 3. There the log's
+/// promise has to do, as it does for cosign. Where something was found decides that; nothing that it says of itself does.
 pub struct Keyless {
     verifier: Verifier,
     from: String,
@@ -72,22 +79,23 @@ impl Keyless {
     /// Checks what was made for an image of which only the digest is known.
     #[cfg(feature = "sign")]
     pub(crate) fn prove_digest(&self, bundle: &[u8], image: &Digest) -> Result<Proof, String> {
-        self.prove(bundle, digest(image)?)
+        self.prove(&parse(bundle)?, digest(image)?, Logged::Proved)
     }
 
-    fn prove(&self, bundle: &[u8], artifact: Artifact<'_>) -> Result<Proof, String> {
-        let text = std::str::from_utf8(bundle).map_err(|error| error.to_string())?;
-        let bundle = Bundle::from_json(text).map_err(|error| error.to_string())?;
+    fn prove(&self, bundle: &Bundle, artifact: Artifact<'_>, logged: Logged) -> Result<Proof, String> {
         let entries = &bundle.verification_material.tlog_entries;
-        complete(&bundle, entries)?;
+        complete(bundle, entries, logged)?;
         single(bundle.signing_certificate().ok_or("it has no certificate")?.as_bytes())?;
         let found = self
             .verifier
-            .verify(artifact, &bundle, &VerificationPolicy::any_identity())
+            .verify(artifact, bundle, &VerificationPolicy::any_identity())
             .map_err(|error| error.to_string())?;
         // The policy asks for all of it; if the library should ever understand it otherwise, nothing holds.
         if !(found.certificate_verified() && found.sct_verified() && found.tlog_verified()) {
             return Err("not everything of it was checked".to_owned());
+        }
+        for entry in entries {
+            names_certificate(entry, bundle)?;
         }
         let named = found.identity().map(|identity| identity.as_str().to_owned());
         let subject = named.filter(|name| !name.is_empty()).ok_or("the certificate names nobody")?;
@@ -97,13 +105,17 @@ impl Keyless {
         let certified = Certified {
             subject,
             issuer: issuer.to_owned(),
+            // As a DER text; the older extension has no host, and what cannot be read names none.
+            source_repository: found
+                .certificate()
+                .and_then(|certificate| certificate.ci_claims.source_repository_uri.clone()),
             signed_at: signed_at.to_string(),
             log_index: entries.iter().find_map(answered_for),
         };
-        let content = match bundle.content {
+        let content = match &bundle.content {
             SignatureContent::DsseEnvelope(envelope) => Proven::Envelope {
                 payload: envelope.payload.as_bytes().to_vec(),
-                payload_type: envelope.payload_type,
+                payload_type: envelope.payload_type.clone(),
             },
             SignatureContent::MessageSignature(_) => Proven::Manifest,
             _ => return Err("what it signs is neither an envelope nor a message".to_owned()),
@@ -114,12 +126,43 @@ impl Keyless {
 
 impl CertificateVerifier for Keyless {
     fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Proof, String> {
-        self.prove(bundle, Artifact::Blob(subject.manifest))
+        self.prove(&parse(bundle)?, Artifact::Blob(subject.manifest), Logged::Proved)
+    }
+
+    fn verify_tagged(
+        &self,
+        signed: Tagged<'_>,
+        beside: &TaggedCertificate,
+        subject: Subject<'_>,
+    ) -> Result<Proof, String> {
+        let bundle = tagged::bundle(signed, beside)?;
+        match signed {
+            Tagged::Envelope(_) => self.prove(&bundle, Artifact::Blob(subject.manifest), Logged::Promised),
+            Tagged::Simple { payload, .. } => {
+                let proof = self.prove(&bundle, Artifact::Blob(payload), Logged::Promised)?;
+                // What is signed is the document, and not the manifest that the library took it for.
+                Ok(Proof { content: Proven::Simple(payload.to_vec()), ..proof })
+            }
+        }
     }
 }
 
+/// What has to show that an entry is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logged {
+    /// A proof of inclusion: for everything that was found as a bundle.
+    Proved,
+    /// The log's promise: for what was found under a tag, and is made into a bundle here.
+    Promised,
+}
+
+fn parse(bundle: &[u8]) -> Result<Bundle, String> {
+    let text = std::str::from_utf8(bundle).map_err(|error| error.to_string())?;
+    Bundle::from_json(text).map_err(|error| error.to_string())
+}
+
 /// Whether everything is there that the library would do without.
-fn complete(bundle: &Bundle, entries: &[TransparencyLogEntry]) -> Result<(), String> {
+fn complete(bundle: &Bundle, entries: &[TransparencyLogEntry], logged: Logged) -> Result<(), String> {
     let stamps = &bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
     if entries.len() > MOST || stamps.len() > MOST {
         return Err(format!("it has more than {MOST} log entries or time stamps"));
@@ -127,8 +170,16 @@ fn complete(bundle: &Bundle, entries: &[TransparencyLogEntry]) -> Result<(), Str
     if entries.is_empty() {
         return Err("it is in no transparency log".to_owned());
     }
-    if entries.iter().any(|entry| entry.inclusion_proof.is_none()) {
-        return Err("there is no proof that it is in the transparency log, only a promise at best".to_owned());
+    let shown = |entry: &TransparencyLogEntry| match logged {
+        Logged::Proved => entry.inclusion_proof.is_some(),
+        Logged::Promised => entry.inclusion_promise.is_some(),
+    };
+    if !entries.iter().all(shown) {
+        return Err(match logged {
+            Logged::Proved => "there is no proof that it is in the transparency log, only a promise at best",
+            Logged::Promised => "the transparency log did not promise to enter it",
+        }
+        .to_owned());
     }
     // Whatever there is of these, the library may look at before it knows that anything holds.
     let signatures = |entry: &TransparencyLogEntry| {
@@ -145,6 +196,24 @@ fn complete(bundle: &Bundle, entries: &[TransparencyLogEntry]) -> Result<(), Str
         return Err(format!("its chain has more than {CHAIN} certificates"));
     }
     Ok(())
+}
+
+/// Whether an entry of the kind `intoto` has the bundle's certificate, and not another one for the same key.
+fn names_certificate(entry: &TransparencyLogEntry, bundle: &Bundle) -> Result<(), String> {
+    if entry.kind_version != KindVersion::IntotoV002 {
+        return Ok(());
+    }
+    let body: Value =
+        serde_json::from_slice(entry.canonicalized_body.as_bytes()).map_err(|error| error.to_string())?;
+    let text = body["spec"]["content"]["envelope"]["signatures"][0]["publicKey"].as_str();
+    let pem = text.and_then(|text| BASE64.decode(text).ok()).and_then(|pem| String::from_utf8(pem).ok());
+    let logged = pem.and_then(|pem| DerCertificate::from_pem(&pem).ok());
+    let ours = bundle.signing_certificate().map(DerCertificate::as_bytes);
+    if logged.as_ref().map(DerCertificate::as_bytes) == ours {
+        Ok(())
+    } else {
+        Err("the entry of the log is about another certificate".to_owned())
+    }
 }
 
 /// The number of an entry, where it is protected: by the promise, or by the proof where the log is one tree (Rekor 2).

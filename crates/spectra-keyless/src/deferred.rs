@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::OnceLock};
 
-use spectra_sign::{CertificateVerifier, Proof, Subject};
+use spectra_sign::{CertificateVerifier, Proof, Subject, Tagged, TaggedCertificate};
 
 use crate::Keyless;
 
@@ -25,6 +25,11 @@ impl Deferred {
     pub fn root(&self) -> Result<&Keyless, &str> {
         self.found.get_or_init(&self.read).as_ref().map_err(String::as_str)
     }
+
+    /// The same, with the code of [`Error::Root`](crate::Error::Root) where it cannot be read.
+    fn needed(&self) -> Result<&Keyless, String> {
+        self.root().map_err(|reason| format!("{reason} [SPX-337]"))
+    }
 }
 
 impl fmt::Debug for Deferred {
@@ -35,10 +40,15 @@ impl fmt::Debug for Deferred {
 
 impl CertificateVerifier for Deferred {
     fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Proof, String> {
-        match self.root() {
-            Ok(keyless) => keyless.verify(bundle, subject),
-            // The code of [`Error::Root`](crate::Error::Root).
-            Err(reason) => Err(format!("{reason} [SPX-337]")),
-        }
+        self.needed()?.verify(bundle, subject)
+    }
+
+    fn verify_tagged(
+        &self,
+        signed: Tagged<'_>,
+        beside: &TaggedCertificate,
+        subject: Subject<'_>,
+    ) -> Result<Proof, String> {
+        self.needed()?.verify_tagged(signed, beside, subject)
     }
 }

@@ -1,6 +1,7 @@
 //! Keyless signatures: a certificate says who signed, and a public log that it happened while the certificate was valid.
 //!
 //! Checking is that of the `sigstore-verify` crate, and stricter where a bundle may leave something out; see [`Keyless`].
+//! What cosign attached before version 3 is made into a bundle for it.
 //! It asks nobody: everything that is needed is in the bundle and in the root of trust. Whose signatures count is not decided
 //! here, but by the policies of `spectra-sign`, to which this is the [`CertificateVerifier`](spectra_sign::CertificateVerifier).
 //!
@@ -14,6 +15,7 @@ mod error;
 mod service;
 #[cfg(feature = "sign")]
 mod sign;
+mod tagged;
 #[cfg(feature = "sign")]
 mod token;
 

@@ -14,6 +14,7 @@ use spectra_types::Digest;
 const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 const WHO: &str = "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
 const ISSUER: &str = "https://token.actions.githubusercontent.com";
+const SHOP: &str = "https://github.com/acme/shop";
 
 fn digest_of(manifest: &[u8]) -> Digest {
     let hash = <sha2::Sha256 as sha2::Digest>::digest(manifest);
@@ -158,11 +159,32 @@ fn an_odd_certificate_does_not_hold() {
         (Oddity::ForServers, "RequiredEkuNotFound"),
         (Oddity::TwoIdentities, "2 names"),
         (Oddity::NoIssuer, "does not say who vouched"),
+        (Oddity::TwoRepositories, "has an extension twice"),
     ] {
-        let bundle = world.bundle(|signed| signed.oddity = oddity);
+        let bundle = world.bundle(|signed| {
+            signed.oddity = oddity;
+            signed.source_repository = Some(SHOP);
+        });
         let wrong = world.wrong(&bundle);
         assert!(wrong.contains(said), "{oddity:?}: {wrong}");
     }
+}
+
+#[test]
+fn a_repository_is_what_the_newer_extension_says() {
+    let world = World::new();
+    let named = |repository: Option<&'static str>, oddity: Oddity| {
+        let bundle = world.bundle(|signed| {
+            signed.source_repository = repository;
+            signed.oddity = oddity;
+        });
+        world.check(&bundle).unwrap().certified.source_repository
+    };
+    assert_eq!(named(Some(SHOP), Oddity::None).as_deref(), Some(SHOP));
+    assert_eq!(named(None, Oddity::None), None);
+    // `acme/shop` alone does not say on which host.
+    assert_eq!(named(Some(SHOP), Oddity::OldRepository), None);
+    assert_eq!(named(Some(SHOP), Oddity::RawRepository), None);
 }
 
 #[test]

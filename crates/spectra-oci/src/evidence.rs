@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use spectra_sign::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
+use spectra_sign::{
+    Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, TaggedCertificate, Unavailable,
+};
 use spectra_types::PinnedImage;
 
 use crate::{Client, Descriptor, Error, referrers::ArtifactManifest, session::Session};
@@ -14,6 +16,9 @@ const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 const SIGNATURE_ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE_ANNOTATION: &str = "dev.sigstore.cosign/certificate";
+const CHAIN_ANNOTATION: &str = "dev.sigstore.cosign/chain";
+/// No Sigstore bundle: the log's entry, and its promise.
+const BUNDLE_ANNOTATION: &str = "dev.sigstore.cosign/bundle";
 const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
 /// The longest signature or attestation that is read, in bytes: an attestation can hold a whole bill of material.
 pub const MAX_EVIDENCE: u64 = 32 * 1024 * 1024;
@@ -144,8 +149,13 @@ impl Session {
         let tag = &tag;
         stream::iter(manifest.layers.into_iter().enumerate())
             .map(|(number, layer)| async move {
-                let certificate = layer.annotations.contains_key(CERTIFICATE_ANNOTATION);
-                let signature = layer.annotations.get(SIGNATURE_ANNOTATION).cloned().unwrap_or_default();
+                let annotation = |name| layer.annotations.get(name).cloned();
+                let certificate = annotation(CERTIFICATE_ANNOTATION).map(|certificate| TaggedCertificate {
+                    certificate,
+                    chain: annotation(CHAIN_ANNOTATION).unwrap_or_default(),
+                    bundle: annotation(BUNDLE_ANNOTATION).unwrap_or_default(),
+                });
+                let signature = annotation(SIGNATURE_ANNOTATION).unwrap_or_default();
                 let material = match (layer.media_type.as_str(), self.content(&layer, budget).await?) {
                     (_, Err(reason)) => Material::Unreadable(reason),
                     (SIMPLE, Ok(payload)) => Material::Simple { payload, signature, certificate },

@@ -26,18 +26,29 @@ pub enum Material {
         payload: Vec<u8>,
         /// Its signature, base64.
         signature: String,
-        /// Whether a certificate is attached, so that no key is meant.
-        certificate: bool,
+        /// The certificate that is beside it, if one is: then no key is meant.
+        certificate: Option<TaggedCertificate>,
     },
     /// A DSSE envelope.
     Envelope {
         /// The envelope.
         json: Vec<u8>,
-        /// Whether a certificate is attached, so that no key is meant.
-        certificate: bool,
+        /// The certificate that is beside it, if one is: then no key is meant.
+        certificate: Option<TaggedCertificate>,
     },
     /// It is there, and cannot be read.
     Unreadable(String),
+}
+
+/// What is beside a signature under a tag instead of a bundle: the texts of annotations, as cosign wrote them before version 3.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaggedCertificate {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// What is above it, PEM; may be empty.
+    pub chain: String,
+    /// The entry of the log and the log's promise, JSON; empty where there is none.
+    pub bundle: String,
 }
 
 /// Everything that was found.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use spectra_types::Digest;
 
 use crate::{
-    CertificateVerifier, Certified, Evidence, Material, Proof, Proven, PublicKey, SIGNATURE, Statement,
-    TrustedIdentity, TrustedKey,
+    CertificateVerifier, Certified, Evidence, Material, Proof, Proven, PublicKey, SIGNATURE,
+    SourceRepository, Statement, Tagged, TrustedIdentity, TrustedKey,
     bundle::{self, Content, Keyed, NotKeyed},
     dsse::{self, Envelope},
     hash::digest_like,
@@ -119,8 +119,6 @@ pub enum Rejection {
     Certificate,
     /// It is signed with a certificate, and nobody is there who checks those.
     CertificateUnchecked,
-    /// It is signed with a certificate in the annotations of a tag, which is not read.
-    CertificateAnnotations,
     /// The certificate, its entry in the log or the signature does not hold; the text says what.
     BadCertificate(String),
     /// It is signed with a certificate of somebody who is not trusted.
@@ -129,6 +127,15 @@ pub enum Rejection {
         subject: String,
         /// Who vouched for that.
         issuer: String,
+    },
+    /// It is signed by a trusted identity, for a repository that it is not trusted with.
+    OtherRepository {
+        /// What the policy calls the identity.
+        identity: String,
+        /// Which one it is trusted with.
+        wanted: SourceRepository,
+        /// Which one the certificate names.
+        found: Option<String>,
     },
     /// No key that is trusted signed it; the text is what it says of its key.
     UnknownKey(Option<String>),
@@ -157,6 +164,9 @@ impl Rejection {
             Self::BadCertificate(reason) => Self::BadCertificate(cut(reason, 2 * TOLD)),
             Self::UnknownIdentity { subject, issuer } => {
                 Self::UnknownIdentity { subject: cut(subject, TOLD), issuer: cut(issuer, TOLD) }
+            }
+            Self::OtherRepository { identity, wanted, found } => {
+                Self::OtherRepository { identity, wanted, found: found.map(|found| cut(found, TOLD)) }
             }
             Self::UnknownKey(hint) => Self::UnknownKey(hint.map(|hint| cut(hint, TOLD))),
             Self::OtherImage(mut subjects) => {
@@ -192,16 +202,21 @@ impl fmt::Display for Rejection {
             Self::CertificateUnchecked => f.write_str(
                 "it is signed with a keyless certificate; those are not verified by this build, so it does not count",
             ),
-            Self::CertificateAnnotations => f.write_str(
-                "it is signed with a keyless certificate in the form of cosign before version 3, which has no proof that it is in \
-                 the log; only keyless bundles are verified",
-            ),
             Self::BadCertificate(reason) => {
                 write!(f, "it is signed with a keyless certificate, and that does not hold: {reason}")
             }
             Self::UnknownIdentity { subject, issuer } => {
                 write!(f, "it is signed by `{subject}` of `{issuer}`, which is none of the trusted identities")
             }
+            Self::OtherRepository { identity, wanted, found: Some(found) } => write!(
+                f,
+                "it is signed by the identity `{identity}` for the source repository `{found}`, and that may sign for `{wanted}` alone"
+            ),
+            Self::OtherRepository { identity, wanted, found: None } => write!(
+                f,
+                "it is signed by the identity `{identity}`, and the certificate does not name a source repository, which has to be \
+                 `{wanted}`"
+            ),
             Self::UnknownKey(None) => f.write_str("none of the trusted keys signed it"),
             Self::UnknownKey(Some(hint)) => {
                 write!(f, "none of the trusted keys signed it; it names the key `{hint}`")
@@ -262,23 +277,25 @@ fn check(subject: Subject<'_>, evidence: &Evidence, trust: Trust<'_>) -> Result<
     };
     match &evidence.material {
         Material::Unreadable(reason) => Err(Rejection::Malformed(reason.clone())),
-        Material::Simple { certificate: true, .. } | Material::Envelope { certificate: true, .. } => {
-            Err(match trust.identities {
-                [] => Rejection::Certificate,
-                _ => Rejection::CertificateAnnotations,
+        Material::Simple { payload, signature, certificate: Some(beside) } => {
+            let signed = Tagged::Simple { payload, signature };
+            certified(subject, &evidence.origin, trust, Form::Envelope, |verifier| {
+                verifier.verify_tagged(signed, beside, subject)
             })
         }
-        Material::Simple { payload, signature, .. } => {
+        Material::Envelope { json, certificate: Some(beside) } => {
+            certified(subject, &evidence.origin, trust, Form::Envelope, |verifier| {
+                verifier.verify_tagged(Tagged::Envelope(json), beside, subject)
+            })
+        }
+        Material::Simple { payload, signature, certificate: None } => {
             let signature = dsse::decode(signature)
                 .ok_or_else(|| Rejection::Malformed("the signature is no base64".to_owned()))?;
             let key = signer(keys, None, |key| key.verifies(payload, &signature))?;
-            let said = simple::parse(payload).map_err(Rejection::Malformed)?;
-            if said.digest != subject.digest.to_string() {
-                return Err(Rejection::OtherImage(vec![said.digest]));
-            }
-            Ok(Accepted { annotations: said.annotations, ..accept(key, Form::SimpleSigning) })
+            let annotations = simple_about(subject, payload)?;
+            Ok(Accepted { annotations, ..accept(key, Form::SimpleSigning) })
         }
-        Material::Envelope { json, .. } => {
+        Material::Envelope { json, certificate: None } => {
             let envelope = serde_json::from_slice(json)
                 .map_err(|error: serde_json::Error| Rejection::Malformed(error.to_string()))?;
             stated(subject, &envelope, None, keys, |key| accept(key, Form::Envelope))
@@ -287,7 +304,11 @@ fn check(subject: Subject<'_>, evidence: &Evidence, trust: Trust<'_>) -> Result<
             let Keyed { hint, logged_at, content } = match bundle::parse(json) {
                 Ok(keyed) => keyed,
                 Err(NotKeyed::Malformed(reason)) => return Err(Rejection::Malformed(reason)),
-                Err(NotKeyed::Certificate) => return certified(subject, &evidence.origin, json, trust),
+                Err(NotKeyed::Certificate) => {
+                    return certified(subject, &evidence.origin, trust, Form::Bundle, |verifier| {
+                        verifier.verify(json, subject)
+                    });
+                }
             };
             let accepted = match content {
                 Content::Envelope(envelope) => {
@@ -334,6 +355,16 @@ fn statement_about(subject: Subject<'_>, payload_type: &str, payload: &[u8]) -> 
     Ok(statement)
 }
 
+/// What was signed with the image in a simple-signing document whose signature was checked.
+fn simple_about(subject: Subject<'_>, payload: &[u8]) -> Result<BTreeMap<String, String>, Rejection> {
+    let said = simple::parse(payload).map_err(Rejection::Malformed)?;
+    if said.digest == subject.digest.to_string() {
+        Ok(said.annotations)
+    } else {
+        Err(Rejection::OtherImage(vec![said.digest]))
+    }
+}
+
 /// What counts, with what it says.
 fn saying(statement: &Statement, subject: Subject<'_>, accepted: Accepted) -> Accepted {
     let kind = statement.predicate_type();
@@ -346,12 +377,14 @@ fn saying(statement: &Statement, subject: Subject<'_>, accepted: Accepted) -> Ac
     }
 }
 
-/// A bundle with a certificate. Whose it is counts after everything else holds: before, it is anybody's word.
+/// Something with a certificate. Whose it is counts after everything else holds: before, it is anybody's word. `envelopes` is
+/// the form in which envelopes were found.
 fn certified(
     subject: Subject<'_>,
     origin: &str,
-    bundle: &[u8],
     trust: Trust<'_>,
+    envelopes: Form,
+    verify: impl FnOnce(&dyn CertificateVerifier) -> Result<Proof, String>,
 ) -> Result<Accepted, Rejection> {
     if trust.identities.is_empty() {
         return Err(Rejection::Certificate);
@@ -360,11 +393,20 @@ fn certified(
     if digest_like(subject.digest, subject.manifest) != *subject.digest {
         return Err(Rejection::OtherManifest);
     }
-    let Proof { certified, content } = verifier.verify(bundle, subject).map_err(Rejection::BadCertificate)?;
-    // Who is named exactly goes before a pattern, wherever it is: otherwise nobody could ever sign as it.
-    let known = trust.identities.iter().filter(|known| known.is(&certified.issuer, &certified.subject));
-    let Some(identity) = known.min_by_key(|known| known.subject.is_open()) else {
-        return Err(Rejection::UnknownIdentity { subject: certified.subject, issuer: certified.issuer });
+    let Proof { certified, content } = verify(verifier).map_err(Rejection::BadCertificate)?;
+    // Who is named more exactly goes before, wherever it is: otherwise nobody could ever sign as it.
+    let known = || trust.identities.iter().filter(|known| known.is(&certified));
+    let exactness = |known: &&TrustedIdentity| (known.subject.is_open(), known.source_repository.is_none());
+    let Some(identity) = known().filter(|known| known.may_sign_for(&certified)).min_by_key(exactness) else {
+        let nearest = known().min_by_key(exactness);
+        return Err(match nearest.and_then(|known| Some((known, known.source_repository.clone()?))) {
+            Some((known, wanted)) => Rejection::OtherRepository {
+                identity: known.name.clone(),
+                wanted,
+                found: certified.source_repository,
+            },
+            None => Rejection::UnknownIdentity { subject: certified.subject, issuer: certified.issuer },
+        });
     };
     let accepted = |form| Accepted {
         origin: origin.to_owned(),
@@ -381,7 +423,11 @@ fn certified(
         Proven::Manifest => Ok(accepted(Form::MessageBundle)),
         Proven::Envelope { payload_type, payload } => {
             let statement = statement_about(subject, &payload_type, &payload)?;
-            Ok(saying(&statement, subject, accepted(Form::Bundle)))
+            Ok(saying(&statement, subject, accepted(envelopes)))
+        }
+        Proven::Simple(payload) => {
+            let annotations = simple_about(subject, &payload)?;
+            Ok(Accepted { annotations, ..accepted(Form::SimpleSigning) })
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Subject;
+use crate::{SourceRepository, Subject, TaggedCertificate};
 
 /// What a certificate calls its owner: exactly a text, or a pattern in which `*` stands for one or more characters.
 ///
@@ -146,13 +146,24 @@ pub struct TrustedIdentity {
     pub issuer: String,
     /// The identity: an address or a URI.
     pub subject: IdentityPattern,
+    /// For whose code it has to have signed; any when left out. A program that does not know this refuses the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<SourceRepository>,
 }
 
 impl TrustedIdentity {
-    /// Whether it is this one.
+    /// Whether it is this one, for whatever repository.
     #[must_use]
-    pub fn is(&self, issuer: &str, subject: &str) -> bool {
-        self.issuer == issuer && self.subject.matches(subject)
+    pub fn is(&self, certified: &Certified) -> bool {
+        self.issuer == certified.issuer && self.subject.matches(&certified.subject)
+    }
+
+    /// Whether it may sign for the certificate's repository. A certificate that names none is for none.
+    #[must_use]
+    pub fn may_sign_for(&self, certified: &Certified) -> bool {
+        self.source_repository
+            .as_ref()
+            .is_none_or(|wanted| certified.source_repository.as_deref() == Some(wanted.as_str()))
     }
 }
 
@@ -163,6 +174,9 @@ pub struct Certified {
     pub subject: String,
     /// Who vouched for that.
     pub issuer: String,
+    /// For whose code: the URI of a repository, where the certificate names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<String>,
     /// When, by the word of a log or of a time stamp authority that is trusted: the earliest of them, RFC 3339.
     pub signed_at: String,
     /// The number of the entry in the log, where the log answers for it.
@@ -191,6 +205,22 @@ pub enum Proven {
     },
     /// The subject's manifest itself.
     Manifest,
+    /// A simple-signing document. What it is about is not known yet.
+    Simple(Vec<u8>),
+}
+
+/// What is signed under a tag, without a bundle.
+#[derive(Clone, Copy, Debug)]
+pub enum Tagged<'a> {
+    /// A simple-signing document.
+    Simple {
+        /// The document.
+        payload: &'a [u8],
+        /// Its signature, base64.
+        signature: &'a str,
+    },
+    /// A DSSE envelope, as JSON.
+    Envelope(&'a [u8]),
 }
 
 /// Somebody who checks certificates: the root of trust is theirs, whose certificates count is the policy's.
@@ -199,6 +229,15 @@ pub trait CertificateVerifier: Send + Sync {
     /// trusted authority and was valid when it was used, that the use is in a trusted log, and that the signature is over what
     /// the bundle has, about the subject. The `Err` says in words what does not hold.
     fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Proof, String>;
+
+    /// The same for what lies under a tag with its certificate beside it. That form has the log's promise alone, and no proof.
+    /// Nothing that was found as a bundle is ever handed in here.
+    fn verify_tagged(
+        &self,
+        signed: Tagged<'_>,
+        beside: &TaggedCertificate,
+        subject: Subject<'_>,
+    ) -> Result<Proof, String>;
 }
 
 #[cfg(test)]

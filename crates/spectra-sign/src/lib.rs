@@ -23,15 +23,19 @@ mod key;
 mod pem;
 mod policy;
 mod predicate;
+mod repository;
 mod simple;
 mod statement;
 
 pub use bundle::{BUNDLE_MEDIA_TYPE, BUNDLE_MEDIA_TYPES, seal_statement, sign_statement};
 pub use error::{Error, UNAVAILABLE, UNSIGNED};
-pub use evidence::{Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, Unavailable};
+pub use evidence::{
+    Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, TaggedCertificate, Unavailable,
+};
 pub use examine::{Accepted, Examination, Form, Rejected, Rejection, Subject, Trust, examine};
 pub use identity::{
-    CertificateVerifier, Certified, IdentityPattern, IdentityPatternError, Proof, Proven, TrustedIdentity,
+    CertificateVerifier, Certified, IdentityPattern, IdentityPatternError, Proof, Proven, Tagged,
+    TrustedIdentity,
 };
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use policy::{
@@ -39,4 +43,5 @@ pub use policy::{
     is_repository_pattern, judge, repository_matches,
 };
 pub use predicate::{PredicateType, PredicateTypeError, SIGNATURE};
+pub use repository::{SourceRepository, SourceRepositoryError};
 pub use statement::Statement;

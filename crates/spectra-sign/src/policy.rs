@@ -7,7 +7,7 @@ use spectra_types::PinnedImage;
 
 use crate::{
     Accepted, CertificateVerifier, Error, Gathered, IdentityPattern, KeyError, PredicateType, PublicKey,
-    Rejected, Subject, Trust, TrustedIdentity, examine,
+    Rejected, SourceRepository, Subject, Trust, TrustedIdentity, examine,
 };
 
 /// The version of policy files.
@@ -192,10 +192,10 @@ impl SignaturePolicy {
             if odd(&identity.issuer) || identity.issuer.contains('*') {
                 add(path("issuer"), "it is the URL of one issuer, exactly".to_owned());
             }
-            if let Some(other) = before
-                .iter()
-                .find(|other| other.issuer == identity.issuer && other.subject == identity.subject)
-            {
+            if let Some(other) = before.iter().find(|other| {
+                (&other.issuer, &other.subject, &other.source_repository)
+                    == (&identity.issuer, &identity.subject, &identity.source_repository)
+            }) {
                 add(path("subject"), format!("it is the identity of `{}` too", other.name));
             }
         }
@@ -309,12 +309,13 @@ struct IdentityEntry {
     name: Option<String>,
     issuer: String,
     subject: IdentityPattern,
+    source_repository: Option<SourceRepository>,
 }
 
 impl From<IdentityEntry> for TrustedIdentity {
     fn from(entry: IdentityEntry) -> Self {
-        let IdentityEntry { name, issuer, subject } = entry;
-        Self { name: name.unwrap_or_else(|| subject.to_string()), issuer, subject }
+        let IdentityEntry { name, issuer, subject, source_repository } = entry;
+        Self { name: name.unwrap_or_else(|| subject.to_string()), issuer, subject, source_repository }
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use spectra_sign::{
     Algorithm, CertificateVerifier, Certified, Evidence, Gathered, Material, PolicyFile, PredicateType,
-    Proof, Proven, SignaturePolicy, SigningKey, Statement, Subject, TrustedKey, judge, sign_statement,
+    Proof, Proven, SignaturePolicy, SigningKey, Statement, Subject, Tagged, TaggedCertificate, TrustedKey,
+    judge, sign_statement,
 };
 use spectra_types::{Digest, ImageRef, PinnedImage};
 
@@ -27,26 +28,45 @@ impl CertificateVerifier for Credulous {
     fn verify(&self, bundle: &[u8], subject: Subject<'_>) -> Result<Proof, String> {
         assert_eq!(subject.manifest, MANIFEST);
         let bundle: Value = serde_json::from_slice(bundle).unwrap();
-        let said = &bundle["verificationMaterial"]["certificate"];
-        if said["bad"] == true {
-            return Err("it was made up".to_owned());
-        }
-        let text = |name: &str| said[name].as_str().unwrap().to_owned();
-        let certified = Certified {
-            subject: text("subject"),
-            issuer: text("issuer"),
-            signed_at: "2026-01-02T03:04:05Z".to_owned(),
-            log_index: Some(7),
-        };
-        let content = match said["payload"].as_str() {
-            Some(payload) => Proven::Envelope {
-                payload_type: said["type"].as_str().unwrap_or(IN_TOTO).to_owned(),
-                payload: payload.as_bytes().to_vec(),
-            },
-            None => Proven::Manifest,
-        };
-        Ok(Proof { certified, content })
+        said(&bundle["verificationMaterial"]["certificate"])
     }
+
+    fn verify_tagged(
+        &self,
+        signed: Tagged<'_>,
+        beside: &TaggedCertificate,
+        subject: Subject<'_>,
+    ) -> Result<Proof, String> {
+        assert_eq!(subject.manifest, MANIFEST);
+        let proof = said(&serde_json::from_str(&beside.certificate).unwrap())?;
+        Ok(match signed {
+            Tagged::Simple { payload, .. } => Proof { content: Proven::Simple(payload.to_vec()), ..proof },
+            Tagged::Envelope(_) => proof,
+        })
+    }
+}
+
+/// What a certificate's place says, as a proof.
+fn said(said: &Value) -> Result<Proof, String> {
+    if said["bad"] == true {
+        return Err("it was made up".to_owned());
+    }
+    let text = |name: &str| said[name].as_str().unwrap().to_owned();
+    let certified = Certified {
+        subject: text("subject"),
+        issuer: text("issuer"),
+        source_repository: said["repository"].as_str().map(str::to_owned),
+        signed_at: "2026-01-02T03:04:05Z".to_owned(),
+        log_index: Some(7),
+    };
+    let content = match said["payload"].as_str() {
+        Some(payload) => Proven::Envelope {
+            payload_type: said["type"].as_str().unwrap_or(IN_TOTO).to_owned(),
+            payload: payload.as_bytes().to_vec(),
+        },
+        None => Proven::Manifest,
+    };
+    Ok(Proof { certified, content })
 }
 
 fn statement(digest: &str) -> String {
@@ -130,10 +150,6 @@ fn nobody_else_counts() {
     let other = statement(&format!("sha256:{}", "0".repeat(64)));
     assert!(refused(json!({ "payload": other })).contains("it is about another image"));
     assert!(refused(json!({ "type": "text/plain" })).contains("its payload has the type `text/plain`"));
-    // The older form has a promise of the log, and no proof.
-    let material = Material::Simple { payload: b"{}".to_vec(), signature: String::new(), certificate: true };
-    let old = Evidence { origin: "sha256-0.sig#1".to_owned(), stated_time: None, material };
-    assert!(judged(&policy, &[old]).unwrap_err().contains("in the form of cosign before version 3"));
     // Only keys are trusted, or nobody is there to check.
     let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
     let keys = SignaturePolicy {
@@ -151,6 +167,56 @@ fn nobody_else_counts() {
     let policies = [("shop".to_owned(), of(&["dev@acme.example"]))];
     let other = judge(&policies, &image(), &gathered, Some(&Credulous)).unwrap_err().to_string();
     assert!(other.contains("does not have the image's digest"), "{other}");
+}
+
+/// A simple-signing document under a tag, with the certificate's place beside it.
+fn tagged(digest: &str, certificate: &Value) -> Evidence {
+    let payload = json!({
+        "critical": { "type": "cosign container image signature", "image": { "docker-manifest-digest": digest } },
+        "optional": { "run": 7 },
+    });
+    let beside = TaggedCertificate { certificate: certificate.to_string(), ..TaggedCertificate::default() };
+    let material = Material::Simple {
+        payload: payload.to_string().into_bytes(),
+        signature: String::new(),
+        certificate: Some(beside),
+    };
+    Evidence { origin: "sha256-0.sig#1".to_owned(), stated_time: None, material }
+}
+
+#[test]
+fn what_lies_under_a_tag_with_a_certificate_counts_as_its_content_does() {
+    let policy = of(&["dev@acme.example"]);
+    let who = |subject: &str| json!({ "subject": subject, "issuer": ISSUER });
+    let accepted = judged(&policy, &[tagged(DIGEST, &who("dev@acme.example"))]).unwrap();
+    let found = serde_json::to_value(&accepted[0]).unwrap();
+    assert_eq!((&found["form"], &found["annotations"]["run"]), (&"simple-signing".into(), &"7".into()));
+    assert_eq!(
+        (&found["certificate"]["subject"], &found["fingerprint"]),
+        (&"dev@acme.example".into(), &Value::Null)
+    );
+    let refused = |evidence: Evidence| judged(&policy, &[evidence]).unwrap_err();
+    let other = format!("sha256:{}", "0".repeat(64));
+    assert!(refused(tagged(&other, &who("dev@acme.example"))).contains("it is about another image"));
+    assert!(refused(tagged(DIGEST, &who("eve@acme.example"))).contains("none of the trusted identities"));
+    let mut bad = who("dev@acme.example");
+    bad["bad"] = true.into();
+    assert!(refused(tagged(DIGEST, &bad)).contains("and that does not hold: it was made up"));
+    let mut attested = who("dev@acme.example");
+    let kind: PredicateType = "slsaprovenance1".parse().unwrap();
+    let statement = Statement::attestation("shop", image().digest(), &kind, json!({ "a": 1 }));
+    attested["payload"] = serde_json::to_string(&statement).unwrap().into();
+    let beside = TaggedCertificate { certificate: attested.to_string(), ..TaggedCertificate::default() };
+    let material = Material::Envelope { json: b"{}".to_vec(), certificate: Some(beside) };
+    let evidence = Evidence { origin: "sha256-0.att#1".to_owned(), stated_time: None, material };
+    assert!(judged(&policy, std::slice::from_ref(&evidence)).is_err(), "an attestation is no signature");
+    let wanted =
+        SignaturePolicy { required: "none".parse().unwrap(), attestations: vec![kind], ..policy.clone() };
+    let accepted = judged(&wanted, std::slice::from_ref(&evidence)).unwrap();
+    assert_eq!(serde_json::to_value(&accepted[0]).unwrap()["form"], "envelope");
+    let gathered = Gathered { manifest: MANIFEST.to_vec(), evidence: vec![evidence] };
+    let unchecked = judge(&[("shop".to_owned(), wanted)], &image(), &gathered, None).unwrap_err().to_string();
+    assert!(unchecked.contains("those are not verified by this build"), "{unchecked}");
 }
 
 #[test]
@@ -215,6 +281,78 @@ fn who_was_named_exactly_was_hidden_by_a_pattern_before() {
     let all = SignaturePolicy { required: "all".parse().unwrap(), ..policy };
     let both = [by("ops@acme.example", &json!({})), by("dev@acme.example", &json!({}))];
     assert_eq!(judged(&all, &both).unwrap().len(), 2);
+}
+
+/// A policy with these lines for identities, beside the issuer.
+fn for_repositories(identities: &[&str]) -> SignaturePolicy {
+    let identities: Vec<_> =
+        identities.iter().map(|rest| format!("{{ issuer = \"{ISSUER}\", {rest} }}")).collect();
+    policy(&format!("identities = [{}]", identities.join(", ")))
+}
+
+const REUSED: &str = "https://github.com/acme/flows/.github/workflows/release.yml@refs/heads/main";
+const SHOP: &str = "https://github.com/acme/shop";
+
+#[test]
+fn a_reusable_workflow_signed_for_whoever_called_it() {
+    let policy = for_repositories(&[&format!(
+        "name = \"release\", subject = \"{REUSED}\", source_repository = \"{SHOP}\""
+    )]);
+    let of_shop = by(REUSED, &json!({ "repository": SHOP }));
+    let accepted = judged(&policy, std::slice::from_ref(&of_shop)).unwrap();
+    let value = serde_json::to_value(&accepted[0]).unwrap();
+    assert_eq!(value["certificate"]["source_repository"], SHOP);
+    let refused = |policy: &SignaturePolicy, repository: Value| {
+        let text = judged(policy, &[by(REUSED, &json!({ "repository": repository }))]).unwrap_err();
+        text.rsplit_once("`: ").map(|(_, reason)| reason.to_owned()).unwrap()
+    };
+    insta::assert_snapshot!(refused(&policy, "https://github.com/eve/shop".into()), @"it is signed by the identity `release` for the source repository `https://github.com/eve/shop`, and that may sign for `https://github.com/acme/shop` alone");
+    insta::assert_snapshot!(refused(&policy, Value::Null), @"it is signed by the identity `release`, and the certificate does not name a source repository, which has to be `https://github.com/acme/shop`");
+    for other in
+        ["", "https://github.com/acme/shop2", "https://github.com/acme/Shop", "https://github.com/acme/shop/"]
+    {
+        assert!(refused(&policy, other.into()).contains("may sign for `https://github.com/acme/shop` alone"));
+    }
+    // Whoever is not trusted at all is not told which repository would do.
+    let stranger = judged(&policy, &[by("eve@acme.example", &json!({ "repository": SHOP }))]).unwrap_err();
+    assert!(stranger.contains("none of the trusted identities"), "{stranger}");
+    // Without one, any will do, and none.
+    for repository in [json!(SHOP), json!("https://github.com/eve/shop"), Value::Null] {
+        judged(&of(&[REUSED]), &[by(REUSED, &json!({ "repository": repository }))]).unwrap();
+    }
+    let long = refused(&policy, "r".repeat(1 << 20).into());
+    assert!(long.len() < 500, "{long:.1000}");
+}
+
+#[test]
+fn one_workflow_is_as_many_identities_as_it_has_repositories() {
+    let policy = for_repositories(&[
+        &format!("name = \"any\", subject = \"{REUSED}\""),
+        &format!("name = \"shop\", subject = \"{REUSED}\", source_repository = \"{SHOP}\""),
+        &format!(
+            "name = \"web\", subject = \"{REUSED}\", source_repository = \"https://github.com/acme/web\""
+        ),
+    ]);
+    let name = |repository: &str| {
+        judged(&policy, &[by(REUSED, &json!({ "repository": repository }))]).unwrap()[0].key.clone()
+    };
+    let names = ["https://github.com/acme/web", SHOP, "https://github.com/acme/other"].map(name);
+    assert_eq!(names, ["web", "shop", "any"]);
+    let kept = serde_json::to_value(&policy).unwrap();
+    assert_eq!(kept["identities"][0].get("source_repository"), None, "older programs read it");
+    assert_eq!(serde_json::from_value::<SignaturePolicy>(kept).unwrap(), policy);
+    let error = |text: &str| {
+        let file = format!("version = 1\n[[policy]]\n{text}");
+        PolicyFile::parse(&file, "file", |_| Err("no file".to_owned())).unwrap_err().to_string()
+    };
+    let identity = |name: &str| {
+        format!("{{ name = \"{name}\", issuer = \"i\", subject = \"a\", source_repository = \"{SHOP}\" }}")
+    };
+    let twice = error(&format!("identities = [{}, {}]", identity("a"), identity("b")));
+    assert!(twice.contains("it is the identity of `a` too"), "{twice}");
+    let short =
+        error("identities = [{ issuer = \"i\", subject = \"a\", source_repository = \"acme/shop\" }]");
+    assert!(short.contains("`acme/shop` is no source repository"), "{short}");
 }
 
 #[test]

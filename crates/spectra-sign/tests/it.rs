@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use spectra_sign::{
     Algorithm, Evidence, Examination, Form, Gathered, KeyError, Material, PolicyFile, PredicateType,
-    PublicKey, Rejection, SignaturePolicy, SigningKey, Statement, Subject, Threshold, Trust, TrustedKey,
-    examine, judge, sign_statement,
+    PublicKey, Rejection, SignaturePolicy, SigningKey, Statement, Subject, TaggedCertificate, Threshold,
+    Trust, TrustedKey, examine, judge, sign_statement,
 };
 use spectra_types::{Digest, ImageRef, PinnedImage, Secret};
 
@@ -60,14 +60,14 @@ fn simple(signature: &[u8]) -> Material {
     Material::Simple {
         payload: cosign!("simple.payload.json").to_vec(),
         signature: text(signature),
-        certificate: false,
+        certificate: None,
     }
 }
 
 /// Everything that cosign 3.0.6 made for one image and one key, each with its form and predicate type.
 fn made_by_cosign() -> Vec<(Material, Form, Option<&'static str>)> {
     let provenance = Some("https://slsa.dev/provenance/v1");
-    let envelope = Material::Envelope { json: cosign!("attest.envelope.json").to_vec(), certificate: false };
+    let envelope = Material::Envelope { json: cosign!("attest.envelope.json").to_vec(), certificate: None };
     vec![
         (Material::Bundle(cosign!("sign.bundle.json").to_vec()), Form::Bundle, None),
         (Material::Bundle(cosign!("attest.bundle.json").to_vec()), Form::Bundle, provenance),
@@ -114,7 +114,7 @@ fn a_keyless_certificate_is_named_and_never_counts() {
     let Material::Simple { payload, signature, .. } = simple(cosign!("simple.signature")) else {
         unreachable!()
     };
-    let keyless = Material::Simple { payload, signature, certificate: true };
+    let keyless = Material::Simple { payload, signature, certificate: Some(TaggedCertificate::default()) };
     assert_eq!(reason(check(DIGEST, keyless, &[cosigns()])), Rejection::Certificate);
     insta::assert_snapshot!(found, @"it is signed with a keyless certificate, and no identity is trusted here, only keys");
 }
@@ -325,9 +325,9 @@ proptest! {
     #[test]
     fn no_bytes_bring_the_readers_down(bytes in prop::collection::vec(any::<u8>(), 0..400), text in ".*") {
         prop_assert!(check(DIGEST, Material::Bundle(bytes.clone()), &[cosigns()]).accepted.is_empty());
-        let simple = Material::Simple { payload: bytes.clone(), signature: text.clone(), certificate: false };
+        let simple = Material::Simple { payload: bytes.clone(), signature: text.clone(), certificate: None };
         prop_assert!(check(DIGEST, simple, &[cosigns()]).accepted.is_empty());
-        let envelope = Material::Envelope { json: bytes, certificate: false };
+        let envelope = Material::Envelope { json: bytes, certificate: None };
         prop_assert!(check(DIGEST, envelope, &[cosigns()]).accepted.is_empty());
         prop_assert!(PublicKey::parse(&text).is_err());
         prop_assert!(SigningKey::parse(&Secret::new(text), None).is_err());

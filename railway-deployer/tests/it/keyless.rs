@@ -1,5 +1,4 @@
-//! `image sign --keyless`, `image attest --keyless` and what is verified of it, against an authority and a log on loopback; and
-//! against the real cosign, where there is one.
+//! `image sign --keyless`, `image attest --keyless` and what is verified of it, against an authority and a log on loopback.
 
 use serde_json::Value;
 use spectra_sandbox::registry::RegistryAuth;
@@ -7,14 +6,15 @@ use spectra_test_sigstore::{Claims, Fake, Switch};
 
 use crate::{
     image::{Running, pushed, registry},
-    signing::{Cosign, PROVENANCE},
-    support::{Place, Run, tool},
+    signing::PROVENANCE,
+    support::{Place, Run},
     world::World,
 };
 
-const WORKFLOW: &str = "acme/shop/.github/workflows/release.yml@refs/heads/main";
-const IDENTITY: &str = "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
-const ISSUER: &str = "https://token.actions.githubusercontent.com";
+pub(crate) const WORKFLOW: &str = "acme/shop/.github/workflows/release.yml@refs/heads/main";
+pub(crate) const IDENTITY: &str =
+    "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
+pub(crate) const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
 /// The services, with their root of trust in `root.json`, and all of it in the environment of a place.
 fn services(place: &mut Place) -> Fake {
@@ -33,16 +33,16 @@ fn services(place: &mut Place) -> Fake {
 }
 
 /// A place with the services, a pushed image, and a token for the workflow in the environment.
-struct Signed {
-    place: Place,
+pub(crate) struct Signed {
+    pub(crate) place: Place,
     running: Running,
-    fake: Fake,
-    image: String,
-    token: String,
+    pub(crate) fake: Fake,
+    pub(crate) image: String,
+    pub(crate) token: String,
 }
 
 impl Signed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut place = Place::new();
         let running = registry(&mut place, RegistryAuth::Anonymous);
         let image = pushed(&place, &running);
@@ -52,7 +52,7 @@ impl Signed {
         Self { place, running, fake, image, token }
     }
 
-    fn verify(&self, identity: &str, issuer: &str, more: &[&str]) -> Run {
+    pub(crate) fn verify(&self, identity: &str, issuer: &str, more: &[&str]) -> Run {
         let fixed = [
             "image",
             "verify",
@@ -65,7 +65,7 @@ impl Signed {
         self.place.run(&[&fixed, more].concat())
     }
 
-    fn sign(&self, more: &[&str]) -> Run {
+    pub(crate) fn sign(&self, more: &[&str]) -> Run {
         self.place.run(&[&["image", "sign", &self.image, "--keyless"], more].concat())
     }
 }
@@ -95,7 +95,7 @@ fn an_image_is_signed_without_a_key_and_verified_by_who_signed() {
     exit 0
     --- stdout
     image     [REGISTRY]/team/app@sha256:[HEX]
-    accepted  signature by https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com, bundle, signed [TIME], log entry 1002, sha256:[HEX]
+    accepted  signature by https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main of https://token.actions.githubusercontent.com for https://github.com/acme/shop, bundle, signed [TIME], log entry 1002, sha256:[HEX]
                 run=7
     --- stderr
     ");
@@ -407,6 +407,83 @@ fn a_policy_file_names_identities_beside_keys() {
 }
 
 #[test]
+fn a_reusable_workflow_counts_for_the_repository_that_called_it() {
+    let world = Signed::new();
+    let wants = |repository: &str, more: &[&str]| {
+        world.verify(IDENTITY, ISSUER, &[&["--certificate-source-repository", repository], more].concat())
+    };
+    let called = |repository: Option<&str>| {
+        let claims = Claims { repository: repository.map(str::to_owned), ..Claims::of_workflow(WORKFLOW) };
+        world.place.write("called.jwt", &world.fake.token(&claims));
+        world.sign(&["--identity-token", "called.jwt"]).done();
+    };
+    called(Some("eve/shop"));
+    insta::assert_snapshot!(shown(&wants("https://github.com/acme/shop", &[])), @"
+    exit 5
+    --- stdout
+    image     [REGISTRY]/team/app@sha256:[HEX]
+    rejected  sha256:[HEX]: it is signed by the identity `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main` for the source repository `https://github.com/eve/shop`, and that may sign for `https://github.com/acme/shop` alone
+    --- stderr
+    error[SPX-335]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed as it has to be: policy `--certificate-identity` wants the signatures of 1 of the identities `https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main`, and there is none
+    hint: sign it with `railway-deployer image sign`, or see above why a signature does not count
+    ");
+    assert_eq!(wants("https://github.com/eve/shop", &[]).code, 0);
+    assert_eq!(world.verify(IDENTITY, ISSUER, &[]).code, 0, "without it, whoever calls may sign");
+    called(None);
+    let refused = wants("https://github.com/acme/shop", &[]);
+    assert!(
+        refused.stdout.contains("the certificate does not name a source repository"),
+        "{}",
+        refused.shown()
+    );
+    called(Some("acme/shop"));
+    let found = wants("https://github.com/acme/shop", &["--json"]).done().json();
+    assert_eq!(found["accepted"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["accepted"][0]["certificate"]["source_repository"], "https://github.com/acme/shop");
+    assert_eq!(found["rejected"].as_array().unwrap().len(), 2, "{found}");
+    let policy = |repository: &str| {
+        let text = format!(
+            "version = 1\n[[policy]]\n[[policy.identities]]\nissuer = \"{ISSUER}\"\nsubject = \"{IDENTITY}\"\nsource_repository = \"{repository}\"\n"
+        );
+        world.place.write("signatures.toml", &text);
+        world.place.run(&["image", "verify", &world.image, "--policy", "signatures.toml"])
+    };
+    assert_eq!(
+        (policy("https://github.com/acme/shop").code, policy("https://github.com/acme/web").code),
+        (0, 5)
+    );
+    insta::assert_snapshot!(policy("acme/shop").shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error[SPX-332]: the signature policy signatures.toml cannot be read: TOML parse error at line 6, column 21
+      |   |
+      | 6 | source_repository = \"acme/shop\"
+      |   |                     ^^^^^^^^^^^
+      | `acme/shop` is no source repository: it is written as `https://github.com/acme/shop`, with a host and a path, without a `*`, a query or a slash at the end
+    ");
+    insta::assert_snapshot!(wants("acme/shop", &[]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: invalid value 'acme/shop' for '--certificate-source-repository <URL>': `acme/shop` is no source repository: it is written as `https://github.com/acme/shop`, with a host and a path, without a `*`, a query or a slash at the end
+
+    For more information, try '--help'.
+    ");
+    let alone = [
+        "image",
+        "verify",
+        &world.image,
+        "--key",
+        "ci.pub",
+        "--certificate-source-repository",
+        "https://github.com/acme/shop",
+    ];
+    let alone = world.place.run(&alone);
+    assert!(alone.code == 2 && alone.stderr.contains("--certificate-identity"), "{}", alone.shown());
+}
+
+#[test]
 fn a_rollout_is_begun_when_the_identity_signed() {
     let mut world = World::new();
     let fake = services(&mut world.place);
@@ -429,50 +506,4 @@ fn a_rollout_is_begun_when_the_identity_signed() {
     assert_eq!(world.start(&new, &wanted).done().json()["outcome"], "complete");
     let records = world.place.run(&["audit", "log", "--kind", "signature.accepted", "--json"]).done().json();
     assert!(records.to_string().contains(&format!("\"subject\":\"{IDENTITY}\"")), "{records}");
-}
-
-#[test]
-fn cosign_accepts_what_is_signed_and_attested_without_a_key() {
-    let Some(program) = tool("cosign") else { return };
-    let world = Signed::new();
-    let cosign = Cosign { program, place: &world.place };
-    let by = |verb: &str, identity: &str, more: &[&str]| {
-        let fixed = [
-            verb,
-            "--allow-http-registry",
-            "--trusted-root",
-            "root.json",
-            "--certificate-identity",
-            identity,
-            "--certificate-oidc-issuer",
-            ISSUER,
-        ];
-        cosign.run(&[fixed.as_slice(), more, &[&world.image]].concat())
-    };
-    assert!(by("verify", IDENTITY, &[]).is_err(), "nothing is signed yet");
-    world.sign(&[]).done();
-    by("verify", IDENTITY, &[]).unwrap();
-    assert!(by("verify", "https://github.com/acme/other", &[]).is_err(), "somebody else did not sign");
-    world.place.write("provenance.json", PROVENANCE);
-    let kind = ["--type", "slsaprovenance1"];
-    assert!(by("verify-attestation", IDENTITY, &kind).is_err());
-    let attest = ["image", "attest", &world.image, "--keyless", "--predicate", "provenance.json"];
-    world.place.run(&[attest.as_slice(), &kind].concat()).done();
-    by("verify-attestation", IDENTITY, &kind).unwrap();
-}
-
-#[test]
-fn what_cosign_signs_without_a_key_is_accepted() {
-    let Some(program) = tool("cosign") else { return };
-    let world = Signed::new();
-    let cosign = Cosign { program, place: &world.place };
-    let url = world.fake.url();
-    let fixed = ["--yes", "--allow-http-registry", "--use-signing-config=false", "--new-bundle-format=true"];
-    let services = ["--fulcio-url", &url, "--rekor-url", &url, "--trusted-root", "root.json"];
-    world.place.write("token.jwt", &world.token);
-    let token = ["--identity-token", "token.jwt"];
-    let signed = cosign.run(&[&["sign"], fixed.as_slice(), &services, &token, &[&world.image]].concat());
-    assert!(signed.is_ok(), "{signed:?}\n{:?}", world.fake.complaints());
-    let verified = world.verify(IDENTITY, ISSUER, &["--json"]).done().json();
-    assert_eq!(verified["accepted"][0]["certificate"]["subject"], IDENTITY, "{verified}");
 }

@@ -17,6 +17,8 @@ mod interop;
 mod interrupted;
 #[cfg(feature = "keyless")]
 mod keyless;
+#[cfg(feature = "keyless")]
+mod keyless_cosign;
 #[cfg(not(feature = "keyless"))]
 mod no_keyless;
 mod rollout;

@@ -62,11 +62,13 @@ impl Keyless {
         self.folder.path().join("root.json").display().to_string()
     }
 
-    fn sign(&self, image: &Image) {
+    /// By the workflow, when a job of `repository` called it.
+    fn sign(&self, image: &Image, repository: &str) {
+        let claims = Claims { repository: Some(repository.to_owned()), ..Claims::of_workflow(WORKFLOW) };
         let mut command = Command::new(deployer());
         command.args(["image", "sign", "--keyless", "--trusted-root", &self.root(), &image.pinned]);
         command.args(["--fulcio-url", &self.fake.url(), "--rekor-url", &self.fake.url()]);
-        command.env("SIGSTORE_ID_TOKEN", self.fake.token(&Claims::of_workflow(WORKFLOW)));
+        command.env("SIGSTORE_ID_TOKEN", self.fake.token(&claims));
         let _ = run(&mut command).success();
     }
 }
@@ -74,7 +76,8 @@ impl Keyless {
 /// `{ identities = […] }`, as HCL.
 fn identities() -> String {
     format!(
-        "{{\n    identities = [{{ name = \"release\", issuer = \"{ISSUER}\", subject = \"https://github.com/{WORKFLOW}\" }}]\n  }}"
+        "{{\n    identities = [{{ name = \"release\", issuer = \"{ISSUER}\", subject = \"https://github.com/{WORKFLOW}\",\n      \
+         source_repository = \"https://github.com/acme/shop\" }}]\n  }}"
     )
 }
 
@@ -88,7 +91,7 @@ fn an_identity_is_asked_for_instead_of_a_key() {
         terraform.env("SPECTRA_TRUSTED_ROOT", &keyless.root()).var("image", &first.pinned).apply().success();
     let data = format!(
         "data \"spectra_image\" \"web\" {{\n  image = var.image\n  verify = {}\n}}\n\noutput \"signers\" {{\n  value = join(\",\", \
-         data.spectra_image.web.signatures[*].identity)\n}}\n",
+         concat(data.spectra_image.web.signatures[*].identity, data.spectra_image.web.signatures[*].source_repository))\n}}\n",
         identities()
     );
     let policy = format!(
@@ -108,10 +111,15 @@ fn an_identity_is_asked_for_instead_of_a_key() {
         .says("of the identities `release`");
     terraform.configure(&format!("{policy}{data}"));
     let _ = terraform.plan().code(1).says("not signed as `verify` wants it");
-    keyless.sign(&second);
+    keyless.sign(&second, "eve/shop");
+    let _ = terraform.plan().code(1).says("may sign for `https://github.com/acme/shop` alone");
+    keyless.sign(&second, "acme/shop");
     let _ = terraform.apply().success();
     assert_eq!(get(&terraform.output("url")).body.trim(), "second");
-    assert_eq!(terraform.output("signers"), format!("https://github.com/{WORKFLOW}"));
+    assert_eq!(
+        terraform.output("signers"),
+        format!("https://github.com/{WORKFLOW},https://github.com/acme/shop")
+    );
     terraform.assert_empty_plan();
     // By another root, the same signature is nobody's.
     let _ = terraform.env("SPECTRA_TRUSTED_ROOT", "").plan().code(1).says("and that does not hold");

@@ -22,6 +22,8 @@ pub struct Issue<'a> {
     pub identity: &'a str,
     /// Who vouches for that.
     pub issuer: &'a str,
+    /// For whose code: the URI of a repository on GitHub.
+    pub source_repository: Option<&'a str>,
     /// The key, a subject public key info.
     pub key: &'a [u8],
     /// From when, for ten minutes.
@@ -48,6 +50,12 @@ pub enum Oddity {
     TwoIdentities,
     /// It says nothing of an issuer.
     NoIssuer,
+    /// It names its repository as certificates did before 2023, and only so.
+    OldRepository,
+    /// It names its repository without the DER around it.
+    RawRepository,
+    /// It names its repository, and another one in the same extension before.
+    TwoRepositories,
 }
 
 /// The authority.
@@ -114,6 +122,19 @@ impl Authority {
         if ask.oddity != Oddity::NoIssuer {
             extensions.extend(extension("1.3.6.1.4.1.57264.1.1", false, ask.issuer.as_bytes()));
             extensions.extend(extension("1.3.6.1.4.1.57264.1.8", false, &utf8(ask.issuer)));
+        }
+        if let Some(repository) = ask.source_repository {
+            let old = repository.strip_prefix("https://github.com/").expect("a repository on GitHub");
+            let uri = |content: &[u8]| extension("1.3.6.1.4.1.57264.1.12", false, content);
+            extensions.extend(extension("1.3.6.1.4.1.57264.1.5", false, old.as_bytes()));
+            extensions.extend(match ask.oddity {
+                Oddity::OldRepository => Vec::new(),
+                Oddity::RawRepository => uri(repository.as_bytes()),
+                Oddity::TwoRepositories => {
+                    [uri(&utf8("https://github.com/somebody/else")), uri(&utf8(repository))].concat()
+                }
+                _ => uri(&utf8(repository)),
+            });
         }
         let times = (ask.from, ask.from + Duration::from_mins(10));
         let tbs = |extensions: &[u8]| {

@@ -24,6 +24,8 @@ pub struct Signed<'a> {
     pub identity: &'a str,
     /// Who vouches for that.
     pub issuer: &'a str,
+    /// For whose code.
+    pub source_repository: Option<&'a str>,
     /// What is wrong with the certificate.
     pub oddity: Oddity,
     /// From when the certificate is.
@@ -37,7 +39,8 @@ impl<'a> Signed<'a> {
     #[must_use]
     pub fn by(identity: &'a str, issuer: &'a str) -> Self {
         let certified = Timestamp::now() - Duration::from_mins(1);
-        Self { identity, issuer, oddity: Oddity::None, certified, logged: certified + Duration::from_secs(5) }
+        let logged = certified + Duration::from_secs(5);
+        Self { identity, issuer, source_repository: None, oddity: Oddity::None, certified, logged }
     }
 }
 
@@ -49,6 +52,7 @@ impl Authority {
         let certificate = self.issue(&Issue {
             identity: signed.identity,
             issuer: signed.issuer,
+            source_repository: signed.source_repository,
             key: &key.spki(),
             from: signed.certified,
             oddity: signed.oddity,
@@ -91,14 +95,17 @@ impl Authority {
             Content::Statement(payload) => {
                 dsse_body(&envelope_text(payload, signature), payload, signature, &verifier)
             }
-            Content::Message(message) => format!(
-                r#"{{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{{"data":{{"hash":{{"algorithm":"sha256","value":"{}"}}}},"signature":{{"content":"{}","publicKey":{{"content":"{verifier}"}}}}}}}}"#,
-                hex(&sha256(message)),
-                base64(signature)
-            ),
+            Content::Message(message) => record_body(&hex(&sha256(message)), &base64(signature), &verifier),
         };
         self.log.enter(body.as_bytes(), at)
     }
+}
+
+/// The body of an entry of the kind `hashedrekord`.
+pub(crate) fn record_body(hash: &str, signature: &str, verifier: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{{"data":{{"hash":{{"algorithm":"sha256","value":"{hash}"}}}},"signature":{{"content":"{signature}","publicKey":{{"content":"{verifier}"}}}}}}}}"#
+    )
 }
 
 /// The body of an entry of the kind `dsse`, as Rekor makes it canonical.

@@ -48,7 +48,8 @@ pub(crate) fn extension(id: &str, critical: bool, content: &[u8]) -> Vec<u8> {
 }
 
 /// A text in lines between two lines that say what it is.
-pub(crate) fn pem(label: &str, bytes: &[u8]) -> String {
+#[must_use]
+pub fn pem(label: &str, bytes: &[u8]) -> String {
     let body = crate::base64(bytes);
     let lines: Vec<_> = body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Authority, Issue, Key, Oddity, base64,
-    bundle::{dsse_body, encoding},
+    bundle::{dsse_body, encoding, record_body},
     der::pem,
-    key::{key_of, signed_by},
+    key::{digest_signed_by, key_of, signed_by},
 };
 
 /// What a token says.
@@ -38,6 +38,8 @@ pub struct Claims {
     pub email: Option<String>,
     /// The workflow of a job on GitHub: that is the identity, then.
     pub workflow: Option<String>,
+    /// The repository of that job, which may be another one than the workflow's.
+    pub repository: Option<String>,
     /// For whom.
     pub audience: String,
     /// Until when.
@@ -45,13 +47,14 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// A workflow of GitHub's.
+    /// A workflow of GitHub's, in a job of its own repository.
     #[must_use]
     pub fn of_workflow(workflow: &str) -> Self {
         Self {
             subject: "repo:acme/shop:ref:refs/heads/main".to_owned(),
             email: None,
             workflow: Some(workflow.to_owned()),
+            repository: workflow.split_once("/.github/").map(|(repository, _)| repository.to_owned()),
             audience: "sigstore".to_owned(),
             expires: Timestamp::now() + jiff::Span::new().minutes(5),
         }
@@ -64,6 +67,7 @@ impl Claims {
             subject: "CgkxMjM0NTY3ODkSBmdpdGh1Yg".to_owned(),
             email: Some(email.to_owned()),
             workflow: None,
+            repository: None,
             ..Self::of_workflow("")
         }
     }
@@ -206,6 +210,15 @@ struct Refused(StatusCode, String);
 
 type Answer = Result<Response, Refused>;
 
+/// What a token is believed to say.
+struct Believed {
+    identity: String,
+    /// For whose code: a URI.
+    source_repository: Option<String>,
+    /// What has to be signed to prove that the key is there.
+    challenge: String,
+}
+
 impl Services {
     fn token(&self, claims: &Claims) -> String {
         let mut body = json!({
@@ -222,13 +235,16 @@ impl Services {
         if let Some(workflow) = &claims.workflow {
             body["job_workflow_ref"] = json!(workflow);
         }
+        if let Some(repository) = &claims.repository {
+            body["repository"] = json!(repository);
+        }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", part(&json!({ "alg": "ES256", "typ": "JWT" })), part(&body));
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.tokens.sign(message.as_bytes())))
     }
 
-    /// What is believed of a token: the identity, and what has to be signed to prove that the key is there.
-    fn believed(&self, token: &str) -> Result<(String, String), String> {
+    /// What is believed of a token.
+    fn believed(&self, token: &str) -> Result<Believed, String> {
         let mut parts = token.split('.');
         let (Some(head), Some(body), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -248,11 +264,13 @@ impl Services {
         }
         let text = |name: &str| claims[name].as_str().map(str::to_owned);
         let subject = text("sub").ok_or("the token has no subject")?;
-        Ok(match (text("job_workflow_ref"), text("email")) {
+        let source_repository = text("repository").map(|name| format!("https://github.com/{name}"));
+        let (identity, challenge) = match (text("job_workflow_ref"), text("email")) {
             (Some(workflow), _) => (format!("https://github.com/{workflow}"), subject),
             (None, Some(email)) if claims["email_verified"] == true => (email.clone(), email),
             (None, _) => return Err("the token has no verified address".to_owned()),
-        })
+        };
+        Ok(Believed { identity, source_repository, challenge })
     }
 
     fn is(&self, switch: Switch) -> bool {
@@ -380,18 +398,19 @@ impl Services {
     /// A certificate and what is above it, in PEM.
     fn certify(&self, token: &str, spki: &[u8], proof: &[u8]) -> Result<Vec<String>, Refused> {
         // The real one does not say more either, and says it with this status.
-        let (identity, challenge) = self.believed(token).map_err(|reason| {
+        let believed = self.believed(token).map_err(|reason| {
             self.complaints.lock().unwrap().push(reason);
             bad("There was an error processing the identity token")
         })?;
-        if !signed_by(spki, challenge.as_bytes(), proof) {
+        if !signed_by(spki, believed.challenge.as_bytes(), proof) {
             return Err(bad("the signature supplied in the request could not be verified"));
         }
         let another = Key::generate().spki();
         let oddity = if self.is(Switch::FulcioSkipsItsLog) { Oddity::NoSct } else { Oddity::None };
         let leaf = self.authority.issue(&Issue {
-            identity: &identity,
+            identity: &believed.identity,
             issuer: &self.issuer,
+            source_repository: believed.source_repository.as_deref(),
             key: if self.is(Switch::FulcioCertifiesAnotherKey) { &another } else { spki },
             from: Timestamp::now(),
             oddity,
@@ -406,7 +425,7 @@ impl Services {
 struct Proposed {
     api_version: String,
     kind: String,
-    spec: Spec,
+    spec: Value,
 }
 
 #[derive(Deserialize)]
@@ -416,6 +435,34 @@ struct Spec {
     /// cosign sends that there are none.
     #[serde(default, rename = "signatures")]
     _signatures: Option<()>,
+}
+
+/// What is entered where only a hash is given.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordSpec {
+    data: RecordData,
+    signature: RecordSignature,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordData {
+    hash: RecordHash,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordHash {
+    algorithm: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RecordSignature {
+    content: String,
+    public_key: OldKey,
 }
 
 #[derive(Deserialize)]
@@ -449,10 +496,44 @@ async fn rekor(State(services): State<Arc<Services>>, headers: HeaderMap, bytes:
     }
     let answer = || {
         let asked: Proposed = body(&headers, &bytes)?;
-        if (asked.kind.as_str(), asked.api_version.as_str()) != ("dsse", "0.0.1") {
-            return Err(bad("it is no dsse 0.0.1"));
-        }
-        let ProposedContent { envelope: text, verifiers } = asked.spec.proposed_content;
+        let entered = match (asked.kind.as_str(), asked.api_version.as_str()) {
+            ("dsse", "0.0.1") => services.entered_envelope(asked.spec)?,
+            ("hashedrekord", "0.0.1") => entered_record(asked.spec)?,
+            (kind, version) => return Err(bad(format!("{kind} {version} is not entered here"))),
+        };
+        let entry = services.authority.log.enter(entered.as_bytes(), Timestamp::now());
+        Ok(json_response(StatusCode::CREATED, &entry.in_answer()))
+    };
+    services.answer(answer(), |status, reason| json!({ "code": status.as_u16(), "message": reason }))
+}
+
+/// The body of an entry about something of which only the hash is given.
+fn entered_record(spec: Value) -> Result<String, Refused> {
+    let RecordSpec { data: RecordData { hash }, signature } = serde_json::from_value(spec).map_err(bad)?;
+    let digits = hash.value.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> = digits
+        .map(|pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()))
+        .collect();
+    let (Some(bytes), "sha256") = (bytes, hash.algorithm.as_str()) else {
+        return Err(bad("invalid value for hash"));
+    };
+    let [content, framed] =
+        [&signature.content, &signature.public_key.content].map(|text| BASE64.decode(text).map_err(bad));
+    let (content, framed) = (content?, framed?);
+    let certificate =
+        unframed("CERTIFICATE", &String::from_utf8_lossy(&framed)).ok_or(bad("no certificate"))?;
+    let key = key_of(&certificate).ok_or(bad("the certificate has no key"))?;
+    if !digest_signed_by(key, &bytes, &content) {
+        return Err(bad("verifying signature: invalid signature when validating ASN.1 encoded signature"));
+    }
+    Ok(record_body(&hash.value, &base64(&content), &base64(&framed)))
+}
+
+impl Services {
+    /// The body of an entry about an envelope.
+    fn entered_envelope(&self, spec: Value) -> Result<String, Refused> {
+        let Spec { proposed_content: ProposedContent { envelope: text, verifiers }, .. } =
+            serde_json::from_value(spec).map_err(bad)?;
         let envelope: Envelope = serde_json::from_str(&text).map_err(bad)?;
         let ([signature], [verifier]) = (envelope.signatures.as_slice(), verifiers.as_slice()) else {
             return Err(bad("expected one signature and one verifier"));
@@ -466,13 +547,10 @@ async fn rekor(State(services): State<Arc<Services>>, headers: HeaderMap, bytes:
         if !signed_by(key, &encoding(&envelope.payload_type, &payload), &sig) {
             return Err(bad("could not verify envelope: accepted signatures do not match threshold"));
         }
-        let another = services.is(Switch::RekorAnswersWithAnotherEntry);
+        let another = self.is(Switch::RekorAnswersWithAnotherEntry);
         let payload = if another { b"another".to_vec() } else { payload };
-        let entered = dsse_body(&text, &payload, &sig, &base64(&framed));
-        let entry = services.authority.log.enter(entered.as_bytes(), Timestamp::now());
-        Ok(json_response(StatusCode::CREATED, &entry.in_answer()))
-    };
-    services.answer(answer(), |status, reason| json!({ "code": status.as_u16(), "message": reason }))
+        Ok(dsse_body(&text, &payload, &sig, &base64(&framed)))
+    }
 }
 
 async fn github(

@@ -1,6 +1,7 @@
 //! Keys on P-256.
 
 use aws_lc_rs::{
+    digest::{Digest, SHA256},
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED,
@@ -55,6 +56,14 @@ impl Key {
 pub(crate) fn signed_by(spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
     spki.strip_prefix(SPKI.as_slice()).is_some_and(|point| {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, signature).is_ok()
+    })
+}
+
+/// The same, of a message of which only the hash is known.
+pub(crate) fn digest_signed_by(spki: &[u8], hash: &[u8], signature: &[u8]) -> bool {
+    let Ok(digest) = Digest::import_less_safe(hash, &SHA256) else { return false };
+    spki.strip_prefix(SPKI.as_slice()).is_some_and(|point| {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify_digest(&digest, signature).is_ok()
     })
 }
 

@@ -13,12 +13,15 @@ mod der;
 mod fake;
 mod key;
 mod log;
+mod tagged;
 
 pub use authority::{Authority, Issue, Oddity};
 pub use bundle::{Content, Signed};
+pub use der::pem;
 pub use fake::{Claims, Fake, Switch};
 pub use key::Key;
 pub use log::{Entry, Log};
+pub use tagged::{Entered, Tagged};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sha2::Digest as _;

@@ -90,6 +90,20 @@ impl Entry {
         })
     }
 
+    /// As an annotation has it, with the promise alone.
+    #[must_use]
+    pub fn in_annotation(&self) -> Value {
+        json!({
+            "SignedEntryTimestamp": base64(&self.promise),
+            "Payload": {
+                "body": base64(&self.body),
+                "integratedTime": self.time,
+                "logIndex": FIRST + self.index,
+                "logID": hex(&self.id),
+            },
+        })
+    }
+
     /// As Rekor answers with it.
     #[must_use]
     pub fn in_answer(&self) -> Value {

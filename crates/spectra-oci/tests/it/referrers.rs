@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use spectra_oci::{Attachment, Client, ClientOptions, Keychain, NoProgress, PushOptions, RetryPolicy};
 use spectra_sign::{
     Algorithm, BUNDLE_MEDIA_TYPE, EvidenceSource as _, Material, SignaturePolicy, SigningKey, Statement,
-    TrustedKey, judge, sign_statement,
+    TaggedCertificate, TrustedKey, judge, sign_statement,
 };
 use spectra_types::PinnedImage;
 
@@ -199,6 +199,47 @@ async fn a_document_that_is_refused_concerns_its_signature_alone() {
             "{evidence:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_beside_a_tagged_signature_is_found_with_it() {
+    let fake = Fake::start().await;
+    let image = pushed(&fake).await;
+    let blob = b"{}".to_vec();
+    let layer = |kind: &str, annotations: &str| {
+        let digest = fake::digest(&blob);
+        format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":2,"annotations":{{{annotations}}}}}"#)
+    };
+    let certified = r#""dev.sigstore.cosign/certificate":"C","dev.sigstore.cosign/chain":"H","dev.sigstore.cosign/bundle":"B""#;
+    let signature = r#""dev.cosignproject.cosign/signature":"S""#;
+    let simple = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let signatures = [layer(simple, &format!("{signature},{certified}")), layer(simple, signature)].join(",");
+    let bare = r#""dev.sigstore.cosign/certificate":"C""#;
+    let attestations = layer("application/vnd.dsse.envelope.v1+json", bare);
+    fake.lock().blobs.insert(("team/app".to_owned(), fake::digest(&blob)), blob.clone());
+    for (suffix, layers) in [("sig", signatures), ("att", attestations)] {
+        let media_type = spectra_oci::media_type::MANIFEST;
+        let config = layer("application/vnd.oci.image.config.v1+json", "");
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{config},"layers":[{layers}]}}"#
+        );
+        let tag = format!("sha256-{}.{suffix}", image.digest().hex());
+        let entry = (media_type.to_owned(), manifest.into_bytes());
+        fake.lock().manifests.insert(("team/app".to_owned(), tag), entry);
+    }
+    let gathered = fake::client().gather(&image).await.unwrap();
+    let found: Vec<_> = gathered.evidence.into_iter().map(|evidence| evidence.material).collect();
+    let beside = |certificate: &str, chain: &str, bundle: &str| {
+        Some(TaggedCertificate {
+            certificate: certificate.into(),
+            chain: chain.into(),
+            bundle: bundle.into(),
+        })
+    };
+    let document =
+        |certificate| Material::Simple { payload: b"{}".to_vec(), signature: "S".into(), certificate };
+    let envelope = Material::Envelope { json: b"{}".to_vec(), certificate: beside("C", "", "") };
+    assert_eq!(found, [document(beside("C", "H", "B")), document(None), envelope]);
 }
 
 #[tokio::test]

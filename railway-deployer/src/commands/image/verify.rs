@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use spectra_sign::{
     Accepted, Certified, Error, EvidenceSource as _, IdentityPattern, PredicateType, Rejected,
-    SignaturePolicy, Threshold, TrustedIdentity, judge,
+    SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, judge,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
@@ -40,6 +40,14 @@ pub(crate) struct Arguments {
         requires = "certificate_identity"
     )]
     certificate_oidc_issuer: Option<String>,
+    /// For whose code the identity has to have signed, exactly: `https://github.com/acme/shop`; a reusable workflow signs for whoever calls it
+    #[arg(
+        long,
+        env = "SPECTRA_CERTIFICATE_SOURCE_REPOSITORY",
+        value_name = "URL",
+        requires = "certificate_identity"
+    )]
+    certificate_source_repository: Option<SourceRepository>,
     #[command(flatten)]
     root: RootFlags,
     /// How many of the keys and identities have to have signed: any, all, none or a number [default: any; none with --attestation]
@@ -70,6 +78,7 @@ impl Arguments {
             name: subject.to_string(),
             issuer: issuer.to_owned(),
             subject: subject.clone(),
+            source_repository: self.certificate_source_repository.clone(),
         };
         if self.key.is_empty() && self.certificate_identity.is_empty() {
             if self.required.is_some() {
@@ -154,9 +163,10 @@ fn signer(one: &Accepted) -> String {
         let _ = write!(text, " ({fingerprint}), {}{time}", one.form);
     }
     if let Some(certificate) = &one.certificate {
-        let Certified { subject, issuer, signed_at, log_index } = certificate;
+        let Certified { subject, issuer, source_repository, signed_at, log_index } = certificate;
         let entry = log_index.map(|index| format!(", log entry {index}")).unwrap_or_default();
-        let who = format!("{subject} of {issuer}");
+        let source = source_repository.as_ref().map(|source| format!(" for {source}")).unwrap_or_default();
+        let who = format!("{subject} of {issuer}{source}");
         // Where only one identity is trusted, it is called what it is.
         text = if text == *subject { who } else { format!("{text} ({who})") };
         let _ = write!(text, ", {}, signed {signed_at}{entry}", one.form);

@@ -72,6 +72,15 @@ fn signatures() -> SignaturePolicyModel {
     }
 }
 
+fn identity() -> TrustedIdentityModel {
+    TrustedIdentityModel {
+        name: "release".into(),
+        issuer: "https://token.actions.githubusercontent.com".into(),
+        subject: "https://github.com/acme/flows/.github/workflows/release.yml@refs/heads/main".into(),
+        source_repository: "https://github.com/acme/shop".into(),
+    }
+}
+
 fn channel() -> NotificationChannelModel {
     NotificationChannelModel {
         name: "ops".into(),
@@ -196,12 +205,16 @@ async fn what_makes_no_sense_is_refused_at_validation_with_the_attribute() {
 #[tokio::test]
 async fn a_policy_reaches_the_journal_whole() {
     let (_fake, mut core, journal) = start().await;
-    core.apply::<Policy>("p", &policy()).await.unwrap();
+    let signatures = SignaturePolicyModel { identities: vec![identity()].into(), ..signatures() };
+    let policy = DeploymentPolicyModel { signatures: signatures.into(), ..policy() };
+    core.apply::<Policy>("p", &policy).await.unwrap();
     let found = Settings::of(&journal).get::<DeploymentPolicy>("careful").await.unwrap().unwrap();
     assert_eq!(found.reach, Reach::Environment { environment: "e-1".parse().unwrap() });
     assert_eq!(found.minimum_bake, Some("90s".parse().unwrap()));
     assert_eq!(found.approval.unwrap().approvers[0].name, "anna");
     let signatures = found.signatures.unwrap();
+    let repository = signatures.identities[0].source_repository.as_ref().unwrap();
+    assert_eq!(repository.as_str(), "https://github.com/acme/shop");
     assert_eq!((signatures.keys[0].name.as_str(), signatures.required), ("ci", Threshold::All));
     assert_eq!(signatures.attestations[0].uri(), "https://slsa.dev/provenance/v1");
 }
@@ -219,14 +232,15 @@ async fn a_signature_policy_that_nobody_can_meet_is_refused_at_validation() {
     let no_key = vec![TrustedKeyModel { name: "ci".into(), public_key: "nonsense".into() }];
     let error = refused(&mut core, SignaturePolicyModel { keys: no_key.into(), ..signatures() }).await;
     assert!(error.contains("it is no public key"), "{error}");
-    let anybody = TrustedIdentityModel {
-        name: "x".into(),
-        issuer: "https://issuer.example".into(),
-        subject: "*".into(),
+    let of = |identity: TrustedIdentityModel| SignaturePolicyModel {
+        identities: vec![identity].into(),
+        ..signatures()
     };
-    let anybody = SignaturePolicyModel { identities: vec![anybody].into(), ..signatures() };
-    let error = refused(&mut core, anybody).await;
+    let error = refused(&mut core, of(TrustedIdentityModel { subject: "*".into(), ..identity() })).await;
     assert!(error.contains("would be anybody"), "{error}");
+    let short = TrustedIdentityModel { source_repository: "acme/shop".into(), ..identity() };
+    let error = refused(&mut core, of(short)).await;
+    assert!(error.contains("`acme/shop` is no source repository"), "{error}");
     let nobody = SignaturePolicyModel { keys: Attr::Null, ..signatures() };
     let error = refused(&mut core, nobody).await;
     assert!(error.contains("without a key or an identity"), "{error}");
