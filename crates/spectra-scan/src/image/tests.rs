@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use jiff::civil::date;
+use proptest::prelude::*;
 
 use super::*;
 use crate::Severity;
@@ -188,6 +189,84 @@ fn two_scanners_that_agree_are_one_finding() {
     scan.merge(trivy());
     assert_eq!((scan.findings.len(), scan.tools.len()), (3, 1));
     assert_eq!(scan.notes, ["a note about `a [2J`"], "no terminal obeys it");
+}
+
+/// A finding from few possible ones, so that two lists often agree on what they are about.
+fn any_finding() -> impl Strategy<Value = Finding> {
+    let severity = prop::sample::select(Severity::ALL.to_vec());
+    let maybe = |texts: &'static [&'static str]| prop::option::of(prop::sample::select(texts));
+    let parts = (severity, 0..2_u8, maybe(&["", "a", "b"]), maybe(&["1"]), maybe(&["2", "3"]), maybe(&["f"]));
+    (parts, prop::option::of(0.0..10.0_f64), prop::option::of(0..2_u64)).prop_map(
+        |((severity, id, package, installed, fixed, location), score, line)| {
+            let mut finding = Finding::new("t", &format!("CVE-{id}"), severity, "");
+            let text = |text: Option<&str>| text.map(ToOwned::to_owned);
+            finding.package = text(package);
+            finding.installed = text(installed);
+            finding.fixed = text(fixed);
+            finding.location = text(location);
+            (finding.score, finding.line) = (score, line);
+            finding.identified()
+        },
+    )
+}
+
+proptest! {
+    /// Who has to show a report cannot get through by adding another one.
+    #[test]
+    fn two_reports_never_pass_what_one_of_them_refuses(
+        one in prop::collection::vec(any_finding(), 0..6),
+        two in prop::collection::vec(any_finding(), 0..6),
+        fail_on in prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High, Severity::Critical]),
+        ignore_unfixed: bool,
+        in_two_steps: bool,
+    ) {
+        let scan = |findings: &[Finding]| {
+            let mut scan = Scan { findings: findings.to_vec(), ..Scan::default() };
+            scan.tidy();
+            scan
+        };
+        let passes = |scan: &Scan| {
+            Gate { fail_on: Some(fail_on), ignore_unfixed }.judge(scan, &Waivers::default(), date(2026, 1, 1)).passes()
+        };
+        let both = if in_two_steps {
+            let mut both = scan(&one);
+            both.merge(scan(&two));
+            both
+        } else {
+            scan(&[one.clone(), two.clone()].concat())
+        };
+        for finding in one.iter().chain(&two) {
+            prop_assert!(!passes(&both) || passes(&scan(std::slice::from_ref(finding))), "{finding:?}: {both:?}");
+        }
+        prop_assert!(!passes(&both) || passes(&scan(&one)) && passes(&scan(&two)));
+    }
+}
+
+#[test]
+fn a_second_report_hid_the_fix_that_the_first_one_knew() {
+    let report = |severity: &str, fixed: &str| {
+        let message = format!("Package: libfoo\\nInstalled Version: 1\\nFixed Version: {fixed}");
+        let result = format!(
+            r#"{{"ruleId":"CVE-1","message":{{"text":"{message}"}},"properties":{{"security-severity":"{severity}"}}}}"#
+        );
+        let run = format!(r#"{{"tool":{{"driver":{{"name":"T"}}}},"results":[{result}]}}"#);
+        ("r".to_owned(), format!(r#"{{"version":"2.1.0","runs":[{run}]}}"#).into_bytes())
+    };
+    let gate = Gate { fail_on: Some(Severity::High), ignore_unfixed: true };
+    let judge = |reports: &[_]| {
+        let scan = Scan::from_sarif(reports).unwrap();
+        gate.judge(&scan, &Waivers::default(), date(2026, 1, 1))
+    };
+    let (fix, none) = (report("7.5", "2"), report("9.8", ""));
+    assert!(!judge(&[fix.clone()]).passes() && judge(&[none.clone()]).passes());
+    for both in [[fix.clone(), none.clone()], [none, fix]] {
+        let judged = judge(&both);
+        let [found] = judged.findings.as_slice() else { panic!("{judged:?}") };
+        assert_eq!(
+            (found.severity, found.score, found.fixed.as_deref()),
+            (Severity::Critical, Some(9.8), Some("2"))
+        );
+    }
 }
 
 #[test]
