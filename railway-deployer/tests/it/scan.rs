@@ -314,6 +314,17 @@ fn secrets_are_found_and_never_shown() {
     refused: with `--strict`, what was not searched does not pass
     ");
     assert_eq!(place.run(&given[..6]).code, 0);
+    place.write("binary/a.bin", &format!("\0\n{}\n", secret()));
+    insta::assert_snapshot!(place.run(&["secrets", "scan", "binary"]).done().shown(), @"
+    exit 0
+    --- stdout
+    no findings
+    --- stderr
+    searched 0 files; 1 more are no text and were left out
+    ");
+    let strict = place.run(&["secrets", "scan", "binary", "--strict"]);
+    assert_eq!(strict.code, 5, "{}", strict.shown());
+    assert!(strict.stderr.starts_with("searched 1 files, 44 B; 1 of them are no text\n"), "{}", strict.stderr);
     assert_eq!(place.run(&["secrets", "scan", "missing"]).code, 1);
     assert_eq!(place.run(&["secrets", "scan", "src", "--ignore-file", "missing"]).code, 1);
     assert!(place.run(&["secrets", "rules"]).done().stdout.contains("railway-token"));
