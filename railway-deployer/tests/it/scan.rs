@@ -131,7 +131,7 @@ fn without_a_scanner_there_is_no_answer() {
     --- stdout
     --- stderr
     error[SPX-363]: cannot scan the image: neither `trivy` nor `grype` is on PATH
-    hint: install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its report: `--sarif FILE`
+    hint: install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its report: `--scanner sarif --sarif FILE`
     ");
     place.program("trivy", "echo 'FATAL no database' >&2; exit 1");
     insta::assert_snapshot!(place.run(&["image", "scan", "layout", "--fail-on", "high"]).shown(), @"
@@ -207,6 +207,7 @@ fn a_scan_is_judged() {
     1 medium; 1 waived
     waived: CVE-2026-0001 in libfoo1: not reachable (until 2999-12-31, approved by ada)
     --- stderr
+    warning: the waiver of `CVE-2026-0001` for `libfoo*` holds until 2999-12-31, for more than a year; give it an end that somebody will see
     warning: the waiver of `CVE-2026-0002` ran out on 2020-01-01; it does not count
     warning: the waiver of `CVE-2026-0003` fits no finding; remove it
     ");
@@ -238,7 +239,7 @@ fn reports_of_other_scanners_count_too() {
     assert_eq!(place.run(&scan).code, 0);
     let both = place.run(&[&scan[..], &["--sarif", "a.sarif"]].concat());
     assert_eq!(both.code, 5, "{}", both.shown());
-    place.write("c.sarif", "{\"runs\":[]}");
+    place.write("c.sarif", "{\"version\":\"2.1.0\",\"runs\":[]}");
     let nothing = place.run(&["image", "scan", "--sarif", "c.sarif", "--fail-on", "high"]);
     insta::assert_snapshot!(nothing.shown(), @"
     exit 1

@@ -36,7 +36,7 @@ pub enum Scanner {
 
 /// What to do when there is none.
 const ADVICE: &str = "install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its \
-                      report: `--sarif FILE`";
+                      report: `--scanner sarif --sarif FILE`";
 
 impl Scanner {
     /// Trivy if it is on PATH, else Grype.
@@ -148,6 +148,7 @@ impl Scan {
                     log.suppressed
                 ));
             }
+            scan.notes.extend(log.doubts.iter().map(|doubt| format!("`{name}` {doubt}")));
             scan.findings.extend(log.findings);
             scan.tools.extend(log.tools);
         }
