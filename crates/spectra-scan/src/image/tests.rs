@@ -150,16 +150,37 @@ fn waivers_hold_until_their_last_day_and_are_told_apart() {
 }
 
 #[test]
+fn a_waiver_for_years_is_warned_of() {
+    let list = waivers("[[waiver]]\nid = \"CVE-2026-0001\"\nreason = \"x\"\nexpires = 2027-06-30\n").unwrap();
+    let gate = Gate { fail_on: None, ignore_unfixed: false };
+    let warnings = |today| gate.judge(&trivy(), &list, today).warnings;
+    assert!(warnings(date(2026, 6, 30)).is_empty());
+    insta::assert_snapshot!(warnings(date(2026, 6, 29)).join("\n"), @"the waiver of `CVE-2026-0001` holds until 2027-06-30, for more than a year; give it an end that somebody will see");
+}
+
+#[test]
 fn a_waiver_with_a_mistake_is_refused() {
     let waiver = |fields: &str| waivers(&format!("[[waiver]]\n{fields}")).unwrap_err().to_string();
     let good = "id = \"CVE-1\"\nreason = \"x\"\nexpires = \"2026-01-01\"\n";
-    assert!(waivers(&format!("[[waiver]]\n{good}")).is_ok());
+    let (text, date) = (format!("[[waiver]]\n{good}"), good.replace("\"2026-01-01\"", "2026-01-01"));
+    assert_eq!(waivers(&text).unwrap(), waivers(&format!("[[waiver]]\n{date}")).unwrap(), "a date of TOML");
+    let message = waiver(&good.replacen("2026-01-01", "+009999-12-31", 1));
+    assert!(message.contains("`+009999-12-31` is no day, which is written `YYYY-MM-DD`"), "{message}");
     for (line, with) in [
         ("reason = \"x\"\n", ""),
         ("reason = \"x\"", "reason = \" \""),
         ("expires = \"2026-01-01\"\n", ""),
         ("2026-01-01", "2026-02-30"),
         ("2026-01-01", "never"),
+        ("2026-01-01", "2026-11-26T00:00:00-10:00"),
+        ("\"2026-01-01\"", "2026-11-26T00:00:00-10:00"),
+        ("\"2026-01-01\"", "2026-11-26T00:00:00"),
+        ("\"2026-01-01\"", "10:00:00"),
+        ("\"2026-01-01\"", "20261231"),
+        ("2026-01-01", "20261231"),
+        ("2026-01-01", "+009999-12-31"),
+        ("2026-01-01", "2026-W01-1"),
+        ("2026-01-01", " 2026-01-01"),
         ("CVE-1", "CVE-*"),
         ("id", "pacakge = \"x\"\nid"),
     ] {
