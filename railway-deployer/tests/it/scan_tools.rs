@@ -197,7 +197,10 @@ fn reports_in_sarif_are_valid() {
     let Some(check) = tool("check-report") else { return };
     let place = Place::new();
     odd(&place);
-    place.write("empty.sarif", r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"none"}},"results":[]}]}"#);
+    place.write(
+        "empty.sarif",
+        r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"none"}},"results":[]}]}"#,
+    );
     place.write("src2/a", "fine");
     let scan = ["image", "scan", "layout", "--scanner", "trivy"];
     let builtin = ["secrets", "scan", "src", "--scanner", "builtin"];

@@ -97,6 +97,38 @@ fn a_policy_file_says_who_and_how_many() {
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
 }
 
+/// A file that is about other images let in what the flags let in.
+#[test]
+fn a_policy_that_is_not_about_an_image_was_none_beside_a_key() {
+    let (mut place, running, pinned) = signed_place();
+    let policy = |repositories: &str| {
+        format!(
+            "version = 1\n[[policy]]\nname = \"shop\"\nrepositories = [\"{}/{repositories}\"]\nkeys = [{{ name = \"ci\", file = \"ci.pub\" }}]\n",
+            running.address
+        )
+    };
+    place.write("ours.toml", &policy("team/*"));
+    place.write("others.toml", &policy("other/*"));
+    place.run(&["image", "keygen", "--output", "release"]).done();
+    let verify = |more: &[&str]| place.run(&[&["image", "verify", &pinned], more].concat());
+    place.run(&["image", "sign", &pinned, "--key", "ci.key"]).done();
+    assert_eq!(verify(&["--policy", "ours.toml", "--key", "ci.pub"]).code, 0);
+    let refused = verify(&["--policy", "others.toml", "--key", "ci.pub"]);
+    assert_eq!(refused.code, 5, "{}", refused.shown());
+    assert!(refused.stderr.contains("no signature policy is about images of"), "{}", refused.stderr);
+    // The other way round, too, and what one group accepts is not shown as rejected by the other one.
+    let refused = verify(&["--policy", "ours.toml", "--key", "release.pub", "--json"]);
+    assert_eq!((refused.code, refused.json()["verified"].clone()), (5, false.into()), "{}", refused.shown());
+    let (accepted, rejected) = (refused.json()["accepted"].clone(), refused.json()["rejected"].clone());
+    assert_eq!((accepted.as_array().unwrap().len(), rejected.as_array().unwrap().len()), (1, 0));
+    // A job that signs has the private key in its environment, and verifies all the same.
+    place.set("SPECTRA_KEY", "ci.key");
+    assert_eq!(place.run(&["image", "verify", &pinned, "--policy", "ours.toml"]).code, 0);
+    assert_eq!(place.run(&["image", "verify", &pinned]).code, 2, "it is no key to verify with");
+    place.set("SPECTRA_PUBLIC_KEY", "ci.pub");
+    assert_eq!(place.run(&["image", "verify", &pinned]).code, 0);
+}
+
 #[test]
 fn what_cannot_be_signed_says_why() {
     let (mut place, _running, pinned) = signed_place();
