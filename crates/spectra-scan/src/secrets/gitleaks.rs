@@ -26,8 +26,8 @@ use crate::{
     tool::Setting,
 };
 
-/// Its variables name other rules, which may find nothing.
-const OWN: Own = Own { prefix: "GITLEAKS_", keep: &[] };
+/// None of its own: they name other rules, which may find nothing. Its git reads who may own a repository in the user's settings.
+const OWN: Own = &["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"];
 
 /// The folder with the files, in the directory that gitleaks is given.
 const FILES: &str = "files";
