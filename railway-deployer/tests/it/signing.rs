@@ -97,6 +97,42 @@ fn a_policy_file_says_who_and_how_many() {
     assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
 }
 
+#[test]
+fn a_nightly_attestation_filled_the_list_until_nothing_was_read_any_more() {
+    let (place, running, pinned) = signed_place();
+    let attest_with = |key: &str, more: &[&str]| {
+        let arguments =
+            ["image", "attest", &pinned, "--key", key, "--predicate", "provenance.json", "--json"];
+        place.run(&[&arguments[..], more].concat()).done().json()
+    };
+    let attest = |more: &[&str]| attest_with("ci.key", more);
+    let count = || {
+        let arguments =
+            ["image", "verify", &pinned, "--key", "ci.pub", "--attestation", "slsaprovenance1", "--json"];
+        place.run(&[&arguments[..], &["--attestation", "custom"]].concat()).json()["accepted"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    let first = attest(&["--type", "slsaprovenance1"]);
+    assert_eq!(first["attested"], true);
+    for _ in 0..2 {
+        let again = attest(&["--type", "slsaprovenance1"]);
+        assert_eq!(again["attested"], false);
+        let digest = first["attestation"].as_str().unwrap();
+        assert!(again["attestation"].as_str().unwrap().contains(digest), "{again} {digest}");
+    }
+    assert_eq!(count(), 1);
+    assert_eq!(attest(&["--type", "slsaprovenance1", "--again"])["attested"], true);
+    assert_eq!(attest(&["--type", "custom"])["attested"], true, "another type");
+    assert_eq!(count(), 3);
+    place.write("provenance.json", &PROVENANCE.replace("example.com/builder", "example.com/other"));
+    assert_eq!(attest(&["--type", "slsaprovenance1"])["attested"], true, "another predicate");
+    place.run(&["image", "keygen", "--output", "release"]).done();
+    assert_eq!(attest_with("release.key", &["--type", "slsaprovenance1"])["attested"], true, "another key");
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
 /// A file that is about other images let in what the flags let in.
 #[test]
 fn a_policy_that_is_not_about_an_image_was_none_beside_a_key() {

@@ -6,8 +6,8 @@ use clap::{Args, builder::BoolishValueParser};
 use serde_json::json;
 use spectra_oci::{Attached, Attachment, Client, MAX_EVIDENCE};
 use spectra_sign::{
-    BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, Trust, TrustedKey,
-    examine,
+    Accepted, BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, Trust,
+    TrustedKey, examine,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
@@ -49,7 +49,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let annotations: BTreeMap<_, _> = arguments.annotation.into_iter().collect();
     if !arguments.again
         && let Signer::Key(key) = &signer
-        && let Some(origin) = signed_already(&client, &image, key, &annotations).await?
+        && let Some(origin) = made_already(&client, &image, key, |one| {
+            one.predicate_type.is_none() && one.annotations == annotations
+        })
+        .await?
     {
         printer.note(&format!("this key has signed `{image}` already; `--again` signs it once more"));
         let value = json!({
@@ -75,19 +78,18 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     Ok(ExitCode::Done)
 }
 
-/// Where this key's signature with these annotations is, if it is there.
-async fn signed_already(
+/// Where the signature or attestation of this key is that is the `same`, if there is one.
+pub(super) async fn made_already(
     client: &Client,
     image: &PinnedImage,
     key: &SigningKey,
-    annotations: &BTreeMap<String, String>,
+    same: impl Fn(&Accepted) -> bool,
 ) -> Result<Option<String>, Failure> {
     let gathered = client.gather(image).await?;
     let keys = [TrustedKey { name: "own".to_owned(), public_key: key.public().clone() }];
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
     let found = examine(subject, &gathered.evidence, Trust::keys(&keys)).accepted;
-    let same = found.into_iter().find(|one| one.predicate_type.is_none() && one.annotations == *annotations);
-    Ok(same.map(|one| one.origin))
+    Ok(found.into_iter().find(same).map(|one| one.origin))
 }
 
 /// Attaches a bundle as cosign does it.
