@@ -98,6 +98,42 @@ fn a_policy_file_says_who_and_how_many() {
 }
 
 #[test]
+fn the_platforms_of_an_index_are_signed_when_asked_for() {
+    let (place, running, pinned) = signed_place();
+    let build = ["image", "build", "in", "--output", "two", "--entrypoint", "/bin/app"];
+    place.run(&[&build[..], &["--platform", "linux/amd64,linux/arm64"]].concat()).done();
+    let target = format!("{}/team/two:v1", running.address);
+    let pushed = place.run(&["image", "push", "two", &target, "--print", "image"]).done();
+    let index = pushed.stdout.trim();
+    let platform = |name: &str| {
+        let found = place.run(&["image", "inspect", index, "--platform", name, "--json"]).done().json();
+        format!("{}/team/two@{}", running.address, found["manifest_digest"].as_str().unwrap())
+    };
+    let images = [index.to_owned(), platform("linux/amd64"), platform("linux/arm64")];
+    let verified =
+        || images.clone().map(|image| place.run(&["image", "verify", &image, "--key", "ci.pub"]).code);
+    let sign = |image: &str, more: &[&str]| {
+        place.run(&[&["image", "sign", image, "--key", "ci.key", "--json"], more].concat()).done().json()
+    };
+    assert!(sign(index, &[])["images"].is_null());
+    assert_eq!(verified(), [0, 5, 5], "an index is one digest, and its images are others");
+    let whole = sign(index, &["--recursive"]);
+    assert_eq!(verified(), [0, 0, 0]);
+    let signed = |value: &serde_json::Value| {
+        value["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["signed"].as_bool().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((whole["signed"].as_bool(), signed(&whole)), (Some(false), vec![true, true]));
+    assert_eq!(signed(&sign(index, &["--recursive"])), [false, false]);
+    assert_eq!(sign(&pinned, &["--recursive"])["images"], serde_json::json!([]), "no index");
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
 fn a_nightly_attestation_filled_the_list_until_nothing_was_read_any_more() {
     let (place, running, pinned) = signed_place();
     let attest_with = |key: &str, more: &[&str]| {
