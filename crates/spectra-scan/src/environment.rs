@@ -63,7 +63,8 @@ pub(crate) fn for_scanner(
         .filter(move |(name, _)| {
             // A name that is no UTF-8 is none of those that are known.
             name.to_str().is_some_and(|name| {
-                let asked = more.split([',', ' ', '\t', '\n']).any(|other| !other.is_empty() && other == name);
+                let asked =
+                    more.split([',', ' ', '\t', '\n']).any(|other| !other.is_empty() && other == name);
                 asked || listed(COMMON, name) || listed(own, name)
             })
         })

@@ -279,7 +279,7 @@ fn a_second_report_hid_the_fix_that_the_first_one_knew() {
         gate.judge(&scan, &Waivers::default(), date(2026, 1, 1))
     };
     let (fix, none) = (report("7.5", "2"), report("9.8", ""));
-    assert!(!judge(&[fix.clone()]).passes() && judge(&[none.clone()]).passes());
+    assert!(!judge(std::slice::from_ref(&fix)).passes() && judge(std::slice::from_ref(&none)).passes());
     for both in [[fix.clone(), none.clone()], [none, fix]] {
         let judged = judge(&both);
         let [found] = judged.findings.as_slice() else { panic!("{judged:?}") };
