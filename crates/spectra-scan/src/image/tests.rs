@@ -216,10 +216,12 @@ fn two_scanners_that_agree_are_one_finding() {
 fn any_finding() -> impl Strategy<Value = Finding> {
     let severity = prop::sample::select(Severity::ALL.to_vec());
     let maybe = |texts: &'static [&'static str]| prop::option::of(prop::sample::select(texts));
-    let parts = (severity, 0..2_u8, maybe(&["", "a", "b"]), maybe(&["1"]), maybe(&["2", "3"]), maybe(&["f"]));
+    let package = prop_oneof![6 => Just(Some("a")), 1 => Just(Some("")), 1 => Just(None)];
+    let rarely = |text| prop_oneof![6 => Just(None), 1 => Just(Some(text))];
+    let parts = (severity, package, rarely("1"), maybe(&["2", "3"]), rarely("f"));
     (parts, prop::option::of(0.0..10.0_f64), prop::option::of(0..2_u64)).prop_map(
-        |((severity, id, package, installed, fixed, location), score, line)| {
-            let mut finding = Finding::new("t", &format!("CVE-{id}"), severity, "");
+        |((severity, package, installed, fixed, location), score, line)| {
+            let mut finding = Finding::new("t", "CVE-1", severity, "");
             let text = |text: Option<&str>| text.map(ToOwned::to_owned);
             finding.package = text(package);
             finding.installed = text(installed);
@@ -232,11 +234,13 @@ fn any_finding() -> impl Strategy<Value = Finding> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
     /// Who has to show a report cannot get through by adding another one.
     #[test]
     fn two_reports_never_pass_what_one_of_them_refuses(
-        one in prop::collection::vec(any_finding(), 0..6),
-        two in prop::collection::vec(any_finding(), 0..6),
+        one in prop::collection::vec(any_finding(), 0..3),
+        two in prop::collection::vec(any_finding(), 0..3),
         fail_on in prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High, Severity::Critical]),
         ignore_unfixed: bool,
         in_two_steps: bool,
