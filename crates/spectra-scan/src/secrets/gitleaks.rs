@@ -209,14 +209,18 @@ async fn run(
 
 /// Puts the files that [`walk::scan`] would read into a directory that only this user can look into.
 ///
-/// gitleaks leaves out what it takes for no text. Where what is searched is not trusted, our own rules look into that.
+/// gitleaks leaves out kinds of files that it knows by how they begin. Where what is searched is not trusted, our own rules look into
+/// all that is no text.
 fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
     for name in walk::paths(root, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
         match copy(&source, place, &Path::new(FILES).join(&name), max_size) {
             Ok(Copied::Text) => outcome.files += 1,
-            Ok(Copied::Binary) if trust == Trust::Given => outcome.binary += 1,
+            Ok(Copied::Binary) if trust == Trust::Given => {
+                outcome.files += 1;
+                outcome.binary += 1;
+            }
             Ok(Copied::Binary) => outcome.add(walk::file(root, &source, max_size, trust)),
             Err(error) => outcome.unread.push(format!("`{}`: {error}", name.to_string_lossy())),
         }

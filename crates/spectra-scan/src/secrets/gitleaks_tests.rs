@@ -164,7 +164,7 @@ fn what_gitleaks_takes_for_no_text_is_searched_where_nothing_is_trusted() {
     std::fs::write(root.join(OsStr::from_bytes(b"\xff.env")), format!("\0{}", secret('a'))).unwrap();
     git(root, &["add", "--force", "."]);
     let outcome = run_gitleaks(tools.path(), &options(root));
-    assert_eq!((places(&outcome), outcome.files, outcome.binary), (vec![], 1, 1));
+    assert_eq!((places(&outcome), outcome.files, outcome.binary), (vec![], 2, 1));
     assert!(outcome.unread.is_empty(), "a name that is no UTF-8 is copied: {:?}", outcome.unread);
     let strict = Options { trust: Trust::Withheld, history: true, ..options(root) };
     let outcome = run_gitleaks(tools.path(), &strict);

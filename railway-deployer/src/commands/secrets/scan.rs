@@ -150,8 +150,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         let size = if outcome.bytes > 0 { format!(", {}", bytes(outcome.bytes)) } else { String::new() };
         let binary = match outcome.binary {
             0 => String::new(),
-            count if arguments.strict => format!("; {count} of them are no text"),
-            count => format!("; {count} more are no text and were left out"),
+            count if !arguments.strict && matches!(searcher, Searcher::Builtin) => {
+                format!("; {count} more are no text and were left out")
+            }
+            count => format!("; {count} of them are no text"),
         };
         printer.note(&format!("searched {} files{size}{binary}", outcome.files));
     }
