@@ -38,6 +38,15 @@ impl Artifact {
         self.choose(platform).map(|(image, ..)| image)
     }
 
+    /// The platforms of the images that [`Artifact::select`] leaves out. Blocking.
+    pub fn left_out(&self, platform: Option<&Platform>) -> Result<Vec<Platform>, Error> {
+        let (chosen, _, platforms) = self.choose(platform)?;
+        let others =
+            self.images().into_iter().zip(platforms).filter(|(image, _)| !std::ptr::eq(*image, chosen));
+        // Attestations say `unknown`.
+        Ok(others.map(|(_, platform)| platform).filter(|platform| platform.os != "unknown").collect())
+    }
+
     /// As [`Artifact::select`], with its configuration and the platforms of all images.
     pub(crate) fn choose(
         &self,

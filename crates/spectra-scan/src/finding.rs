@@ -155,6 +155,8 @@ impl Finding {
     /// Computes the fingerprint from id, package and location, and from the line where nothing else tells findings apart.
     #[must_use]
     pub(crate) fn identified(mut self) -> Self {
+        // A name that is empty is none: both have one fingerprint, and the gate treats what has no package otherwise.
+        self.package = self.package.filter(|name| !name.is_empty());
         let line = match self.package {
             None => self.line.map(|line| line.to_string()),
             Some(_) => None,
@@ -163,6 +165,32 @@ impl Finding {
         self.fingerprint =
             fingerprint(&["finding", &self.id, &part(&self.package), &part(&self.location), &part(&line)]);
         self
+    }
+
+    /// Adds what another one says of the same thing. The worse severity and score count, and a fix that one of them knows is one.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.severity = self.severity.max(other.severity);
+        self.score = match (self.score, other.score) {
+            (Some(one), Some(two)) => Some(one.max(two)),
+            (one, two) => one.or(two),
+        };
+        if self.title.is_empty() {
+            self.title = other.title;
+        }
+        for (own, its) in [
+            (&mut self.package, other.package),
+            (&mut self.installed, other.installed),
+            (&mut self.fixed, other.fixed),
+            (&mut self.location, other.location),
+            (&mut self.layer, other.layer),
+            (&mut self.commit, other.commit),
+            (&mut self.url, other.url),
+        ] {
+            if own.is_none() {
+                *own = its;
+            }
+        }
+        self.line = self.line.or(other.line);
     }
 
     /// The order in reports: the worst first.

@@ -36,7 +36,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) directory: &'a Path,
     /// The environment that it is run from.
     pub(crate) environment: &'a Environment,
-    /// Its own variables; of these it gets few, and of our secrets nothing.
+    /// What it gets of its own variables.
     pub(crate) own: Own,
     /// Variables to set.
     pub(crate) with: &'a [(&'a str, &'a OsStr)],
@@ -186,7 +186,7 @@ mod tests {
         Tool::find_in("scanner", folder.as_os_str()).unwrap()
     }
 
-    const OWN: Own = Own { prefix: "SCANNER_", keep: &["SCANNER_CACHE", "SCANNER_DB_"] };
+    const OWN: Own = &["SCANNER_CACHE", "SCANNER_DB_"];
 
     fn run(folder: &Path, script: &str, timeout: Duration) -> Result<Vec<u8>, Error> {
         run_from(folder, script, timeout, &crate::environment::of_process())

@@ -205,6 +205,7 @@ fn a_token_that_was_given_instead_of_its_place_was_shown() {
     );
     hidden(&refused);
     world.place.set("SPECTRA_KEY", pem);
+    world.place.set("SPECTRA_PUBLIC_KEY", pem);
     for command in ["sign", "attest", "verify"] {
         hidden(&world.place.run(&["image", command, "--help"]));
     }

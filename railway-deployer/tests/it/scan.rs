@@ -131,7 +131,7 @@ fn without_a_scanner_there_is_no_answer() {
     --- stdout
     --- stderr
     error[SPX-363]: cannot scan the image: neither `trivy` nor `grype` is on PATH
-    hint: install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its report: `--sarif FILE`
+    hint: install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its report: `--scanner sarif --sarif FILE`
     ");
     place.program("trivy", "echo 'FATAL no database' >&2; exit 1");
     insta::assert_snapshot!(place.run(&["image", "scan", "layout", "--fail-on", "high"]).shown(), @"
@@ -162,7 +162,7 @@ fn a_scan_is_judged() {
     critical  CVE-2026-0001  libfoo1  1.0-1      1.0-2
     medium    CVE-2026-0002  libfoo1  1.0-1
 
-    1 critical, 1 medium
+    linux/amd64: 1 critical, 1 medium
     --- stderr
     ");
     let refused = place.run(&[
@@ -183,7 +183,7 @@ fn a_scan_is_judged() {
     critical  CVE-2026-0001  libfoo1  1.0-1      1.0-2
     medium    CVE-2026-0002  libfoo1  1.0-1
 
-    1 critical, 1 medium
+    linux/amd64: 1 critical, 1 medium
     --- stderr
     wrote `x.sarif`
     refused: findings that are high or worse: 1
@@ -204,9 +204,10 @@ fn a_scan_is_judged() {
     SEVERITY  ID             PACKAGE  INSTALLED  FIXED  LOCATION
     medium    CVE-2026-0002  libfoo1  1.0-1
 
-    1 medium; 1 waived
+    linux/amd64: 1 medium; 1 waived
     waived: CVE-2026-0001 in libfoo1: not reachable (until 2999-12-31, approved by ada)
     --- stderr
+    warning: the waiver of `CVE-2026-0001` for `libfoo*` holds until 2999-12-31, for more than a year; give it an end that somebody will see
     warning: the waiver of `CVE-2026-0002` ran out on 2020-01-01; it does not count
     warning: the waiver of `CVE-2026-0003` fits no finding; remove it
     ");
@@ -238,7 +239,7 @@ fn reports_of_other_scanners_count_too() {
     assert_eq!(place.run(&scan).code, 0);
     let both = place.run(&[&scan[..], &["--sarif", "a.sarif"]].concat());
     assert_eq!(both.code, 5, "{}", both.shown());
-    place.write("c.sarif", "{\"runs\":[]}");
+    place.write("c.sarif", "{\"version\":\"2.1.0\",\"runs\":[]}");
     let nothing = place.run(&["image", "scan", "--sarif", "c.sarif", "--fail-on", "high"]);
     insta::assert_snapshot!(nothing.shown(), @"
     exit 1
@@ -246,6 +247,60 @@ fn reports_of_other_scanners_count_too() {
     --- stderr
     error[SPX-366]: cannot read `c.sarif`: it holds no run of a scanner, so nothing was scanned
     ");
+}
+
+#[test]
+fn a_report_took_the_place_of_the_image() {
+    let mut place = Place::new();
+    image(&place);
+    place.write("clean.sarif", &sarif(&json!([])));
+    let gate = ["--sarif", "clean.sarif", "--fail-on", "high"];
+    let scan = |more: &[&str]| place.run(&[&["image", "scan"], more, &gate[..]].concat());
+    assert_eq!(scan(&["./missing"]).code, 1, "nobody has looked at it");
+    assert_eq!(scan(&["layout"]).code, 1, "there is no scanner");
+    place.program("trivy", &format!("cat <<'END'\n{TRIVY}\nEND"));
+    assert_eq!(scan(&["./missing"]).code, 1);
+    let both = scan(&["layout", "--json"]);
+    assert_eq!((both.code, both.json()["tools"].clone()), (5, json!(["other", "trivy"])), "{}", both.shown());
+    assert_eq!(both.json()["platform"], "linux/amd64");
+    // The reports alone, where that is asked for or there is nothing else.
+    insta::assert_snapshot!(scan(&["./missing", "--scanner", "sarif"]).shown(), @"
+    exit 0
+    --- stdout
+    no findings
+    --- stderr
+    warning: `./missing` itself was not looked at: the reports alone count
+    ");
+    assert_eq!(scan(&[]).code, 0);
+    // A variable that another step needs turns no scan off.
+    place.set("SPECTRA_SARIF", "clean.sarif");
+    let set = place.run(&["image", "scan", "layout", "--fail-on", "high"]);
+    assert_eq!(set.code, 5, "{}", set.shown());
+}
+
+#[test]
+fn of_an_index_one_platform_is_looked_at_and_the_others_are_named() {
+    let place = Place::new();
+    place.write("in/bin/app", "app");
+    let build = ["image", "build", "in", "--output", "two", "--entrypoint", "/bin/app"];
+    place.run(&[&build[..], &["--platform", "linux/amd64,linux/arm64"]].concat()).done();
+    place.program("trivy", &format!("cat <<'END'\n{TRIVY}\nEND"));
+    let scan = |more: &[&str]| place.run(&[&["image", "scan", "two", "--json"], more].concat()).done().json();
+    let default = scan(&[]);
+    assert_eq!(
+        (&default["platform"], &default["other_platforms"], &default["warnings"]),
+        (
+            &json!("linux/amd64"),
+            &json!(["linux/arm64"]),
+            &json!([
+                "there are also images for linux/arm64, which were not looked at; `--platform` chooses one"
+            ])
+        )
+    );
+    let chosen = scan(&["--platform", "linux/arm64"]);
+    assert_eq!((&chosen["platform"], &chosen["warnings"]), (&json!("linux/arm64"), &json!([])));
+    let shown = place.run(&["image", "scan", "two", "--platform", "linux/arm64"]).done();
+    assert!(shown.stdout.ends_with("linux/arm64: 1 critical, 1 medium\n"), "{}", shown.stdout);
 }
 
 /// Put together here, so that this file holds no secret.
@@ -314,6 +369,21 @@ fn secrets_are_found_and_never_shown() {
     refused: with `--strict`, what was not searched does not pass
     ");
     assert_eq!(place.run(&given[..6]).code, 0);
+    place.write("binary/a.bin", &format!("\0\n{}\n", secret()));
+    insta::assert_snapshot!(place.run(&["secrets", "scan", "binary"]).done().shown(), @"
+    exit 0
+    --- stdout
+    no findings
+    --- stderr
+    searched 0 files; 1 more are no text and were left out
+    ");
+    let strict = place.run(&["secrets", "scan", "binary", "--strict"]);
+    assert_eq!(strict.code, 5, "{}", strict.shown());
+    assert!(
+        strict.stderr.starts_with("searched 1 files, 44 B; 1 of them are no text\n"),
+        "{}",
+        strict.stderr
+    );
     assert_eq!(place.run(&["secrets", "scan", "missing"]).code, 1);
     assert_eq!(place.run(&["secrets", "scan", "src", "--ignore-file", "missing"]).code, 1);
     assert!(place.run(&["secrets", "rules"]).done().stdout.contains("railway-token"));

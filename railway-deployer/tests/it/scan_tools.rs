@@ -47,6 +47,9 @@ fn hiding(place: &Place) {
     place.write("src/.gitleaksignore", "listed.txt:github-pat:1\n");
     place.write("src/commented.txt", &format!("token {token} # gitleaks:allow\n"));
     place.write("src/gone.env", &format!("TOKEN={token}\n"));
+    // What git calls binary.
+    place.write("src/nul.txt", &format!("\0\ntoken {token}\n"));
+    place.write("src/nul-gone.txt", &format!("\0\ntoken {token}\n"));
     git(place, &["init", "--quiet"]);
     std::os::unix::fs::symlink("plain.txt", place.path("src/link.txt")).unwrap();
     git(place, &["add", "."]);
@@ -54,7 +57,7 @@ fn hiding(place: &Place) {
     std::fs::remove_file(place.path("src/link.txt")).unwrap();
     place.write("src/link.txt", &format!("token {token}\n"));
     git(place, &["commit", "--quiet", "-a", "-m", "two"]);
-    git(place, &["rm", "--quiet", "link.txt", "gone.env"]);
+    git(place, &["rm", "--quiet", "link.txt", "gone.env", "nul-gone.txt"]);
     git(place, &["commit", "--quiet", "-m", "three"]);
     for (name, value) in [("format.pretty", "oneline"), ("color.ui", "always"), ("diff.noprefix", "true")] {
         git(place, &["config", name, value]);
@@ -78,7 +81,10 @@ fn what_is_searched_cannot_hide_from_the_real_gitleaks() {
     let run = place.run(&scan);
     assert_eq!(run.code, 5, "{}", run.shown());
     let value = run.json();
-    assert_eq!(places(&value["findings"]), ["gone.env:1", "link.txt:1", "listed.txt:1", "plain.txt:2"]);
+    assert_eq!(
+        places(&value["findings"]),
+        ["gone.env:1", "link.txt:1", "listed.txt:1", "nul.txt:2", "plain.txt:2"]
+    );
     let by_comment = &value["suppressed"][0];
     assert_eq!(
         (&by_comment["finding"]["location"], &by_comment["by"]),
@@ -88,7 +94,19 @@ fn what_is_searched_cannot_hide_from_the_real_gitleaks() {
     assert!(said[0].starts_with("`.gitleaks.toml` does not count"), "{said:?}");
     assert!(said[1].starts_with("`.gitleaksignore` does not count"), "{said:?}");
     let strict = place.run(&[&scan[..], &["--strict"]].concat()).json();
-    assert_eq!(places(&strict["findings"]).len(), 5, "who writes the secret writes the comment");
+    assert_eq!(
+        places(&strict["findings"]),
+        [
+            "commented.txt:1",
+            "gone.env:1",
+            "link.txt:1",
+            "listed.txt:1",
+            "nul-gone.txt:2",
+            "nul.txt:2",
+            "plain.txt:2"
+        ],
+        "who writes the secret writes the comment, and the byte that makes a file binary"
+    );
     // Asked for, the repository's rules hold.
     let asked = place.run(&[&scan[..], &["--gitleaks-config", "src/.gitleaks.toml"]].concat());
     assert_eq!((asked.code, &asked.json()["findings"]), (0, &json!([])), "{}", asked.shown());
@@ -197,7 +215,10 @@ fn reports_in_sarif_are_valid() {
     let Some(check) = tool("check-report") else { return };
     let place = Place::new();
     odd(&place);
-    place.write("empty.sarif", r#"{"runs":[{"tool":{"driver":{"name":"none"}},"results":[]}]}"#);
+    place.write(
+        "empty.sarif",
+        r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"none"}},"results":[]}]}"#,
+    );
     place.write("src2/a", "fine");
     let scan = ["image", "scan", "layout", "--scanner", "trivy"];
     let builtin = ["secrets", "scan", "src", "--scanner", "builtin"];

@@ -95,6 +95,110 @@ fn a_policy_file_says_who_and_how_many() {
 }
 
 #[test]
+fn the_platforms_of_an_index_are_signed_when_asked_for() {
+    let (place, running, pinned) = signed_place();
+    let build = ["image", "build", "in", "--output", "two", "--entrypoint", "/bin/app"];
+    place.run(&[&build[..], &["--platform", "linux/amd64,linux/arm64"]].concat()).done();
+    let target = format!("{}/team/two:v1", running.address);
+    let pushed = place.run(&["image", "push", "two", &target, "--print", "image"]).done();
+    let index = pushed.stdout.trim();
+    let platform = |name: &str| {
+        let found = place.run(&["image", "inspect", index, "--platform", name, "--json"]).done().json();
+        format!("{}/team/two@{}", running.address, found["manifest_digest"].as_str().unwrap())
+    };
+    let images = [index.to_owned(), platform("linux/amd64"), platform("linux/arm64")];
+    let verified =
+        || images.clone().map(|image| place.run(&["image", "verify", &image, "--key", "ci.pub"]).code);
+    let sign = |image: &str, more: &[&str]| {
+        place.run(&[&["image", "sign", image, "--key", "ci.key", "--json"], more].concat()).done().json()
+    };
+    assert!(sign(index, &[])["images"].is_null());
+    assert_eq!(verified(), [0, 5, 5], "an index is one digest, and its images are others");
+    let whole = sign(index, &["--recursive"]);
+    assert_eq!(verified(), [0, 0, 0]);
+    let signed = |value: &serde_json::Value| {
+        value["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["signed"].as_bool().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((whole["signed"].as_bool(), signed(&whole)), (Some(false), vec![true, true]));
+    assert_eq!(signed(&sign(index, &["--recursive"])), [false, false]);
+    assert_eq!(sign(&pinned, &["--recursive"])["images"], serde_json::json!([]), "no index");
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
+fn a_nightly_attestation_filled_the_list_until_nothing_was_read_any_more() {
+    let (place, running, pinned) = signed_place();
+    let attest_with = |key: &str, more: &[&str]| {
+        let arguments =
+            ["image", "attest", &pinned, "--key", key, "--predicate", "provenance.json", "--json"];
+        place.run(&[&arguments[..], more].concat()).done().json()
+    };
+    let attest = |more: &[&str]| attest_with("ci.key", more);
+    let count = || {
+        let arguments =
+            ["image", "verify", &pinned, "--key", "ci.pub", "--attestation", "slsaprovenance1", "--json"];
+        place.run(&[&arguments[..], &["--attestation", "custom"]].concat()).json()["accepted"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    let first = attest(&["--type", "slsaprovenance1"]);
+    assert_eq!(first["attested"], true);
+    for _ in 0..2 {
+        let again = attest(&["--type", "slsaprovenance1"]);
+        assert_eq!(again["attested"], false);
+        let digest = first["attestation"].as_str().unwrap();
+        assert!(again["attestation"].as_str().unwrap().contains(digest), "{again} {digest}");
+    }
+    assert_eq!(count(), 1);
+    assert_eq!(attest(&["--type", "slsaprovenance1", "--again"])["attested"], true);
+    assert_eq!(attest(&["--type", "custom"])["attested"], true, "another type");
+    assert_eq!(count(), 3);
+    place.write("provenance.json", &PROVENANCE.replace("example.com/builder", "example.com/other"));
+    assert_eq!(attest(&["--type", "slsaprovenance1"])["attested"], true, "another predicate");
+    place.run(&["image", "keygen", "--output", "release"]).done();
+    assert_eq!(attest_with("release.key", &["--type", "slsaprovenance1"])["attested"], true, "another key");
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+/// A file that is about other images let in what the flags let in.
+#[test]
+fn a_policy_that_is_not_about_an_image_was_none_beside_a_key() {
+    let (mut place, running, pinned) = signed_place();
+    let policy = |repositories: &str| {
+        format!(
+            "version = 1\n[[policy]]\nname = \"shop\"\nrepositories = [\"{}/{repositories}\"]\nkeys = [{{ name = \"ci\", file = \"ci.pub\" }}]\n",
+            running.address
+        )
+    };
+    place.write("ours.toml", &policy("team/*"));
+    place.write("others.toml", &policy("other/*"));
+    place.run(&["image", "keygen", "--output", "release"]).done();
+    let verify = |more: &[&str]| place.run(&[&["image", "verify", &pinned], more].concat());
+    place.run(&["image", "sign", &pinned, "--key", "ci.key"]).done();
+    assert_eq!(verify(&["--policy", "ours.toml", "--key", "ci.pub"]).code, 0);
+    let refused = verify(&["--policy", "others.toml", "--key", "ci.pub"]);
+    assert_eq!(refused.code, 5, "{}", refused.shown());
+    assert!(refused.stderr.contains("no signature policy is about images of"), "{}", refused.stderr);
+    // The other way round, too, and what one group accepts is not shown as rejected by the other one.
+    let refused = verify(&["--policy", "ours.toml", "--key", "release.pub", "--json"]);
+    assert_eq!((refused.code, refused.json()["verified"].clone()), (5, false.into()), "{}", refused.shown());
+    let (accepted, rejected) = (refused.json()["accepted"].clone(), refused.json()["rejected"].clone());
+    assert_eq!((accepted.as_array().unwrap().len(), rejected.as_array().unwrap().len()), (1, 0));
+    // A job that signs has the private key in its environment, and verifies all the same.
+    place.set("SPECTRA_KEY", "ci.key");
+    assert_eq!(place.run(&["image", "verify", &pinned, "--policy", "ours.toml"]).code, 0);
+    assert_eq!(place.run(&["image", "verify", &pinned]).code, 2, "it is no key to verify with");
+    place.set("SPECTRA_PUBLIC_KEY", "ci.pub");
+    assert_eq!(place.run(&["image", "verify", &pinned]).code, 0);
+}
+
+#[test]
 fn what_cannot_be_signed_says_why() {
     let (mut place, _running, pinned) = signed_place();
     let attest = |file: &str| {

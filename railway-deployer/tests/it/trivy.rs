@@ -120,7 +120,7 @@ fn a_scan_by_the_real_trivy() {
     critical  CVE-2026-0001  libfoo1  1.0-1      1.0-2
     medium    CVE-2026-0002  libfoo1  1.0-1
 
-    1 critical, 1 medium
+    linux/amd64: 1 critical, 1 medium
     --- stderr
     warning: the database of trivy is from 2026-01-01: what became known since is not looked up
     refused: findings that are high or worse: 1

@@ -37,7 +37,7 @@ pub struct Judged {
     pub unfixed: usize,
     /// How many of `findings` refuse.
     pub refusing: usize,
-    /// What should be known about it: waivers that ran out, waivers that nothing needs, databases of long ago.
+    /// What should be known about it: waivers that ran out, that nothing needs and that hold for long, databases of long ago.
     pub warnings: Vec<String>,
 }
 
@@ -81,6 +81,11 @@ impl Gate {
             } else if waiver.is_expired(today) {
                 judged.warnings.push(format!(
                     "the waiver of `{}`{about} ran out on {}; it does not count",
+                    waiver.id, waiver.expires
+                ));
+            } else if waiver.is_far(today) {
+                judged.warnings.push(format!(
+                    "the waiver of `{}`{about} holds until {}, for more than a year; give it an end that somebody will see",
                     waiver.id, waiver.expires
                 ));
             }

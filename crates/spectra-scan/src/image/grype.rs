@@ -9,7 +9,7 @@ use super::{Layers, Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
-pub(super) const OWN: Own = Own { prefix: "GRYPE_", keep: &["GRYPE_DB_"] };
+pub(super) const OWN: Own = &["GRYPE_DB_"];
 
 /// It would ask the network for news of itself.
 pub(super) const WITH: [(&str, &str); 1] = [("GRYPE_CHECK_FOR_APP_UPDATE", "false")];

@@ -6,7 +6,12 @@ mod layers;
 mod trivy;
 mod waivers;
 
-use std::{collections::BTreeMap, ffi::OsStr, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ffi::OsStr,
+    path::Path,
+    time::Duration,
+};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
@@ -33,7 +38,7 @@ pub enum Scanner {
 
 /// What to do when there is none.
 const ADVICE: &str = "install Trivy (https://trivy.dev) or Grype (https://github.com/anchore/grype), or run another scanner and give its \
-                      report: `--sarif FILE`";
+                      report: `--scanner sarif --sarif FILE`";
 
 impl Scanner {
     /// Trivy if it is on PATH, else Grype.
@@ -148,6 +153,7 @@ impl Scan {
                     log.suppressed
                 ));
             }
+            scan.notes.extend(log.doubts.iter().map(|doubt| format!("`{name}` {doubt}")));
             scan.findings.extend(log.findings);
             scan.tools.extend(log.tools);
         }
@@ -164,11 +170,22 @@ impl Scan {
         self.tidy();
     }
 
-    /// The worst first; what was found twice at one place once, with the worse severity.
+    /// The worst first; what was found twice at one place once, with the worse of what is said of it. So no report makes another
+    /// one weaker.
     fn tidy(&mut self) {
         Finding::sort(&mut self.findings);
-        let mut seen = std::collections::BTreeSet::new();
-        self.findings.retain(|finding| seen.insert((finding.fingerprint.clone(), finding.installed.clone())));
+        let mut places = BTreeMap::new();
+        let mut once: Vec<Finding> = Vec::new();
+        for finding in self.findings.drain(..) {
+            match places.entry((finding.fingerprint.clone(), finding.installed.clone())) {
+                Entry::Vacant(place) => {
+                    place.insert(once.len());
+                    once.push(finding);
+                }
+                Entry::Occupied(place) => once[*place.get()].join(finding),
+            }
+        }
+        self.findings = once;
         for note in &mut self.notes {
             *note = plain(note);
         }

@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use jiff::civil::date;
+use proptest::prelude::*;
 
 use super::*;
 use crate::Severity;
@@ -191,16 +192,37 @@ fn waivers_hold_until_their_last_day_and_are_told_apart() {
 }
 
 #[test]
+fn a_waiver_for_years_is_warned_of() {
+    let list = waivers("[[waiver]]\nid = \"CVE-2026-0001\"\nreason = \"x\"\nexpires = 2027-06-30\n").unwrap();
+    let gate = Gate { fail_on: None, ignore_unfixed: false };
+    let warnings = |today| gate.judge(&trivy(), &list, today).warnings;
+    assert!(warnings(date(2026, 6, 30)).is_empty());
+    insta::assert_snapshot!(warnings(date(2026, 6, 29)).join("\n"), @"the waiver of `CVE-2026-0001` holds until 2027-06-30, for more than a year; give it an end that somebody will see");
+}
+
+#[test]
 fn a_waiver_with_a_mistake_is_refused() {
     let waiver = |fields: &str| waivers(&format!("[[waiver]]\n{fields}")).unwrap_err().to_string();
     let good = "id = \"CVE-1\"\nreason = \"x\"\nexpires = \"2026-01-01\"\n";
-    assert!(waivers(&format!("[[waiver]]\n{good}")).is_ok());
+    let (text, date) = (format!("[[waiver]]\n{good}"), good.replace("\"2026-01-01\"", "2026-01-01"));
+    assert_eq!(waivers(&text).unwrap(), waivers(&format!("[[waiver]]\n{date}")).unwrap(), "a date of TOML");
+    let message = waiver(&good.replacen("2026-01-01", "+009999-12-31", 1));
+    assert!(message.contains("`+009999-12-31` is no day, which is written `YYYY-MM-DD`"), "{message}");
     for (line, with) in [
         ("reason = \"x\"\n", ""),
         ("reason = \"x\"", "reason = \" \""),
         ("expires = \"2026-01-01\"\n", ""),
         ("2026-01-01", "2026-02-30"),
         ("2026-01-01", "never"),
+        ("2026-01-01", "2026-11-26T00:00:00-10:00"),
+        ("\"2026-01-01\"", "2026-11-26T00:00:00-10:00"),
+        ("\"2026-01-01\"", "2026-11-26T00:00:00"),
+        ("\"2026-01-01\"", "10:00:00"),
+        ("\"2026-01-01\"", "20261231"),
+        ("2026-01-01", "20261231"),
+        ("2026-01-01", "+009999-12-31"),
+        ("2026-01-01", "2026-W01-1"),
+        ("2026-01-01", " 2026-01-01"),
         ("CVE-1", "CVE-*"),
         ("id", "pacakge = \"x\"\nid"),
     ] {
@@ -230,6 +252,88 @@ fn two_scanners_that_agree_are_one_finding() {
     scan.merge(trivy());
     assert_eq!((scan.findings.len(), scan.tools.len()), (3, 1));
     assert_eq!(scan.notes, ["a note about `a [2J`"], "no terminal obeys it");
+}
+
+/// A finding from few possible ones, so that two lists often agree on what they are about.
+fn any_finding() -> impl Strategy<Value = Finding> {
+    let severity = prop::sample::select(Severity::ALL.to_vec());
+    let maybe = |texts: &'static [&'static str]| prop::option::of(prop::sample::select(texts));
+    let package = prop_oneof![6 => Just(Some("a")), 1 => Just(Some("")), 1 => Just(None)];
+    let rarely = |text| prop_oneof![6 => Just(None), 1 => Just(Some(text))];
+    let parts = (severity, package, rarely("1"), maybe(&["2", "3"]), rarely("f"));
+    (parts, prop::option::of(0.0..10.0_f64), prop::option::of(0..2_u64)).prop_map(
+        |((severity, package, installed, fixed, location), score, line)| {
+            let mut finding = Finding::new("t", "CVE-1", severity, "");
+            let text = |text: Option<&str>| text.map(ToOwned::to_owned);
+            finding.package = text(package);
+            finding.installed = text(installed);
+            finding.fixed = text(fixed);
+            finding.location = text(location);
+            (finding.score, finding.line) = (score, line);
+            finding.identified()
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// Who has to show a report cannot get through by adding another one.
+    #[test]
+    fn two_reports_never_pass_what_one_of_them_refuses(
+        one in prop::collection::vec(any_finding(), 0..3),
+        two in prop::collection::vec(any_finding(), 0..3),
+        fail_on in prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High, Severity::Critical]),
+        ignore_unfixed: bool,
+        in_two_steps: bool,
+    ) {
+        let scan = |findings: &[Finding]| {
+            let mut scan = Scan { findings: findings.to_vec(), ..Scan::default() };
+            scan.tidy();
+            scan
+        };
+        let passes = |scan: &Scan| {
+            Gate { fail_on: Some(fail_on), ignore_unfixed }.judge(scan, &Waivers::default(), date(2026, 1, 1)).passes()
+        };
+        let both = if in_two_steps {
+            let mut both = scan(&one);
+            both.merge(scan(&two));
+            both
+        } else {
+            scan(&[one.clone(), two.clone()].concat())
+        };
+        for finding in one.iter().chain(&two) {
+            prop_assert!(!passes(&both) || passes(&scan(std::slice::from_ref(finding))), "{finding:?}: {both:?}");
+        }
+        prop_assert!(!passes(&both) || passes(&scan(&one)) && passes(&scan(&two)));
+    }
+}
+
+#[test]
+fn a_second_report_hid_the_fix_that_the_first_one_knew() {
+    let report = |severity: &str, fixed: &str| {
+        let message = format!("Package: libfoo\\nInstalled Version: 1\\nFixed Version: {fixed}");
+        let result = format!(
+            r#"{{"ruleId":"CVE-1","message":{{"text":"{message}"}},"properties":{{"security-severity":"{severity}"}}}}"#
+        );
+        let run = format!(r#"{{"tool":{{"driver":{{"name":"T"}}}},"results":[{result}]}}"#);
+        ("r".to_owned(), format!(r#"{{"version":"2.1.0","runs":[{run}]}}"#).into_bytes())
+    };
+    let gate = Gate { fail_on: Some(Severity::High), ignore_unfixed: true };
+    let judge = |reports: &[_]| {
+        let scan = Scan::from_sarif(reports).unwrap();
+        gate.judge(&scan, &Waivers::default(), date(2026, 1, 1))
+    };
+    let (fix, none) = (report("7.5", "2"), report("9.8", ""));
+    assert!(!judge(std::slice::from_ref(&fix)).passes() && judge(std::slice::from_ref(&none)).passes());
+    for both in [[fix.clone(), none.clone()], [none, fix]] {
+        let judged = judge(&both);
+        let [found] = judged.findings.as_slice() else { panic!("{judged:?}") };
+        assert_eq!(
+            (found.severity, found.score, found.fixed.as_deref()),
+            (Severity::Critical, Some(9.8), Some("2"))
+        );
+    }
 }
 
 #[test]

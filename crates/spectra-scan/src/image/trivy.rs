@@ -10,16 +10,13 @@ use super::{Layers, Scan, day};
 use crate::{Error, Finding, Severity, environment::Own};
 
 /// Where its data is. Everything else might hide findings or change the report.
-pub(super) const OWN: Own = Own {
-    prefix: "TRIVY_",
-    keep: &[
-        "TRIVY_CACHE_DIR",
-        "TRIVY_DB_REPOSITORY",
-        "TRIVY_JAVA_DB_REPOSITORY",
-        "TRIVY_SKIP_DB_UPDATE",
-        "TRIVY_SKIP_JAVA_DB_UPDATE",
-    ],
-};
+pub(super) const OWN: Own = &[
+    "TRIVY_CACHE_DIR",
+    "TRIVY_DB_REPOSITORY",
+    "TRIVY_JAVA_DB_REPOSITORY",
+    "TRIVY_SKIP_DB_UPDATE",
+    "TRIVY_SKIP_JAVA_DB_UPDATE",
+];
 
 pub(super) fn arguments(layout: &Path) -> Vec<OsString> {
     let mut arguments: Vec<OsString> =

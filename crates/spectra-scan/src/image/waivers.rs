@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use jiff::civil::Date;
-use serde::{Deserialize, Serialize};
+use jiff::{ToSpan as _, civil::Date};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use toml::Value;
 
 use crate::{Error, Finding, glob};
 
@@ -35,10 +36,26 @@ pub struct Waiver {
     /// Why it does not count.
     pub reason: String,
     /// The last day on which it holds, in UTC.
+    #[serde(deserialize_with = "day")]
     pub expires: Date,
     /// Who has decided that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+}
+
+/// A day as `YYYY-MM-DD`, a text or a date of TOML, and nothing that has to be turned into one: a time in another zone may be of
+/// another day, and other ways to write a day are ways to write one that nobody meant.
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Date, D::Error> {
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        Value::Datetime(time) => time.to_string(),
+        other => other.to_string(),
+    };
+    let shape =
+        |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    let is_day = text.len() == 10 && text.bytes().enumerate().all(shape);
+    let day = is_day.then(|| text.parse().ok()).flatten();
+    day.ok_or_else(|| D::Error::custom(format!("`{text}` is no day, which is written `YYYY-MM-DD`")))
 }
 
 /// The waivers of a file.
@@ -84,6 +101,12 @@ impl Waiver {
     #[must_use]
     pub fn is_expired(&self, today: Date) -> bool {
         self.expires < today
+    }
+
+    /// Whether it holds for more than a year from now: by then nobody remembers why.
+    #[must_use]
+    pub fn is_far(&self, today: Date) -> bool {
+        today.checked_add(1.year()).is_ok_and(|last| last < self.expires)
     }
 
     /// Why, by whom, until when; one line.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
 use super::write;
@@ -10,9 +10,16 @@ use crate::{Error, Finding, Severity};
 
 // A level or kind that a later version adds is kept as text: what is not known to be harmless counts.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Document {
+    version: Option<String>,
     runs: Vec<Run>,
+    /// Parts of runs that are kept beside them.
+    inline_external_properties: Option<Vec<IgnoredAny>>,
 }
+
+/// The version that is read. What an older one or a newer one says in other fields would be missed.
+const VERSION: &str = "2.1.0";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +29,31 @@ struct Run {
     results: Option<Vec<ResultPart>>,
     #[serde(default)]
     invocations: Vec<Invocation>,
+    external_property_file_references: Option<External>,
+}
+
+/// What of a run is in other files, of what matters here.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct External {
+    results: Option<Vec<IgnoredAny>>,
+    invocations: Option<Vec<IgnoredAny>>,
+    driver: Option<IgnoredAny>,
+    extensions: Option<Vec<IgnoredAny>>,
+}
+
+impl External {
+    fn first(&self) -> Option<&'static str> {
+        let list = |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        [
+            ("results", list(&self.results)),
+            ("invocations", list(&self.invocations)),
+            ("driver", self.driver.is_some()),
+            ("extensions", list(&self.extensions)),
+        ]
+        .into_iter()
+        .find_map(|(name, is_there)| is_there.then_some(name))
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,6 +96,33 @@ struct Message {
 #[serde(rename_all = "camelCase")]
 struct Invocation {
     execution_successful: bool,
+    exit_code: Option<i64>,
+    #[serde(default)]
+    tool_execution_notifications: Vec<Notification>,
+    #[serde(default)]
+    tool_configuration_notifications: Vec<Notification>,
+}
+
+#[derive(Deserialize)]
+struct Notification {
+    level: Option<String>,
+    message: Option<Message>,
+}
+
+impl Invocation {
+    /// What speaks against a run that calls itself successful. It need not be wrong: some tools end with another code than 0 when
+    /// they find something.
+    fn doubts<'a>(&'a self, tool: &'a str) -> impl Iterator<Item = String> + use<'a> {
+        let code = self.exit_code.filter(|code| *code != 0);
+        let code = code.map(|code| format!("says that `{tool}` ended with exit code {code}"));
+        let notifications =
+            self.tool_execution_notifications.iter().chain(&self.tool_configuration_notifications);
+        let errors = notifications.filter(|one| one.level.as_deref() == Some("error")).map(move |one| {
+            let text = one.message.as_ref().and_then(|message| message.text.as_deref());
+            format!("holds an error of `{tool}`: {}", text.unwrap_or("it does not say which"))
+        });
+        errors.chain(code)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -132,18 +191,28 @@ pub struct Log {
     pub suppressed: usize,
     /// The tools.
     pub tools: Vec<String>,
+    /// Why it may be no whole scan, as what follows the log's name.
+    pub doubts: Vec<String>,
 }
 
 /// Reads the findings of a SARIF log; `what` names it in errors.
 ///
-/// Severity is the first of: `security-severity` of the result or its rule, the result's level, the rule's level, and the
-/// specification's default, which is `warning`. Results that say that nothing is wrong, and those that their tool suppresses, are
-/// left out. A log without a run, a run without results, and a run that says that it failed, are errors: they are no scans.
+/// Severity is the first of: `security-severity` of the result or its rule, unless it is 0, the result's level, the rule's level,
+/// and the specification's default, which is `warning`. Results that say that nothing is wrong, and those that their tool
+/// suppresses, are left out. A log without a run, a run without results or with some in other files, a run that says that it
+/// failed, and another version of the format are errors: they are no scans.
 pub fn read(what: &str, bytes: &[u8]) -> Result<Log, Error> {
     let strange = |reason: &str| Error::report(what, reason);
     // Some writers begin with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let log: Document = serde_json::from_slice(bytes).map_err(|error| Error::report(what, error))?;
+    if log.version.as_deref() != Some(VERSION) {
+        let version = log.version.map_or("no version".to_owned(), |version| format!("version {version}"));
+        return Err(strange(&format!("it has {version}, expected {VERSION}")));
+    }
+    if log.inline_external_properties.is_some_and(|parts| !parts.is_empty()) {
+        return Err(strange("it has parts in `inlineExternalProperties`, which are not read"));
+    }
     if log.runs.is_empty() {
         return Err(strange("it holds no run of a scanner, so nothing was scanned"));
     }
@@ -153,6 +222,12 @@ pub fn read(what: &str, bytes: &[u8]) -> Result<Log, Error> {
         if run.invocations.iter().any(|invocation| !invocation.execution_successful) {
             return Err(strange(&format!("it says that `{tool}` failed")));
         }
+        if let Some(part) = run.external_property_file_references.as_ref().and_then(External::first) {
+            return Err(strange(&format!(
+                "its run of `{tool}` has `{part}` in other files, which are not read"
+            )));
+        }
+        read.doubts.extend(run.invocations.iter().flat_map(|invocation| invocation.doubts(tool)));
         let Some(results) = &run.results else {
             return Err(strange(&format!("its run of `{tool}` has no `results`, so nothing was scanned")));
         };
@@ -280,8 +355,9 @@ fn path(uri: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| uri.to_owned())
 }
 
+/// A score that says something: 0 is also what tools write that have none.
 fn score(properties: &Map<String, Value>) -> Option<f64> {
     let value = properties.get("security-severity")?;
     let score = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    (0.0..=10.0).contains(&score).then_some(score)
+    (score > 0.0 && score <= 10.0).then_some(score)
 }

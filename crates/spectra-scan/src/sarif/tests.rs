@@ -20,10 +20,11 @@ fn a_severity_is_the_score_then_the_level_then_the_rule() {
         {"id":"B","defaultConfiguration":{"level":"note"}},{"id":"C"}"#;
     let results = r#"{"ruleId":"A","level":"note"},{"ruleId":"B"},{"ruleId":"B","level":"error"},{"ruleId":"C"},
         {"ruleId":"C","properties":{"security-severity":5}},{"ruleIndex":0},{"rule":{"index":1}},{"ruleId":"A/part"},
-        {"ruleId":"Z","level":"none"},{"ruleId":"Z","level":"fatal"}"#;
+        {"ruleId":"Z","level":"none"},{"ruleId":"Z","level":"fatal"},
+        {"ruleId":"Y","level":"error","properties":{"security-severity":"0.0"}},{"ruleId":"A","properties":{"security-severity":0}}"#;
     let severities: Vec<String> =
         severities(rules, results).into_iter().map(|(id, severity)| format!("{id} {severity}")).collect();
-    insta::assert_snapshot!(severities.join(", "), @"A critical, B low, B high, C medium, C medium, A critical, B low, A/part critical, Z unknown, Z high");
+    insta::assert_snapshot!(severities.join(", "), @"A critical, B low, B high, C medium, C medium, A critical, B low, A/part critical, Z unknown, Z high, Y high, A critical");
 }
 
 #[test]
@@ -39,15 +40,32 @@ fn what_says_that_nothing_is_wrong_is_left_out() {
 #[test]
 fn a_scan_that_did_not_happen_is_an_error() {
     for (text, reason) in [
-        (r#"{"runs":[]}"#, "it holds no run of a scanner, so nothing was scanned"),
+        (r#"{"version":"2.1.0","runs":[]}"#, "it holds no run of a scanner, so nothing was scanned"),
         (
-            r#"{"runs":[{"tool":{"driver":{"name":"T"}}}]}"#,
+            r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"T"}}}]}"#,
             "its run of `T` has no `results`, so nothing was scanned",
         ),
         (
-            r#"{"runs":[{"tool":{"driver":{"name":"T"}},"results":[],"invocations":[{"executionSuccessful":false}]}]}"#,
+            r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"T"}},"results":[],"invocations":[{"executionSuccessful":false}]}]}"#,
             "it says that `T` failed",
         ),
+        (
+            r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"T"}},"results":[],
+                "externalPropertyFileReferences":{"results":[{"location":{"uri":"r.sarif-external-properties"}}]}}]}"#,
+            "its run of `T` has `results` in other files, which are not read",
+        ),
+        (
+            r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"T"}},"results":[],
+                "externalPropertyFileReferences":{"driver":{"location":{"uri":"d"}}}}]}"#,
+            "its run of `T` has `driver` in other files, which are not read",
+        ),
+        (
+            r#"{"version":"2.1.0","inlineExternalProperties":[{"results":[{"ruleId":"A"}]}],
+                "runs":[{"tool":{"driver":{"name":"T"}},"results":[]}]}"#,
+            "it has parts in `inlineExternalProperties`, which are not read",
+        ),
+        (r#"{"runs":[{"tool":{"driver":{"name":"T"}},"results":[]}]}"#, "it has no version, expected 2.1.0"),
+        (r#"{"version":"2.0.0","runs":[]}"#, "it has version 2.0.0, expected 2.1.0"),
         ("{}", "missing field `runs` at line 1 column 2"),
         ("", "EOF while parsing a value at line 1 column 0"),
     ] {
@@ -55,6 +73,22 @@ fn a_scan_that_did_not_happen_is_an_error() {
         assert_eq!(error.to_string(), format!("cannot read `x.sarif`: {reason}"));
     }
     assert!(read("x", format!("\u{feff}{}", run("", "")).as_bytes()).unwrap().findings.is_empty());
+}
+
+#[test]
+fn what_speaks_against_a_run_that_calls_itself_successful_is_said() {
+    let read = |invocation: &str| {
+        let invocation = format!(r#""invocations":[{{"executionSuccessful":true{invocation}}}],"results""#);
+        read("x", run("", "").replacen(r#""results""#, &invocation, 1).as_bytes()).unwrap().doubts
+    };
+    assert!(read("").is_empty() && read(r#","exitCode":0"#).is_empty());
+    let notes = r#","exitCode":2,"toolExecutionNotifications":[{"level":"error","message":{"text":"one file was not read"}},{"level":"note"},{}],
+        "toolConfigurationNotifications":[{"level":"error"}]"#;
+    insta::assert_snapshot!(read(notes).join("\n"), @"
+    holds an error of `T`: one file was not read
+    holds an error of `T`: it does not say which
+    says that `T` ended with exit code 2
+    ");
 }
 
 fn findings() -> Vec<Finding> {

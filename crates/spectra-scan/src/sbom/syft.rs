@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Where its data is. Everything else might change the output, or make it go elsewhere.
-const OWN: Own = Own { prefix: "SYFT_", keep: &["SYFT_CACHE_DIR"] };
+const OWN: Own = &["SYFT_CACHE_DIR"];
 
 /// Has Syft look into an OCI layout that holds the one image, and writes its bill with the time and identifiers of this crate.
 ///

@@ -142,17 +142,29 @@ fn candidates(path: &str, text: &[u8]) -> BTreeMap<usize, Hit> {
     hits
 }
 
-/// The text in a file's bytes; `None` if it is none. Windows programs write two bytes a character.
-pub(super) fn text(bytes: Vec<u8>) -> Option<Vec<u8>> {
+/// The text in a file's bytes; the bytes themselves as the error if they are none. Windows programs write two bytes a character.
+pub(super) fn text(bytes: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
     let wide = |bytes: &[u8], read: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| read([pair[0], pair[1]])).collect();
-        Some(String::from_utf16_lossy(&units).into_bytes())
+        Ok(String::from_utf16_lossy(&units).into_bytes())
     };
     match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
-        // As git decides what is binary.
-        _ if bytes.iter().take(8000).any(|byte| *byte == 0) => None,
-        _ => Some(bytes),
+        _ if is_binary(&bytes) => Err(bytes),
+        _ => Ok(bytes),
     }
+}
+
+/// How much of a file's beginning says whether it is text.
+pub(super) const HEAD: usize = 8000;
+
+/// Whether something that begins so is no text, as git decides it. Two bytes a character are one, if they begin with a mark.
+pub(super) fn is_binary(head: &[u8]) -> bool {
+    !has_mark(head) && head.iter().take(HEAD).any(|byte| *byte == 0)
+}
+
+/// Whether it begins with the mark of two bytes a character.
+pub(super) fn has_mark(head: &[u8]) -> bool {
+    head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff])
 }

@@ -16,7 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
     Allowed, By, Options, Outcome, Trust,
-    detect::{report, text},
+    detect::{HEAD, has_mark, is_binary, report, text},
     history::Repository,
     walk,
 };
@@ -26,8 +26,8 @@ use crate::{
     tool::Setting,
 };
 
-/// Its variables name other rules, which may find nothing.
-const OWN: Own = Own { prefix: "GITLEAKS_", keep: &[] };
+/// None of its own: they name other rules, which may find nothing. Its git reads who may own a repository in the user's settings.
+const OWN: Own = &["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"];
 
 /// The folder with the files, in the directory that gitleaks is given.
 const FILES: &str = "files";
@@ -169,7 +169,10 @@ async fn run(
     }
     let mut with: Vec<(String, OsString)> = Vec::new();
     if let Some(repository) = repository {
-        arguments.push(LOG.into());
+        // What git calls binary, it shows as text where nothing is to hide.
+        arguments.push(
+            if options.trust == Trust::Withheld { format!("{LOG} --text") } else { LOG.to_owned() }.into(),
+        );
         with.extend(walk::OF_GIT.map(|(name, value)| (name.to_owned(), value.into())));
         with.push(("GIT_DIR".to_owned(), repository.into()));
         // Its files are not there, and its index stands for none.
@@ -205,32 +208,49 @@ async fn run(
 }
 
 /// Puts the files that [`walk::scan`] would read into a directory that only this user can look into.
+///
+/// gitleaks leaves out kinds of files that it knows by how they begin. Where what is searched is not trusted, our own rules look into
+/// all that is no text.
 fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
     for name in walk::paths(root, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
         match copy(&source, place, &Path::new(FILES).join(&name), max_size) {
-            Ok(()) => outcome.files += 1,
-            Err(error) => outcome.unread.push(format!("`{name}`: {error}")),
+            Ok(Copied::Text) => outcome.files += 1,
+            Ok(Copied::Binary) if trust == Trust::Given => {
+                outcome.files += 1;
+                outcome.binary += 1;
+            }
+            Ok(Copied::Binary) => outcome.add(walk::file(root, &source, max_size, trust)),
+            Err(error) => outcome.unread.push(format!("`{}`: {error}", name.to_string_lossy())),
         }
     }
     outcome
 }
 
-fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<()> {
+/// What was copied.
+enum Copied {
+    Text,
+    Binary,
+}
+
+fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<Copied> {
     if std::fs::metadata(source)?.len() > max_size {
         return Err(std::io::Error::other(format!("it has more than {max_size} bytes")));
     }
     create_folders(place, name)?;
     let target = place.join(name);
-    let mut mark = Vec::new();
-    std::fs::File::open(source)?.take(2).read_to_end(&mut mark)?;
+    let mut head = Vec::new();
+    std::fs::File::open(source)?.take(HEAD as u64).read_to_end(&mut head)?;
     // gitleaks takes a text of two bytes a character for none.
-    if matches!(mark.as_slice(), [0xff, 0xfe] | [0xfe, 0xff]) {
-        return std::fs::write(target, text(std::fs::read(source)?).unwrap_or_default());
+    if has_mark(&head) {
+        let (Ok(text) | Err(text)) = text(std::fs::read(source)?);
+        std::fs::write(target, text)?;
+        return Ok(Copied::Text);
     }
     // A link costs nothing, where both are on one file system.
-    std::fs::hard_link(source, &target).or_else(|_| std::fs::copy(source, &target).map(drop))
+    std::fs::hard_link(source, &target).or_else(|_| std::fs::copy(source, &target).map(drop))?;
+    Ok(if is_binary(&head) { Copied::Binary } else { Copied::Text })
 }
 
 /// Makes the folders of a file below `root`. Where `root` is gone, because whoever waited for this was ended, it stays so.

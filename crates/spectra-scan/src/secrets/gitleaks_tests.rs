@@ -1,6 +1,10 @@
 //! What gitleaks is given, and what is made of what it says. The program is a script here.
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    path::Path,
+};
 
 use super::{
     tests::{git, options, places, run, secret, write},
@@ -149,6 +153,23 @@ fn a_text_of_two_bytes_a_character_is_given_as_one_that_gitleaks_reads() {
     run_gitleaks(tools.path(), &options(folder.path()));
     assert_eq!(said(tools.path(), "wide"), "one\ntwo");
     assert_eq!(std::fs::read(folder.path().join("wide.txt")).unwrap(), wide, "the file itself stays");
+}
+
+#[test]
+fn what_gitleaks_takes_for_no_text_is_searched_where_nothing_is_trusted() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, ".gitignore", "*.env\n");
+    std::fs::write(root.join(OsStr::from_bytes(b"\xff.env")), format!("\0{}", secret('a'))).unwrap();
+    git(root, &["add", "--force", "."]);
+    let outcome = run_gitleaks(tools.path(), &options(root));
+    assert_eq!((places(&outcome), outcome.files, outcome.binary), (vec![], 2, 1));
+    assert!(outcome.unread.is_empty(), "a name that is no UTF-8 is copied: {:?}", outcome.unread);
+    let strict = Options { trust: Trust::Withheld, history: true, ..options(root) };
+    let outcome = run_gitleaks(tools.path(), &strict);
+    assert_eq!((places(&outcome), outcome.files), (vec![("\u{fffd}.env".to_owned(), 1)], 2));
+    assert!(said(tools.path(), "arguments").contains("--text"), "nor does git hide it in the history");
 }
 
 /// A chain of folders with a path that is longer than the system takes.

@@ -233,12 +233,18 @@ impl<'a> Patches<'a> {
             return;
         }
         let first = std::mem::replace(&mut self.first, self.next);
-        let Some(chunk) = text(std::mem::take(&mut self.chunk)) else {
-            if !std::mem::replace(&mut self.binary, true) {
-                self.outcome.files = self.outcome.files.saturating_sub(1);
-                self.outcome.binary += 1;
+        let chunk = match text(std::mem::take(&mut self.chunk)) {
+            Ok(chunk) => chunk,
+            Err(bytes) => {
+                if !std::mem::replace(&mut self.binary, true) {
+                    self.outcome.binary += 1;
+                    self.outcome.files -= u64::from(self.trust == Trust::Given).min(self.outcome.files);
+                }
+                if self.trust == Trust::Given {
+                    return;
+                }
+                bytes
             }
-            return;
         };
         let hits = search(&self.path, &chunk, first, self.trust);
         self.outcome.bytes += chunk.len() as u64;

@@ -87,7 +87,8 @@ pub struct Outcome {
     pub files: u64,
     /// How many bytes were searched. Unknown of gitleaks.
     pub bytes: u64,
-    /// How many files are no text.
+    /// How many files are no text. Our rules search them where what is searched is not trusted, and leave them out else; gitleaks leaves
+    /// out some.
     pub binary: u64,
     /// What should have been read and was not, and why.
     pub unread: Vec<String>,

@@ -1,6 +1,6 @@
 //! Directories, histories, and what never leaves.
 
-use std::{path::Path, process::Command};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, process::Command};
 
 use proptest::prelude::*;
 
@@ -94,7 +94,7 @@ fn a_directory_as_git_would_take_it() {
     let more: Vec<_> = places(&distrustful).into_iter().map(|(path, _)| path).collect();
     assert_eq!(
         more,
-        [".hidden/b.env", "a.txt", "d.log", "target/c.txt", "wide.txt"],
+        [".hidden/b.env", "a.txt", "binary", "d.log", "target/c.txt", "wide.txt"],
         "who writes them writes the list"
     );
     let file = run(&options(&root.join("a.txt")), Ignores::default()).unwrap();
@@ -113,6 +113,67 @@ fn a_file_that_git_has_is_searched_though_it_is_ignored() {
     git(root, &["add", "--force", ".gitignore", ".env"]);
     let outcome = run(&options(root), Ignores::default()).unwrap();
     assert_eq!(places(&outcome), [(".env".to_owned(), 1)]);
+}
+
+#[test]
+fn a_file_that_git_has_was_missed_for_a_name_that_is_no_utf_8() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, ".gitignore", "*.env\n");
+    let name = OsStr::from_bytes(b"\xff.env");
+    std::fs::write(root.join(name), secret('a')).unwrap();
+    git(root, &["add", "--force", "."]);
+    let outcome = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!(places(&outcome), [("\u{fffd}.env".to_owned(), 1)]);
+    let mut unread = Vec::new();
+    let paths = walk::paths(root, Trust::Withheld, &mut unread);
+    assert!(paths.contains(Path::new(name)) && unread.is_empty(), "{paths:?}");
+}
+
+#[test]
+fn what_git_has_and_nobody_can_look_at_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, ".gitignore", "*.env\n");
+    write(root, "gone.env", "x");
+    write(root, "folder/gone.env", "x");
+    std::os::unix::fs::symlink("/etc/passwd", root.join("link.env")).unwrap();
+    git(root, &["add", "--force", "."]);
+    std::fs::remove_file(root.join("gone.env")).unwrap();
+    std::fs::remove_dir_all(root.join("folder")).unwrap();
+    write(root, "folder", "a file");
+    let clean = run(&options(root), Ignores::default()).unwrap();
+    assert!(clean.unread.is_empty(), "{:?}", clean.unread);
+    // Longer than names may be here, and elsewhere not.
+    let long = format!("{}.env", "n".repeat(300));
+    let blob = git(root, &["hash-object", "-w", "folder"]);
+    git(root, &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{long}")]);
+    let outcome = run(&options(root), Ignores::default()).unwrap();
+    let [unread] = outcome.unread.as_slice() else { panic!("{:?}", outcome.unread) };
+    assert!(unread.starts_with(&format!("`{long}`: ")), "{unread}");
+}
+
+#[test]
+fn one_nul_byte_hid_a_file_from_a_scan_that_trusts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, "a.env", &format!("\0\nTOKEN={}\n", secret('a')));
+    write(root, "large.bin", &format!("\0{}", "x".repeat(1 << 20)));
+    let trusting = run(&options(root), Ignores::default()).unwrap();
+    assert_eq!((places(&trusting), trusting.files, trusting.binary), (vec![], 0, 2));
+    git(root, &["add", "a.env"]);
+    git(root, &["commit", "--quiet", "-m", "one"]);
+    let strict = Options { trust: Trust::Withheld, ..options(root) };
+    let outcome = run(&strict, Ignores::default()).unwrap();
+    assert_eq!((places(&outcome), outcome.files, outcome.binary), (vec![("a.env".to_owned(), 2)], 1, 2));
+    assert_eq!(outcome.unread, ["`large.bin`: it has more than 1048576 bytes"]);
+    // And in the history.
+    std::fs::remove_file(root.join("a.env")).unwrap();
+    let outcome = run(&Options { history: true, ..strict }, Ignores::default()).unwrap();
+    assert_eq!(places(&outcome), [("a.env".to_owned(), 2)]);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::File,
-    io::Read as _,
+    io::{ErrorKind, Read as _},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -47,19 +49,19 @@ pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, 
 }
 
 /// The paths that [`scan`] reads, relative; what could not be looked into goes to `unread`.
-pub(super) fn paths(root: &Path, trust: Trust, unread: &mut Vec<String>) -> BTreeSet<String> {
+pub(super) fn paths(root: &Path, trust: Trust, unread: &mut Vec<String>) -> BTreeSet<PathBuf> {
     let mut paths = BTreeSet::new();
     for entry in builder(root, trust).build() {
         match entry {
             Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                paths.insert(name(root, entry.path()));
+                paths.insert(relative(root, entry.path()).to_owned());
             }
             Ok(_) => {}
             Err(error) => unread.push(error.to_string()),
         }
     }
     let tracked = tracked_though_ignored(root, |reason| unread.push(reason));
-    paths.extend(tracked.iter().map(|path| name(root, path)));
+    paths.extend(tracked.iter().map(|path| relative(root, path).to_owned()));
     paths
 }
 
@@ -79,14 +81,15 @@ fn builder(root: &Path, trust: Trust) -> WalkBuilder {
     builder
 }
 
-fn name(root: &Path, path: &Path) -> String {
+/// The path in the directory; of a file that is the root itself, its name.
+fn relative<'a>(root: &Path, path: &'a Path) -> &'a Path {
     let relative = path.strip_prefix(root).ok().filter(|path| !path.as_os_str().is_empty());
-    let relative = relative.or_else(|| path.file_name().map(Path::new)).unwrap_or(path);
-    relative.to_string_lossy().into_owned()
+    relative.or_else(|| path.file_name().map(Path::new)).unwrap_or(path)
 }
 
-fn file(root: &Path, path: &Path, max_size: u64, trust: Trust) -> Outcome {
-    let name = name(root, path);
+/// Searches one file. Where what is searched is not trusted, a byte that makes git call it binary hides nothing in it.
+pub(super) fn file(root: &Path, path: &Path, max_size: u64, trust: Trust) -> Outcome {
+    let name = relative(root, path).to_string_lossy().into_owned();
     let mut outcome = Outcome::default();
     let mut bytes = Vec::new();
     // One byte more than may be, since a file can grow.
@@ -97,9 +100,15 @@ fn file(root: &Path, path: &Path, max_size: u64, trust: Trust) -> Outcome {
         return outcome;
     }
     let too_large = bytes.len() as u64 > max_size;
-    let Some(text) = text(bytes) else {
-        outcome.binary += 1;
-        return outcome;
+    let text = match text(bytes) {
+        Ok(text) => text,
+        Err(bytes) => {
+            outcome.binary += 1;
+            if trust == Trust::Given {
+                return outcome;
+            }
+            bytes
+        }
     };
     if too_large {
         outcome.unread.push(format!("`{name}`: it has more than {max_size} bytes"));
@@ -152,27 +161,40 @@ pub(super) fn git(root: &Path) -> Command {
 }
 
 /// Files that `.gitignore` names and git has nevertheless: whoever clones the repository gets them.
-fn tracked_though_ignored(root: &Path, unread: impl FnOnce(String)) -> Vec<PathBuf> {
+///
+/// What git names and nobody can look at goes to `unread`, but for files that are not there: deleted ones, not yet committed.
+fn tracked_though_ignored(root: &Path, mut unread: impl FnMut(String)) -> Vec<PathBuf> {
     if !root.is_dir() || !in_repository(root) {
         return Vec::new();
     }
     let listed = git(root).args(["ls-files", "-z", "--cached", "--ignored", "--exclude-standard"]).output();
-    let failed = |reason: &str| {
+    let mut failed = |reason: &str| {
         unread(format!("files that git has although `.gitignore` names them: {reason}"));
-        Vec::new()
     };
-    match listed {
-        Ok(output) if output.status.success() => output
-            .stdout
-            .split(|byte| *byte == 0)
-            .filter(|path| !path.is_empty())
-            .map(|path| root.join(String::from_utf8_lossy(path).as_ref()))
-            // One that was deleted and not yet committed, or is a link.
-            .filter(|path| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()))
-            .collect(),
-        Ok(output) => failed(String::from_utf8_lossy(&output.stderr).trim()),
-        Err(error) => failed(&format!("git did not start: {error}")),
+    let output = match listed {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => {
+            failed(String::from_utf8_lossy(&output.stderr).trim());
+            return Vec::new();
+        }
+        Err(error) => {
+            failed(&format!("git did not start: {error}"));
+            return Vec::new();
+        }
+    };
+    let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(OsStr::from_bytes);
+    let mut paths = Vec::new();
+    for name in names {
+        let path = root.join(name);
+        match std::fs::symlink_metadata(&path) {
+            // No links.
+            Ok(metadata) if metadata.is_file() => paths.push(path),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => unread(format!("`{}`: {error}", name.to_string_lossy())),
+        }
     }
+    paths
 }
 
 /// Whether there is a repository around.

@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
-use spectra_sign::{Error, PredicateType, Statement};
+use spectra_sign::{Accepted, Error, PredicateType, Statement};
 use spectra_types::{ExitCode, ImageRef};
 
-use super::{Login, keyless::SignerFlags, keys::pinned};
+use super::{
+    Login,
+    keyless::{Signer, SignerFlags},
+    keys::pinned,
+    sign::made_already,
+};
 use crate::{failure::Failure, printer::Printer};
 
 /// Arguments of `image attest`.
@@ -23,16 +28,37 @@ pub(crate) struct Arguments {
     kind: PredicateType,
     #[command(flatten)]
     signer: SignerFlags,
+    /// Attest even if this key has attested the same already; with `--keyless`, every attestation is a new one
+    #[arg(long, env = "SPECTRA_ATTEST_AGAIN", value_parser = BoolishValueParser::new())]
+    again: bool,
     #[command(flatten)]
     login: Login,
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let Arguments { image, predicate: path, kind, signer, login } = arguments;
+    let Arguments { image, predicate: path, kind, signer, again, login } = arguments;
     let predicate = read(&path, &kind)?;
     let signer = signer.signer()?;
     let client = login.client(&image, printer)?;
     let image = pinned(&client, &image, printer).await?;
+    // A registry keeps every attestation, and one with too many for a digest is read no more when it is verified.
+    let is_same = |one: &Accepted| {
+        one.predicate_type.as_deref() == Some(kind.uri()) && one.predicate.as_ref() == Some(&predicate)
+    };
+    if !again
+        && let Signer::Key(key) = &signer
+        && let Some(origin) = made_already(&client, &image, key, is_same).await?
+    {
+        printer.note(&format!(
+            "this key has attested this `{kind}` of `{image}` already; `--again` attests it once more"
+        ));
+        let value = json!({
+            "image": image, "predicate_type": kind.uri(), "key": key.public().fingerprint(),
+            "attestation": origin, "attested": false,
+        });
+        printer.data("image.attest", &value, image.to_string())?;
+        return Ok(ExitCode::Done);
+    }
     let name = format!("{}/{}", image.registry(), image.repository());
     let statement = Statement::attestation(&name, image.digest(), &kind, predicate);
     signer.look(&client, &image).await?;
@@ -46,6 +72,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         member: who,
         "attestation": attached.manifest.digest,
         "fallback_tag": attached.fallback_tag,
+        "attested": true,
     });
     printer.data("image.attest", &value, image.to_string())?;
     Ok(ExitCode::Done)

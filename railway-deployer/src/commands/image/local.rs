@@ -34,6 +34,8 @@ pub(super) struct Local {
     /// Digest of its manifest; of its configuration, if it has no manifest before it is pushed.
     pub(super) digest: Digest,
     pub(super) platform: String,
+    /// Those of the index that nobody chose. Where one was asked for by name, the others are not looked for.
+    pub(super) other_platforms: Vec<String>,
     /// RFC 3339.
     pub(super) created: Option<String>,
 }
@@ -53,6 +55,7 @@ impl Source {
         }
         // Of an index, the layers of one image are enough.
         let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
+        let others = opened.left_out(self.platform.as_ref())?;
         let artifact = chosen.download(4, &self.unpacking.limits()).await?;
         let repository =
             place.image().map(|reference| format!("{}/{}", reference.registry(), reference.repository()));
@@ -69,6 +72,7 @@ impl Source {
             repository,
             digest: image.manifest_digest().unwrap_or_else(|| image.config_digest()).clone(),
             platform: configuration.platform().to_string(),
+            other_platforms: others.iter().map(ToString::to_string).collect(),
             created: configuration.created,
             artifact: Artifact::Image(image),
         })

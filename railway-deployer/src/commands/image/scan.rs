@@ -27,10 +27,10 @@ pub(crate) struct Arguments {
     /// oci-archive:, docker-archive:, docker-daemon:
     #[arg(required_unless_present = "sarif")]
     image: Option<String>,
-    /// Who looks: Trivy or Grype, whichever is on PATH, or the reports of another scanner
+    /// Who looks into the image: Trivy or Grype, whichever is on PATH; with `sarif` nobody does, and the reports alone count
     #[arg(long, env = "SPECTRA_SCANNER", value_enum, default_value_t = Who::Auto)]
     scanner: Who,
-    /// A report of another scanner, SARIF 2.1.0; several are read together
+    /// A report of another scanner, SARIF 2.1.0, that counts besides; several are read together
     #[arg(long, env = "SPECTRA_SARIF", value_name = "FILE")]
     sarif: Vec<PathBuf>,
     /// Refuse, with exit code 5, if something is at least as bad as this: critical, high, medium or low
@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
 /// Who looks into the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Who {
-    /// The reports that are given, else Trivy or Grype.
+    /// Trivy or Grype; reports that are given count too. Without an image, the reports alone.
     Auto,
     /// Trivy; reports that are given count too.
     Trivy,
@@ -85,7 +85,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             return Err(Failure::usage("`--scanner sarif` needs a report: `--sarif FILE`"));
         }
         Who::Sarif => None,
-        Who::Auto if !arguments.sarif.is_empty() => None,
+        // Without an image there are reports.
+        Who::Auto if arguments.image.is_none() => None,
         Who::Auto => Some(Scanner::find()?),
         Who::Trivy => Some(Scanner::trivy()?),
         Who::Grype => Some(Scanner::grype()?),
@@ -96,7 +97,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         reports.push((path.display().to_string(), bytes));
     }
     let mut scan = Scan::from_sarif(&reports)?;
-    let mut digest = None;
+    let (mut digest, mut platform, mut other_platforms) = (None, None, Vec::new());
     if let Some(scanner) = &scanner {
         let name = arguments.image.as_deref().ok_or_else(|| {
             Failure::usage(format!("`--scanner {}` needs an image to look into", scanner.name()))
@@ -104,6 +105,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         let local = arguments.source.clone().open(name, printer).await?;
         digest = Some(local.digest.clone());
         let layers = local.layers()?;
+        platform = Some(local.platform.clone());
+        other_platforms.clone_from(&local.other_platforms);
         let place = Scratch::new("spectra-")?;
         let layout = place.path().join("image");
         let stored = layout.clone();
@@ -111,6 +114,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         let work = place.path().join("work");
         std::fs::create_dir(&work).map_err(Failure::file("create", &work))?;
         scan.merge(image::scan(scanner, &layout, &layers, &work, arguments.timeout.get()).await?);
+        if !other_platforms.is_empty() {
+            scan.notes.push(format!(
+                "there are also images for {}, which were not looked at; `--platform` chooses one",
+                other_platforms.join(", ").escape_debug()
+            ));
+        }
+    } else if let Some(name) = &arguments.image {
+        scan.notes.push(format!("`{name}` itself was not looked at: the reports alone count"));
     }
     let gate = Gate { fail_on: arguments.fail_on, ignore_unfixed: arguments.ignore_unfixed };
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
@@ -122,6 +133,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let value = json!({
         "image": arguments.image,
         "digest": digest,
+        "platform": platform,
+        "other_platforms": other_platforms,
         "tools": scan.tools,
         "databases": scan.databases,
         "passed": judged.passes(),
@@ -137,8 +150,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "warnings": scan.notes.iter().chain(&judged.warnings).collect::<Vec<_>>(),
         "output": arguments.output,
     });
-    let document = document(&arguments, fallback, &scan, &judged, &value)?;
-    report::deliver(printer, "image.scan", arguments.output.as_deref(), &document, &value, table(&judged))?;
+    let summary = table(&judged, platform.as_deref());
+    let document = document(&arguments, fallback, &scan, &judged, &value, &summary)?;
+    report::deliver(printer, "image.scan", arguments.output.as_deref(), &document, &value, summary)?;
     if judged.passes() {
         return Ok(ExitCode::Done);
     }
@@ -153,9 +167,10 @@ fn document(
     scan: &Scan,
     judged: &Judged,
     value: &Value,
+    summary: &Lines,
 ) -> Result<Document, Failure> {
     Ok(match arguments.format {
-        Format::Table => Document::Table(table(judged)),
+        Format::Table => Document::Table(summary.clone()),
         Format::Json => Document::Json(report::json("image.scan", value)?),
         Format::Sarif => {
             let suppressed: Vec<Suppressed<'_>> = judged
@@ -179,7 +194,7 @@ fn document(
     })
 }
 
-fn table(judged: &Judged) -> Lines {
+fn table(judged: &Judged, platform: Option<&str>) -> Lines {
     let columns: [Column; 6] = [
         ("SEVERITY", |finding| finding.severity.to_string()),
         ("ID", |finding| finding.id.clone()),
@@ -193,7 +208,9 @@ fn table(judged: &Judged) -> Lines {
         text.append(&report::table(&judged.findings, &columns));
         text.push("");
     }
-    let mut line = report::counts(&judged.findings);
+    // One image of an index was looked into.
+    let mut line = platform.map(|platform| format!("{platform}: ")).unwrap_or_default();
+    line.push_str(&report::counts(&judged.findings));
     if !judged.waived.is_empty() {
         let _ = write!(line, "; {} waived", judged.waived.len());
     }

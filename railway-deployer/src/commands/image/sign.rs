@@ -1,13 +1,13 @@
 //! `image sign`: a signature of an image's digest, beside the image.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use clap::{Args, builder::BoolishValueParser};
-use serde_json::json;
-use spectra_oci::{Attached, Attachment, Client, MAX_EVIDENCE};
+use serde_json::{Value, json};
+use spectra_oci::{Attached, Attachment, Client, Image, MAX_EVIDENCE, NoProgress};
 use spectra_sign::{
-    BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, Trust, TrustedKey,
-    examine,
+    Accepted, BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, Trust,
+    TrustedKey, examine,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// Sign even if this key has signed it already; with `--keyless`, every signature is a new one
     #[arg(long, env = "SPECTRA_SIGN_AGAIN", value_parser = BoolishValueParser::new())]
     again: bool,
+    /// Of an index, also sign the image of each platform: whoever pulls one by its own digest can verify it
+    #[arg(long, env = "SPECTRA_SIGN_RECURSIVE", value_parser = BoolishValueParser::new())]
+    recursive: bool,
     #[command(flatten)]
     login: Login,
 }
@@ -47,47 +50,85 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
     let annotations: BTreeMap<_, _> = arguments.annotation.into_iter().collect();
-    if !arguments.again
-        && let Signer::Key(key) = &signer
-        && let Some(origin) = signed_already(&client, &image, key, &annotations).await?
-    {
-        printer.note(&format!("this key has signed `{image}` already; `--again` signs it once more"));
-        let value = json!({
-            "image": image, "key": key.public().fingerprint(), "signature": origin, "signed": false,
-        });
-        printer.data("image.sign", &value, image.to_string())?;
-        return Ok(ExitCode::Done);
+    let signing = Signing { client, signer, annotations, again: arguments.again, printer };
+    let mut platforms = Vec::new();
+    if arguments.recursive {
+        // Before the index: one that is signed is signed as a whole.
+        for one in images_of(&signing.client, &image).await? {
+            platforms.push(signing.sign(&one).await?);
+        }
     }
-    let statement = Statement::signature(image.digest(), &annotations);
-    signer.look(&client, &image).await?;
-    let sealed = signer.seal(&statement, &image).await?;
-    let (by, (name, who)) = (sealed.by.clone(), sealed.member.clone());
-    let attached = sealed.attach(&client, &image, SIGNATURE, printer).await?;
-    printer.note(&format!("signed `{image}` {by}"));
-    let value = json!({
-        "image": image,
-        name: who,
-        "signature": attached.manifest.digest,
-        "fallback_tag": attached.fallback_tag,
-        "signed": true,
-    });
+    let mut value = signing.sign(&image).await?;
+    if arguments.recursive {
+        value["images"] = platforms.into();
+    }
     printer.data("image.sign", &value, image.to_string())?;
     Ok(ExitCode::Done)
 }
 
-/// Where this key's signature with these annotations is, if it is there.
-async fn signed_already(
+/// The images of an index, each once; nothing of an image that is none.
+async fn images_of(client: &Client, image: &PinnedImage) -> Result<Vec<PinnedImage>, Failure> {
+    let artifact = client.open(&image.image_ref(), None, Arc::new(NoProgress)).await?;
+    let mut digests: Vec<_> = artifact.images().into_iter().filter_map(Image::manifest_digest).collect();
+    digests.retain(|digest| *digest != image.digest());
+    digests.sort();
+    digests.dedup();
+    Ok(digests.into_iter().map(|digest| image.image_ref().pin(digest.clone())).collect())
+}
+
+/// How images are signed.
+struct Signing {
+    client: Client,
+    signer: Signer,
+    annotations: BTreeMap<String, String>,
+    again: bool,
+    printer: Printer,
+}
+
+impl Signing {
+    /// Signs one digest, unless that was done, and says what came of it.
+    async fn sign(&self, image: &PinnedImage) -> Result<Value, Failure> {
+        let Self { client, signer, annotations, again, printer } = self;
+        if !again
+            && let Signer::Key(key) = signer
+            && let Some(origin) = made_already(client, image, key, |one| {
+                one.predicate_type.is_none() && one.annotations == *annotations
+            })
+            .await?
+        {
+            printer.note(&format!("this key has signed `{image}` already; `--again` signs it once more"));
+            return Ok(json!({
+                "image": image, "key": key.public().fingerprint(), "signature": origin, "signed": false,
+            }));
+        }
+        let statement = Statement::signature(image.digest(), annotations);
+        signer.look(client, image).await?;
+        let sealed = signer.seal(&statement, image).await?;
+        let (by, (name, who)) = (sealed.by.clone(), sealed.member.clone());
+        let attached = sealed.attach(client, image, SIGNATURE, *printer).await?;
+        printer.note(&format!("signed `{image}` {by}"));
+        Ok(json!({
+            "image": image,
+            name: who,
+            "signature": attached.manifest.digest,
+            "fallback_tag": attached.fallback_tag,
+            "signed": true,
+        }))
+    }
+}
+
+/// Where the signature or attestation of this key is that is the `same`, if there is one.
+pub(super) async fn made_already(
     client: &Client,
     image: &PinnedImage,
     key: &SigningKey,
-    annotations: &BTreeMap<String, String>,
+    same: impl Fn(&Accepted) -> bool,
 ) -> Result<Option<String>, Failure> {
     let gathered = client.gather(image).await?;
     let keys = [TrustedKey { name: "own".to_owned(), public_key: key.public().clone() }];
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
     let found = examine(subject, &gathered.evidence, Trust::keys(&keys)).accepted;
-    let same = found.into_iter().find(|one| one.predicate_type.is_none() && one.annotations == *annotations);
-    Ok(same.map(|one| one.origin))
+    Ok(found.into_iter().find(same).map(|one| one.origin))
 }
 
 /// Attaches a bundle as cosign does it.

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// The image; a tag is resolved once
     image: ImageRef,
     /// Public key that may have signed: a file, or `env:NAME` for a variable that holds it; of several, `--required` says how many
-    #[arg(long, env = "SPECTRA_KEY", hide_env_values = true, allow_hyphen_values = true, value_name = "FILE|env:NAME", required_unless_present_any = ["policy", "certificate_identity"])]
+    #[arg(long, env = "SPECTRA_PUBLIC_KEY", hide_env_values = true, allow_hyphen_values = true, value_name = "FILE|env:NAME", required_unless_present_any = ["policy", "certificate_identity"])]
     key: Vec<KeySource>,
     /// Who may have signed with a certificate: an address or a URI, in which `*` stands for characters that are no `/`
     #[arg(
@@ -64,14 +64,15 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// What the flags and the file ask for.
-    fn policies(&self) -> Result<Vec<(String, SignaturePolicy)>, Failure> {
-        let mut policies = match &self.policy {
-            Some(path) => policy_file(path)?.policies,
-            None => Vec::new(),
-        };
-        for (_, policy) in &mut policies {
-            policy.attestations.extend(self.attestation.iter().cloned());
+    /// What the file and the flags ask for: two groups, which both have to let the image in. A file that is not about it does not.
+    fn groups(&self) -> Result<Vec<Vec<(String, SignaturePolicy)>>, Failure> {
+        let mut groups = Vec::new();
+        if let Some(path) = &self.policy {
+            let mut policies = policy_file(path)?.policies;
+            for (_, policy) in &mut policies {
+                policy.attestations.extend(self.attestation.iter().cloned());
+            }
+            groups.push(policies);
         }
         let issuer = self.certificate_oidc_issuer.as_deref().unwrap_or_default();
         let identity = |subject: &IdentityPattern| TrustedIdentity {
@@ -100,23 +101,38 @@ impl Arguments {
                 return Err(Error::PolicyProblems { from: "of the flags".to_owned(), problems }.into());
             }
             let name = if policy.keys.is_empty() { "--certificate-identity" } else { "--key" };
-            policies.push((name.to_owned(), policy));
+            groups.push(vec![(name.to_owned(), policy)]);
         }
-        Ok(policies)
+        if groups.is_empty() {
+            return Err(Failure::usage(
+                "nothing says whose signature counts: `--key`, `--certificate-identity` or `--policy` does",
+            ));
+        }
+        Ok(groups)
     }
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let policies = arguments.policies()?;
-    let certificates = arguments.root.certificates(&policies)?;
+    let groups = arguments.groups()?;
+    let certificates = arguments.root.certificates(&groups.concat())?;
     let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
     let gathered = client.gather(&image).await?;
-    let (accepted, rejected, refusal) = match judge(&policies, &image, &gathered, certificates.verifier()) {
-        Ok(verdict) => (verdict.accepted, verdict.rejected, None),
-        Err(refusal) => (refusal.accepted.clone(), refusal.rejected.clone(), Some(refusal)),
-    };
-    let unmet = refusal.as_ref().map(|refusal| refusal.unmet.clone()).unwrap_or_default();
+    let (mut accepted, mut rejected, mut unmet): (Vec<Accepted>, Vec<Rejected>, Vec<String>) =
+        Default::default();
+    for group in &groups {
+        let (ours, not_ours) = match judge(group, &image, &gathered, certificates.verifier()) {
+            Ok(verdict) => (verdict.accepted, verdict.rejected),
+            Err(refusal) => {
+                unmet.extend(refusal.unmet);
+                (refusal.accepted, refusal.rejected)
+            }
+        };
+        accepted.extend(ours.into_iter().filter(|one| !accepted.contains(one)).collect::<Vec<_>>());
+        rejected.extend(not_ours.into_iter().filter(|one| !rejected.contains(one)).collect::<Vec<_>>());
+    }
+    // What one group's keys did not sign may be what the other's did.
+    rejected.retain(|one| !accepted.iter().any(|accepted| accepted.origin == one.origin));
     // Bills of material are long: they are shown to those who asked for them.
     let predicates: Vec<Value> = accepted
         .iter()
@@ -125,17 +141,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         .collect();
     let value = json!({
         "image": image,
-        "verified": refusal.is_none(),
+        "verified": unmet.is_empty(),
         "accepted": accepted,
         "rejected": rejected,
         "unmet": unmet,
         "predicates": predicates,
     });
     printer.data("image.verify", &value, text(&image, &accepted, &rejected))?;
-    match refusal {
-        None => Ok(ExitCode::Done),
-        Some(refusal) => Err(Failure::Unsigned { image, unmet: refusal.unmet }),
-    }
+    if unmet.is_empty() { Ok(ExitCode::Done) } else { Err(Failure::Unsigned { image, unmet }) }
 }
 
 /// Lines for people. Much of it is the registry's word.

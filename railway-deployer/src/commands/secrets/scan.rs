@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_SECRETS_IGNORE", value_name = "FILE")]
     ignore_file: Option<PathBuf>,
     /// Do not trust what is searched: neither comments in it nor its list of fingerprints let anything stay, its `.gitignore` holds
-    /// in a repository alone, and a file that cannot be searched refuses too
+    /// in a repository alone, files that are no text are searched, and a file that cannot be searched refuses too
     #[arg(long, env = "SPECTRA_SECRETS_STRICT", value_parser = BoolishValueParser::new())]
     strict: bool,
     /// Rules and allowlists for gitleaks; its own default ones without it, whatever lies in the directory
@@ -146,10 +146,15 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         Format::Sarif => Document::Json(sarif(&arguments.category, &searcher, &outcome)),
     };
     report::deliver(printer, "secrets.scan", arguments.output.as_deref(), &document, &value, summary)?;
-    if outcome.files > 0 {
+    if outcome.files > 0 || outcome.binary > 0 {
         let size = if outcome.bytes > 0 { format!(", {}", bytes(outcome.bytes)) } else { String::new() };
-        let binary =
-            if outcome.binary > 0 { format!("; {} are no text", outcome.binary) } else { String::new() };
+        let binary = match outcome.binary {
+            0 => String::new(),
+            count if !arguments.strict && matches!(searcher, Searcher::Builtin) => {
+                format!("; {count} more are no text and were left out")
+            }
+            count => format!("; {count} of them are no text"),
+        };
         printer.note(&format!("searched {} files{size}{binary}", outcome.files));
     }
     if passes {
