@@ -193,6 +193,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// What is there is nothing that a file may take the place of.
+    #[error("cannot write `{}`: it is {what}, not a file", path.display())]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+        /// What it is instead, such as `a directory`.
+        what: &'static str,
+    },
     /// A way to compress has no such level.
     #[error("{codec} has no level {level}; it has {lowest} to {highest}")]
     Level {
@@ -251,7 +259,7 @@ impl Error {
             Self::NoTokens { .. } => "SPX-312",
             Self::NoEngine { .. } => "SPX-350",
             Self::Engine { .. } => "SPX-351",
-            Self::Exists { .. } => "SPX-352",
+            Self::Exists { .. } | Self::NotAFile { .. } => "SPX-352",
             Self::Limit { .. } => "SPX-313",
             Self::Level { .. } => "SPX-320",
             Self::NoRoom { .. } => "SPX-321",
@@ -277,6 +285,7 @@ impl Error {
                 "`docker images` lists what it has; an image of a registry needs no `docker-daemon:` before it",
             ),
             Self::Exists { .. } => Some("choose another file, or give `--force` to replace it"),
+            Self::NotAFile { .. } => Some("choose another file; `--force` replaces files alone"),
             Self::Limit { flag: Some(_), .. } => Some(
                 "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
             ),

@@ -73,7 +73,7 @@ pub use model::{
     Config, Descriptor, Healthcheck, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError,
     media_type,
 };
-pub use oci_archive::Overwrite;
+pub use oci_archive::{Overwrite, archive_destination};
 pub use opening::{Format, Opening, open, open_with, open_within};
 pub use pack::{Packing, Trust};
 pub use progress::{BlobOutcome, NoProgress, Progress};

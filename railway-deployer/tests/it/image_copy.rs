@@ -207,6 +207,41 @@ fn nothing_is_overwritten_or_guessed() {
 }
 
 #[test]
+fn force_replaced_devices_and_links_and_waited_for_pipes() {
+    let place = Place::new();
+    build(&place);
+    let forced =
+        |path: &str| place.run(&["image", "copy", "layout", &format!("oci-archive:{path}"), "--force"]);
+    place.run_other("mkfifo", &["pipe"]).done();
+    std::os::unix::fs::symlink("pipe", place.path("to-pipe")).unwrap();
+    std::os::unix::fs::symlink("circle", place.path("circle")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+    for (path, what) in [
+        ("pipe", "a pipe"),
+        ("to-pipe", "a pipe"),
+        ("socket", "a socket"),
+        ("in", "a directory"),
+        ("circle", "a link that leads in a circle"),
+    ] {
+        let run = forced(path);
+        let said = format!("error[SPX-352]: cannot write `{path}`: it is {what}, not a file");
+        assert!(run.code == 1 && run.stderr.contains(&said), "{path}: {}", run.stderr);
+    }
+    // A link stays one, also if its file is not there yet.
+    std::fs::create_dir(place.path("archives")).unwrap();
+    std::os::unix::fs::symlink("archives/a.tar", place.path("link.tar")).unwrap();
+    for _ in ["new", "replaced"] {
+        forced("link.tar").done();
+        assert!(place.path("link.tar").is_symlink());
+        assert!(std::fs::symlink_metadata(place.path("archives/a.tar")).unwrap().is_file());
+    }
+    let kept = place.run(&["image", "copy", "layout", "oci-archive:link.tar"]);
+    assert!(kept.stderr.contains("cannot write `link.tar`: it exists"), "{}", kept.stderr);
+    let piped = place.run(&["image", "inspect", "oci-archive:pipe"]);
+    assert!(piped.stderr.contains("neither a file nor a directory"), "{}", piped.stderr);
+}
+
+#[test]
 fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
     let place = Place::new();
     docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");

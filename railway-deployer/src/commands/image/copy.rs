@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use spectra_oci::{
     Artifact, Client, Companion, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
-    PushOptions,
+    PushOptions, archive_destination,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
@@ -83,12 +83,10 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             return Err(Failure::usage(format!("`--force` is for archives that exist; {why}")));
         }
     }
-    if let Destination::Archive { path, .. } = &destination
-        && !arguments.force
-        && path.exists()
-    {
+    let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
+    if let Destination::Archive { path, .. } = &destination {
         // Before anything is fetched.
-        return Err(spectra_oci::Error::Exists { path: path.clone() }.into());
+        archive_destination(path, overwrite)?;
     }
     let client = match (&destination, source.image()) {
         (Destination::Registry(image), _) | (_, Some(image)) => {
@@ -112,7 +110,6 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         ..PushOptions::default()
     };
     let limits = arguments.unpacking.limits();
-    let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
     let (copied, companions) = match (&between, referrers) {
         (Some((from, to)), true) => {
             copy_all(&client, &artifact, (from, to), &options, overwrite, printer).await?
