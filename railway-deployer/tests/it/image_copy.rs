@@ -242,6 +242,37 @@ fn force_replaced_devices_and_links_and_waited_for_pipes() {
 }
 
 #[test]
+fn whatever_was_written_could_be_read_by_all() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    build(&place);
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    // The usual way to set the mask is a shell's.
+    let masked = |mask: &str, destination: &str| {
+        let command = place.command();
+        let program = command.get_program().to_str().unwrap().to_owned();
+        let script = format!("umask {mask}; exec {program} image copy layout {destination} --force");
+        let script =
+            script.replace(" --force", if destination.starts_with("oci:") { "" } else { " --force" });
+        place.run_other("sh", &["-c", &script]).done();
+    };
+    masked("077", "oci-archive:a.tar");
+    masked("077", "oci:secret");
+    masked("027", "oci:group");
+    let blob = |layout: &str| {
+        let blobs = place.path(layout).join("blobs/sha256");
+        let blob = std::fs::read_dir(blobs).unwrap().next().unwrap().unwrap();
+        blob.metadata().unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("a.tar"), mode("secret/index.json"), blob("secret")), (0o600, 0o600, 0o600));
+    assert_eq!((mode("group/index.json"), blob("group")), (0o640, 0o640));
+    masked("022", "oci-archive:a.tar");
+    assert_eq!(mode("a.tar"), 0o600, "a file that is replaced leaves its permissions");
+    masked("022", "oci-archive:b.tar");
+    assert_eq!(mode("b.tar"), 0o644);
+}
+
+#[test]
 fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
     let place = Place::new();
     docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
