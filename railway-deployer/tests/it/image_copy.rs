@@ -251,9 +251,8 @@ fn whatever_was_written_could_be_read_by_all() {
     let masked = |mask: &str, destination: &str| {
         let command = place.command();
         let program = command.get_program().to_str().unwrap().to_owned();
-        let script = format!("umask {mask}; exec {program} image copy layout {destination} --force");
-        let script =
-            script.replace(" --force", if destination.starts_with("oci:") { "" } else { " --force" });
+        let force = if destination.starts_with("oci:") { "" } else { "--force" };
+        let script = format!("umask {mask}; exec {program} image copy layout {destination} {force}");
         place.run_other("sh", &["-c", &script]).done();
     };
     masked("077", "oci-archive:a.tar");
