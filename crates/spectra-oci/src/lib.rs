@@ -56,7 +56,7 @@ pub use base::Base;
 pub use builder::{BuiltImage, BuiltIndex, ImageBuilder, LayerInput};
 pub use cache::Cache;
 pub use client::{Client, ClientOptions, Ping, Resolved};
-pub use companions::Companion;
+pub use companions::{Companion, Companions};
 pub use compress::{Codec, CodecError, Compression};
 pub use credentials::{Credential, Environment, Keychain};
 pub use engine::{Engine, Exported};

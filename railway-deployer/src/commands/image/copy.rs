@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use spectra_oci::{
-    Artifact, Client, Companion, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
+    Artifact, Client, Companions, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
     PushOptions, archive_destination,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
@@ -116,14 +116,22 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         }
         _ => (
             write(&client, &artifact, &destination, &options, &limits, overwrite, printer).await?,
-            Vec::new(),
+            Companions::default(),
         ),
     };
     let left = match source.image() {
         Some(from) if !referrers => left_behind(&client, &artifact, from).await,
         _ => None,
     };
-    let also = match companions.len() {
+    for stranger in &companions.strangers {
+        printer.warn(&format!(
+            "not copied: {} ({}) is listed about {}, and does not say so itself",
+            stranger.digest,
+            stranger.kind.escape_debug(),
+            stranger.subject.short()
+        ));
+    }
+    let also = match companions.copied.len() {
         0 => String::new(),
         1 => " and one companion".to_owned(),
         count => format!(" and {count} companions"),
@@ -146,7 +154,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "media_type": copied.descriptor.media_type,
         "image": copied.image,
         "referrers_left": left,
-        "referrers": companions.iter().map(|companion| json!({
+        "referrers": companions.copied.iter().map(|companion| json!({
             "subject": companion.subject, "digest": companion.digest, "kind": companion.kind
         })).collect::<Vec<_>>(),
     });
@@ -172,7 +180,7 @@ async fn copy_all(
     options: &PushOptions,
     overwrite: Overwrite,
     printer: Printer,
-) -> Result<(Copied, Vec<Companion>), Failure> {
+) -> Result<(Copied, Companions), Failure> {
     let progress = push_progress(printer);
     let untagged = artifact.digest().map_or_else(|| to.clone(), |digest| to.pin(digest.clone()).image_ref());
     let pushed = client.push(&untagged, artifact, options, progress.clone()).await?;
