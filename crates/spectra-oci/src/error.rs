@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spectra_types::{Digest, ErrorCode, ImageRefError};
+use spectra_types::{Digest, ErrorCode, ImageRefError, SafeUrl};
 
 use crate::{manifest::StoredOther, spool};
 
@@ -239,6 +239,11 @@ fn after(attempts: u32) -> String {
     if attempts > 1 { format!(" after {attempts} attempts") } else { String::new() }
 }
 
+/// Whether a host with an optional port is this machine.
+fn is_loopback(host: &str) -> bool {
+    format!("http://{host}/").parse::<SafeUrl>().is_ok_and(|url| url.is_loopback())
+}
+
 impl Error {
     /// The stable code, for documentation and scripts.
     #[must_use]
@@ -270,7 +275,7 @@ impl Error {
 
     /// Advice that follows from the kind of error, if there is any.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAuthorised { .. } => Some(
                 "log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY",
@@ -299,6 +304,17 @@ impl Error {
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::OtherDigest { .. } => Some(
                 "see whether this is the image that was meant; a reference to write to needs a tag, and no digest",
+            ),
+            // What servers of TLS say to plain HTTP: Go's in words, nginx in a page, others in none.
+            Self::Registry { status: 400, host, message, .. }
+                if is_loopback(host) && (message.is_empty() || message.contains("HTTPS")) =>
+            {
+                Some(
+                    "a registry on this machine is spoken to without TLS; where it has TLS, name it, as `image push --tls HOST:PORT` does",
+                )
+            }
+            Self::Transport { host, .. } if is_loopback(host) => Some(
+                "check that it runs; a registry on this machine is spoken to without TLS unless it is named, as `image push --tls HOST:PORT` does; pushing again skips what has arrived",
             ),
             Self::Transport { .. } => Some(
                 "check the host name, the network and the proxy settings; a registry without TLS has to be named, as `image push --plain-http HOST` does; pushing again skips what has arrived",

@@ -27,5 +27,6 @@ mod scan;
 mod scan_tools;
 mod signing;
 mod support;
+mod tls;
 mod trivy;
 mod world;
