@@ -76,12 +76,14 @@ pub enum Error {
         found: Digest,
     },
     /// The reference to write to names another digest than that of the image.
-    #[error("nothing is written to `{target}`: the image has the digest {found}")]
+    #[error("{} written to `{target}`: the image has the digest {found}{}", if *sent == 0 { "nothing is" } else { "no manifest and no tag is" }, unused(*sent))]
     OtherDigest {
         /// The reference, with the digest that it names.
         target: String,
         /// The digest of the image.
         found: Digest,
+        /// Blobs that were uploaded before that was known, and that nothing names now.
+        sent: usize,
     },
     /// The registry took a manifest and said that it stored another one.
     #[error(transparent)]
@@ -228,6 +230,14 @@ fn lacks(needed: Option<u64>, free: Option<u64>) -> String {
         (Some(needed), Some(free)) => format!("has {free} bytes free, and at least {needed} are needed"),
         (Some(needed), None) => format!("is full; up to {needed} bytes are needed"),
         (None, _) => "is full".to_owned(),
+    }
+}
+
+fn unused(blobs: usize) -> String {
+    match blobs {
+        0 => String::new(),
+        1 => "; one blob that was uploaded may lie there unused".to_owned(),
+        blobs => format!("; {blobs} blobs that were uploaded may lie there unused"),
     }
 }
 

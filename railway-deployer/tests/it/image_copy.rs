@@ -336,6 +336,23 @@ fn signature(place: &Place, subject: &str, size: u64) -> String {
     digest.to_string()
 }
 
+#[test]
+fn a_refusal_said_that_nothing_was_written_after_layers_were_uploaded() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
+    let to = format!("{}/team/app@sha256:{}", running.address, "0".repeat(64));
+    let push = || place.run(&["image", "push", "docker-archive:app.tar", &to, "--no-cache"]).stderr;
+    let said = format!(
+        "error[SPX-323]: no manifest and no tag is written to `{to}`: the image has the digest sha256:"
+    );
+    let first = push();
+    assert!(first.contains(&said), "{first}");
+    assert!(first.contains("; 2 blobs that were uploaded may lie there unused\n"), "{first}");
+    let second = push();
+    assert!(second.contains(&format!("nothing is written to `{to}`")), "they are there already: {second}");
+}
+
 /// The digest of the destination was replaced by that of the image before anybody compared the two.
 #[test]
 fn a_digest_of_the_destination_was_forgotten_with_referrers() {
