@@ -38,6 +38,7 @@ mod push;
 mod referrers;
 mod remote;
 mod retry;
+mod room;
 mod saved;
 mod select;
 mod session;

@@ -76,6 +76,42 @@ fn a_layer_that_cannot_fit_is_refused_before_it_is_begun() {
 }
 
 #[test]
+fn room_at_the_destination_was_looked_at_when_all_was_downloaded() {
+    let mut place = Place::new();
+    if !have_disks(&place) {
+        return;
+    }
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    docker_archive(&place.path("app.tar"), &noise(1 << 20));
+    let target = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "app.tar", &target]).done();
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    place.set("TMPDIR", &place.path("tmp").display().to_string());
+    let small = |destination: &str| {
+        let script = "mount -t tmpfs -o size=256k none small && \"$0\" image copy \"$1\" \"$2\"; code=$?; find small -mindepth 1; exit $code";
+        let program = env!("CARGO_BIN_EXE_railway-deployer");
+        let wrapped = ["--map-root-user", "--mount", "sh", "-c", script, program, &target, destination];
+        place.run_other("unshare", &wrapped)
+    };
+    std::fs::create_dir(place.path("small")).unwrap();
+    for (destination, what) in [
+        ("oci-archive:small/a.tar", "write `small/a.tar`: `small`"),
+        ("oci:small/out", "write the layout `small/out`: `small`"),
+    ] {
+        let run = small(destination);
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(
+            run.stderr
+                .contains(&format!("error[SPX-321]: cannot {what} has 262144 bytes free, and at least ")),
+            "{}",
+            run.stderr
+        );
+        assert!(!run.stderr.contains("downloaded"), "{}", run.stderr);
+        assert_eq!(run.stdout, "", "nothing is left there");
+    }
+}
+
+#[test]
 fn a_disk_that_fills_up_is_named() {
     let mut place = Place::new();
     if !have_disks(&place) {

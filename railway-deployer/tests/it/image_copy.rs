@@ -207,6 +207,30 @@ fn nothing_is_overwritten_or_guessed() {
 }
 
 #[test]
+fn a_destination_that_cannot_be_written_was_found_out_after_the_download() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "layout", &image]).done();
+    place.write("file", "");
+    for (destination, said) in [
+        ("oci-archive:missing/a.tar", "cannot create a temporary file in `missing`"),
+        ("oci-archive:file/a.tar", "cannot write `file/a.tar`"),
+        // Nobody makes files there, whoever one is.
+        ("oci-archive:/proc/a.tar", "cannot create a temporary file in `/proc`"),
+        ("oci:/proc/layout", "cannot create a temporary file in `/proc`"),
+    ] {
+        let run = place.run(&["image", "copy", &image, destination]);
+        assert!(run.code == 1 && run.stderr.contains(said), "{destination}: {}", run.stderr);
+        assert!(!run.stderr.contains("downloaded"), "{destination}: {}", run.stderr);
+    }
+    assert!(!place.path("missing").exists());
+    let fine = place.run(&["image", "copy", &image, "oci:out"]).done();
+    assert!(fine.stderr.contains("downloaded"), "{}", fine.stderr);
+}
+
+#[test]
 fn force_replaced_devices_and_links_and_waited_for_pipes() {
     let place = Place::new();
     build(&place);

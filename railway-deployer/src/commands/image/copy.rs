@@ -211,6 +211,7 @@ async fn write(
             let (layout, artifact) = tokio::task::spawn_blocking(move || {
                 let layout = Layout::create(path)?;
                 let artifact = artifact.reuse(&layout)?;
+                artifact.check_layout(&layout)?;
                 Ok::<_, spectra_oci::Error>((layout, artifact))
             })
             .await??;
@@ -219,6 +220,8 @@ async fn write(
                 .await??
         }
         Destination::Archive { path, name } => {
+            let (asked, place) = (artifact.clone(), path.clone());
+            tokio::task::spawn_blocking(move || asked.check_archive(&place, overwrite)).await??;
             let local = artifact.download(options.jobs, limits).await?;
             tokio::task::spawn_blocking(move || {
                 local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)
