@@ -296,6 +296,9 @@ impl Error {
             Self::NoEngine { .. } => Some(
                 "start Docker, or `podman system service --time=0 unix://PATH`, and name its socket in DOCKER_HOST=unix://PATH",
             ),
+            Self::Credentials { .. } => Some(
+                "repair the file or log in again; DOCKER_CONFIG names another folder with a `config.json`, and an empty one is as good as no logins",
+            ),
             Self::Engine { missing: true, .. } => Some(
                 "`docker images` lists what it has; an image of a registry needs no `docker-daemon:` before it",
             ),
