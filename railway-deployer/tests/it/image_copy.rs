@@ -313,17 +313,25 @@ fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
 
 /// What `docker save` writes of an image with one layer, which need not be a tar file.
 pub(crate) fn docker_archive(path: &Path, layer: &[u8]) {
-    let hash = sha2::Sha256::digest(layer);
-    let diff_id = spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap();
+    docker_archive_of(path, &[layer]);
+}
+
+/// The same of several layers.
+pub(crate) fn docker_archive_of(path: &Path, layers: &[&[u8]]) {
+    let diff_id = |layer: &&[u8]| {
+        let hash = sha2::Sha256::digest(layer);
+        spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap()
+    };
+    let diff_ids: Vec<_> = layers.iter().map(diff_id).collect();
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}.tar")).collect();
     let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
-    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"] }]);
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": names }]);
     let (config, manifest) = (config.to_string(), manifest.to_string());
+    let documents = [("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())];
     let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
-    for (name, bytes) in
-        [("l.tar", layer), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
-    {
+    for (name, bytes) in names.iter().map(String::as_str).zip(layers.iter().copied()).chain(documents) {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
