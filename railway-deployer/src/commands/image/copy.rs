@@ -92,7 +92,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         (Destination::Registry(image), _) | (_, Some(image)) => {
             arguments.login.client_with(image, arguments.patience.options(), printer)?
         }
-        _ => Login::stored(),
+        _ => arguments.login.unused()?,
     };
     let progress = push_progress(printer);
     let artifact =

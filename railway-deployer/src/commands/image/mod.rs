@@ -247,9 +247,15 @@ impl Login {
         Ok(Client::new(keychain, options))
     }
 
-    /// A client with stored credentials alone, for commands that may not meet a registry at all.
-    fn stored() -> Client {
-        Client::new(Keychain::new(Environment::from_process()), ClientOptions::default())
+    /// For commands that turn out to meet no registry: what was typed for one would have no effect and is refused. A variable may be set
+    /// for other commands of the same job.
+    fn unused(&self) -> Result<Client, Failure> {
+        if let Some((flag, _)) = self.given().into_iter().find(|(_, variable)| !from_variable(variable)) {
+            return Err(Failure::usage(format!(
+                "`{flag}` is for registries, and there is none here; leave it out"
+            )));
+        }
+        Ok(Client::new(Keychain::new(Environment::from_process()), ClientOptions::default()))
     }
 }
 
