@@ -36,6 +36,8 @@ pub enum Error {
         free: Option<u64>,
         /// Whether this is the folder for temporary files.
         temporary: bool,
+        /// Whether a push was about to put a compressed layer there, of which its options say how much there is at once.
+        spooled: bool,
         /// The system's words, if the disk was found to be full by writing.
         source: Option<io::Error>,
     },
@@ -307,9 +309,12 @@ impl Error {
             Self::Limit { flag: Some(_), .. } => Some(
                 "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
             ),
-            Self::NoRoom { temporary: true, .. } => Some(
+            Self::NoRoom { temporary: true, spooled: true, .. } => Some(
                 "free some space there, or set TMPDIR to a folder with more; `image push` and `image copy` keep less there at once with `--spool-limit`",
             ),
+            Self::NoRoom { temporary: true, .. } => {
+                Some("free some space there, or set TMPDIR to a folder with more")
+            }
             Self::NoRoom { .. } => Some("free some space there, or write to another place"),
             Self::StoredOther(_) => Some(
                 "the registry, or a proxy before it, changes manifests or their headers; when that is repaired, push again, which writes the tag anew. Until then use images by digest; `image inspect` shows what the tag names, and pushing the old image puts the tag back",
@@ -390,6 +395,7 @@ impl Error {
             what: format!("{action} `{}`", path.display()),
             // What is temporary is called by its folder, since it has no name.
             temporary: path == spool::folder(),
+            spooled: false,
             folder: folder.to_owned(),
             needed: None,
             free: None,
@@ -401,6 +407,14 @@ impl Error {
     pub(crate) fn needs(mut self, bytes: u64) -> Self {
         if let Self::NoRoom { needed: needed @ None, .. } = &mut self {
             *needed = Some(bytes);
+        }
+        self
+    }
+
+    /// As the error of a push that compresses a layer.
+    pub(crate) fn of_spool(mut self) -> Self {
+        if let Self::NoRoom { spooled, .. } = &mut self {
+            *spooled = true;
         }
         self
     }

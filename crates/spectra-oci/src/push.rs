@@ -275,7 +275,10 @@ impl Session {
         let permit = lanes.compress.acquire().await.ok();
         self.progress.compressing(raw.number, raw.content.len());
         let (packing, raw) = (lanes.options.packing.clone(), raw.clone());
-        let blob = blocking("compress a layer", move || packing.compress(&raw, &spool::folder())).await?;
+        let blob = blocking("compress a layer", move || {
+            packing.compress(&raw, &spool::folder()).map_err(Error::of_spool)
+        })
+        .await?;
         drop(permit);
         Ok(blob)
     }

@@ -72,6 +72,7 @@ fn a_layer_that_cannot_fit_is_refused_before_it_is_begun() {
         run(&mut place, 256 << 10, &["image", "copy", &target, "oci-archive:out.tar", "--no-progress"]);
     assert_eq!(read.code, 1);
     assert!(read.stderr.starts_with("error[SPX-321]: cannot download `"), "{}", read.stderr);
+    assert!(read.stderr.contains("set TMPDIR") && !read.stderr.contains("--spool-limit"), "{}", read.stderr);
     assert!(!place.path("out.tar").exists());
 }
 
