@@ -75,6 +75,10 @@ impl Archive {
 
     /// An uncompressed archive that can be read, to take blobs from; for others, nothing.
     pub(crate) fn open_plain(path: &Path) -> Option<Self> {
+        // Opening a pipe would wait for somebody to write into it.
+        if !std::fs::metadata(path).ok()?.is_file() {
+            return None;
+        }
         let mut magic = [0; 4];
         File::open(path).ok()?.read_exact(&mut magic).ok()?;
         Packed::of(&magic).is_none().then(|| Self::open(path, &OpenLimits::default()).ok())?

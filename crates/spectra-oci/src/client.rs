@@ -30,6 +30,9 @@ pub struct ClientOptions {
     /// Registries, as hosts with optional ports, besides those on this machine that are spoken to without TLS. Logins that are known for
     /// them go there in the clear.
     pub plain_http: BTreeSet<String>,
+    /// Registries on this machine, as hosts with optional ports, that are spoken to with TLS. They count before
+    /// [`plain_http`](Self::plain_http).
+    pub tls: BTreeSet<String>,
 }
 
 impl Default for ClientOptions {
@@ -39,6 +42,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(100),
             plain_http: BTreeSet::new(),
+            tls: BTreeSet::new(),
         }
     }
 }
@@ -55,6 +59,8 @@ struct Inner {
     options: ClientOptions,
     /// Without proxies and certificates, for registries on this machine.
     loopback: OnceLock<reqwest::Client>,
+    /// Without proxies, for registries on this machine that have TLS.
+    loopback_tls: OnceLock<reqwest::Client>,
     /// For other registries without TLS.
     plain: OnceLock<reqwest::Client>,
     remote: OnceLock<reqwest::Client>,
@@ -103,6 +109,7 @@ impl Client {
                 keychain,
                 options,
                 loopback: OnceLock::new(),
+                loopback_tls: OnceLock::new(),
                 plain: OnceLock::new(),
                 remote: OnceLock::new(),
                 registries: Mutex::default(),
@@ -184,7 +191,9 @@ impl Client {
             })
         };
         let mut base = parse("https")?;
-        if SafeUrl::from(base.clone()).is_loopback() || self.inner.options.plain_http.contains(host) {
+        let options = &self.inner.options;
+        let plain = SafeUrl::from(base.clone()).is_loopback() || options.plain_http.contains(host);
+        if plain && !options.tls.contains(host) {
             base = parse("http")?;
         }
         let registry = Arc::new(Registry {
@@ -199,13 +208,14 @@ impl Client {
         Ok(registry)
     }
 
-    /// The connection pool for a URL. Registries on this machine are reached without proxies, and without certificates, which a
-    /// minimal container may not even have.
+    /// The connection pool for a URL. Registries on this machine are reached without proxies, and as a rule without certificates, which
+    /// a minimal container may not even have.
     pub(crate) fn http(&self, attempt: &str, url: &Url) -> Result<&reqwest::Client, Error> {
         let plain = url.scheme() == "http";
-        let loopback = plain && SafeUrl::from(url.clone()).is_loopback();
+        let loopback = SafeUrl::from(url.clone()).is_loopback();
         let cell = match (loopback, plain) {
-            (true, _) => &self.inner.loopback,
+            (true, true) => &self.inner.loopback,
+            (true, false) => &self.inner.loopback_tls,
             (false, true) => &self.inner.plain,
             (false, false) => &self.inner.remote,
         };
@@ -221,10 +231,10 @@ impl Client {
             if certificates { builder } else { builder.tls_certs_only([]) }
         };
         let built = match (loopback, plain) {
-            (true, _) => builder(false).build(),
+            (true, true) => builder(false).build(),
             // A proxy may have to be reached with TLS.
             (false, true) => builder(true).build().or_else(|_| builder(false).build()),
-            (false, false) => builder(true).build(),
+            (_, false) => builder(true).build(),
         };
         let client = built.map_err(|source| Error::Transport {
             attempt: attempt.to_owned(),

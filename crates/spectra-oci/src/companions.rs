@@ -1,6 +1,9 @@
 //! Copying what belongs to an image: signatures and attestations, as referrers or under cosign's tags.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -21,7 +24,21 @@ const LONGEST_TAG: usize = 128;
 /// The suffixes of the tags by which cosign finds things where it does not use referrers.
 const COSIGN_TAGS: [&str; 3] = ["sig", "att", "sbom"];
 
-/// Something that belongs to an image and was copied.
+/// How far from an image what refers to it may be: a signature of its bill of material is two away.
+const MAX_DEPTH: usize = 4;
+/// How much may refer to an image and its parts, all in all.
+const MAX_COMPANIONS: usize = 1000;
+
+/// What [`Client::copy_companions`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Companions {
+    /// What was copied.
+    pub copied: Vec<Companion>,
+    /// What the source's registry lists about an image and what says itself that it is about another, or about none. It was left there.
+    pub strangers: Vec<Companion>,
+}
+
+/// Something that belongs to an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Companion {
     /// The image that it belongs to.
@@ -35,7 +52,8 @@ pub struct Companion {
 impl Client {
     /// Copies what belongs to an artifact from the repository of `source` to that of `target`, where the artifact is already:
     /// all that refers to it or to one of its images, what refers to that, and what cosign keeps under tags such as
-    /// `sha256-….sig`. Digests stay the same, and so signatures stay valid.
+    /// `sha256-….sig`. Digests stay the same, and so signatures stay valid. The source's registry says what refers to what, and may say
+    /// anything: what is not about the image by its own words is left out, and a list without end is an error.
     ///
     /// Where the target's registry does not list referrers itself, the list under the fallback tag is completed. What the target has
     /// under cosign's tags of signatures and attestations stays there, and the source's are added to it; a bill of material that is another
@@ -48,29 +66,42 @@ impl Client {
         options: &PushOptions,
         overwrite: Overwrite,
         progress: &Arc<dyn Progress>,
-    ) -> Result<Vec<Companion>, Error> {
+    ) -> Result<Companions, Error> {
         let options = PushOptions { tags: Vec::new(), ..options.clone() };
-        let mut copied = Vec::new();
-        let mut todo = Vec::new();
-        documents(artifact, &mut todo);
-        todo.reverse();
-        let mut seen: HashSet<Digest> = todo.iter().cloned().collect();
-        while let Some(subject) = todo.pop() {
-            let referrers = self.referrers(&source.pin(subject.clone()), None).await?;
+        let (mut copied, mut strangers) = (Vec::new(), Vec::new());
+        let mut parts = Vec::new();
+        documents(artifact, &mut parts);
+        let mut seen: HashSet<Digest> = parts.iter().cloned().collect();
+        let mut todo: VecDeque<(Digest, usize)> = parts.into_iter().map(|digest| (digest, 0)).collect();
+        let mut listed = 0;
+        while let Some((subject, depth)) = todo.pop_front() {
+            let mut referrers = self.referrers(&source.pin(subject.clone()), None).await?;
+            listed += referrers.len();
+            check_chain(source, listed, if referrers.is_empty() { depth } else { depth + 1 })?;
+            let mut met = HashSet::new();
+            referrers.retain(|referrer| met.insert(referrer.digest.clone()));
+            let mut about_another = HashSet::new();
             for referrer in &referrers {
-                let from = source.pin(referrer.digest.clone()).image_ref();
-                let to = target.pin(referrer.digest.clone()).image_ref();
-                let item = self.open(&from, None, Arc::clone(progress)).await?;
-                self.push(&to, &item, &options, Arc::clone(progress)).await?;
-                if seen.insert(referrer.digest.clone()) {
-                    todo.push(referrer.digest.clone());
-                }
-                copied.push(Companion {
+                let companion = Companion {
                     subject: subject.clone(),
                     digest: referrer.digest.clone(),
                     kind: referrer.artifact_type.clone().unwrap_or_else(|| referrer.media_type.clone()),
-                });
+                };
+                let from = source.pin(referrer.digest.clone()).image_ref();
+                let to = target.pin(referrer.digest.clone()).image_ref();
+                let item = self.open(&from, None, Arc::clone(progress)).await?;
+                if subject_of(&item).as_ref() != Some(&subject) {
+                    about_another.insert(referrer.digest.clone());
+                    strangers.push(companion);
+                    continue;
+                }
+                self.push(&to, &item, &options, Arc::clone(progress)).await?;
+                if seen.insert(referrer.digest.clone()) {
+                    todo.push_back((referrer.digest.clone(), depth + 1));
+                }
+                copied.push(companion);
             }
+            referrers.retain(|referrer| !about_another.contains(&referrer.digest));
             if !referrers.is_empty() {
                 self.complete_list(&target.pin(subject.clone()), &referrers).await?;
             }
@@ -112,7 +143,7 @@ impl Client {
                 });
             }
         }
-        Ok(copied)
+        Ok(Companions { copied, strangers })
     }
 
     /// Names an artifact whose content the registry has already: puts its document under the tag of `target`, `latest` if it has neither
@@ -152,6 +183,28 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Refuses more than anybody attaches to an image: `listed` things, the last of them `depth` away from it.
+fn check_chain(source: &ImageRef, listed: usize, depth: usize) -> Result<(), Error> {
+    let (what, limit) = match () {
+        () if depth > MAX_DEPTH => ("the number of referrers to referrers, one behind the other,", MAX_DEPTH),
+        () if listed > MAX_COMPANIONS => {
+            ("the number of its referrers, and of referrers to these,", MAX_COMPANIONS)
+        }
+        () => return Ok(()),
+    };
+    Err(Error::Limit {
+        path: source.to_string().into(),
+        what: what.to_owned(),
+        limit: limit.to_string(),
+        flag: None,
+    })
+}
+
+/// What an artifact says that it is about.
+fn subject_of(artifact: &Artifact) -> Option<Digest> {
+    document(artifact.document())?["subject"]["digest"].as_str()?.parse().ok()
 }
 
 /// The tag under which cosign keeps what belongs to an image; nothing for digests that are too long for a tag.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
 use spectra_types::{DEFAULT_REGISTRY, Secret};
 use tokio::io::AsyncWriteExt as _;
 
@@ -145,7 +146,7 @@ impl Keychain {
         for path in self.files() {
             let file = AuthFile::read(&path, "every registry")?;
             names.extend(file.creds_store.filter(|name| !name.is_empty()));
-            names.extend(file.cred_helpers.into_values());
+            names.extend(file.cred_helpers.into_values().filter_map(|helper| helper.0));
         }
         names.sort();
         names.dedup();
@@ -170,7 +171,7 @@ impl Keychain {
         let mut failed = None;
         for path in self.files() {
             let file = AuthFile::read(&path, registry)?;
-            for helper in file.helpers_for(registry) {
+            for helper in file.helpers_for(registry, &path)? {
                 let origin = format!("credential helper `docker-credential-{helper}`");
                 match self.ask_helper(helper, registry, &origin).await {
                     Ok(Some(credential)) => return Ok(FoundCredential { credential, origin }),
@@ -274,11 +275,30 @@ struct HelperAnswer {
 #[serde(rename_all = "camelCase")]
 struct AuthFile {
     #[serde(default, deserialize_with = "null_as_default")]
-    auths: HashMap<String, AuthEntry>,
+    auths: HashMap<String, Kept<AuthEntry>>,
     #[serde(default, deserialize_with = "null_as_default")]
-    cred_helpers: BTreeMap<String, String>,
+    cred_helpers: BTreeMap<String, Kept<String>>,
     #[serde(default)]
     creds_store: Option<String>,
+}
+
+/// One entry of many, or nothing if it is not what logins write: that matters to its own registry alone.
+struct Kept<T>(Option<T>);
+
+impl<'de, T: DeserializeOwned + Default> Deserialize<'de> for Kept<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(Self(if value.is_null() { Some(T::default()) } else { serde_json::from_value(value).ok() }))
+    }
+}
+
+/// An entry of a registry, if it can be used.
+fn usable<'a, T>(entry: &'a Kept<T>, name: &str, registry: &str, path: &Path) -> Result<&'a T, Error> {
+    entry.0.as_ref().ok_or_else(|| Error::Credentials {
+        host: registry.to_owned(),
+        from: format!("`{}`", path.display()),
+        reason: format!("its entry `{}` is not what logins write; log in again", name.escape_debug()),
+    })
 }
 
 #[derive(Deserialize, Default)]
@@ -299,33 +319,36 @@ impl AuthFile {
             reason,
         };
         let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        // What a tool leaves that was interrupted, or that only asks whether the file is there.
+        let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes.as_slice() };
         // The error of the JSON reader names line and column and, for a wrong type, the kind of value alone.
-        serde_json::from_slice(&bytes).map_err(|error| {
+        serde_json::from_slice(bytes).map_err(|error| {
             failed(format!("it is malformed at line {}, column {}", error.line(), error.column()))
         })
     }
 
-    fn helpers_for(&self, registry: &str) -> Vec<&str> {
-        let own =
-            self.cred_helpers.iter().find(|(key, _)| canonical_host(key) == registry).map(|(_, name)| name);
-        own.into_iter().chain(&self.creds_store).map(String::as_str).filter(|name| !name.is_empty()).collect()
+    fn helpers_for(&self, registry: &str, path: &Path) -> Result<Vec<&str>, Error> {
+        let own = self.cred_helpers.iter().find(|(key, _)| canonical_host(key) == registry);
+        let own = own.map(|(name, helper)| usable(helper, name, registry, path)).transpose()?;
+        let helpers = own.into_iter().chain(&self.creds_store).map(String::as_str);
+        Ok(helpers.filter(|name| !name.is_empty()).collect())
     }
 
     /// The entry with the longest key that is the registry or a path in it.
     fn lookup(&self, registry: &str, repository: &str, path: &Path) -> Result<Option<Credential>, Error> {
         let full = format!("{registry}/{repository}");
-        let mut matches: Vec<(usize, &AuthEntry)> = self
+        let mut matches: Vec<(usize, &str, &Kept<AuthEntry>)> = self
             .auths
             .iter()
-            .filter_map(|(key, entry)| {
-                let key = canonical_key(key);
+            .filter_map(|(name, entry)| {
+                let key = canonical_key(name);
                 let rest = full.strip_prefix(key.as_str())?;
-                (rest.is_empty() || rest.starts_with('/')).then_some((key.len(), entry))
+                (rest.is_empty() || rest.starts_with('/')).then_some((key.len(), name.as_str(), entry))
             })
             .collect();
-        matches.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-        for (_, entry) in matches {
-            if let Some(credential) = entry.credential(registry, path)? {
+        matches.sort_by_key(|(length, ..)| std::cmp::Reverse(*length));
+        for (_, name, entry) in matches {
+            if let Some(credential) = usable(entry, name, registry, path)?.credential(registry, path)? {
                 return Ok(Some(credential));
             }
         }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spectra_types::{Digest, ErrorCode, ImageRefError};
+use spectra_types::{Digest, ErrorCode, ImageRefError, SafeUrl};
 
 use crate::{manifest::StoredOther, spool};
 
@@ -36,6 +36,8 @@ pub enum Error {
         free: Option<u64>,
         /// Whether this is the folder for temporary files.
         temporary: bool,
+        /// Whether a push was about to put a compressed layer there, of which its options say how much there is at once.
+        spooled: bool,
         /// The system's words, if the disk was found to be full by writing.
         source: Option<io::Error>,
     },
@@ -76,12 +78,14 @@ pub enum Error {
         found: Digest,
     },
     /// The reference to write to names another digest than that of the image.
-    #[error("nothing is written to `{target}`: the image has the digest {found}")]
+    #[error("{} written to `{target}`: the image has the digest {found}{}", if *sent == 0 { "nothing is" } else { "no manifest and no tag is" }, unused(*sent))]
     OtherDigest {
         /// The reference, with the digest that it names.
         target: String,
         /// The digest of the image.
         found: Digest,
+        /// Blobs that were uploaded before that was known, and that nothing names now.
+        sent: usize,
     },
     /// The registry took a manifest and said that it stored another one.
     #[error(transparent)]
@@ -193,6 +197,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// What is there is nothing that a file may take the place of.
+    #[error("cannot write `{}`: it is {what}, not a file", path.display())]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+        /// What it is instead, such as `a directory`.
+        what: &'static str,
+    },
     /// A way to compress has no such level.
     #[error("{codec} has no level {level}; it has {lowest} to {highest}")]
     Level {
@@ -223,12 +235,25 @@ fn lacks(needed: Option<u64>, free: Option<u64>) -> String {
     }
 }
 
+fn unused(blobs: usize) -> String {
+    match blobs {
+        0 => String::new(),
+        1 => "; one blob that was uploaded may lie there unused".to_owned(),
+        blobs => format!("; {blobs} blobs that were uploaded may lie there unused"),
+    }
+}
+
 fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 fn after(attempts: u32) -> String {
     if attempts > 1 { format!(" after {attempts} attempts") } else { String::new() }
+}
+
+/// Whether a host with an optional port is this machine.
+fn is_loopback(host: &str) -> bool {
+    format!("http://{host}/").parse::<SafeUrl>().is_ok_and(|url| url.is_loopback())
 }
 
 impl Error {
@@ -251,7 +276,7 @@ impl Error {
             Self::NoTokens { .. } => "SPX-312",
             Self::NoEngine { .. } => "SPX-350",
             Self::Engine { .. } => "SPX-351",
-            Self::Exists { .. } => "SPX-352",
+            Self::Exists { .. } | Self::NotAFile { .. } => "SPX-352",
             Self::Limit { .. } => "SPX-313",
             Self::Level { .. } => "SPX-320",
             Self::NoRoom { .. } => "SPX-321",
@@ -262,7 +287,7 @@ impl Error {
 
     /// Advice that follows from the kind of error, if there is any.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotAuthorised { .. } => Some(
                 "log in with `docker login HOST`, or set DOCKER_USERNAME, DOCKER_PASSWORD and, except for Docker Hub, DOCKER_REGISTRY",
@@ -273,16 +298,23 @@ impl Error {
             Self::NoEngine { .. } => Some(
                 "start Docker, or `podman system service --time=0 unix://PATH`, and name its socket in DOCKER_HOST=unix://PATH",
             ),
+            Self::Credentials { .. } => Some(
+                "repair the file or log in again; DOCKER_CONFIG names another folder with a `config.json`, and an empty one is as good as no logins",
+            ),
             Self::Engine { missing: true, .. } => Some(
                 "`docker images` lists what it has; an image of a registry needs no `docker-daemon:` before it",
             ),
             Self::Exists { .. } => Some("choose another file, or give `--force` to replace it"),
+            Self::NotAFile { .. } => Some("choose another file; `--force` replaces files alone"),
             Self::Limit { flag: Some(_), .. } => Some(
                 "if you trust the archive, raise the limit: `--max-unpacked BYTES` or `--max-ratio NUMBER`",
             ),
-            Self::NoRoom { temporary: true, .. } => Some(
+            Self::NoRoom { temporary: true, spooled: true, .. } => Some(
                 "free some space there, or set TMPDIR to a folder with more; `image push` and `image copy` keep less there at once with `--spool-limit`",
             ),
+            Self::NoRoom { temporary: true, .. } => {
+                Some("free some space there, or set TMPDIR to a folder with more")
+            }
             Self::NoRoom { .. } => Some("free some space there, or write to another place"),
             Self::StoredOther(_) => Some(
                 "the registry, or a proxy before it, changes manifests or their headers; when that is repaired, push again, which writes the tag anew. Until then use images by digest; `image inspect` shows what the tag names, and pushing the old image puts the tag back",
@@ -290,6 +322,17 @@ impl Error {
             Self::DigestMismatch { .. } => Some("build or save the image again"),
             Self::OtherDigest { .. } => Some(
                 "see whether this is the image that was meant; a reference to write to needs a tag, and no digest",
+            ),
+            // What servers of TLS say to plain HTTP: Go's in words, nginx in a page, others in none.
+            Self::Registry { status: 400, host, message, .. }
+                if is_loopback(host) && (message.is_empty() || message.contains("HTTPS")) =>
+            {
+                Some(
+                    "a registry on this machine is spoken to without TLS; where it has TLS, name it, as `image push --tls HOST:PORT` does",
+                )
+            }
+            Self::Transport { host, .. } if is_loopback(host) => Some(
+                "check that it runs; a registry on this machine is spoken to without TLS unless it is named, as `image push --tls HOST:PORT` does; pushing again skips what has arrived",
             ),
             Self::Transport { .. } => Some(
                 "check the host name, the network and the proxy settings; a registry without TLS has to be named, as `image push --plain-http HOST` does; pushing again skips what has arrived",
@@ -352,6 +395,7 @@ impl Error {
             what: format!("{action} `{}`", path.display()),
             // What is temporary is called by its folder, since it has no name.
             temporary: path == spool::folder(),
+            spooled: false,
             folder: folder.to_owned(),
             needed: None,
             free: None,
@@ -363,6 +407,14 @@ impl Error {
     pub(crate) fn needs(mut self, bytes: u64) -> Self {
         if let Self::NoRoom { needed: needed @ None, .. } = &mut self {
             *needed = Some(bytes);
+        }
+        self
+    }
+
+    /// As the error of a push that compresses a layer.
+    pub(crate) fn of_spool(mut self) -> Self {
+        if let Self::NoRoom { spooled, .. } = &mut self {
+            *spooled = true;
         }
         self
     }

@@ -38,6 +38,7 @@ mod push;
 mod referrers;
 mod remote;
 mod retry;
+mod room;
 mod saved;
 mod select;
 mod session;
@@ -55,7 +56,7 @@ pub use base::Base;
 pub use builder::{BuiltImage, BuiltIndex, ImageBuilder, LayerInput};
 pub use cache::Cache;
 pub use client::{Client, ClientOptions, Ping, Resolved};
-pub use companions::Companion;
+pub use companions::{Companion, Companions};
 pub use compress::{Codec, CodecError, Compression};
 pub use credentials::{Credential, Environment, Keychain};
 pub use engine::{Engine, Exported};
@@ -72,7 +73,7 @@ pub use model::{
     Config, Descriptor, Healthcheck, ImageConfig, ImageIndex, ImageManifest, Platform, PlatformError,
     media_type,
 };
-pub use oci_archive::Overwrite;
+pub use oci_archive::{Overwrite, archive_destination};
 pub use opening::{Format, Opening, open, open_with, open_within};
 pub use pack::{Packing, Trust};
 pub use progress::{BlobOutcome, NoProgress, Progress};

@@ -4,7 +4,8 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write as _},
-    path::Path,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,10 +31,44 @@ pub enum Overwrite {
     Replace,
 }
 
+/// How many links may lead to a file.
+const MAX_LINKS: usize = 40;
+
+/// Where an archive called `path` is written: there, or where a link leads. What is there already is refused if it is no file, which
+/// nobody wants replaced, or if it may not be replaced. Blocking.
+pub fn archive_destination(path: &Path, overwrite: Overwrite) -> Result<PathBuf, Error> {
+    let mut place = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let kind = match fs::symlink_metadata(&place) {
+            Ok(metadata) => metadata.file_type(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(place),
+            Err(error) => return Err(Error::io("write", path)(error)),
+        };
+        if kind.is_symlink() {
+            let target = fs::read_link(&place).map_err(Error::io("read the link", &place))?;
+            // The folder stays as it was written, for the system to make sense of.
+            place = place.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
+            continue;
+        }
+        let what = match () {
+            () if kind.is_file() && overwrite == Overwrite::Refuse => {
+                return Err(Error::Exists { path: path.to_owned() });
+            }
+            () if kind.is_file() => return Ok(place),
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a pipe",
+            () if kind.is_socket() => "a socket",
+            () => "a device",
+        };
+        return Err(Error::NotAFile { path: path.to_owned(), what });
+    }
+    Err(Error::NotAFile { path: path.to_owned(), what: "a link that leads in a circle" })
+}
+
 impl Artifact {
     /// Writes a local artifact (see [`Artifact::download`]) as an OCI archive, named `name` inside if given. Raw layers are
     /// compressed on the way, unless an archive that is replaced has them whole by what `packing` knows. The file appears when
-    /// it is whole. Blocking.
+    /// it is whole, at its [destination](archive_destination). Blocking.
     pub fn write_archive(
         &self,
         path: &Path,
@@ -42,10 +77,8 @@ impl Artifact {
         packing: &Packing,
         progress: &Arc<dyn Progress>,
     ) -> Result<Descriptor, Error> {
-        let exists = || Error::Exists { path: path.to_owned() };
-        if overwrite == Overwrite::Refuse && fs::symlink_metadata(path).is_ok() {
-            return Err(exists());
-        }
+        let destination = archive_destination(path, overwrite)?;
+        let path = destination.as_path();
         let mut blobs = BTreeMap::new();
         let earlier = if overwrite == Overwrite::Replace { Archive::open_plain(path) } else { None };
         let earlier = earlier.as_ref().map(|archive| archive as &dyn BlobStore);
@@ -95,7 +128,9 @@ impl Artifact {
         match temporary.persist(path, existing) {
             Ok(()) => Ok(descriptor),
             // Somebody has made the file since the question above.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::Exists { path: path.to_owned() })
+            }
             Err(error) => Err(failed()(error)),
         }
     }
@@ -160,4 +195,19 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 fn append<W: io::Write>(archive: &mut tar::Builder<W>, name: &str, bytes: &[u8]) -> io::Result<()> {
     let mut header = header(EntryType::Regular, 0o644, bytes.len() as u64);
     archive.append_data(&mut header, name, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_nothing_to_replace() {
+        for overwrite in [Overwrite::Refuse, Overwrite::Replace] {
+            let error = archive_destination(Path::new("/dev/null"), overwrite).unwrap_err();
+            assert_eq!(error.to_string(), "cannot write `/dev/null`: it is a device, not a file");
+            assert_eq!(error.code().to_string(), "SPX-352");
+            assert!(!error.hint().unwrap().contains("give `--force`"));
+        }
+    }
 }

@@ -164,7 +164,13 @@ impl Client {
         let compressed: HashMap<&Digest, &Descriptor> =
             done.iter().filter_map(|done| Some((done.diff_id.as_ref()?, &done.descriptor))).collect();
         let root = assemble(artifact, &compressed)?;
-        check_target(target, &root.descriptor.digest)?;
+        let sent = || done.iter().filter(|done| done.outcome == BlobOutcome::Uploaded);
+        check_target(target, &root.descriptor.digest).map_err(|error| match error {
+            Error::OtherDigest { target, found, .. } => {
+                Error::OtherDigest { target, found, sent: sent().count() }
+            }
+            error => error,
+        })?;
         let mut written = HashSet::new();
         session.push_children(target, artifact, &compressed, &mut written).await?;
         let mut tags: Vec<String> = match (target.tag(), target.digest()) {
@@ -180,7 +186,6 @@ impl Client {
             session.put_manifest(&root, tag, HeaderMap::new()).await?;
         }
         session.list_if_needed(target, &root, &answer).await?;
-        let sent = || done.iter().filter(|done| done.outcome == BlobOutcome::Uploaded);
         Ok(Pushed {
             image: target.pin(root.descriptor.digest.clone()),
             manifest: root.descriptor.clone(),
@@ -270,7 +275,10 @@ impl Session {
         let permit = lanes.compress.acquire().await.ok();
         self.progress.compressing(raw.number, raw.content.len());
         let (packing, raw) = (lanes.options.packing.clone(), raw.clone());
-        let blob = blocking("compress a layer", move || packing.compress(&raw, &spool::folder())).await?;
+        let blob = blocking("compress a layer", move || {
+            packing.compress(&raw, &spool::folder()).map_err(Error::of_spool)
+        })
+        .await?;
         drop(permit);
         Ok(blob)
     }

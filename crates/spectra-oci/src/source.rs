@@ -28,7 +28,7 @@ pub(crate) fn check_target(target: &ImageRef, digest: &Digest) -> Result<(), Err
     if target.digest().is_none_or(|named| named == digest) {
         return Ok(());
     }
-    Err(Error::OtherDigest { target: target.to_string(), found: digest.clone() })
+    Err(Error::OtherDigest { target: target.to_string(), found: digest.clone(), sent: 0 })
 }
 
 /// One image or an index of several, with the places that their blobs can be read from.

@@ -53,6 +53,7 @@ pub(crate) fn ensure(folder: &Path, needed: u64, what: impl FnOnce() -> String) 
             needed: Some(needed),
             free: Some(free),
             temporary: folder == self::folder(),
+            spooled: false,
             source: None,
         }),
     }
@@ -145,7 +146,8 @@ mod tests {
         let text = error.to_string().replace(folder().to_str().unwrap(), "TMP");
         assert_eq!(text, "cannot compress a layer into `TMP`: `TMP` is full; up to 1000 bytes are needed");
         assert_eq!(error.code().to_string(), "SPX-321");
-        assert!(error.hint().unwrap().contains("TMPDIR"));
+        assert!(error.hint().unwrap().contains("TMPDIR") && !error.hint().unwrap().contains("--spool-limit"));
+        assert!(error.of_spool().hint().unwrap().contains("--spool-limit"), "it helps a push alone");
         let error = Error::io("write", "/srv/out/index.json")(full());
         assert_eq!(error.to_string(), "cannot write `/srv/out/index.json`: `/srv/out` is full");
         assert!(!error.hint().unwrap().contains("TMPDIR"));

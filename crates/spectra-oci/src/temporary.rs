@@ -18,7 +18,7 @@ use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, linkat, open},
     process::{Resource, getrlimit},
 };
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 
 use crate::Error;
 
@@ -29,6 +29,9 @@ const MOST_NAMELESS: usize = 400;
 /// And no more than this part of the files that the process may have open, which are 1024 as a rule: each is open twice while it is
 /// written, and others are open besides.
 const PART_OF_OPEN: u64 = 3;
+/// The permissions of files that nobody else may read, and of those that all may as far as umask allows.
+const PRIVATE: u32 = 0o600;
+const FOR_ALL: u32 = 0o666;
 static NAMELESS: AtomicUsize = AtomicUsize::new(0);
 
 /// A file that goes when this is dropped. As a path, it can be opened by this process alone.
@@ -37,6 +40,8 @@ pub(crate) struct Temporary {
     /// The name, or the place where the system shows the open file to its process.
     path: PathBuf,
     folder: PathBuf,
+    /// The permissions of a file that is made here: what is left by umask, or by the folder's access list.
+    ordinary: u32,
     held: Held,
 }
 
@@ -95,7 +100,11 @@ impl Temporary {
 
     fn create(folder: &Path, life: Life) -> io::Result<(File, Self)> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let nameless = || match open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        let wanted = match life {
+            Life::Short => PRIVATE,
+            Life::Long => FOR_ALL,
+        };
+        let nameless = || match open(folder, flags, Mode::from_raw_mode(wanted)) {
             Ok(file) => Some(File::from(file)),
             // The file system cannot do it. A name that is removed at once is nearly as good, for what needs none later.
             Err(_) if life == Life::Short => tempfile::tempfile_in(folder).ok(),
@@ -108,14 +117,19 @@ impl Temporary {
             if same(&path, &file) {
                 // The number in the path is that of the file that is kept.
                 let writer = file.try_clone()?;
-                return Ok((
-                    writer,
-                    Self { path, folder: folder.to_owned(), held: Held::Nameless(file, place) },
-                ));
+                let ordinary = permissions(&file)?;
+                let held = Held::Nameless(file, place);
+                return Ok((writer, Self { path, folder: folder.to_owned(), ordinary, held }));
             }
         }
-        let (file, name) = NamedTempFile::with_prefix_in(PREFIX, folder)?.into_parts();
-        Ok((file, Self { path: name.to_path_buf(), folder: folder.to_owned(), held: Held::Named(name) }))
+        let mut named = tempfile::Builder::new();
+        let named = named.prefix(PREFIX).permissions(Permissions::from_mode(wanted)).tempfile_in(folder)?;
+        let (file, name) = named.into_parts();
+        let ordinary = permissions(&file)?;
+        // Until it is whole, it is nobody else's business.
+        file.set_permissions(Permissions::from_mode(PRIVATE))?;
+        let path = name.to_path_buf();
+        Ok((file, Self { path, folder: folder.to_owned(), ordinary, held: Held::Named(name) }))
     }
 
     /// The folder that it is in, for messages: the path says nothing to people.
@@ -123,18 +137,24 @@ impl Temporary {
         &self.folder
     }
 
-    /// Gives it a name, readable for all and safe on the disk; the folder has to be on the same file system.
+    /// Gives it a name, safe on the disk; the folder has to be on the same file system. A file that it replaces leaves it its
+    /// permissions; else it has those of any new file.
     pub(crate) fn persist(self, destination: &Path, existing: Existing) -> io::Result<()> {
-        let readable = Permissions::from_mode(0o644);
+        let replaced = fs::symlink_metadata(destination).ok().filter(fs::Metadata::is_file);
+        let mode = match replaced {
+            Some(replaced) if existing == Existing::Replace => replaced.permissions().mode() & FOR_ALL,
+            _ => self.ordinary,
+        };
+        let permissions = Permissions::from_mode(mode);
         match self.held {
             Held::Nameless(file, _place) => {
-                file.set_permissions(readable)?;
+                file.set_permissions(permissions)?;
                 file.sync_all()?;
                 name(&self.path, destination, existing)
             }
             Held::Named(path) => {
                 let file = File::open(&path)?;
-                file.set_permissions(readable)?;
+                file.set_permissions(permissions)?;
                 file.sync_all()?;
                 match existing {
                     Existing::Keep => path.persist_noclobber(destination).map_err(|error| error.error),
@@ -151,6 +171,10 @@ impl std::ops::Deref for Temporary {
     fn deref(&self) -> &Path {
         &self.path
     }
+}
+
+fn permissions(file: &File) -> io::Result<u32> {
+    Ok(file.metadata()?.permissions().mode() & FOR_ALL)
 }
 
 /// Whether a path leads to an open file; without `/proc` it does not.
@@ -178,6 +202,8 @@ fn name(path: &Path, destination: &Path, existing: Existing) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+
+    use tempfile::NamedTempFile;
 
     use super::*;
 
@@ -232,10 +258,21 @@ mod tests {
         give("first", Existing::Keep).unwrap();
         assert_eq!(give("second", Existing::Keep).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&destination).unwrap(), "first");
+        let mode = || fs::metadata(&destination).unwrap().permissions().mode() & 0o777;
+        let ordinary = place.path().join("ordinary");
+        fs::write(&ordinary, "").unwrap();
+        assert_eq!(
+            mode(),
+            fs::metadata(&ordinary).unwrap().permissions().mode() & 0o777,
+            "whatever umask is"
+        );
+        fs::remove_file(ordinary).unwrap();
         give("third", Existing::Replace).unwrap();
         assert_eq!(fs::read_to_string(&destination).unwrap(), "third");
-        assert_eq!(fs::metadata(&destination).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(names(place.path()), ["blob"]);
+        fs::set_permissions(&destination, Permissions::from_mode(PRIVATE)).unwrap();
+        give("fourth", Existing::Replace).unwrap();
+        assert_eq!(mode(), PRIVATE, "what was secret stays so");
     }
 
     #[test]
@@ -246,14 +283,18 @@ mod tests {
             let (_, name) = NamedTempFile::with_prefix_in(PREFIX, place.path()).unwrap().into_parts();
             fs::write(&name, "x").unwrap();
             let folder = place.path().to_owned();
-            Temporary { path: name.to_path_buf(), folder, held: Held::Named(name) }
+            Temporary { path: name.to_path_buf(), folder, ordinary: 0o640, held: Held::Named(name) }
         };
+        let mode = || fs::metadata(&destination).unwrap().permissions().mode() & 0o777;
         named().persist(&destination, Existing::Keep).unwrap();
+        assert_eq!(mode(), 0o640);
+        fs::set_permissions(&destination, Permissions::from_mode(PRIVATE)).unwrap();
         assert_eq!(
             named().persist(&destination, Existing::Keep).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists
         );
         named().persist(&destination, Existing::Replace).unwrap();
+        assert_eq!(mode(), PRIVATE);
         drop(named());
         assert_eq!(names(place.path()), ["blob"]);
     }

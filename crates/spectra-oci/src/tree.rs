@@ -187,15 +187,17 @@ impl Tree {
         }
     }
 
+    /// Removes all below a directory, one entry at a time: what a list of them takes is counted nowhere.
     fn remove_below(&mut self, number: u32) {
+        // The directories on the way to the entry, which goes before what is below it.
         let mut numbers = vec![number];
-        while let Some(number) = numbers.pop() {
-            let below: Vec<Key> = self
-                .entries
-                .range((number, Box::default())..(number + 1, Box::default()))
-                .map(|(key, _)| key.clone())
-                .collect();
-            numbers.extend(below.iter().filter_map(|key| self.take(key)));
+        while let Some(number) = numbers.last().copied() {
+            let mut below = self.entries.range((number, Box::default())..(number + 1, Box::default()));
+            let Some(key) = below.next().map(|(key, _)| key.clone()) else {
+                numbers.pop();
+                continue;
+            };
+            numbers.extend(self.take(&key));
         }
     }
 

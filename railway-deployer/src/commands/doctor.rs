@@ -9,7 +9,7 @@ use spectra_oci::{Client, ClientOptions, Credential, Environment, Keychain, Retr
 use spectra_types::ExitCode;
 
 use super::{
-    image::PlainHttp,
+    image::Transport,
     sandbox::{Found, StateDir, find},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "SPECTRA_REGISTRY", value_name = "HOST")]
     registry: Vec<String>,
     #[command(flatten)]
-    plain_http: PlainHttp,
+    transport: Transport,
     #[command(flatten)]
     state: StateDir,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: &Arguments, printer: Printer) -> Result<ExitC
     let retry = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
     let mut options =
         ClientOptions { retry, stall_timeout: Duration::from_secs(15), ..ClientOptions::default() };
-    arguments.plain_http.permit(&mut options, printer);
+    arguments.transport.apply(&mut options, printer)?;
     for host in &arguments.registry {
         checks.push(registry(host, options.clone()).await);
     }

@@ -72,7 +72,44 @@ fn a_layer_that_cannot_fit_is_refused_before_it_is_begun() {
         run(&mut place, 256 << 10, &["image", "copy", &target, "oci-archive:out.tar", "--no-progress"]);
     assert_eq!(read.code, 1);
     assert!(read.stderr.starts_with("error[SPX-321]: cannot download `"), "{}", read.stderr);
+    assert!(read.stderr.contains("set TMPDIR") && !read.stderr.contains("--spool-limit"), "{}", read.stderr);
     assert!(!place.path("out.tar").exists());
+}
+
+#[test]
+fn room_at_the_destination_was_looked_at_when_all_was_downloaded() {
+    let mut place = Place::new();
+    if !have_disks(&place) {
+        return;
+    }
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    docker_archive(&place.path("app.tar"), &noise(1 << 20));
+    let target = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "app.tar", &target]).done();
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    place.set("TMPDIR", &place.path("tmp").display().to_string());
+    let small = |destination: &str| {
+        let script = "mount -t tmpfs -o size=256k none small && \"$0\" image copy \"$1\" \"$2\"; code=$?; find small -mindepth 1; exit $code";
+        let program = env!("CARGO_BIN_EXE_railway-deployer");
+        let wrapped = ["--map-root-user", "--mount", "sh", "-c", script, program, &target, destination];
+        place.run_other("unshare", &wrapped)
+    };
+    std::fs::create_dir(place.path("small")).unwrap();
+    for (destination, what) in [
+        ("oci-archive:small/a.tar", "write `small/a.tar`: `small`"),
+        ("oci:small/out", "write the layout `small/out`: `small`"),
+    ] {
+        let run = small(destination);
+        assert_eq!(run.code, 1, "{}", run.stderr);
+        assert!(
+            run.stderr
+                .contains(&format!("error[SPX-321]: cannot {what} has 262144 bytes free, and at least ")),
+            "{}",
+            run.stderr
+        );
+        assert!(!run.stderr.contains("downloaded"), "{}", run.stderr);
+        assert_eq!(run.stdout, "", "nothing is left there");
+    }
 }
 
 #[test]

@@ -88,9 +88,9 @@ fn a_base_image_by_digest_lies_below() {
     let pinned = format!("{repository}:1@{}", digest.trim());
     place.write(
         "app/image.toml",
-        &format!("base = \"{pinned}\"\ncmd = [\"-c\", \"app\"]\nenv = {{ B = \"2\" }}\n[[files]]\nfrom = \"../in\"\nto = \"/app\"\n"),
+        &format!("base = \"{pinned}\"\ncmd = [\"-c\", \"app\"]\nenv = {{ B = \"2\" }}\n[[files]]\nfrom = \"in\"\nto = \"/app\"\n"),
     );
-    place.run(&["image", "build", "app", "--output", "out"]).done();
+    place.run(&["image", "build", ".", "--file", "app/image.toml", "--output", "out"]).done();
     insta::assert_snapshot!(place.run(&["image", "inspect", "out"]).shown(), @"
     exit 0
     --- stdout
@@ -110,7 +110,7 @@ fn a_base_image_by_digest_lies_below() {
     ");
     // Once it is in the cache, no registry is needed.
     drop(running);
-    place.run(&["image", "build", "app", "--output", "again"]).done();
+    place.run(&["image", "build", ".", "--file", "app/image.toml", "--output", "again"]).done();
 }
 
 #[test]
@@ -351,4 +351,50 @@ fn what_was_built_into_a_layout_is_not_compressed_again() {
     assert_eq!(build(&place, &["--cache-dir", "elsewhere"]), (digest.clone(), 1));
     place.set("SPECTRA_NO_CACHE", "1");
     assert_eq!(build(&place, &[]), (digest, 0), "as for every command");
+}
+
+#[test]
+fn a_recipe_took_files_from_anywhere_on_the_machine() {
+    let place = Place::new();
+    place.write("app/bin/app", "program");
+    place.write("app/ignore", "*.map\n");
+    place.write("home/key", "secret");
+    std::os::unix::fs::symlink("../home", place.path("app/cfg")).unwrap();
+    std::os::unix::fs::symlink("bin", place.path("app/programs")).unwrap();
+    std::os::unix::fs::symlink("../home/key", place.path("app/patterns")).unwrap();
+    let build = |files: &str| {
+        place.write("app/image.toml", &format!("entrypoint = [\"/app\"]\n[[files]]\nto = \"/\"\n{files}\n"));
+        place.run(&["image", "build", "app", "--output", "layout"])
+    };
+    for (files, why) in [
+        ("from = \"/etc/hostname\"", "`from = \"/etc/hostname\"` is an absolute path"),
+        ("from = \"../home\"", "`from = \"../home\"` leads out of it"),
+        ("from = \"bin/../../home\"", "`from = \"bin/../../home\"` leads out of it"),
+        ("from = \"cfg\"", "`from = \"cfg\"` leads through a link to `"),
+        ("from = \"cfg/key\"", "`from = \"cfg/key\"` leads through a link to `"),
+        (
+            "from = \"bin\"\nexclude_from = \"../home/key\"",
+            "`exclude_from = \"../home/key\"` leads out of it",
+        ),
+        (
+            "from = \"bin\"\nexclude_from = \"patterns\"",
+            "`exclude_from = \"patterns\"` leads through a link to `",
+        ),
+    ] {
+        let run = build(files);
+        let said = format!("error[SPX-355]: app/image.toml: `[[files]]` number 1: {why}");
+        assert!(run.code == 2 && run.stderr.contains(&said), "{files}: {}", run.stderr);
+        assert!(run.stderr.contains("`--layer DIRECTORY:TARGET`") && !place.path("layout").exists());
+    }
+    for files in [
+        "from = \".\"",
+        "from = \"bin\"",
+        "from = \"bin/../bin\"",
+        "from = \"programs\"",
+        "from = \"bin\"\nexclude_from = \"ignore\"",
+    ] {
+        assert_eq!(build(files).code, 0, "{files}");
+    }
+    // What a user types is the user's.
+    place.run(&["image", "build", "app", "--output", "layout", "--layer", "home:/home"]).done();
 }

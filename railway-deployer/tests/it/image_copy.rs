@@ -207,6 +207,95 @@ fn nothing_is_overwritten_or_guessed() {
 }
 
 #[test]
+fn a_destination_that_cannot_be_written_was_found_out_after_the_download() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    build(&place);
+    let image = format!("{}/team/app:v1", running.address);
+    place.run(&["image", "push", "layout", &image]).done();
+    place.write("file", "");
+    for (destination, said) in [
+        ("oci-archive:missing/a.tar", "cannot create a temporary file in `missing`"),
+        ("oci-archive:file/a.tar", "cannot write `file/a.tar`"),
+        // Nobody makes files there, whoever one is.
+        ("oci-archive:/proc/a.tar", "cannot create a temporary file in `/proc`"),
+        ("oci:/proc/layout", "cannot create a temporary file in `/proc`"),
+    ] {
+        let run = place.run(&["image", "copy", &image, destination]);
+        assert!(run.code == 1 && run.stderr.contains(said), "{destination}: {}", run.stderr);
+        assert!(!run.stderr.contains("downloaded"), "{destination}: {}", run.stderr);
+    }
+    assert!(!place.path("missing").exists());
+    let fine = place.run(&["image", "copy", &image, "oci:out"]).done();
+    assert!(fine.stderr.contains("downloaded"), "{}", fine.stderr);
+}
+
+#[test]
+fn force_replaced_devices_and_links_and_waited_for_pipes() {
+    let place = Place::new();
+    build(&place);
+    let forced =
+        |path: &str| place.run(&["image", "copy", "layout", &format!("oci-archive:{path}"), "--force"]);
+    place.run_other("mkfifo", &["pipe"]).done();
+    std::os::unix::fs::symlink("pipe", place.path("to-pipe")).unwrap();
+    std::os::unix::fs::symlink("circle", place.path("circle")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+    for (path, what) in [
+        ("pipe", "a pipe"),
+        ("to-pipe", "a pipe"),
+        ("socket", "a socket"),
+        ("in", "a directory"),
+        ("circle", "a link that leads in a circle"),
+    ] {
+        let run = forced(path);
+        let said = format!("error[SPX-352]: cannot write `{path}`: it is {what}, not a file");
+        assert!(run.code == 1 && run.stderr.contains(&said), "{path}: {}", run.stderr);
+    }
+    // A link stays one, also if its file is not there yet.
+    std::fs::create_dir(place.path("archives")).unwrap();
+    std::os::unix::fs::symlink("archives/a.tar", place.path("link.tar")).unwrap();
+    for _ in ["new", "replaced"] {
+        forced("link.tar").done();
+        assert!(place.path("link.tar").is_symlink());
+        assert!(std::fs::symlink_metadata(place.path("archives/a.tar")).unwrap().is_file());
+    }
+    let kept = place.run(&["image", "copy", "layout", "oci-archive:link.tar"]);
+    assert!(kept.stderr.contains("cannot write `link.tar`: it exists"), "{}", kept.stderr);
+    let piped = place.run(&["image", "inspect", "oci-archive:pipe"]);
+    assert!(piped.stderr.contains("neither a file nor a directory"), "{}", piped.stderr);
+}
+
+#[test]
+fn whatever_was_written_could_be_read_by_all() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    build(&place);
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    // The usual way to set the mask is a shell's.
+    let masked = |mask: &str, destination: &str| {
+        let command = place.command();
+        let program = command.get_program().to_str().unwrap().to_owned();
+        let force = if destination.starts_with("oci:") { "" } else { "--force" };
+        let script = format!("umask {mask}; exec {program} image copy layout {destination} {force}");
+        place.run_other("sh", &["-c", &script]).done();
+    };
+    masked("077", "oci-archive:a.tar");
+    masked("077", "oci:secret");
+    masked("027", "oci:group");
+    let blob = |layout: &str| {
+        let blobs = place.path(layout).join("blobs/sha256");
+        let blob = std::fs::read_dir(blobs).unwrap().next().unwrap().unwrap();
+        blob.metadata().unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode("a.tar"), mode("secret/index.json"), blob("secret")), (0o600, 0o600, 0o600));
+    assert_eq!((mode("group/index.json"), blob("group")), (0o640, 0o640));
+    masked("022", "oci-archive:a.tar");
+    assert_eq!(mode("a.tar"), 0o600, "a file that is replaced leaves its permissions");
+    masked("022", "oci-archive:b.tar");
+    assert_eq!(mode("b.tar"), 0o644);
+}
+
+#[test]
 fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
     let place = Place::new();
     docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
@@ -224,17 +313,25 @@ fn a_layout_gets_what_it_has_of_a_docker_archive_only_once() {
 
 /// What `docker save` writes of an image with one layer, which need not be a tar file.
 pub(crate) fn docker_archive(path: &Path, layer: &[u8]) {
-    let hash = sha2::Sha256::digest(layer);
-    let diff_id = spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap();
+    docker_archive_of(path, &[layer]);
+}
+
+/// The same of several layers.
+pub(crate) fn docker_archive_of(path: &Path, layers: &[&[u8]]) {
+    let diff_id = |layer: &&[u8]| {
+        let hash = sha2::Sha256::digest(layer);
+        spectra_types::Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap()
+    };
+    let diff_ids: Vec<_> = layers.iter().map(diff_id).collect();
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}.tar")).collect();
     let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+        "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
-    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": ["l.tar"] }]);
+    let manifest = serde_json::json!([{ "Config": "c.json", "RepoTags": ["app:1"], "Layers": names }]);
     let (config, manifest) = (config.to_string(), manifest.to_string());
+    let documents = [("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())];
     let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
-    for (name, bytes) in
-        [("l.tar", layer), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
-    {
+    for (name, bytes) in names.iter().map(String::as_str).zip(layers.iter().copied()).chain(documents) {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
@@ -269,6 +366,23 @@ fn signature(place: &Place, subject: &str, size: u64) -> String {
     );
     place.write("signature/index.json", &index);
     digest.to_string()
+}
+
+#[test]
+fn a_refusal_said_that_nothing_was_written_after_layers_were_uploaded() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    docker_archive(&place.path("app.tar"), b"a layer, which need not be a tar file");
+    let to = format!("{}/team/app@sha256:{}", running.address, "0".repeat(64));
+    let push = || place.run(&["image", "push", "docker-archive:app.tar", &to, "--no-cache"]).stderr;
+    let said = format!(
+        "error[SPX-323]: no manifest and no tag is written to `{to}`: the image has the digest sha256:"
+    );
+    let first = push();
+    assert!(first.contains(&said), "{first}");
+    assert!(first.contains("; 2 blobs that were uploaded may lie there unused\n"), "{first}");
+    let second = push();
+    assert!(second.contains(&format!("nothing is written to `{to}`")), "they are there already: {second}");
 }
 
 /// The digest of the destination was replaced by that of the image before anybody compared the two.

@@ -98,3 +98,40 @@ fn variables_for_other_commands_of_a_job_made_image_commands_fail() {
     ");
     place.run(&["image", "inspect", &image, "--platform", "linux/arm64"]).done();
 }
+
+#[test]
+fn flags_for_a_registry_had_no_effect_where_none_is_met() {
+    let mut place = Place::new();
+    build(&place, "linux/amd64");
+    let commands: [&[&str]; 5] = [
+        &["image", "inspect", "oci:layout:v1"],
+        &["image", "copy", "oci:layout:v1", "oci:out"],
+        &["image", "copy", "oci:layout:v1", "oci-archive:out.tar", "--force"],
+        &["image", "sbom", "oci:layout:v1", "--generator", "builtin"],
+        &["image", "build", "in", "--output", "built", "--cmd", "/bin/app"],
+    ];
+    for command in commands {
+        for flags in [
+            &["--plain-http", "registry:5000"][..],
+            &["--tls", "localhost:5000"],
+            &["--username", "somebody", "--password-stdin"],
+        ] {
+            let run = place.run_with_input(&[command, flags].concat(), "password\n");
+            let said =
+                format!("error: `{}` is for registries, and there is none here; leave it out\n", flags[0]);
+            assert!(run.code == 2 && run.stderr.contains(&said), "{command:?} {flags:?}: {}", run.shown());
+        }
+    }
+    assert!(!place.path("out").exists() && !place.path("out.tar").exists() && !place.path("built").exists());
+    for (variable, value) in [
+        ("SPECTRA_PLAIN_HTTP", "registry:5000"),
+        ("SPECTRA_TLS", "localhost:5000"),
+        ("SPECTRA_REGISTRY_USERNAME", "somebody"),
+        ("SPECTRA_REGISTRY_PASSWORD", "password-of-somebody"),
+    ] {
+        place.set(variable, value);
+    }
+    for command in commands {
+        place.run(command).done();
+    }
+}

@@ -31,5 +31,6 @@ mod scan_layers;
 mod scan_tools;
 mod signing;
 mod support;
+mod tls;
 mod trivy;
 mod world;

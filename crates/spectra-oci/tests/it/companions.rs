@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use sha2::Digest as _;
-use spectra_oci::{Artifact, Client, Error, NoProgress, Overwrite, Progress, PushOptions};
+use spectra_oci::{
+    Artifact, Client, Companion, Companions, Error, NoProgress, Overwrite, Progress, PushOptions,
+};
 use spectra_types::{Algorithm, Digest, ImageRef};
 
 use crate::fake::{Fake, client, image};
@@ -14,6 +16,25 @@ fn sha256(bytes: &[u8]) -> Digest {
 
 /// Puts an artifact about `subject` into the repository `app`, as a signing tool does.
 fn attach(fake: &Fake, subject: &Digest, what: &str) -> Digest {
+    attach_all(fake, subject, &[(subject, what)])[0].clone()
+}
+
+/// Puts artifacts of these types into the repository `app`, each about an image of its own, and lists all of them about `listed`.
+fn attach_all(fake: &Fake, listed: &Digest, items: &[(&Digest, &str)]) -> Vec<Digest> {
+    let put = |(subject, what): &(&Digest, &str)| put(fake, subject, what);
+    let entries: Vec<(Digest, String)> = items.iter().map(put).collect();
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
+        entries.iter().map(|(_, entry)| entry.as_str()).collect::<Vec<_>>().join(",")
+    );
+    let tag = format!("sha256-{}", listed.hex());
+    let media_type = "application/vnd.oci.image.index.v1+json".to_owned();
+    fake.lock().manifests.insert(("app".to_owned(), tag), (media_type, list.into_bytes()));
+    entries.into_iter().map(|(digest, _)| digest).collect()
+}
+
+/// Puts one artifact there, and gives its entry for a list.
+fn put(fake: &Fake, subject: &Digest, what: &str) -> (Digest, String) {
     let blob = what.as_bytes().to_vec();
     let empty = b"{}".to_vec();
     let manifest = format!(
@@ -34,15 +55,11 @@ fn attach(fake: &Fake, subject: &Digest, what: &str) -> Digest {
     let media_type = "application/vnd.oci.image.manifest.v1+json".to_owned();
     let key = ("app".to_owned(), digest.to_string());
     state.manifests.insert(key, (media_type, manifest.clone().into_bytes()));
-    let list = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{{
-        "mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{},"artifactType":"{what}"}}]}}"#,
+    let entry = format!(
+        r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{},"artifactType":"{what}"}}"#,
         manifest.len()
     );
-    let tag = format!("sha256-{}", subject.hex());
-    let media_type = "application/vnd.oci.image.index.v1+json".to_owned();
-    state.manifests.insert(("app".to_owned(), tag), (media_type, list.into_bytes()));
-    digest
+    (digest, entry)
 }
 
 async fn copy(client: &Client, from: &ImageRef, to: &ImageRef) -> Vec<String> {
@@ -53,7 +70,8 @@ async fn copy(client: &Client, from: &ImageRef, to: &ImageRef) -> Vec<String> {
         .copy_companions(&artifact, from, to, &PushOptions::default(), Overwrite::Refuse, &progress)
         .await
         .unwrap();
-    copied.into_iter().map(|companion| companion.kind).collect()
+    assert!(copied.strangers.is_empty());
+    copied.copied.into_iter().map(|companion| companion.kind).collect()
 }
 
 #[tokio::test]
@@ -185,4 +203,70 @@ async fn signatures_that_the_destination_has_of_its_own_stay() {
     copy(Overwrite::Replace).await.unwrap();
     assert_eq!(signed(&to, &tag("sbom")), ["a", "b"]);
     assert!(to.lock().violations.is_empty(), "{:?}", to.lock().violations);
+}
+
+/// Copies an image that `attach` gave companions to. Gives what came of it, and the repository it went to.
+async fn copied(attach: impl FnOnce(&Fake, &Digest)) -> (Result<Companions, Error>, Fake, Digest) {
+    let (from, to) = (Fake::start().await, Fake::start().await);
+    let place = tempfile::tempdir().unwrap();
+    let artifact = image(place.path(), 100);
+    let (source, target) = (from.image("app:v1"), to.image("mirror/app:v1"));
+    let progress: Arc<dyn Progress> = Arc::new(NoProgress);
+    let options = PushOptions::default();
+    let pushed = client().push(&source, &artifact, &options, Arc::clone(&progress)).await.unwrap();
+    let digest = pushed.image.digest().clone();
+    attach(&from, &digest);
+    let artifact = client().open(&source, None, Arc::clone(&progress)).await.unwrap();
+    client().push(&target, &artifact, &options, Arc::clone(&progress)).await.unwrap();
+    let done =
+        client().copy_companions(&artifact, &source, &target, &options, Overwrite::Refuse, &progress).await;
+    (done, to, digest)
+}
+
+#[tokio::test]
+async fn a_registry_decided_when_a_copy_with_referrers_ends() {
+    // Referrers to referrers: four are more than anybody has, and the fifth is refused.
+    for (length, fits) in [(4, true), (5, false), (12, false)] {
+        let (done, to, _) = copied(|fake, image| {
+            let mut subject = image.clone();
+            for number in 0..length {
+                subject = attach(fake, &subject, &format!("link/{number}"));
+            }
+        })
+        .await;
+        match done {
+            Ok(done) => assert!(fits && done.copied.len() == length, "{length}: {done:?}"),
+            Err(error) => {
+                assert!(!fits && error.code().to_string() == "SPX-313", "{length}: {error}");
+                assert!(error.to_string().ends_with("one behind the other, is more than 4"), "{error}");
+            }
+        }
+        assert!(to.count("PUT", "/manifests/sha256:") <= 5);
+    }
+    // Many about each of many.
+    let (done, ..) = copied(|fake, image| {
+        for first in attach_all(fake, image, &[(image, "many/0"), (image, "many/1")]) {
+            attach_all(fake, &first, &vec![(&first, "one/more"); 600]);
+        }
+    })
+    .await;
+    let error = done.unwrap_err();
+    assert!(error.to_string().ends_with("and of referrers to these, is more than 1000"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_listed_about_an_image_was_taken_for_its_own() {
+    let mut ours = None;
+    let (done, to, digest) = copied(|fake, image| {
+        let other = sha256(b"another image");
+        ours = attach_all(fake, image, &[(&other, "signature/of-another"), (image, "signature/ours")]).pop();
+    })
+    .await;
+    let done = done.unwrap();
+    let kinds = |list: &[Companion]| list.iter().map(|one| one.kind.clone()).collect::<Vec<_>>();
+    assert_eq!(kinds(&done.copied), ["signature/ours"]);
+    assert_eq!(kinds(&done.strangers), ["signature/of-another"]);
+    let target = to.image("mirror/app:v1").pin(digest);
+    let listed = client().referrers(&target, None).await.unwrap();
+    assert_eq!(listed.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [ours.as_ref().unwrap()]);
 }

@@ -103,3 +103,36 @@ async fn malformed_files_are_named_without_their_content() {
     let error = keychain.resolve("a.io", "x").await.unwrap_err().to_string();
     assert!(error.ends_with("it is malformed at line 1, column 11"), "{error}");
 }
+
+#[tokio::test]
+async fn an_empty_file_or_another_registrys_entry_stopped_every_access() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.json");
+    let keychain = keychain(&[("DOCKER_CONFIG", text(directory.path()))]);
+    for empty in ["", " \n\t\n", "{}"] {
+        std::fs::write(&file, empty).unwrap();
+        assert_eq!(keychain.resolve("ghcr.io", "x").await.unwrap(), Credential::Anonymous, "{empty:?}");
+        assert!(keychain.helpers().unwrap().is_empty());
+    }
+    let odd = r#"{"auths":{"ghcr.io":{"auth":"YTpob3N0cGFzcw=="},"odd.io":{"auth":7},"list.io":[7],"text.io":"s3cret-text","null.io":null},
+        "credHelpers":{"helper.io":{"name":"s3cret-text"}}}"#;
+    std::fs::write(&file, odd).unwrap();
+    assert_eq!(keychain.resolve("ghcr.io", "x").await.unwrap(), basic("a", "hostpass"));
+    for other in ["null.io", "quay.io"] {
+        assert_eq!(keychain.resolve(other, "x").await.unwrap(), Credential::Anonymous);
+    }
+    for registry in ["odd.io", "list.io", "text.io", "helper.io"] {
+        let error = keychain.resolve(registry, "x").await.unwrap_err();
+        assert_eq!(error.code().to_string(), "SPX-310");
+        let said = error.to_string();
+        assert!(
+            said.ends_with(&format!("its entry `{registry}` is not what logins write; log in again")),
+            "{said}"
+        );
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+        assert!(error.hint().unwrap().contains("DOCKER_CONFIG"));
+    }
+    // What is no JSON at all still stops everybody: nobody knows what it should say.
+    std::fs::write(&file, "{").unwrap();
+    assert!(keychain.resolve("ghcr.io", "x").await.is_err());
+}

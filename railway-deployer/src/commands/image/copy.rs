@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use spectra_oci::{
-    Artifact, Client, Companion, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
-    PushOptions,
+    Artifact, Client, Companions, Compression, Descriptor, Layout, OpenLimits, Overwrite, Platform,
+    PushOptions, archive_destination,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
@@ -83,18 +83,16 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             return Err(Failure::usage(format!("`--force` is for archives that exist; {why}")));
         }
     }
-    if let Destination::Archive { path, .. } = &destination
-        && !arguments.force
-        && path.exists()
-    {
+    let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
+    if let Destination::Archive { path, .. } = &destination {
         // Before anything is fetched.
-        return Err(spectra_oci::Error::Exists { path: path.clone() }.into());
+        archive_destination(path, overwrite)?;
     }
     let client = match (&destination, source.image()) {
         (Destination::Registry(image), _) | (_, Some(image)) => {
             arguments.login.client_with(image, arguments.patience.options(), printer)?
         }
-        _ => Login::stored(),
+        _ => arguments.login.unused()?,
     };
     let progress = push_progress(printer);
     let artifact =
@@ -112,21 +110,28 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         ..PushOptions::default()
     };
     let limits = arguments.unpacking.limits();
-    let overwrite = if arguments.force { Overwrite::Replace } else { Overwrite::Refuse };
     let (copied, companions) = match (&between, referrers) {
         (Some((from, to)), true) => {
             copy_all(&client, &artifact, (from, to), &options, overwrite, printer).await?
         }
         _ => (
             write(&client, &artifact, &destination, &options, &limits, overwrite, printer).await?,
-            Vec::new(),
+            Companions::default(),
         ),
     };
     let left = match source.image() {
         Some(from) if !referrers => left_behind(&client, &artifact, from).await,
         _ => None,
     };
-    let also = match companions.len() {
+    for stranger in &companions.strangers {
+        printer.warn(&format!(
+            "not copied: {} ({}) is listed about {}, and does not say so itself",
+            stranger.digest,
+            stranger.kind.escape_debug(),
+            stranger.subject.short()
+        ));
+    }
+    let also = match companions.copied.len() {
         0 => String::new(),
         1 => " and one companion".to_owned(),
         count => format!(" and {count} companions"),
@@ -149,7 +154,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "media_type": copied.descriptor.media_type,
         "image": copied.image,
         "referrers_left": left,
-        "referrers": companions.iter().map(|companion| json!({
+        "referrers": companions.copied.iter().map(|companion| json!({
             "subject": companion.subject, "digest": companion.digest, "kind": companion.kind
         })).collect::<Vec<_>>(),
     });
@@ -175,7 +180,7 @@ async fn copy_all(
     options: &PushOptions,
     overwrite: Overwrite,
     printer: Printer,
-) -> Result<(Copied, Vec<Companion>), Failure> {
+) -> Result<(Copied, Companions), Failure> {
     let progress = push_progress(printer);
     let untagged = artifact.digest().map_or_else(|| to.clone(), |digest| to.pin(digest.clone()).image_ref());
     let pushed = client.push(&untagged, artifact, options, progress.clone()).await?;
@@ -206,6 +211,7 @@ async fn write(
             let (layout, artifact) = tokio::task::spawn_blocking(move || {
                 let layout = Layout::create(path)?;
                 let artifact = artifact.reuse(&layout)?;
+                artifact.check_layout(&layout)?;
                 Ok::<_, spectra_oci::Error>((layout, artifact))
             })
             .await??;
@@ -214,6 +220,8 @@ async fn write(
                 .await??
         }
         Destination::Archive { path, name } => {
+            let (asked, place) = (artifact.clone(), path.clone());
+            tokio::task::spawn_blocking(move || asked.check_archive(&place, overwrite)).await??;
             let local = artifact.download(options.jobs, limits).await?;
             tokio::task::spawn_blocking(move || {
                 local.write_archive(&path, name.as_deref(), overwrite, &packing, &progress)

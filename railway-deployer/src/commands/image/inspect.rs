@@ -37,8 +37,9 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         arguments.login.client(image, printer)?.inspect(image, arguments.platform.as_ref()).await?
     } else {
         let platform = arguments.platform.as_ref();
-        let artifact =
-            source.open_whole(&Login::stored(), platform, arguments.unpacking, Arc::new(NoProgress)).await?;
+        let artifact = source
+            .open_whole(&arguments.login.unused()?, platform, arguments.unpacking, Arc::new(NoProgress))
+            .await?;
         if let Some(note) = artifact.note() {
             printer.warn(note);
         }

@@ -47,7 +47,7 @@ impl Source {
         let progress = push_progress(printer);
         let client = match place.image() {
             Some(reference) => self.login.client(reference, printer)?,
-            None => Login::stored(),
+            None => self.login.unused()?,
         };
         let opened = place.open(&client, self.platform.as_ref(), self.unpacking, progress).await?;
         if let Some(note) = opened.note() {

@@ -138,15 +138,18 @@ pub(crate) struct Login {
     )]
     password: Option<Secret<String>>,
     #[command(flatten)]
-    plain_http: PlainHttp,
+    transport: Transport,
 }
 
-/// The registries without TLS.
+/// How registries are spoken to that are not as the others: with TLS elsewhere, without it on this machine.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct PlainHttp {
+pub(crate) struct Transport {
     /// Speak to this registry without TLS, such as registry:5000: whoever is on the way can read and change images and read passwords
     #[arg(long, env = "SPECTRA_PLAIN_HTTP", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = registry_host)]
     plain_http: Vec<String>,
+    /// Speak to this registry on this machine with TLS, such as localhost:5000
+    #[arg(long, env = "SPECTRA_TLS", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = registry_host)]
+    tls: Vec<String>,
 }
 
 /// How long a registry may be silent, for commands that send to one.
@@ -176,15 +179,22 @@ fn registry_host(text: &str) -> Result<String, String> {
     }
 }
 
-impl PlainHttp {
-    /// Lets a client speak to them, which is said aloud.
-    pub(crate) fn permit(&self, options: &mut ClientOptions, printer: Printer) {
+impl Transport {
+    /// Lets a client speak to them so; without TLS, that is said aloud.
+    pub(crate) fn apply(&self, options: &mut ClientOptions, printer: Printer) -> Result<(), Failure> {
+        if let Some(host) = self.tls.iter().find(|host| self.plain_http.contains(host)) {
+            return Err(Failure::usage(format!(
+                "`{host}` is named by `--tls` and by `--plain-http`; leave one out"
+            )));
+        }
+        options.tls.extend(self.tls.iter().cloned());
         for host in &self.plain_http {
             printer.warn(&format!(
                 "`{host}` is spoken to without TLS: whoever is on the way can read and change images and read passwords"
             ));
             options.plain_http.insert(host.clone());
         }
+        Ok(())
     }
 }
 
@@ -200,7 +210,8 @@ impl Login {
         let given = [
             (self.username.is_some(), "--username", "SPECTRA_REGISTRY_USERNAME"),
             (self.password_stdin, "--password-stdin", "SPECTRA_PASSWORD_STDIN"),
-            (!self.plain_http.plain_http.is_empty(), "--plain-http", "SPECTRA_PLAIN_HTTP"),
+            (!self.transport.plain_http.is_empty(), "--plain-http", "SPECTRA_PLAIN_HTTP"),
+            (!self.transport.tls.is_empty(), "--tls", "SPECTRA_TLS"),
         ];
         given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
     }
@@ -217,7 +228,7 @@ impl Login {
         mut options: ClientOptions,
         printer: Printer,
     ) -> Result<Client, Failure> {
-        self.plain_http.permit(&mut options, printer);
+        self.transport.apply(&mut options, printer)?;
         let mut keychain = Keychain::new(Environment::from_process());
         if let Some(username) = self.username {
             let password = match (self.password_stdin, self.password) {
@@ -236,9 +247,15 @@ impl Login {
         Ok(Client::new(keychain, options))
     }
 
-    /// A client with stored credentials alone, for commands that may not meet a registry at all.
-    fn stored() -> Client {
-        Client::new(Keychain::new(Environment::from_process()), ClientOptions::default())
+    /// For commands that turn out to meet no registry: what was typed for one would have no effect and is refused. A variable may be set
+    /// for other commands of the same job.
+    fn unused(&self) -> Result<Client, Failure> {
+        if let Some((flag, _)) = self.given().into_iter().find(|(_, variable)| !from_variable(variable)) {
+            return Err(Failure::usage(format!(
+                "`{flag}` is for registries, and there is none here; leave it out"
+            )));
+        }
+        Ok(Client::new(Keychain::new(Environment::from_process()), ClientOptions::default()))
     }
 }
 

@@ -41,6 +41,9 @@ pub(super) async fn build(
     for platform in &platforms {
         builders.push(recipe.builder(platform, &place.context)?.packing(place.packing.clone()));
     }
+    if recipe.base.is_none() {
+        login.unused()?;
+    }
     if let Some(image) = &recipe.base {
         let cache = Layout::create(cache_directory(place.cache.as_deref())?)?;
         let client = login.client(image, printer)?;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     str::FromStr,
 };
 
@@ -37,6 +37,17 @@ pub(super) struct Recipe {
     pub(super) annotations: BTreeMap<String, String>,
     pub(super) healthcheck: Option<Check>,
     pub(super) files: Vec<Entry>,
+    /// The file that says all this; for messages.
+    #[serde(skip)]
+    pub(super) file: PathBuf,
+}
+
+/// Who names a path. What a recipe names, perhaps somebody else's, is in the context; on the command line a user may name anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Named {
+    #[default]
+    ByRecipe,
+    ByUser,
 }
 
 /// One `[[files]]`.
@@ -63,6 +74,8 @@ pub(super) struct Entry {
     pub(super) layer: Option<String>,
     #[serde(default)]
     pub(super) rules: Vec<Rule>,
+    #[serde(skip)]
+    named: Named,
 }
 
 /// One exception of an [`Entry`].
@@ -177,8 +190,9 @@ impl Recipe {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
-        Self::parse(&text)
-            .map_err(|problem| Failure::Recipe { message: format!("{}:{problem}", path.display()) })
+        let recipe = Self::parse(&text)
+            .map_err(|problem| Failure::Recipe { message: format!("{}:{problem}", path.display()) })?;
+        Ok(Self { file: path.to_owned(), ..recipe })
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -231,7 +245,10 @@ impl Recipe {
     /// The files of each layer, in the order in which layers are first named.
     fn layers(&self, platform: &Platform, context: &Path) -> Result<Vec<Vec<Files>>, Failure> {
         let mut layers: Vec<(Option<&str>, Vec<Files>)> = Vec::new();
-        for entry in &self.files {
+        for (number, entry) in self.files.iter().enumerate() {
+            entry.check(platform, context).map_err(|problem| Failure::Recipe {
+                message: format!("{}: `[[files]]` number {}: {problem}", self.file.display(), number + 1),
+            })?;
             let files = entry.files(platform, context)?;
             let same = entry
                 .layer
@@ -247,7 +264,7 @@ impl Recipe {
 }
 
 impl Entry {
-    /// A directory or file with plain attributes.
+    /// A directory or file with plain attributes, named on the command line.
     pub(super) fn new(from: impl Into<String>, to: impl Into<String>) -> Self {
         Self {
             from: from.into(),
@@ -259,7 +276,19 @@ impl Entry {
             exclude_from: None,
             layer: None,
             rules: Vec::new(),
+            named: Named::ByUser,
         }
+    }
+
+    /// Refuses paths of a recipe that lead out of the context: an image would carry what lies elsewhere on the machine of whoever builds.
+    fn check(&self, platform: &Platform, context: &Path) -> Result<(), String> {
+        if self.named == Named::ByUser {
+            return Ok(());
+        }
+        // What stands for nothing is refused where it is used.
+        let from = fill(&self.from, platform).unwrap_or_else(|_| self.from.clone());
+        inside("from", Path::new(&from), context)?;
+        self.exclude_from.as_ref().map_or(Ok(()), |file| inside("exclude_from", file, context))
     }
 
     fn files(&self, platform: &Platform, context: &Path) -> Result<Files, Failure> {
@@ -309,6 +338,35 @@ impl Check {
             start_interval: nanoseconds(self.start_interval)?,
             retries: u64::from(self.retries),
         })
+    }
+}
+
+/// Refuses a path that leads out of the context, by itself or through a link. What is not there leads nowhere.
+fn inside(attribute: &str, path: &Path, context: &Path) -> Result<(), String> {
+    let refused = |how: &str| {
+        let (path, context) = (path.display(), context.display());
+        Err(format!(
+            "`{attribute} = \"{path}\"` {how}; a recipe takes files of the context `{context}` alone. Put them there, build from a \
+             directory above, or name them on the command line with `--layer DIRECTORY:TARGET`"
+        ))
+    };
+    let mut depth = 0_u32;
+    for part in path.components() {
+        match part {
+            Component::RootDir | Component::Prefix(_) => return refused("is an absolute path"),
+            Component::CurDir => {}
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return refused("leads out of it"),
+            },
+        }
+    }
+    match (context.canonicalize(), context.join(path).canonicalize()) {
+        (Ok(context), Ok(found)) if !found.starts_with(&context) => {
+            refused(&format!("leads through a link to `{}`", found.display()))
+        }
+        _ => Ok(()),
     }
 }
 
