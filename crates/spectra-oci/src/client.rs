@@ -25,7 +25,7 @@ pub struct ClientOptions {
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long nothing at all may happen on a request before it counts as failed; not a limit on its whole length. Six times as long
-    /// while a registry makes a blob or a manifest of what it got.
+    /// while a registry makes a blob or a manifest of what it got; and a document may take three times as long, all in all.
     pub stall_timeout: Duration,
     /// Registries, as hosts with optional ports, besides those on this machine that are spoken to without TLS. Logins that are known for
     /// them go there in the clear.

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -35,6 +35,8 @@ use crate::{
 const MAX_REDIRECTS: usize = 5;
 /// How many times as long as on anything else may nothing happen while a registry makes a blob of what it got.
 const COMMIT_PATIENCE: u32 = 6;
+/// How many times as long as nothing may happen may all of a document take: it is small, and each byte of it is something that happens.
+const DOCUMENT_PATIENCE: u32 = 3;
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: u64 = 64 * 1024;
 pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
@@ -103,6 +105,10 @@ pub(crate) struct Session {
 #[derive(Debug, thiserror::Error)]
 #[error("nothing was sent or received for {} s", .0.as_secs())]
 struct Stalled(Duration);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was not there after {} s", .0.as_secs())]
+struct Dripped(Duration);
 
 impl Session {
     /// A URL below the repository.
@@ -385,7 +391,8 @@ impl Session {
         }
     }
 
-    /// Reads a body up to `limit`; the second value says whether that was all.
+    /// Reads a body up to `limit`; the second value says whether that was all. One that takes too long all in all is not asked for again:
+    /// it would take as long.
     pub(crate) async fn read(
         &self,
         attempt: &str,
@@ -393,18 +400,30 @@ impl Session {
         limit: u64,
     ) -> Result<(Bytes, bool), Error> {
         let stall = self.client.stall_timeout();
-        let transport = |source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
+        let whole = stall.saturating_mul(DOCUMENT_PATIENCE);
+        let transport = |attempts, source: Box<dyn std::error::Error + Send + Sync>| Error::Transport {
             attempt: attempt.to_owned(),
             host: self.registry.host.clone(),
-            attempts: 0,
+            attempts,
             source,
         };
+        let begin = Instant::now();
         let mut bytes = Vec::new();
         loop {
-            let chunk = tokio::time::timeout(stall, response.chunk())
+            let left = whole.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                return Err(transport(1, Box::new(Dripped(whole))));
+            }
+            let chunk = tokio::time::timeout(stall.min(left), response.chunk())
                 .await
-                .map_err(|_| transport(Box::new(Stalled(stall))))?
-                .map_err(|error| transport(Box::new(error.without_url())))?;
+                .map_err(|_| {
+                    if left < stall {
+                        transport(1, Box::new(Dripped(whole)))
+                    } else {
+                        transport(0, Box::new(Stalled(stall)))
+                    }
+                })?
+                .map_err(|error| transport(0, Box::new(error.without_url())))?;
             let Some(chunk) = chunk else { return Ok((bytes.into(), true)) };
             if (bytes.len() + chunk.len()) as u64 > limit {
                 return Ok((bytes.into(), false));

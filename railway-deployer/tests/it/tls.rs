@@ -48,7 +48,7 @@ fn with_tls(place: &Place, inner: SocketAddr, to_plain: ToPlain) -> (SocketAddr,
                 // A record of the handshake.
                 if first != [22] {
                     // What is not read would break the connection before the answer is.
-                    stream.read(&mut [0; 4096]).await?;
+                    assert!(stream.read(&mut [0; 4096]).await? > 0);
                     return match to_plain {
                         ToPlain::Says => {
                             let answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";

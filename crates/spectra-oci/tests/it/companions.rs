@@ -213,13 +213,15 @@ async fn copied(attach: impl FnOnce(&Fake, &Digest)) -> (Result<Companions, Erro
     let (source, target) = (from.image("app:v1"), to.image("mirror/app:v1"));
     let progress: Arc<dyn Progress> = Arc::new(NoProgress);
     let options = PushOptions::default();
-    let pushed = client().push(&source, &artifact, &options, Arc::clone(&progress)).await.unwrap();
+    let pushed = Box::pin(client().push(&source, &artifact, &options, Arc::clone(&progress))).await.unwrap();
     let digest = pushed.image.digest().clone();
     attach(&from, &digest);
     let artifact = client().open(&source, None, Arc::clone(&progress)).await.unwrap();
-    client().push(&target, &artifact, &options, Arc::clone(&progress)).await.unwrap();
+    Box::pin(client().push(&target, &artifact, &options, Arc::clone(&progress))).await.unwrap();
+    let client = client();
     let done =
-        client().copy_companions(&artifact, &source, &target, &options, Overwrite::Refuse, &progress).await;
+        Box::pin(client.copy_companions(&artifact, &source, &target, &options, Overwrite::Refuse, &progress))
+            .await;
     (done, to, digest)
 }
 

@@ -30,6 +30,8 @@ pub(crate) enum Action {
     Revoke,
     /// The answer takes so long.
     Think(Duration),
+    /// The answer has no end: one byte each time.
+    Drip(Duration),
 }
 
 pub(crate) struct Fault {
@@ -195,6 +197,13 @@ async fn handle(State(fake): State<Fake>, request: Request) -> Response {
             keep(&mut fake.lock(), &parts.uri, &bytes);
             let broken = futures::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("reset"))]);
             answer(200).header("content-length", 10).body(Body::from_stream(broken)).unwrap()
+        }
+        Some(Action::Drip(time)) => {
+            let drops = futures::stream::repeat(()).then(move |()| async move {
+                tokio::time::sleep(time).await;
+                Ok::<_, std::io::Error>(b" ".to_vec())
+            });
+            answer(200).body(Body::from_stream(drops)).unwrap()
         }
         Some(Action::Answer(status, headers)) => {
             let mut builder = Response::builder().status(status);

@@ -271,3 +271,19 @@ async fn a_registry_that_does_not_answer_a_question_is_not_waited_for() {
     let error = client.resolve(&fake.image("a:1")).await.unwrap_err();
     assert!(matches!(error, Error::Transport { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_registry_that_drips_a_document_kept_us_for_ever() {
+    let fake = Fake::start().await;
+    let stall_timeout = Duration::from_secs(1);
+    fake.fault(Method::GET, "/manifests/", Action::Drip(Duration::from_millis(50)));
+    let retry = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
+    let client =
+        Client::new(Keychain::empty(), ClientOptions { retry, stall_timeout, ..ClientOptions::default() });
+    let image = fake.image("a:1");
+    let resolved = tokio::time::timeout(Duration::from_mins(1), client.resolve(&image)).await;
+    let error = resolved.expect("it ends").unwrap_err();
+    let text = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(text, "the answer was not there after 3 s");
+    assert_eq!(fake.count("GET", "/manifests/"), 1, "asking again would take as long");
+}

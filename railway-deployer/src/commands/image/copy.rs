@@ -123,14 +123,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         Some(from) if !referrers => left_behind(&client, &artifact, from).await,
         _ => None,
     };
-    for stranger in &companions.strangers {
-        printer.warn(&format!(
-            "not copied: {} ({}) is listed about {}, and does not say so itself",
-            stranger.digest,
-            stranger.kind.escape_debug(),
-            stranger.subject.short()
-        ));
-    }
+    warn_of_strangers(&companions, printer);
     let also = match companions.copied.len() {
         0 => String::new(),
         1 => " and one companion".to_owned(),
@@ -161,6 +154,18 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let text = copied.image.as_ref().map_or_else(|| digest.to_string(), ToString::to_string);
     printer.data("image.copy", &value, &text)?;
     Ok(ExitCode::Done)
+}
+
+/// Names what the source's registry lists about an image, and what is about another.
+fn warn_of_strangers(companions: &Companions, printer: Printer) {
+    for stranger in &companions.strangers {
+        printer.warn(&format!(
+            "not copied: {} ({}) is listed about {}, and does not say so itself",
+            stranger.digest,
+            stranger.kind.escape_debug(),
+            stranger.subject.short()
+        ));
+    }
 }
 
 /// How much the source's registry lists about the image, such as signatures and attestations, without what it lists about the images

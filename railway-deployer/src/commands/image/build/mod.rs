@@ -171,7 +171,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             refuse(&given, "is for a directory; each `[[files]]` of a recipe has its own")?;
             let mut recipe = Recipe::read(&file)?;
             recipe.created = arguments.created().or(recipe.created);
-            build_own(recipe, arguments, printer).await
+            Box::pin(build_own(recipe, arguments, printer)).await
         }
         Way::Directory => {
             let from =
@@ -183,7 +183,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
             let mut entry = Entry::new(from, target);
             entry.exclude.clone_from(&arguments.content.exclude);
             let recipe = Recipe { created: arguments.created(), files: vec![entry], ..Recipe::default() };
-            build_own(recipe, arguments, printer).await
+            Box::pin(build_own(recipe, arguments, printer)).await
         }
     }
 }
