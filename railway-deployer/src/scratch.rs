@@ -1,9 +1,13 @@
 //! Folders for what other programs have to find by a name. They are gone when the process ends, also by a signal it can hear; files for
 //! ourselves have no name at all while they are temporary, which `spectra-oci` sees to.
 
-use std::path::Path;
+use std::{io, path::Path, time::Duration};
 
 use crate::failure::Failure;
+
+/// How often the removal of a folder that is not empty any more is tried again, and what is waited before.
+const ATTEMPTS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A folder that is gone when it is dropped; only this user can look into it.
 pub(crate) struct Scratch {
@@ -33,7 +37,22 @@ impl Drop for Scratch {
         if std::fs::rename(folder.path(), &gone).is_ok() {
             let _ = folder.keep();
             // An error leaves what cannot be removed, and nobody could do more about it.
-            let _ = std::fs::remove_dir_all(gone);
+            let _ = remove(Path::new(&gone));
+        }
+    }
+}
+
+/// Removes a folder into which a thread may be putting one last thing: what it had looked up before the folder had another name. Then
+/// the folder is not empty when its turn comes.
+fn remove(folder: &Path) -> io::Result<()> {
+    let mut left = ATTEMPTS;
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && left > 0 => {
+                left -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
         }
     }
 }
