@@ -127,7 +127,8 @@ impl Delivery<'_> {
     ) -> Result<Delivered, Error> {
         let request = governed(self.journal, request).await?;
         refuse_invalid(&request)?;
-        let verdict = signed(self.journal, &self.signatures, &request.place, &request.candidate).await?;
+        let (place, image) = (&request.place, &request.candidate);
+        let verdict = signed(self.journal, &self.signatures, place, image, cancel).await?;
         self.deliver_as_it_is(request, verdict, cancel).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use spectra_delivery::settings::Settings;
 use spectra_delivery::{Error, Signatures, kinds};
@@ -12,6 +13,7 @@ use spectra_sign::{
     Statement, Threshold, TrustedKey, Unavailable, sign_statement,
 };
 use spectra_types::{ExitCode, PinnedImage};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
@@ -147,4 +149,41 @@ async fn a_policy_that_was_given_besides_has_to_be_met_as_well() {
     let error = delivery.deliver(RolloutRequest::new(place, second), &never).await.unwrap_err();
     let Error::Unsigned(refusal) = error else { panic!("{error}") };
     assert!(refusal.unmet[0].contains("policy `release`"), "{refusal}");
+}
+
+/// A registry that accepts connections and says nothing.
+#[derive(Default)]
+struct Silent(Notify);
+
+impl EvidenceSource for Silent {
+    fn gather<'a>(&'a self, _: &'a PinnedImage) -> EvidenceFuture<'a> {
+        self.0.notify_one();
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_signal_had_no_effect_while_signatures_were_looked_for() {
+    let world = World::start().await;
+    let first = world.push("v1", &[]).await;
+    let place = world.web(&first).await;
+    let second = world.push("v2", &[]).await;
+    put(&world, by(&SigningKey::generate(Algorithm::Ed25519).unwrap())).await;
+    let head = world.journal.head().await.unwrap();
+    let silent = Silent::default();
+    let mut delivery = world.delivery(&|_| {});
+    delivery.signatures.source = Some(&silent);
+    let cancel = CancellationToken::new();
+    let both = async {
+        tokio::join!(delivery.deliver(RolloutRequest::new(place.clone(), second), &cancel), async {
+            silent.0.notified().await;
+            cancel.cancel();
+        })
+    };
+    let (ended, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
+    let error = ended.unwrap_err();
+    assert!(matches!(error, Error::Interrupted { .. }) && error.changed_nothing(), "{error}");
+    assert_eq!((error.exit_code(), error.code().as_str()), (ExitCode::Interrupted, "SPX-446"));
+    assert_eq!(world.journal.head().await.unwrap(), head, "nothing was written");
+    assert_eq!(world.runs(&place).await, first.digest().to_string());
 }
