@@ -5,14 +5,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use spectra_delivery::settings::Settings;
-use spectra_delivery::{Error, Signatures, kinds};
-use spectra_journal::{Holder, Query};
+use spectra_delivery::{DEFAULT_TTL, Delivered, Error, Signatures, Waiting, history, kinds};
+use spectra_journal::{Acquisition, Held, Holder, Query};
 use spectra_rollout::{DeploymentPolicy, Outcome, Reach, RolloutRequest};
 use spectra_sign::{
     Algorithm, Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, SignaturePolicy, SigningKey,
     Statement, Threshold, TrustedKey, Unavailable, sign_statement,
 };
-use spectra_types::{ExitCode, PinnedImage};
+use spectra_types::{ExitCode, HumanDuration, PinnedImage};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -61,8 +61,8 @@ fn by(key: &SigningKey) -> SignaturePolicy {
     }
 }
 
-async fn put(world: &World, signatures: SignaturePolicy) {
-    let policy = DeploymentPolicy {
+fn policy(signatures: Option<SignaturePolicy>) -> DeploymentPolicy {
+    DeploymentPolicy {
         name: "signed".to_owned(),
         reach: Reach::Everything,
         approval: None,
@@ -71,10 +71,17 @@ async fn put(world: &World, signatures: SignaturePolicy) {
         health_required: false,
         required_steps: Vec::new(),
         allowed_repositories: Vec::new(),
-        signatures: Some(signatures),
-    };
+        signatures,
+    }
+}
+
+async fn put_all(world: &World, policy: DeploymentPolicy) {
     let by = Holder::of_this_process("test");
     Settings::of(&world.journal).put("signed", &policy, &by).await.unwrap();
+}
+
+async fn put(world: &World, signatures: SignaturePolicy) {
+    put_all(world, policy(Some(signatures))).await;
 }
 
 #[tokio::test]
@@ -149,6 +156,68 @@ async fn a_policy_that_was_given_besides_has_to_be_met_as_well() {
     let error = delivery.deliver(RolloutRequest::new(place, second), &never).await.unwrap_err();
     let Error::Unsigned(refusal) = error else { panic!("{error}") };
     assert!(refusal.unmet[0].contains("policy `release`"), "{refusal}");
+}
+
+/// Delivers a signed image that has to wait for its lease; `meanwhile` happens while it waits. How often the registry was asked comes
+/// with it.
+async fn queued(
+    world: &World,
+    key: &SigningKey,
+    request: RolloutRequest,
+    meanwhile: impl Future<Output = ()>,
+) -> (Result<Delivered, Error>, usize) {
+    let mut shelf = Shelf::default();
+    shelf.sign(key, &request.candidate);
+    let other = Holder::of_this_process("other");
+    let taken = world.journal.acquire(&request.place.subject(), other, DEFAULT_TTL).await.unwrap();
+    let Acquisition::Acquired(lease) = taken else { panic!("nobody else has it") };
+    let waits = Notify::new();
+    let told = |_: &Held| waits.notify_one();
+    let mut delivery = world.delivery(&|_| {});
+    delivery.signatures.source = Some(&shelf);
+    delivery.waiting = Waiting { at_most: Duration::from_mins(1), told: &told, ttl: DEFAULT_TTL };
+    let never = CancellationToken::new();
+    let both = async {
+        tokio::join!(delivery.deliver(request, &never), async {
+            waits.notified().await;
+            meanwhile.await;
+            lease.release().await.unwrap();
+        })
+    };
+    let (delivered, ()) = tokio::time::timeout(Duration::from_mins(1), both).await.unwrap();
+    let asked = shelf.asked.lock().unwrap().len();
+    (delivered, asked)
+}
+
+#[tokio::test]
+async fn a_queued_rollout_began_although_the_policy_had_changed_while_it_waited() {
+    let world = World::start().await;
+    let first = world.push("v1", &[]).await;
+    let place = world.web(&first).await;
+    let second = world.push("v2", &[]).await;
+    let [key, stranger] = [(); 2].map(|()| SigningKey::generate(Algorithm::Ed25519).unwrap());
+    let request = || RolloutRequest::new(place.clone(), second.clone());
+    put(&world, by(&key)).await;
+    // The key that had signed counts no more.
+    let (refused, _) = queued(&world, &key, request(), put(&world, by(&stranger))).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, Error::Unsigned(_)), "{error}");
+    // Another rule.
+    put(&world, by(&key)).await;
+    let bake = Some(HumanDuration::new(Duration::from_mins(5)));
+    let stricter = DeploymentPolicy { minimum_bake: bake, ..policy(Some(by(&key))) };
+    let (refused, _) = queued(&world, &key, request(), put_all(&world, stricter)).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, Error::Policy { .. }), "{error}");
+    assert_eq!(history(&world.journal, Some(&place.subject()), 10).await.unwrap().len(), 0, "none was begun");
+    assert_eq!(world.runs(&place).await, first.digest().to_string());
+    // Where nothing changes, the registry is not asked a second time.
+    put(&world, by(&key)).await;
+    let (delivered, asked) = queued(&world, &key, request(), async {}).await;
+    let outcome = delivered.unwrap().report.outcome;
+    assert!(matches!(outcome, Outcome::Complete { .. }), "{outcome}");
+    assert_eq!(asked, 1);
+    world.is_in_order().await;
 }
 
 /// A registry that accepts connections and says nothing.
