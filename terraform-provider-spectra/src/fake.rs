@@ -9,9 +9,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tfplugin::testing::Core;
-use tfplugin::{Attr, Sensitive};
+use tfplugin::{Attr, Configure, Provider as _, Sensitive};
+use tokio_util::sync::CancellationToken;
 
-use crate::provider::{JournalModel, ProviderModel, RailwayModel, Spectra};
+use crate::provider::{Cx, JournalModel, ProviderModel, RailwayModel, Spectra};
 
 #[derive(Debug)]
 enum Answer {
@@ -81,7 +82,22 @@ impl Fake {
 
     /// Terraform with this provider.
     pub(crate) async fn core(&self) -> Core<Spectra> {
-        let config = ProviderModel {
+        Core::new(Spectra, &self.config()).await.unwrap()
+    }
+
+    /// What a handler works with, of a call that Terraform has asked to stop.
+    pub(crate) async fn stopped(&self) -> Cx {
+        let stop = CancellationToken::new();
+        let (config, terraform_version) = (self.config(), "1.13.0".to_owned());
+        let request = Configure { config, terraform_version, cancel: stop.clone() };
+        let mut cx = Cx::new(Arc::new(Spectra.configure(request).await.unwrap()));
+        cx.cancel = stop;
+        cx.cancel.cancel();
+        cx
+    }
+
+    fn config(&self) -> ProviderModel {
+        ProviderModel {
             railway: Attr::Known(RailwayModel {
                 token: Attr::Known(Sensitive("7c1d-token-of-a-test".to_owned())),
                 token_type: Attr::Null,
@@ -89,8 +105,7 @@ impl Fake {
             }),
             registry: Attr::Null,
             journal: Attr::Known(JournalModel { url: Attr::Known(Sensitive(self.journal())) }),
-        };
-        Core::new(Spectra, &config).await.unwrap()
+        }
     }
 }
 

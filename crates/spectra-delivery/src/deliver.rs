@@ -10,7 +10,8 @@ use spectra_probe::{ProgramMetrics, Programs, Prometheus, ServiceVariables};
 use spectra_railway::{Client, RailwayMetrics, RailwayTarget, RegistryLogin};
 use spectra_rollout::spec::{Ability, check};
 use spectra_rollout::{
-    Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, Violation, recover, run,
+    DeploymentPolicy, Entry, Ledger, Outcome, Place, Ports, Report, RolloutRequest, TokioClock, Violation,
+    govern, recover, run,
 };
 use spectra_sign::Verdict;
 use spectra_types::{Secret, error_chain};
@@ -20,14 +21,15 @@ use tokio_util::sync::CancellationToken;
 use crate::approval;
 use crate::diary::JournalDiary;
 use crate::error::Error;
-use crate::gates::{JournalGates, governed};
+use crate::gates::JournalGates;
 use crate::leases::{DEFAULT_TTL, LeaseGuard, Leases};
 use crate::logs::{DeploymentLogs, LogListener};
 use crate::metrics::Metrics;
 use crate::news::Channels;
 use crate::probes::Probes;
 use crate::programs::{RailwayVariables, ServicePrograms};
-use crate::signatures::{Signatures, signed};
+use crate::settings::Settings;
+use crate::signatures::{Signatures, judged};
 use crate::standing::{Standing, standing};
 use crate::{id::rollout_id, kinds};
 
@@ -106,6 +108,16 @@ pub struct Delivered {
     pub taken_back: Vec<Report>,
 }
 
+/// A request as it may be carried out.
+struct Ruled {
+    /// With the approvals of the policies in it.
+    request: RolloutRequest,
+    /// What was found of signatures, if they were asked for.
+    verdict: Option<Verdict>,
+    /// The policies that it was held against, and the request without what is theirs; `None` where they do not hold.
+    policies: Option<(Vec<DeploymentPolicy>, RolloutRequest)>,
+}
+
 /// A request that cannot be carried out is refused before anybody is asked about it.
 fn refuse_invalid(request: &RolloutRequest) -> Result<(), Error> {
     let mut problems = check(request, &ABILITIES);
@@ -119,30 +131,57 @@ impl Delivery<'_> {
     ///
     /// A rollout that another process left open is brought back to stable first. When that fails, the new one is not begun,
     /// and the report of the failed one is the result. Policies that the journal's settings name for the place are kept to, and
-    /// the signatures that they want are looked for before anything else: by digest, so that nothing can come between.
+    /// the signatures that they want are looked for before anything else: by digest, so that no other image can come between. Under the
+    /// leases, policies that have changed meanwhile are asked again.
     pub async fn deliver(
         &self,
         request: RolloutRequest,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
-        let request = governed(self.journal, request).await?;
-        refuse_invalid(&request)?;
-        let verdict = signed(self.journal, &self.signatures, &request.place, &request.candidate).await?;
-        self.deliver_as_it_is(request, verdict, cancel).await
+        let policies = Settings::of(self.journal).at(&request.place).await?;
+        let ruled = self.by_policies(policies, request, cancel).await?;
+        self.deliver_ruled(ruled, cancel).await
     }
 
-    /// [`deliver`](Self::deliver) without asking the policies. `verdict` is what was found of signatures, if they were asked for.
+    /// [`deliver`](Self::deliver) without asking the policies.
     pub(crate) async fn deliver_as_it_is(
         &self,
         request: RolloutRequest,
-        verdict: Option<Verdict>,
         cancel: &CancellationToken,
     ) -> Result<Delivered, Error> {
         refuse_invalid(&request)?;
+        self.deliver_ruled(Ruled { request, verdict: None, policies: None }, cancel).await
+    }
+
+    async fn by_policies(
+        &self,
+        policies: Vec<DeploymentPolicy>,
+        asked: RolloutRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Ruled, Error> {
+        let request = govern(&policies, asked.clone()).map_err(|violations| Error::Policy { violations })?;
+        refuse_invalid(&request)?;
+        let verdict = judged(&policies, &self.signatures, &request.candidate, cancel).await?;
+        Ok(Ruled { request, verdict, policies: Some((policies, asked)) })
+    }
+
+    /// By the policies as they are now, under the leases: they may be others than before the wait for them. Where they are the same, so
+    /// is the verdict, since the image is the same by its digest; a signature that somebody has deleted was not taken back by that.
+    async fn by_policies_of_now(&self, ruled: Ruled, cancel: &CancellationToken) -> Result<Ruled, Error> {
+        let Some((before, asked)) = &ruled.policies else { return Ok(ruled) };
+        let now: Vec<DeploymentPolicy> = Settings::of(self.journal).at(&asked.place).await?;
+        if now == *before {
+            return Ok(ruled);
+        }
+        self.by_policies(now, asked.clone(), cancel).await
+    }
+
+    async fn deliver_ruled(&self, ruled: Ruled, cancel: &CancellationToken) -> Result<Delivered, Error> {
+        let request = ruled.request.clone();
         let places = request.places();
         let leases = Leases::acquire(self.journal, &places, &self.holder, &self.waiting, cancel).await?;
         // The state of a whole rollout: on the heap, where there are hundreds of them.
-        let result = Box::pin(self.under_leases(request.clone(), verdict, &places, &leases, cancel)).await;
+        let result = Box::pin(self.under_leases(ruled, &places, &leases, cancel)).await;
         leases.release().await;
         let mut delivered = result?;
         if !matches!(delivered.report.outcome, Outcome::Complete { .. } | Outcome::Fenced { .. }) {
@@ -164,8 +203,7 @@ impl Delivery<'_> {
 
     async fn under_leases(
         &self,
-        request: RolloutRequest,
-        verdict: Option<Verdict>,
+        ruled: Ruled,
         places: &[Place],
         leases: &Leases,
         cancel: &CancellationToken,
@@ -186,7 +224,11 @@ impl Delivery<'_> {
                 recovered.push(report);
             }
         }
-        match Box::pin(self.begin(request, verdict, leases, cancel)).await {
+        let begun = async {
+            let Ruled { request, verdict, .. } = self.by_policies_of_now(ruled, cancel).await?;
+            self.begin(request, verdict, leases, cancel).await
+        };
+        match Box::pin(begun).await {
             Ok(report) => {
                 Ok(Delivered { recovered, report, begun: true, warnings: Vec::new(), taken_back: Vec::new() })
             }

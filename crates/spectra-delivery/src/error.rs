@@ -4,7 +4,7 @@ use spectra_journal::Held;
 use spectra_rollout::spec::Problem;
 use spectra_rollout::{Outcome, Report, UnknownTimeZone, Violation};
 use spectra_sign::{Refusal, UNAVAILABLE, UNSIGNED, Unavailable};
-use spectra_types::{ErrorCode, ExitCode};
+use spectra_types::{ErrorCode, ExitCode, PinnedImage};
 
 /// A rollout was not begun. Nothing was changed, unless [`changed_nothing`](Error::changed_nothing) says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,12 @@ pub enum Error {
     /// There is a policy about signatures, and nobody could be asked for them.
     #[error(transparent)]
     SignaturesUnavailable(#[from] Unavailable),
+    /// Somebody asked to end while signatures were looked for.
+    #[error("interrupted while the signatures of `{image}` were looked for")]
+    Interrupted {
+        /// Of which image.
+        image: PinnedImage,
+    },
     /// A setting makes no sense.
     #[error("the {kind} `{id}` makes no sense: {}", list(.problems))]
     Setting {
@@ -177,6 +183,7 @@ impl Error {
             Self::NoSuchRollout(_) => ErrorCode::new("SPX-434"),
             Self::Probe(_) => ErrorCode::new("SPX-435"),
             Self::NothingBefore { .. } => ErrorCode::new("SPX-445"),
+            Self::Interrupted { .. } => ErrorCode::new("SPX-446"),
             Self::Signature { .. } => ErrorCode::new("SPX-436"),
             Self::Encode { .. } => ErrorCode::new("SPX-437"),
             Self::Policy { .. } => ErrorCode::new("SPX-438"),
@@ -225,6 +232,7 @@ impl Error {
             Self::AfterRecovery { source, .. } | Self::AfterWish { source, .. } => source.hint(),
             Self::Invalid { .. }
             | Self::NoSuchRollout(_)
+            | Self::Interrupted { .. }
             | Self::Probe(_)
             | Self::Signature { .. }
             | Self::Encode { .. }
@@ -238,6 +246,7 @@ impl Error {
         match self {
             Self::Invalid { .. } | Self::NoSuchRollout(_) | Self::Setting { .. } => ExitCode::Usage,
             Self::Policy { .. } | Self::Unsigned(_) => ExitCode::GateRefused,
+            Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::LeaseHeld { .. } | Self::Unresolved { .. } => ExitCode::LeaseHeld,
             Self::Railway(error) => match error.kind() {
                 spectra_railway::ErrorKind::Unauthenticated | spectra_railway::ErrorKind::Forbidden => {

@@ -197,7 +197,7 @@ impl Delivery<'_> {
             "" => "it is a rollback".to_owned(),
             reason => format!("it is a rollback: {reason}"),
         });
-        let delivered = self.deliver_as_it_is(request, None, cancel).await?;
+        let delivered = self.deliver_as_it_is(request, cancel).await?;
         let warnings = passed_over.into_iter().filter(Violation::is_about_the_image).collect();
         Ok(Delivered { warnings, ..delivered })
     }

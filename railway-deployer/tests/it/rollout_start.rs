@@ -1,5 +1,7 @@
 //! `rollout start`: what it prints, what holds afterwards, and how it ends when it is told to.
 
+use std::{net::TcpListener, sync::mpsc, time::Duration};
+
 use rustix::process::Signal;
 
 use crate::world::{Running, World};
@@ -381,4 +383,29 @@ fn rollback_knew_no_signature_file_and_let_an_unsigned_image_through() {
     world.place.run(&["image", "sign", &never, "--key", "ci.key"]).done();
     back().done();
     assert_eq!(world.serving(), digest(&never));
+}
+
+#[test]
+fn a_signal_had_no_effect_while_a_silent_registry_was_asked_for_signatures() {
+    let world = World::new();
+    let old = world.image("old", &[]);
+    world.start(&old, &[]).done();
+    world.place.run(&["image", "keygen", "--output", "ci", "--no-password"]).done();
+    let policy = "version = 1\n[[policy]]\nname = \"ci\"\nkeys = [{ name = \"ci\", file = \"ci.pub\" }]\n";
+    world.place.write("signatures.toml", policy);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let image = format!("127.0.0.1:{port}/team/app@sha256:{}", "a".repeat(64));
+    let running = world.begin(&image, &["--signature-policy", "signatures.toml"]);
+    let (asked, held) = mpsc::channel();
+    std::thread::spawn(move || asked.send(silent.accept().unwrap()));
+    // Open as long as it may live.
+    let _held = held.recv_timeout(Duration::from_mins(1)).unwrap();
+    running.signal(Signal::TERM);
+    let (code, stdout, stderr) = running.end();
+    assert_eq!(code, 130, "{stdout}{stderr}");
+    assert!(stderr.contains("interrupted while the signatures of `127.0.0.1:"), "{stderr}");
+    assert_eq!(world.serving(), digest(&old));
+    let status = world.place.run(&["rollout", "status", "--json"]).done().json();
+    assert_eq!((status["state"].as_str(), status["lease"].is_null()), (Some("ended"), true), "{status}");
 }

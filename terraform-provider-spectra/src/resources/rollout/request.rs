@@ -13,7 +13,7 @@ use spectra_types::error_chain;
 use tfplugin::{AttributePath, Diagnostic, ToValue, Value};
 
 use super::model::RolloutModel;
-use crate::errors::sentence;
+use crate::errors::{UNCHANGED, sentence};
 use crate::provider::Cx;
 
 /// Ids and an image that stand for what is not known yet, so that the rest can be checked.
@@ -278,7 +278,7 @@ async fn signatures(
     }
     let certificates = crate::signatures::certificates_if_needed();
     let registry = Signatures { source: Some(cx.client.registry()), certificates, policies: &[] };
-    match signed(journal, &registry, &request.place, &request.candidate).await {
+    match signed(journal, &registry, &request.place, &request.candidate, &cx.cancel).await {
         Ok(_) => Ok(None),
         Err(error @ Error::Unsigned(_)) => {
             let hint = error.hint().map(sentence).unwrap_or_default();
@@ -292,6 +292,13 @@ async fn signatures(
                     .at("image"),
             ))
         }
+        Err(error @ Error::Interrupted { .. }) => Ok(Some(
+            Diagnostic::error(
+                "The plan was interrupted",
+                format!("{} [{}]. {UNCHANGED}", sentence(&error.to_string()), error.code()),
+            )
+            .at("image"),
+        )),
         Err(error @ Error::SignaturesUnavailable(_)) => Ok(Some(
             Diagnostic::warning(
                 "The signatures of the image could not be read",
@@ -304,5 +311,55 @@ async fn signatures(
             .at("image"),
         )),
         Err(error) => Err(error_chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spectra_delivery::settings::Settings;
+    use spectra_journal::{Holder, Location};
+    use spectra_rollout::{DeploymentPolicy, Reach};
+    use spectra_sign::{Algorithm, SignaturePolicy, SigningKey, Threshold, TrustedKey};
+    use tfplugin::Severity;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    #[tokio::test]
+    async fn a_plan_that_is_interrupted_waits_for_no_registry() {
+        let fake = Fake::start().await;
+        let journal = Journal::open(&fake.journal().parse::<Location>().unwrap()).await.unwrap();
+        let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+        let policy = DeploymentPolicy {
+            name: "signed".to_owned(),
+            reach: Reach::Everything,
+            approval: None,
+            minimum_bake: None,
+            maximum_timeout: None,
+            health_required: false,
+            required_steps: Vec::new(),
+            allowed_repositories: Vec::new(),
+            signatures: Some(SignaturePolicy {
+                repositories: Vec::new(),
+                keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
+                identities: Vec::new(),
+                required: Threshold::Any,
+                attestations: Vec::new(),
+            }),
+        };
+        Settings::of(&journal).put("signed", &policy, &Holder::of_this_process("test")).await.unwrap();
+        // It accepts connections, and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let image = format!("127.0.0.1:{port}/acme/web@sha256:{}", "a".repeat(64)).parse().unwrap();
+        let place = spectra_rollout::Place {
+            project: "p-1".parse().unwrap(),
+            environment: "e-1".parse().unwrap(),
+            service: "s-1".parse().unwrap(),
+        };
+        let said = warnings(&fake.stopped().await, &RolloutRequest::new(place, image)).await;
+        let [one] = said.as_slice() else { panic!("{said:?}") };
+        assert_eq!((one.severity, one.summary.as_str()), (Severity::Error, "The plan was interrupted"));
     }
 }
