@@ -29,6 +29,7 @@ pub mod settings;
 mod signatures;
 mod standing;
 mod unlock;
+mod unobserved;
 mod wish;
 
 pub use crate::abort::Aborted;
@@ -48,13 +49,14 @@ pub use crate::rollback::RolledBackTo;
 pub use crate::signatures::{Signatures, signed};
 pub use crate::standing::{Standing, entries, history, line_of, request_of, standing, standing_of};
 pub use crate::unlock::{Unlocked, unlock};
+pub use crate::unobserved::{Admitted, admitted};
 pub use crate::wish::ask;
 
 /// The kinds of the records that are written here, beside those of `spectra_rollout::Entry`.
 pub mod kinds {
     /// A service takes part in a rollout that is written down under another service's subject.
     pub const JOINED: &str = "rollout.joined";
-    /// Who signed the image of a rollout, as its policies want it.
+    /// Who signed an image, as the policies of its place want it: of a rollout, or one that is deployed without.
     pub const SIGNATURES: &str = "signature.accepted";
     /// Somebody asks a running rollout to go back.
     pub const ABORT: &str = "wish.abort";

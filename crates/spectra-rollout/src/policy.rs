@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use spectra_sign::{SignaturePolicy, is_repository_pattern, repository_matches};
-use spectra_types::HumanDuration;
+use spectra_types::{HumanDuration, ImageRef};
 
 use crate::reach::Reach;
 use crate::spec::{ApprovalRule, Approver, Problem, RolloutRequest};
@@ -14,6 +14,10 @@ const STEPS: [&str; 7] = ["migrate", "hook", "canary", "pause", "analysis", "swa
 
 /// The rule about where images come from.
 const REPOSITORIES: &str = "allowed_repositories";
+/// The rule about who approves.
+const APPROVAL: &str = "approval";
+/// The rule about who signs.
+const SIGNATURES: &str = "signatures";
 
 /// What every rollout within reach has to keep to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +72,21 @@ impl Violation {
     #[must_use]
     pub fn is_about_the_image(&self) -> bool {
         self.rule == REPOSITORIES
+    }
+
+    /// That a policy asks for signatures, and that there is nothing they could be looked for by: a tag moves.
+    #[must_use]
+    pub fn no_digest(policy: &str, image: &ImageRef) -> Self {
+        let message = format!(
+            "`{image}` has to be signed, and is named without a digest: it could be another one once it was looked at"
+        );
+        Self { policy: policy.to_owned(), rule: SIGNATURES, message }
+    }
+
+    /// Whether the image would have to be named by its digest.
+    #[must_use]
+    pub fn is_about_the_digest(&self) -> bool {
+        self.rule == SIGNATURES
     }
 }
 
@@ -148,15 +167,45 @@ impl DeploymentPolicy {
                 add("required_steps", format!("there is no `{required}` step"));
             }
         }
-        let allowed = &self.allowed_repositories;
-        if !allowed.is_empty()
-            && !allowed.iter().any(|pattern| repository_matches(pattern, &request.candidate))
-        {
-            let message =
-                format!("the image is `{}`; images may come from {}", request.candidate, allowed.join(", "));
-            add(REPOSITORIES, message);
-        }
+        found.extend(self.not_from_there(&request.candidate.image_ref()));
         found
+    }
+
+    /// The rules that an image breaks which is deployed without a rollout: then nobody approves it, watches it or takes steps.
+    /// How long a rollout may take says nothing about it, and signatures are the business of whoever deploys it.
+    #[must_use]
+    pub fn violations_without_rollout(&self, image: &ImageRef) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let mut add = |rule, message: String| {
+            let message = format!("{message}, which takes a rollout");
+            found.push(Violation { policy: self.name.clone(), rule, message });
+        };
+        if let Some(rule) = &self.approval {
+            add(APPROVAL, format!("{} have to approve the image", rule.required));
+        }
+        if let Some(least) = self.minimum_bake.filter(|least| !least.get().is_zero()) {
+            add("minimum_bake", format!("the image has to be watched for {least} at least"));
+        }
+        if self.health_required {
+            add("health_required", "the service has to be probed".to_owned());
+        }
+        if !self.required_steps.is_empty() {
+            let steps: Vec<_> = self.required_steps.iter().map(|step| format!("`{step}`")).collect();
+            add("required_steps", format!("there have to be the steps {}", steps.join(", ")));
+        }
+        found.extend(self.not_from_there(image));
+        found
+    }
+
+    /// Whether the image is from where images may not come from.
+    fn not_from_there(&self, image: &ImageRef) -> Option<Violation> {
+        let allowed = &self.allowed_repositories;
+        let is_allowed = |pattern: &String| repository_matches(pattern, image.registry(), image.repository());
+        (!allowed.is_empty() && !allowed.iter().any(is_allowed)).then(|| Violation {
+            policy: self.name.clone(),
+            rule: REPOSITORIES,
+            message: format!("the image is `{image}`; images may come from {}", allowed.join(", ")),
+        })
     }
 }
 
@@ -179,7 +228,7 @@ pub fn govern(
             if merged.github_environment.is_none() && people(&merged.approvers) < merged.required {
                 violations.push(Violation {
                     policy: policy.name.clone(),
-                    rule: "approval",
+                    rule: APPROVAL,
                     message: format!(
                         "{} have to approve, but only {} of its approvers may by the other rules as well",
                         merged.required,
@@ -202,7 +251,7 @@ pub fn passed_over(policies: &[DeploymentPolicy], request: &RolloutRequest) -> V
         if let Some(rule) = &policy.approval {
             found.push(Violation {
                 policy: policy.name.clone(),
-                rule: "approval",
+                rule: APPROVAL,
                 message: format!("{} have to approve a rollout", rule.required),
             });
         }
@@ -210,7 +259,7 @@ pub fn passed_over(policies: &[DeploymentPolicy], request: &RolloutRequest) -> V
         if policy.signatures.is_some() {
             found.push(Violation {
                 policy: policy.name.clone(),
-                rule: "signatures",
+                rule: SIGNATURES,
                 message: "a rollout's image has to be signed; it was not looked whether this one still is"
                     .to_owned(),
             });

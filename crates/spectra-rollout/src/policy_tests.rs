@@ -203,3 +203,29 @@ fn a_signature_policy_that_cannot_hold_is_a_problem_of_the_whole() {
     let found = DeploymentPolicy { signatures: Some(signatures), ..policy() }.problems();
     assert_eq!(found.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), ["signatures.keys"]);
 }
+
+#[test]
+fn what_takes_a_rollout_refuses_an_image_that_is_deployed_without_one() {
+    let image = |text: &str| text.parse::<ImageRef>().unwrap();
+    let broken = |policy: &DeploymentPolicy, text: &str| -> Vec<_> {
+        policy.violations_without_rollout(&image(text)).iter().map(|violation| violation.rule).collect()
+    };
+    let ours = "ghcr.io/acme/api:1";
+    assert_eq!(broken(&policy(), ours), [""; 0]);
+    let minutes = |minutes| Some(HumanDuration::new(Duration::from_mins(minutes)));
+    let strict = DeploymentPolicy {
+        approval: Some(rule(1, &["ann"], None)),
+        minimum_bake: minutes(5),
+        health_required: true,
+        required_steps: vec!["swap".to_owned()],
+        ..policy()
+    };
+    let all = ["approval", "minimum_bake", "health_required", "required_steps"];
+    assert_eq!(broken(&strict, ours), all);
+    let from = DeploymentPolicy { allowed_repositories: vec!["ghcr.io/acme/*".to_owned()], ..policy() };
+    assert_eq!(broken(&from, ours), [""; 0]);
+    assert_eq!(broken(&from, "ghcr.io/other/api:1"), ["allowed_repositories"]);
+    // Neither says anything of an image that nobody watches.
+    let idle = DeploymentPolicy { minimum_bake: minutes(0), maximum_timeout: minutes(1), ..policy() };
+    assert_eq!(broken(&idle, ours), [""; 0]);
+}

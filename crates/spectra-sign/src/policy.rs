@@ -243,7 +243,10 @@ impl SignaturePolicy {
     #[must_use]
     pub fn covers(&self, image: &PinnedImage) -> bool {
         self.repositories.is_empty()
-            || self.repositories.iter().any(|pattern| repository_matches(pattern, image))
+            || self
+                .repositories
+                .iter()
+                .any(|pattern| repository_matches(pattern, image.registry(), image.repository()))
     }
 }
 
@@ -253,10 +256,10 @@ pub fn is_repository_pattern(pattern: &str) -> bool {
     !pattern.strip_suffix("/*").unwrap_or(pattern).contains('*') && pattern.contains('/')
 }
 
-/// Whether an image's repository is the pattern, or below it.
+/// Whether a repository of a registry is the pattern, or below it.
 #[must_use]
-pub fn repository_matches(pattern: &str, image: &PinnedImage) -> bool {
-    let name = format!("{}/{}", image.registry(), image.repository());
+pub fn repository_matches(pattern: &str, registry: &str, repository: &str) -> bool {
+    let name = format!("{registry}/{repository}");
     match pattern.strip_suffix('*') {
         Some(path) => name.starts_with(path),
         None => name == pattern,

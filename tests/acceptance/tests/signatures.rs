@@ -5,7 +5,9 @@
 
 use std::process::Command;
 
-use spectra_acceptance::{Image, ImageBuilder, Sandbox, Terraform, deployer, get, run, shop_with_rollout};
+use spectra_acceptance::{
+    Image, ImageBuilder, SHOP, Sandbox, Terraform, deployer, eventually, get, run, shop_with_rollout,
+};
 use spectra_test_sigstore::{Claims, Fake};
 use tempfile::TempDir;
 
@@ -200,4 +202,85 @@ fn a_data_source_names_the_signatures_and_fails_where_they_are_missing() {
     keys.sign(&image);
     let _ = terraform.apply().success();
     assert_eq!(terraform.output("signers"), "ci");
+}
+
+/// A shop whose service deploys `var.image` by itself, and `further` attributes of it; `rule` is of a policy, if there is one.
+fn shop_with_image(further: &str, rule: &str) -> String {
+    let service = format!("  name           = \"web\"\n  image          = var.image\n  {further}\n");
+    let shop = SHOP.replace("  name           = \"web\"\n", &service);
+    if rule.is_empty() {
+        return shop;
+    }
+    format!(
+        "{shop}resource \"spectra_deployment_policy\" \"careful\" {{\n  name = \"careful\"\n  environment_id = \
+         spectra_project.shop.default_environment_id\n  {rule}\n}}\n"
+    )
+}
+
+/// That the service answers with this, soon.
+fn serves(terraform: &Terraform, body: &str) {
+    let url = terraform.output("url");
+    eventually("the image of the service serves", || (get(&url).body.trim() == body).then_some(()));
+}
+
+#[test]
+fn an_image_of_a_service_is_deployed_past_no_policy() {
+    let sandbox = Sandbox::start();
+    let keys = Keys::new();
+    let [first, second] = images(&sandbox);
+    let mut terraform = Terraform::new(&sandbox, &shop_with_image("", ""));
+    // Where no policy is, nothing is asked, and nothing is made to be asked.
+    let _ = terraform.var("image", &first.tagged).apply().success();
+    serves(&terraform, "first");
+    assert!(!terraform.work().join(".spectra").exists());
+    let signed = format!("signatures = {}", keys.policy());
+    terraform.configure(&shop_with_image("", &signed));
+    let _ = terraform.apply().success();
+    terraform.assert_empty_plan();
+
+    let before = sandbox.now();
+    let by_tag = terraform.var("image", &second.tagged).plan().code(1);
+    let _ = by_tag.says("SPX-438").says("is named without a digest").says(&second.digest);
+    let _ = terraform.var("image", &second.pinned).plan().code(1).says("SPX-335");
+    let _ = terraform.apply().code(1).says("policy `careful` wants the signatures of 1 of the keys `ci`");
+    // Another setting would deploy what nobody has signed once more.
+    let _ = terraform.var("image", &first.tagged);
+    terraform.configure(&shop_with_image("draining = \"5s\"", &signed));
+    let _ = terraform.plan().code(1).says("SPX-438").says(&first.digest);
+    assert_eq!(sandbox.mutations(before), Vec::<String>::new());
+    serves(&terraform, "first");
+
+    keys.sign(&second);
+    let _ = terraform.var("image", &second.pinned).apply().success();
+    serves(&terraform, "second");
+    terraform.assert_empty_plan();
+    let mut log = terraform.deployer(&["audit", "log", "--kind", "signature.accepted", "--json"]);
+    let log = run(&mut log).success();
+    assert!(log.stdout.contains(&second.digest) && log.stdout.contains("\"key\": \"ci\""), "{}", log.stdout);
+}
+
+#[test]
+fn a_policy_that_comes_with_the_image_of_a_service_is_kept_to() {
+    let sandbox = Sandbox::start();
+    let [first, second] = images(&sandbox);
+    let mut terraform = Terraform::new(&sandbox, &shop_with_image("", ""));
+    let _ = terraform.var("image", &first.tagged).apply().success();
+    serves(&terraform, "first");
+    // The plan knows nothing of it.
+    let after = "depends_on = [spectra_deployment_policy.careful]";
+    terraform.configure(&shop_with_image(after, "health_required = true"));
+    let _ = terraform.var("image", &second.tagged).plan().code(2);
+    let before = sandbox.now();
+    let refused = terraform.apply().code(1);
+    let _ = refused.says("SPX-438").says("bring it out with `spectra_rollout`");
+    assert_eq!(sandbox.mutations(before), Vec::<String>::new());
+    serves(&terraform, "first");
+    // Another name deploys nothing.
+    let renamed = shop_with_image(after, "health_required = true").replace("= \"web\"", "= \"shop-web\"");
+    terraform.configure(&renamed);
+    let _ = terraform.var("image", &first.tagged).apply().success();
+    // Without the image, a rollout decides.
+    terraform.configure(&renamed.replace("  image          = var.image\n", "  draining       = \"5s\"\n"));
+    let _ = terraform.apply().success();
+    serves(&terraform, "first");
 }

@@ -5,14 +5,16 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use spectra_delivery::settings::Settings;
-use spectra_delivery::{DEFAULT_TTL, Delivered, Error, Signatures, Waiting, history, kinds};
+use spectra_delivery::{
+    DEFAULT_TTL, Delivered, Error, Signatures, Standing, Waiting, admitted, history, kinds,
+};
 use spectra_journal::{Acquisition, Held, Holder, Query};
 use spectra_rollout::{DeploymentPolicy, Outcome, Reach, RolloutRequest};
 use spectra_sign::{
     Algorithm, Evidence, EvidenceFuture, EvidenceSource, Gathered, Material, SignaturePolicy, SigningKey,
     Statement, Threshold, TrustedKey, Unavailable, sign_statement,
 };
-use spectra_types::{ExitCode, HumanDuration, PinnedImage};
+use spectra_types::{ExitCode, HumanDuration, ImageRef, PinnedImage};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -255,4 +257,50 @@ async fn a_signal_had_no_effect_while_signatures_were_looked_for() {
     assert_eq!((error.exit_code(), error.code().as_str()), (ExitCode::Interrupted, "SPX-446"));
     assert_eq!(world.journal.head().await.unwrap(), head, "nothing was written");
     assert_eq!(world.runs(&place).await, first.digest().to_string());
+}
+
+#[tokio::test]
+async fn an_image_without_a_rollout_is_held_against_the_same_policies() {
+    let world = World::start().await;
+    let first = world.push("v1", &[]).await;
+    let place = world.web(&first).await;
+    let second = world.push("v2", &[]).await;
+    let [key, stranger] = [(); 2].map(|()| SigningKey::generate(Algorithm::Ed25519).unwrap());
+    let mut shelf = Shelf::default();
+    shelf.sign(&key, &second);
+    let never = CancellationToken::new();
+    let ask = async |image: &ImageRef| {
+        let signatures = Signatures { source: Some(&shelf), ..Signatures::default() };
+        admitted(&world.journal, &signatures, &place, image, &never).await
+    };
+    let tag: ImageRef = format!("{}/{}:v2", second.registry(), second.repository()).parse().unwrap();
+    let digest = second.image_ref();
+    assert!(ask(&tag).await.unwrap().is_none(), "no policy, no question");
+
+    put(&world, by(&stranger)).await;
+    let error = ask(&digest).await.unwrap_err();
+    assert_eq!(error.code().as_str(), "SPX-335", "{error}");
+    put(&world, by(&key)).await;
+    let error = ask(&tag).await.unwrap_err();
+    let Error::Policy { violations } = &error else { panic!("{error}") };
+    assert!(violations.len() == 1 && violations[0].is_about_the_digest(), "{error}");
+
+    let let_in = ask(&digest).await.unwrap().unwrap();
+    let by_whom = Holder::of_this_process("test");
+    let_in.write_down(&world.journal, &place, &by_whom).await.unwrap();
+    let query = Query { kinds: vec![kinds::SIGNATURES.to_owned()], ..Query::default() };
+    let records = world.journal.records(&query).await.unwrap();
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!((record.subject.as_str(), record.rollout.as_deref()), (place.subject().as_str(), None));
+    assert_eq!(record.body["accepted"][0]["fingerprint"], key.public().fingerprint().to_string());
+    assert_eq!(record.body["image"], second.to_string());
+
+    // What takes a rollout refuses it, however it is signed.
+    put_all(&world, DeploymentPolicy { health_required: true, ..policy(Some(by(&key))) }).await;
+    let error = ask(&digest).await.unwrap_err();
+    assert!(matches!(&error, Error::Policy { violations } if violations.len() == 1), "{error}");
+    // It says nothing of the service's rollouts.
+    let standing = spectra_delivery::standing(&world.journal, &place.subject()).await.unwrap();
+    assert!(matches!(standing, Standing::None), "{standing:?}");
+    world.is_in_order().await;
 }

@@ -2,6 +2,7 @@
 
 mod model;
 mod place;
+mod policies;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -90,6 +91,7 @@ impl Resource for Service {
         let Some(planned) = plan.planned.clone() else { return };
         refuse_to_leave_regions(plan, &planned);
         let Some(cx) = cx else { return };
+        policies::check(cx, plan, &planned).await;
         if plan.operation == Operation::Update {
             return check_regions(cx, plan, &planned).await;
         }
@@ -116,6 +118,7 @@ impl Resource for Service {
     ) -> Result<Diagnostics, Diagnostics> {
         let Apply { planned, config, .. } = apply;
         let name = known(&planned.name, "name")?;
+        let admitted = policies::admit(cx, &planned).await?;
         let instance = match place::place(cx, &planned, &name).await {
             Ok(instance) => instance,
             Err(Unplaced { left: Some(id), why }) => {
@@ -131,7 +134,9 @@ impl Resource for Service {
         state.save(bare.clone());
         let update = settings::update(Some(&bare), &planned, &config);
         let changes = managed::changes(None, &planned.managed(), &config.secrets_wo);
-        configure(cx, &planned.instance()?, &name, update.as_ref(), &changes).await?;
+        let reference = planned.instance()?;
+        policies::write_down(cx, admitted.as_ref(), &reference).await?;
+        configure(cx, &reference, &name, update.as_ref(), &changes).await?;
         deploy_if_set(cx, &planned, true, state).await?;
         state.save(planned);
         Ok(Diagnostics::new())
@@ -158,19 +163,6 @@ impl Resource for Service {
         let Apply { prior, planned, config } = apply;
         let client = cx.client.railway()?;
         let (reference, name) = (planned.instance()?, known(&planned.name, "name")?);
-        if prior.as_ref().is_none_or(|prior| prior.name != planned.name) {
-            client.rename_service(&reference.project, &reference.service, &name).await.map_err(|error| {
-                railway(
-                    format!("The service `{}` could not be renamed to `{name}`", reference.service),
-                    &error,
-                    "State keeps the values from before.",
-                )
-                .at("name")
-            })?;
-            if let Some(prior) = &prior {
-                state.save(ServiceModel { name: planned.name.clone(), ..prior.clone() });
-            }
-        }
         let update = settings::update(prior.as_ref(), &planned, &config);
         let before = prior.as_ref().map(ServiceModel::managed);
         let mut changes = managed::changes(before.as_ref(), &planned.managed(), &config.secrets_wo);
@@ -190,6 +182,21 @@ impl Resource for Service {
                 Some(update) if settings::is_image_alone(update) => !serves(client, &planned).await?,
                 Some(_) => true,
             };
+        let admitted = if something { policies::admit(cx, &planned).await? } else { None };
+        if prior.as_ref().is_none_or(|prior| prior.name != planned.name) {
+            client.rename_service(&reference.project, &reference.service, &name).await.map_err(|error| {
+                railway(
+                    format!("The service `{}` could not be renamed to `{name}`", reference.service),
+                    &error,
+                    "State keeps the values from before.",
+                )
+                .at("name")
+            })?;
+            if let Some(prior) = &prior {
+                state.save(ServiceModel { name: planned.name.clone(), ..prior.clone() });
+            }
+        }
+        policies::write_down(cx, admitted.as_ref(), &reference).await?;
         configure(cx, &reference, &name, update.as_ref(), &changes).await?;
         deploy_if_set(cx, &planned, something, state).await?;
         state.save(planned);

@@ -31,6 +31,8 @@ pub(crate) struct ServiceModel {
     pub(crate) name: Attr<String>,
     /// The image that the service is set to. Where it is given, every change of the service deploys it, unobserved;
     /// leave it out where a `spectra_rollout` decides what runs. Leaving it out later leaves what runs as it is.
+    /// Deployment policies hold: one with an approval, a bake, health or steps refuses it, and one with `signatures`
+    /// wants it by its digest. Freeze windows do not hold it up.
     #[tf(optional)]
     pub(crate) image: Attr<Text<ImageRef>>,
     /// Railway's own health check: a new deployment serves only after this path answered 200.

@@ -14,6 +14,9 @@ use crate::signatures::SignaturePolicyModel;
 /// named; there is no way around it but to change the policy, which is recorded. Where several policies hold, all of them do.
 /// The approval becomes part of each rollout: people of GitHub's environment, or signatures made with `railway-deployer
 /// rollout approve`, each for one digest and one plan.
+///
+/// The `image` of a `spectra_service` is deployed without a rollout. A policy with an approval, a minimum bake, health or
+/// required steps refuses it; where images may come from and who has to sign them holds for it as for a rollout.
 #[derive(Clone, Debug, Default, Model)]
 pub(crate) struct DeploymentPolicyModel {
     /// The same as the name.
