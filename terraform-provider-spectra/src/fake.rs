@@ -85,13 +85,16 @@ impl Fake {
         Core::new(Spectra, &self.config()).await.unwrap()
     }
 
+    /// What a handler works with.
+    pub(crate) async fn cx(&self) -> Cx {
+        let (config, terraform_version) = (self.config(), "1.13.0".to_owned());
+        let request = Configure { config, terraform_version, cancel: CancellationToken::new() };
+        Cx::new(Arc::new(Spectra.configure(request).await.unwrap()))
+    }
+
     /// What a handler works with, of a call that Terraform has asked to stop.
     pub(crate) async fn stopped(&self) -> Cx {
-        let stop = CancellationToken::new();
-        let (config, terraform_version) = (self.config(), "1.13.0".to_owned());
-        let request = Configure { config, terraform_version, cancel: stop.clone() };
-        let mut cx = Cx::new(Arc::new(Spectra.configure(request).await.unwrap()));
-        cx.cancel = stop;
+        let cx = self.cx().await;
         cx.cancel.cancel();
         cx
     }

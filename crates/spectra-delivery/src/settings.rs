@@ -13,6 +13,7 @@ use spectra_journal::{Draft, Holder, Journal, Query, Record};
 use spectra_notify::ChannelSpec;
 use spectra_rollout::spec::Problem;
 use spectra_rollout::{DeploymentPolicy, FreezeWindow, Place, Reach};
+use spectra_types::{EnvironmentId, ProjectId};
 
 use crate::error::Error;
 use crate::{approval, kinds};
@@ -145,8 +146,17 @@ impl<'a> Settings<'a> {
 
     /// Those that are meant for a place, by id.
     pub async fn at<T: Setting>(&self, place: &Place) -> Result<Vec<T>, Error> {
+        self.at_environment(&place.project, &place.environment).await
+    }
+
+    /// Those that are meant for every place in an environment, by id.
+    pub async fn at_environment<T: Setting>(
+        &self,
+        project: &ProjectId,
+        environment: &EnvironmentId,
+    ) -> Result<Vec<T>, Error> {
         let all = self.list::<T>().await?.into_values();
-        Ok(all.filter(|setting| setting.reach().covers(place)).collect())
+        Ok(all.filter(|setting| setting.reach().covers_environment(project, environment)).collect())
     }
 
     async fn append(

@@ -6,7 +6,7 @@ use serde_json::json;
 use spectra_journal::{Draft, Holder, Journal};
 use spectra_rollout::{DeploymentPolicy, Place, Violation};
 use spectra_sign::Verdict;
-use spectra_types::{ImageRef, PinnedImage};
+use spectra_types::{EnvironmentId, ImageRef, PinnedImage, ProjectId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -21,18 +21,18 @@ pub struct Admitted {
     verdict: Verdict,
 }
 
-/// Whether the policies of a place let in an image that no rollout brings out. `None`: they do, and ask for no signatures.
+/// Whether the policies of an environment let in an image that no rollout brings out. `None`: they do, and ask for no signatures.
 ///
-/// Of the place, project and environment count. An image that has to be signed has to be named by its digest, so that nothing can come
+/// The service may not be there yet, and no policy is about one. An image that has to be signed has to be named by its digest, so that nothing can come
 /// between this and its deployment.
 pub async fn admitted(
     journal: &Journal,
     signatures: &Signatures<'_>,
-    place: &Place,
+    (project, environment): (&ProjectId, &EnvironmentId),
     image: &ImageRef,
     cancel: &CancellationToken,
 ) -> Result<Option<Admitted>, Error> {
-    let policies: Vec<DeploymentPolicy> = Settings::of(journal).at(place).await?;
+    let policies: Vec<DeploymentPolicy> = Settings::of(journal).at_environment(project, environment).await?;
     let mut violations: Vec<_> =
         policies.iter().flat_map(|policy| policy.violations_without_rollout(image)).collect();
     let pinned = PinnedImage::try_from(image.clone()).ok();

@@ -29,10 +29,16 @@ impl Reach {
     /// Whether the place is among them.
     #[must_use]
     pub fn covers(&self, place: &Place) -> bool {
+        self.covers_environment(&place.project, &place.environment)
+    }
+
+    /// Whether every place in an environment is among them.
+    #[must_use]
+    pub fn covers_environment(&self, project: &ProjectId, environment: &EnvironmentId) -> bool {
         match self {
             Self::Everything => true,
-            Self::Project { project } => *project == place.project,
-            Self::Environment { environment } => *environment == place.environment,
+            Self::Project { project: meant } => meant == project,
+            Self::Environment { environment: meant } => meant == environment,
         }
     }
 }

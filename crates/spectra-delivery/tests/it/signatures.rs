@@ -271,7 +271,7 @@ async fn an_image_without_a_rollout_is_held_against_the_same_policies() {
     let never = CancellationToken::new();
     let ask = async |image: &ImageRef| {
         let signatures = Signatures { source: Some(&shelf), ..Signatures::default() };
-        admitted(&world.journal, &signatures, &place, image, &never).await
+        admitted(&world.journal, &signatures, (&place.project, &place.environment), image, &never).await
     };
     let tag: ImageRef = format!("{}/{}:v2", second.registry(), second.repository()).parse().unwrap();
     let digest = second.image_ref();

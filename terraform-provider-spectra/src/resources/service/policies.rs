@@ -110,10 +110,7 @@ async fn ask(
     let Some(journal) = cx.client.journal_if_there().await? else { return Ok(None) };
     let certificates = crate::signatures::certificates_if_needed();
     let signatures = Signatures { source: Some(cx.client.registry()), certificates, policies: &[] };
-    // No policy is about a service, and before it is made it has no id.
-    let Ok(service) = "not-known-yet".parse() else { return Ok(None) };
-    let place = Place { project: project.clone(), environment: environment.clone(), service };
-    admitted(journal, &signatures, &place, image, &cx.cancel).await
+    admitted(journal, &signatures, (project, environment), image, &cx.cancel).await
 }
 
 /// Why the image is not deployed, and what to do.
@@ -165,7 +162,7 @@ mod tests {
     use spectra_journal::{Journal, Location};
     use spectra_rollout::{DeploymentPolicy, Reach};
     use spectra_sign::{Algorithm, SignaturePolicy, SigningKey, Threshold, TrustedKey};
-    use tfplugin::Attr;
+    use tfplugin::{Apply, Attr, Diagnostics, Resource as _, StateSlot};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -253,6 +250,32 @@ mod tests {
         plan(&web(ours)).await.unwrap();
         let said = refused(&fake, "ghcr.io/other/web:1").await;
         assert!(said.contains("images may come from ghcr.io/acme/*"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_came_after_the_plan_is_kept_to_before_anything_is_changed() {
+        let fake = railway().await;
+        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
+        let cx = fake.cx().await;
+        let model = web("ghcr.io/acme/web:1");
+        let says = |refused: Diagnostics| {
+            let said: Vec<_> = refused.iter().map(|one| one.detail.clone()).collect();
+            assert!(said.len() == 1 && said[0].contains("SPX-438"), "{said:?}");
+        };
+        let create = Apply { prior: None, planned: model.clone(), config: model.clone() };
+        says(Box::pin(Service.create(&cx, create, &StateSlot::new(None))).await.unwrap_err());
+        let prior =
+            ServiceModel { id: Attr::Known("s-1".parse().unwrap()), image: Attr::Null, ..model.clone() };
+        let planned = ServiceModel {
+            name: "shop".to_owned().into(),
+            image: model.image.clone(),
+            start_command: "serve".to_owned().into(),
+            ..prior.clone()
+        };
+        let slot = StateSlot::new(Some(prior.clone()));
+        let update = Apply { prior: Some(prior), planned: planned.clone(), config: planned };
+        says(Box::pin(Service.update(&cx, update, &slot)).await.unwrap_err());
+        assert_eq!(fake.seen(), [""; 0]);
     }
 
     #[tokio::test]
