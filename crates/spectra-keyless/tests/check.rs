@@ -2,43 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at its first surprise")]
 
-use std::{collections::BTreeMap, time::Duration};
+mod support;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use spectra_keyless::{Deferred, Keyless};
-use spectra_sign::{CertificateVerifier as _, Proof, Proven, Statement, Subject};
+use spectra_sign::{CertificateVerifier as _, Proof, Proven, Subject};
 use spectra_test_sigstore::{Authority, Content, Oddity, Signed};
-use spectra_types::Digest;
 
-const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
-const WHO: &str = "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
-const ISSUER: &str = "https://token.actions.githubusercontent.com";
+use support::{ISSUER, MANIFEST, WHO, World, digest_of, statement};
+
 const SHOP: &str = "https://github.com/acme/shop";
 
-fn digest_of(manifest: &[u8]) -> Digest {
-    let hash = <sha2::Sha256 as sha2::Digest>::digest(manifest);
-    Digest::from_bytes(spectra_types::Algorithm::Sha256, &hash).unwrap()
-}
-
-fn statement() -> Vec<u8> {
-    serde_json::to_vec(&Statement::signature(&digest_of(MANIFEST), &BTreeMap::new())).unwrap()
-}
-
-/// An authority, and what it takes to check what it made.
-struct World {
-    authority: Authority,
-    keyless: Keyless,
-}
-
 impl World {
-    fn new() -> Self {
-        let authority = Authority::new();
-        let keyless =
-            Keyless::parse(&authority.trusted_root().to_string(), "of the test".to_owned()).unwrap();
-        Self { authority, keyless }
-    }
-
     fn bundle(&self, change: impl FnOnce(&mut Signed<'_>)) -> Value {
         let mut signed = Signed::by(WHO, ISSUER);
         change(&mut signed);

@@ -141,11 +141,10 @@ fn many_small_things() {
     assert!(text.contains("the number of values in one of its documents is more than 100000"), "{text}");
 }
 
-/// A layer of so many empty files, each below two thousand directories of its own.
-fn deep_layer(files: u32) -> Vec<u8> {
+/// A layer of empty files with long names.
+fn layer_of(names: impl Iterator<Item = String>) -> Vec<u8> {
     let mut layer = Vec::new();
-    for number in 0..files {
-        let name = format!("{number}/{}f", "d/".repeat(2000));
+    for name in names {
         layer.extend_from_slice(&header("././@LongLink", b'L', name.len() as u64 + 1));
         layer.extend_from_slice(name.as_bytes());
         layer.resize((layer.len() + 1).next_multiple_of(512), 0);
@@ -155,18 +154,14 @@ fn deep_layer(files: u32) -> Vec<u8> {
     layer
 }
 
-/// A layer of so many empty files in one directory, with names of four thousand bytes.
+/// A layer of so many files, each below two thousand directories of its own.
+fn deep_layer(files: u32) -> Vec<u8> {
+    layer_of((0..files).map(|number| format!("{number}/{}f", "d/".repeat(2000))))
+}
+
+/// A layer of so many files in one directory, with names of four thousand bytes.
 fn wide_layer(files: u32) -> Vec<u8> {
-    let mut layer = Vec::new();
-    for number in 0..files {
-        let name = format!("d/{number:05}{}", "x".repeat(4000));
-        layer.extend_from_slice(&header("././@LongLink", b'L', name.len() as u64 + 1));
-        layer.extend_from_slice(name.as_bytes());
-        layer.resize((layer.len() + 1).next_multiple_of(512), 0);
-        layer.extend_from_slice(&header("f", b'0', 0));
-    }
-    layer.resize(layer.len() + 1024, 0);
-    layer
+    layer_of((0..files).map(|number| format!("d/{number:05}{}", "x".repeat(4000))))
 }
 
 /// 34 KB of a layer took two and a half gigabytes: each directory above each file was kept with its whole path, and not counted.

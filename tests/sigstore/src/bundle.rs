@@ -45,18 +45,23 @@ impl<'a> Signed<'a> {
 }
 
 impl Authority {
-    /// A bundle of version 0.3, with what is entered into the log.
-    #[must_use]
-    pub fn bundle(&self, signed: &Signed<'_>, content: Content<'_>) -> Value {
-        let key = Key::generate();
-        let certificate = self.issue(&Issue {
+    /// The certificate for a key that something is signed with.
+    pub(crate) fn certify(&self, signed: &Signed<'_>, key: &Key) -> Vec<u8> {
+        self.issue(&Issue {
             identity: signed.identity,
             issuer: signed.issuer,
             source_repository: signed.source_repository,
             key: &key.spki(),
             from: signed.certified,
             oddity: signed.oddity,
-        });
+        })
+    }
+
+    /// A bundle of version 0.3, with what is entered into the log.
+    #[must_use]
+    pub fn bundle(&self, signed: &Signed<'_>, content: Content<'_>) -> Value {
+        let key = Key::generate();
+        let certificate = self.certify(signed, &key);
         let (kind, signature, part, name) = match content {
             Content::Statement(payload) => {
                 let signature = key.sign(&encoding(IN_TOTO, payload));

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{Authority, Content, Issue, Key, Signed, base64, bundle::encoding, der::pem, hex, sha256};
+use crate::{Authority, Content, Key, Signed, base64, bundle::encoding, der::pem, hex, sha256};
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
@@ -39,14 +39,7 @@ impl Authority {
     #[must_use]
     pub fn tagged(&self, signed: &Signed<'_>, content: Content<'_>, entered: Entered) -> Tagged {
         let key = Key::generate();
-        let certificate = self.issue(&Issue {
-            identity: signed.identity,
-            issuer: signed.issuer,
-            source_repository: signed.source_repository,
-            key: &key.spki(),
-            from: signed.certified,
-            oddity: signed.oddity,
-        });
+        let certificate = self.certify(signed, &key);
         let (bytes, signature, raw) = match content {
             Content::Statement(payload) => {
                 let signature = key.sign(&encoding(IN_TOTO, payload));
