@@ -11,19 +11,14 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sha2::Digest as _;
 use spectra_types::{Algorithm, Digest};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 
 use crate::{
     Descriptor, Error,
+    body::FileBody,
     remote::{RemoteBlob, Trouble},
     session::Failed,
     temporary::Temporary,
 };
-
-/// What is read of a file for the body of a request at a time. Several bodies are under way at once, and each has a few pieces
-/// in memory.
-const BODY_PIECE: usize = 128 * 1024;
 
 /// Bytes that can be read again from the start as often as an upload needs.
 #[derive(Debug, Clone)]
@@ -107,10 +102,13 @@ impl Content {
             }
             Some((path, offset, _)) => {
                 let (open, read) = self.attempts();
-                let mut file = tokio::fs::File::open(path).await.map_err(Error::io(open, self.shown()))?;
-                file.seek(SeekFrom::Start(offset + start)).await.map_err(Error::io(read, self.shown()))?;
-                let stream = ReaderStream::with_capacity(file.take(length), BODY_PIECE);
-                Ok(reqwest::Body::wrap_stream(stream.inspect_ok(move |piece| report(piece.len() as u64))))
+                let file = tokio::fs::File::open(path).await.map_err(Error::io(open, self.shown()))?;
+                let stream = FileBody::new(file.into_std().await, offset + start, length);
+                let (shown, trouble) = (self.shown().to_owned(), trouble.clone());
+                let stream = stream
+                    .inspect_ok(move |piece| report(piece.len() as u64))
+                    .map_err(move |error| trouble.leave(Error::io(read, &shown)(error)));
+                Ok(reqwest::Body::wrap_stream(stream))
             }
         }
     }

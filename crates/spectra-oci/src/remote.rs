@@ -223,7 +223,7 @@ pub(crate) struct Trouble(Arc<Mutex<Option<Error>>>);
 
 impl Trouble {
     /// Notes an error, and returns one that ends a body.
-    fn leave(&self, error: Error) -> io::Error {
+    pub(crate) fn leave(&self, error: Error) -> io::Error {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         io::Error::other("the source of the body broke")
     }

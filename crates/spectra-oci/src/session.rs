@@ -14,7 +14,6 @@ use reqwest::{
 };
 use serde::Deserialize;
 use spectra_types::{Digest, ImageRef, SafeUrl};
-use tokio::sync::watch;
 use url::Url;
 
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
     content::{Content, digest_like, sha256},
     document, media_type,
     model::null_as_default,
+    pulse::{Pulse, Stalled, pulse},
     remote::Trouble,
     retry::{is_retryable, retry_after},
     source::MAX_DOCUMENT,
@@ -101,10 +101,6 @@ pub(crate) struct Session {
     /// Repositories that nothing can be linked from, because we may not read them.
     pub(crate) unreadable: Arc<Mutex<BTreeSet<String>>>,
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("nothing was sent or received for {} s", .0.as_secs())]
-struct Stalled(Duration);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the answer was not there after {} s", .0.as_secs())]
@@ -324,7 +320,7 @@ impl Session {
         url: &Url,
         authorization: Option<HeaderValue>,
     ) -> Result<Response, Failed> {
-        let (alive, beats) = watch::channel(());
+        let (beats, pulse) = pulse();
         let mut request = self
             .client
             .http(call.attempt, url)?
@@ -338,7 +334,7 @@ impl Session {
             let progress = Arc::clone(&self.progress);
             let digest = body.digest.cloned();
             let report = move |bytes: u64| {
-                alive.send_replace(());
+                beats.beat();
                 if let Some(digest) = &digest {
                     progress.sent(digest, bytes);
                 }
@@ -349,7 +345,7 @@ impl Session {
         } else if call.method == Method::POST || call.method == Method::PUT {
             request = request.header(CONTENT_LENGTH, 0);
         }
-        let answer = self.answer(call, request, beats).await;
+        let answer = self.answer(call, request, pulse).await;
         if let Some(error) = trouble.take() {
             // The connection that shows it is not the one that broke.
             return Err(error.into());
@@ -360,34 +356,20 @@ impl Session {
         })
     }
 
-    /// The answer to a request, unless nothing happens on it for too long. Every piece of the body that leaves is a beat.
+    /// The answer to a request, unless nothing happens on it for too long.
     async fn answer(
         &self,
         call: &Call<'_>,
         request: RequestBuilder,
-        mut beats: watch::Receiver<()>,
+        pulse: Pulse,
     ) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
         let stall = self.client.stall_timeout();
         // What ends an upload is moved, put together or hashed before the registry answers.
         let works = call.body.is_some() && call.method == Method::PUT;
         let patience = if works { stall.saturating_mul(COMMIT_PATIENCE) } else { stall };
-        let mut response = std::pin::pin!(request.send());
-        loop {
-            tokio::select! {
-                result = &mut response => return result.map_err(|error| error.without_url().into()),
-                // Every piece of the body that leaves starts the clock again.
-                changed = tokio::time::timeout(stall, beats.changed()) => match changed {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => {
-                        // The body is out; now the answer alone is awaited.
-                        return match tokio::time::timeout(patience, &mut response).await {
-                            Ok(result) => result.map_err(|error| error.without_url().into()),
-                            Err(_) => Err(Stalled(patience).into()),
-                        };
-                    }
-                    Err(_) => return Err(Stalled(stall).into()),
-                },
-            }
+        match pulse.wait(request.send(), stall, patience).await {
+            Ok(answer) => answer.map_err(|error| error.without_url().into()),
+            Err(stalled) => Err(stalled.into()),
         }
     }
 

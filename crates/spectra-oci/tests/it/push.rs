@@ -287,3 +287,39 @@ async fn a_registry_that_drips_a_document_kept_us_for_ever() {
     assert_eq!(text, "the answer was not there after 3 s");
     assert_eq!(fake.count("GET", "/manifests/"), 1, "asking again would take as long");
 }
+
+/// Cuts the files below a folder short as soon as the first bytes of a large blob are on their way.
+struct Shortening(std::path::PathBuf);
+
+impl Progress for Shortening {
+    fn sent(&self, _: &Digest, bytes: u64) {
+        if bytes < 100_000 {
+            return;
+        }
+        for entry in std::fs::read_dir(&self.0).unwrap() {
+            let file = std::fs::OpenOptions::new().write(true).open(entry.unwrap().path()).unwrap();
+            if file.metadata().unwrap().len() > 2_000_000 {
+                file.set_len(1_000_000).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_gets_shorter_on_the_way_was_taken_for_a_broken_connection() {
+    let fake = Fake::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let artifact = image(directory.path(), 3_000_000);
+    let blobs = directory.path().join("layout/blobs/sha256");
+    let progress = Arc::new(Shortening(blobs.clone()));
+    let pushed = client().push(&fake.image("a:1"), &artifact, &PushOptions::default(), progress).await;
+    let error = pushed.unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(error.to_string().contains(blobs.to_str().unwrap()), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("it ends at byte 1000000, "), "{source}");
+    assert_eq!(fake.lock().manifests.len(), 0);
+    let log = fake.lock().log.clone();
+    let sent = log.iter().filter(|line| line.starts_with("PUT")).count();
+    assert!(sent <= 2, "a layer and the configuration at most, once each: {log:?}");
+}
