@@ -18,8 +18,7 @@ use crate::workspace::Programs;
 const ROUND_TRIP: Duration = Duration::from_millis(100);
 /// How long a push to a line that hangs may take to get there.
 const LIMIT: Duration = Duration::from_mins(2);
-/// How many times a line breaks for each program. What the kernel still had of a killed process when the next one asked how far it
-/// came is not the same every time.
+/// How many times a line breaks for each program: what was under way when it broke is not the same every time.
 const BROKEN_RUNS: u32 = 5;
 const OURS: &str = "ours";
 /// The programs, in the order of the table's columns.
@@ -73,7 +72,9 @@ impl Bench<'_> {
                 let job = || self.job(name, source, &target, Cache::In(&cache));
                 let (Some(first), Some(second)) = (job(), job()) else { continue };
                 self.killed(&first, &mut proxy).await?;
-                proxy.release();
+                timeout(LIMIT, proxy.release()).await.map_err(|_| {
+                    Error::unexpected("the proxy", "a connection of a killed process did not end")
+                })?;
                 cost(self.context, &second).await?;
                 figures.push(times(proxy.sent()));
             }

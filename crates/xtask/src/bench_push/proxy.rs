@@ -24,7 +24,7 @@ pub(crate) enum Break {
     Never,
     /// It is closed.
     Cut(u64),
-    /// It carries nothing more until the proxy ends.
+    /// It takes nothing more. What it took arrives, as on any line: only the client ends.
     Hang(u64),
 }
 
@@ -45,6 +45,7 @@ struct Line {
     /// Bytes to the registry.
     sent: AtomicU64,
     hang: watch::Sender<bool>,
+    release: watch::Sender<bool>,
     connections: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -62,6 +63,7 @@ impl Proxy {
             broken: AtomicBool::new(breaks == Break::Never),
             sent: AtomicU64::new(0),
             hang,
+            release: watch::Sender::new(false),
             connections: Mutex::default(),
         });
         let shared = Arc::clone(&line);
@@ -90,18 +92,29 @@ impl Proxy {
         let _ = self.hung.wait_for(|hung| *hung).await;
     }
 
-    /// Ends every connection; new ones are carried.
-    pub(crate) fn release(&self) {
-        for connection in self.line.connections.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            connection.abort();
+    /// Ends the connections of a client that is gone, once all that the line took of it is on its way to the registry. New ones are
+    /// carried.
+    pub(crate) async fn release(&self) {
+        self.line.release.send_replace(true);
+        for connection in self.line.take_connections() {
+            // It fails only by being aborted, which nobody does.
+            let _ = connection.await;
         }
+    }
+}
+
+impl Line {
+    fn take_connections(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.connections.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
-        self.release();
+        for connection in self.line.take_connections() {
+            connection.abort();
+        }
     }
 }
 
@@ -140,7 +153,8 @@ async fn direction(line: Arc<Line>, mut from: OwnedReadHalf, mut to: OwnedWriteH
             if carried >= limit && !line.broken.swap(true, Ordering::Relaxed) {
                 if matches!(line.breaks, Break::Hang(_)) {
                     line.hang.send_replace(true);
-                    std::future::pending::<()>().await;
+                    // The sender lives as long as the line.
+                    let _ = line.release.subscribe().wait_for(|release| *release).await;
                 }
                 return;
             }
