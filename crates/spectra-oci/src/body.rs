@@ -28,12 +28,15 @@ pub(crate) struct FileBody {
     buffers: Arc<Buffers>,
     /// A piece that a thread waits for.
     waiting: Option<JoinHandle<Read>>,
-    /// Whether the file system can tell what it has in memory.
-    at_once: bool,
+    /// Reads what is in memory, as long as the file system can tell.
+    at_once: Option<ReadCached>,
 }
 
 /// A buffer that a thread has read into, and how many bytes it got.
 type Read = (Box<[u8]>, io::Result<usize>);
+
+/// [`read_cached`].
+type ReadCached = fn(&File, &mut [u8], u64) -> rustix::io::Result<usize>;
 
 impl FileBody {
     /// The `length` bytes from `position`.
@@ -44,7 +47,7 @@ impl FileBody {
             left: length,
             buffers: Arc::default(),
             waiting: None,
-            at_once: true,
+            at_once: Some(read_cached),
         }
     }
 
@@ -85,13 +88,13 @@ impl Stream for FileBody {
             }
             let mut buffer = this.buffers.take();
             let length = usize::try_from(this.left).unwrap_or(PIECE).min(buffer.len());
-            if this.at_once {
+            if let Some(read_cached) = this.at_once {
                 match read_cached(&this.file, &mut buffer[..length], this.position) {
                     Ok(count) if count > 0 => return Poll::Ready(Some(this.piece(buffer, count))),
                     // It is not in memory.
                     Err(rustix::io::Errno::AGAIN) => {}
                     // The end, which the other way finds too, or a file system that cannot tell.
-                    Ok(_) | Err(_) => this.at_once = false,
+                    Ok(_) | Err(_) => this.at_once = None,
                 }
             }
             let (file, position) = (Arc::clone(&this.file), this.position);
@@ -184,14 +187,28 @@ mod tests {
         Ok(bytes)
     }
 
+    /// Has of a file now nothing in memory, now a little, and now all.
+    fn in_parts(file: &File, buffer: &mut [u8], position: u64) -> rustix::io::Result<usize> {
+        let most = match position % 7 {
+            0 | 1 => return Err(rustix::io::Errno::AGAIN),
+            2..5 => buffer.len().min(3000),
+            _ => buffer.len(),
+        };
+        Ok(file.read_at(&mut buffer[..most], position).unwrap())
+    }
+
+    fn cannot_tell(_: &File, _: &mut [u8], _: u64) -> rustix::io::Result<usize> {
+        Err(rustix::io::Errno::OPNOTSUPP)
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
 
         #[test]
-        fn any_part_arrives_whether_or_not_the_system_has_it_in_memory(
+        fn any_part_arrives_whatever_of_it_is_in_memory(
             length in 0..4 * PIECE,
             cut in (0.0..=1.0, 0.0..=1.0),
-            at_once: bool,
+            read in prop_oneof![Just(read_cached as ReadCached), Just(in_parts as ReadCached), Just(cannot_tell as ReadCached)],
             keep in 0..4_usize,
         ) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place within")]
@@ -200,18 +217,21 @@ mod tests {
             let wanted = place(cut.1, length - start);
             let (file, bytes) = file(length);
             let mut body = FileBody::new(file, start as u64, wanted as u64);
-            body.at_once = at_once;
+            body.at_once = Some(read);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let got = runtime.block_on(all(&mut body, keep)).unwrap();
             prop_assert!(got == bytes[start..start + wanted]);
             let buffers = body.buffers.0.lock().unwrap().len();
             prop_assert!(buffers <= keep + 1, "{buffers} buffers for {keep} pieces in use and one to come");
+            if wanted > 0 {
+                prop_assert_eq!(body.at_once.is_some(), !std::ptr::fn_addr_eq(read, cannot_tell as ReadCached));
+            }
         }
     }
 
     #[tokio::test]
     async fn a_file_that_got_shorter_is_an_error_and_not_an_end() {
-        for at_once in [true, false] {
+        for at_once in [Some(read_cached as ReadCached), None] {
             let (file, _) = file(3 * PIECE);
             let mut body = FileBody::new(file.try_clone().unwrap(), 0, 3 * PIECE as u64);
             body.at_once = at_once;

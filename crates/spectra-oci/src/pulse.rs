@@ -50,7 +50,7 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// What `answer` gives, unless there is no beat for `stall` or, once the body is out, no answer within `patience`.
+    /// What `answer` gives, unless there is no beat for `stall` from now on or, once the body is out, no answer within `patience`.
     pub(crate) async fn wait<T>(
         mut self,
         answer: impl Future<Output = T>,
@@ -60,8 +60,19 @@ impl Pulse {
         let mut answer = std::pin::pin!(answer);
         let mut allowed = stall;
         let mut sending = true;
+        // Getting at the body may have taken long, and is not this registry's time.
+        self.last.store(since(self.begin), Ordering::Relaxed);
         loop {
             let last = self.last.load(Ordering::Relaxed);
+            // A limit beyond what clocks have is none.
+            let due = Duration::from_millis(last).checked_add(allowed);
+            let due = due.and_then(|due| self.begin.checked_add(due));
+            let silence = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 answer = &mut answer => return Ok(answer),
@@ -69,7 +80,7 @@ impl Pulse {
                     (sending, allowed) = (false, patience);
                     self.last.store(since(self.begin), Ordering::Relaxed);
                 }
-                () = tokio::time::sleep_until(self.begin + Duration::from_millis(last) + allowed) => {
+                () = silence => {
                     if self.last.load(Ordering::Relaxed) == last {
                         return Err(Stalled(allowed));
                     }
@@ -121,6 +132,26 @@ mod tests {
         let stalled = pulse.wait(answer, STALL, PATIENCE).await.unwrap_err();
         assert_eq!(stalled.to_string(), "nothing was sent or received for 10 s");
         assert_eq!(begin.elapsed().as_secs(), (STALL + STALL / 2).as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_the_source_of_a_body_took_was_the_targets() {
+        let (_beats, pulse) = pulse();
+        sleep(2 * STALL).await;
+        let begin = Instant::now();
+        pulse.wait(sleep(STALL / 2), STALL, PATIENCE).await.unwrap();
+        assert_eq!(begin.elapsed().as_secs(), (STALL / 2).as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_beyond_the_clock_is_none() {
+        let (beats, pulse) = pulse();
+        let answer = async move {
+            sleep(STALL).await;
+            drop(beats);
+            sleep(STALL).await;
+        };
+        pulse.wait(answer, Duration::MAX, Duration::MAX).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

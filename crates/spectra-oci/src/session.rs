@@ -272,7 +272,12 @@ impl Session {
         let mut renewed: Option<Shown> = None;
         let mut was_renewed = false;
         let mut redirects = 0;
+        let mut again = false;
         loop {
+            if again && let Some(Body { digest: Some(digest), start, .. }) = &call.body {
+                self.progress.restarted(digest, *start);
+            }
+            again = true;
             // Another host never receives the registry's authorisation; signed locations carry their own.
             let own = url.origin() == self.registry.base.origin();
             let shown = match renewed.take() {

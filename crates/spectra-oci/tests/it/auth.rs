@@ -1,14 +1,17 @@
 //! Who is shown which credentials, and when.
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use axum::http::Method;
-use spectra_oci::{Access, Credential, Environment, Error, Keychain, NoProgress, PushOptions, Pushed};
-use spectra_types::Secret;
+use spectra_oci::{
+    Access, Credential, Environment, Error, Keychain, NoProgress, Progress, PushOptions, Pushed,
+};
+use spectra_types::{Digest, Secret};
 
 use crate::fake::{Action, Fake, client_with, image};
 
@@ -50,6 +53,41 @@ async fn a_token_refused_in_mid_upload_is_renewed() {
     push(&fake, Keychain::empty()).await.unwrap();
     assert_eq!(fake.lock().token_requests.len(), 2);
     assert!(fake.lock().violations.is_empty());
+}
+
+/// How far each blob is, as a progress bar has it.
+#[derive(Default)]
+struct Bars(Mutex<BTreeMap<Digest, u64>>);
+
+impl Progress for Bars {
+    fn sent(&self, digest: &Digest, bytes: u64) {
+        *self.0.lock().unwrap().entry(digest.clone()).or_default() += bytes;
+    }
+
+    fn restarted(&self, digest: &Digest, offset: u64) {
+        self.0.lock().unwrap().insert(digest.clone(), offset);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_sent_again_with_a_new_token_counted_twice() {
+    let fake = Fake::start().await;
+    fake.lock().scheme = Some("bearer");
+    fake.fault(Method::PUT, "/blobs/uploads/", Action::Revoke);
+    let directory = tempfile::tempdir().unwrap();
+    let artifact = image(directory.path(), 600_000);
+    let bars = Arc::new(Bars::default());
+    let progress = Arc::clone(&bars) as Arc<dyn Progress>;
+    client_with(Keychain::empty())
+        .push(&fake.image("team/app:v1"), &artifact, &PushOptions::default(), progress)
+        .await
+        .unwrap();
+    let bars = bars.0.lock().unwrap();
+    assert_eq!(bars.len(), 2, "a layer and the configuration: {bars:?}");
+    for (digest, bytes) in &*bars {
+        let blob = directory.path().join("layout/blobs/sha256").join(digest.hex());
+        assert_eq!(*bytes, blob.metadata().unwrap().len(), "{digest}");
+    }
 }
 
 #[tokio::test]
