@@ -14,7 +14,7 @@ use crate::{
     support::{Place, content, tool},
 };
 
-fn build(place: &Place) -> String {
+pub(crate) fn build(place: &Place) -> String {
     content(place, "in");
     let arguments =
         ["image", "build", "in", "--output", "layout", "--name", "v1", "--entrypoint", "/bin/app"];
@@ -116,33 +116,6 @@ fn an_archive_of_containerds_store_lost_its_digest_and_platforms() {
         let said = place.run(arguments).done().stderr;
         assert!(said.contains(warning), "{arguments:?}: {said}");
     }
-}
-
-#[test]
-fn a_registry_without_tls_is_named_by_every_command_that_talks_to_it() {
-    let mut place = Place::new();
-    let running = registry(&mut place, RegistryAuth::Anonymous);
-    let digest = build(&place);
-    // An address that leads to this machine and does not mean it.
-    let host = format!("0.0.0.0:{}", running.front().port());
-    let (image, other) = (format!("{host}/team/app:v1"), format!("{host}/other/app:v1"));
-    let named = |arguments: &[&str]| place.run(&[arguments, &["--plain-http", &host]].concat()).done();
-    let pushed = named(&["image", "push", "layout", &image, "--timeout", "20s"]);
-    assert_eq!(pushed.stdout.trim(), digest);
-    assert!(pushed.stderr.contains("is spoken to without TLS"), "{}", pushed.stderr);
-    assert_eq!(named(&["image", "copy", &image, &other, "--json"]).json()["digest"], digest.as_str());
-    named(&["image", "inspect", &other]);
-    let doctor = place.run(&["doctor", "--registry", &host, "--plain-http", &host]);
-    assert!(doctor.stdout.contains(&format!("registry {host}: answers at http://")), "{}", doctor.stdout);
-    named(&["image", "copy", &other, "oci:copied:v1", "--timeout", "20s"]);
-    for (flag, value) in
-        [("--plain-http", "http://registry:5000"), ("--plain-http", "registry"), ("--timeout", "0s")]
-    {
-        assert_eq!(place.run(&["image", "push", "layout", &image, flag, value]).code, 2, "{flag} {value}");
-    }
-    let mut place = place;
-    place.set("SPECTRA_PLAIN_HTTP", &format!("registry:5000,{host}"));
-    place.run(&["image", "inspect", &other]).done();
 }
 
 #[test]

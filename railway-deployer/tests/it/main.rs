@@ -12,6 +12,7 @@ mod image_build;
 mod image_copy;
 mod image_flags;
 mod image_layers;
+mod image_registry;
 mod image_tools;
 mod interop;
 mod interrupted;

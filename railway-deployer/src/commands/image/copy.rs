@@ -10,7 +10,7 @@ use spectra_oci::{
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
-use super::{Login, Notes, Patience, Unpacking, destination::Destination, from_variable, source::Source};
+use super::{Login, Notes, Unpacking, destination::Destination, from_variable, source::Source};
 use crate::{failure::Failure, printer::Printer, progress::push_progress};
 
 /// How long the source's registry may take to say what else it has about the image.
@@ -46,8 +46,6 @@ pub(crate) struct Arguments {
     notes: Notes,
     #[command(flatten)]
     unpacking: Unpacking,
-    #[command(flatten)]
-    patience: Patience,
     #[command(flatten)]
     login: Login,
 }
@@ -89,9 +87,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         archive_destination(path, overwrite)?;
     }
     let client = match (&destination, source.image()) {
-        (Destination::Registry(image), _) | (_, Some(image)) => {
-            arguments.login.client_with(image, arguments.patience.options(), printer)?
-        }
+        (Destination::Registry(image), _) | (_, Some(image)) => arguments.login.client(image, printer)?,
         _ => arguments.login.unused()?,
     };
     let progress = push_progress(printer);

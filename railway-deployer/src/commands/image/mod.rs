@@ -139,6 +139,9 @@ pub(crate) struct Login {
     password: Option<Secret<String>>,
     #[command(flatten)]
     transport: Transport,
+    /// How long nothing may happen on a request to a registry before it is repeated or fails; six times as long once a blob was sent [default: 100s]
+    #[arg(long, env = "SPECTRA_REGISTRY_TIMEOUT", value_name = "DURATION", value_parser = some_time)]
+    registry_timeout: Option<HumanDuration>,
 }
 
 /// How registries are spoken to that are not as the others: with TLS elsewhere, without it on this machine.
@@ -150,14 +153,6 @@ pub(crate) struct Transport {
     /// Speak to this registry on this machine with TLS, such as localhost:5000
     #[arg(long, env = "SPECTRA_TLS", value_name = "HOST[:PORT]", value_delimiter = ',', value_parser = registry_host)]
     tls: Vec<String>,
-}
-
-/// How long a registry may be silent, for commands that send to one.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(crate) struct Patience {
-    /// How long nothing may happen on a request before it is repeated or fails; six times as long once a blob was sent
-    #[arg(long, env = "SPECTRA_REGISTRY_TIMEOUT", value_name = "DURATION", default_value = "100s", value_parser = some_time)]
-    timeout: HumanDuration,
 }
 
 fn some_time(text: &str) -> Result<HumanDuration, String> {
@@ -198,12 +193,6 @@ impl Transport {
     }
 }
 
-impl Patience {
-    fn options(self) -> ClientOptions {
-        ClientOptions { stall_timeout: self.timeout.get(), ..ClientOptions::default() }
-    }
-}
-
 impl Login {
     /// The flags that were given, each with its variable.
     fn given(&self) -> Vec<(&'static str, &'static str)> {
@@ -212,22 +201,17 @@ impl Login {
             (self.password_stdin, "--password-stdin", "SPECTRA_PASSWORD_STDIN"),
             (!self.transport.plain_http.is_empty(), "--plain-http", "SPECTRA_PLAIN_HTTP"),
             (!self.transport.tls.is_empty(), "--tls", "SPECTRA_TLS"),
+            (self.registry_timeout.is_some(), "--registry-timeout", "SPECTRA_REGISTRY_TIMEOUT"),
         ];
         given.into_iter().filter_map(|(given, flag, variable)| given.then_some((flag, variable))).collect()
     }
 
     /// A client that shows the given credentials to the image's registry alone.
     fn client(self, image: &ImageRef, printer: Printer) -> Result<Client, Failure> {
-        self.client_with(image, ClientOptions::default(), printer)
-    }
-
-    /// The same, with other options.
-    fn client_with(
-        self,
-        image: &ImageRef,
-        mut options: ClientOptions,
-        printer: Printer,
-    ) -> Result<Client, Failure> {
+        let mut options = ClientOptions::default();
+        if let Some(timeout) = self.registry_timeout {
+            options.stall_timeout = timeout.get();
+        }
         self.transport.apply(&mut options, printer)?;
         let mut keychain = Keychain::new(Environment::from_process());
         if let Some(username) = self.username {

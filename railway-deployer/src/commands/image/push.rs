@@ -6,7 +6,7 @@ use spectra_oci::{Artifact, Codec, Compression, Platform, PushOptions, Pushed};
 use spectra_types::{ExitCode, ImageRef};
 
 use super::{
-    Login, Notes, Patience, Unpacking, from_variable,
+    Login, Notes, Unpacking, from_variable,
     source::{FileKind, Source},
 };
 use crate::{
@@ -58,8 +58,6 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     unpacking: Unpacking,
     #[command(flatten)]
-    patience: Patience,
-    #[command(flatten)]
     login: Login,
 }
 
@@ -104,7 +102,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         source => source,
     };
     let source = source.named(arguments.name)?;
-    let client = arguments.login.client_with(&arguments.image, arguments.patience.options(), printer)?;
+    let client = arguments.login.client(&arguments.image, printer)?;
     let mut artifact =
         source.open_whole(&client, platform, arguments.unpacking, push_progress(printer)).await?;
     if let (Artifact::Image(_), Some(platform), false) = (&artifact, platform, optional) {
