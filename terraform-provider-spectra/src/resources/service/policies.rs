@@ -158,10 +158,8 @@ async fn pinned(cx: &Cx, image: &ImageRef) -> Option<PinnedImage> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use spectra_delivery::settings::Settings;
-    use spectra_journal::{Journal, Location};
+    use spectra_journal::Location;
     use spectra_rollout::{DeploymentPolicy, Reach};
-    use spectra_sign::{Algorithm, SignaturePolicy, SigningKey, Threshold, TrustedKey};
     use tfplugin::{Apply, Attr, Diagnostics, Model as _, Resource as _, Sensitive, StateSlot};
     use tokio::net::TcpListener;
 
@@ -169,7 +167,7 @@ mod tests {
         HealthCheckModel, RegistryCredentialsModel, RestartPolicyModel, RestartPolicyType,
     };
     use super::*;
-    use crate::fake::{Fake, instance, list, snapshot};
+    use crate::fake::{Fake, instance, list, signed_by_somebody, snapshot};
     use crate::resources::managed_variables::Secrets;
     use crate::resources::service::Service;
 
@@ -184,37 +182,7 @@ mod tests {
     }
 
     fn policy(environment: &str) -> DeploymentPolicy {
-        DeploymentPolicy {
-            name: "careful".to_owned(),
-            reach: Reach::Environment { environment: environment.parse().unwrap() },
-            approval: None,
-            minimum_bake: None,
-            maximum_timeout: None,
-            health_required: false,
-            required_steps: Vec::new(),
-            allowed_repositories: Vec::new(),
-            signatures: None,
-        }
-    }
-
-    fn signed() -> SignaturePolicy {
-        let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
-        SignaturePolicy {
-            repositories: Vec::new(),
-            keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
-            identities: Vec::new(),
-            required: Threshold::Any,
-            attestations: Vec::new(),
-        }
-    }
-
-    fn location(fake: &Fake) -> Location {
-        fake.journal().parse().unwrap()
-    }
-
-    async fn put(fake: &Fake, policy: DeploymentPolicy) {
-        let journal = Journal::open(&location(fake)).await.unwrap();
-        Settings::of(&journal).put("careful", &policy, &Holder::of_this_process("test")).await.unwrap();
+        DeploymentPolicy::new("careful", Reach::Environment { environment: environment.parse().unwrap() })
     }
 
     async fn railway() -> Fake {
@@ -240,17 +208,20 @@ mod tests {
         let ours = "ghcr.io/acme/web:1";
         let plan = async |model: &ServiceModel| fake.core().await.plan::<Service>("web", model).await;
         plan(&web(ours)).await.unwrap();
-        assert!(!location(&fake).path().unwrap().exists(), "a plan makes no journal");
+        assert!(
+            !fake.journal().parse::<Location>().unwrap().path().unwrap().exists(),
+            "a plan makes no journal"
+        );
         // For another environment.
-        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-2") }).await;
+        fake.put(&DeploymentPolicy { health_required: true, ..policy("e-2") }).await;
         plan(&web(ours)).await.unwrap();
-        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
         let said = refused(&fake, ours).await;
         assert!(said.contains("SPX-438") && said.contains("`health_required`"), "{said}");
         assert!(said.contains("Leave `image` out, and bring it out with `spectra_rollout`"), "{said}");
         plan(&ServiceModel { image: Attr::Null, ..web(ours) }).await.unwrap();
         let from = vec!["ghcr.io/acme/*".to_owned()];
-        put(&fake, DeploymentPolicy { allowed_repositories: from, ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { allowed_repositories: from, ..policy("e-1") }).await;
         plan(&web(ours)).await.unwrap();
         let said = refused(&fake, "ghcr.io/other/web:1").await;
         assert!(said.contains("images may come from ghcr.io/acme/*"), "{said}");
@@ -259,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_policy_that_came_after_the_plan_is_kept_to_before_anything_is_changed() {
         let fake = railway().await;
-        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
         let cx = fake.cx().await;
         let model = web("ghcr.io/acme/web:1");
         let says = |refused: Diagnostics| {
@@ -377,8 +348,8 @@ mod tests {
         let fake = railway().await;
         let renamed = json!({ "id": "s-1", "name": "shop", "projectId": "p-1", "deletedAt": null });
         fake.answer("ServiceUpdate", json!({ "serviceUpdate": renamed }));
-        let everywhere = DeploymentPolicy { reach: Reach::Everything, ..policy("e-1") };
-        put(&fake, DeploymentPolicy { health_required: true, ..everywhere }).await;
+        let everywhere = DeploymentPolicy::new("careful", Reach::Everything);
+        fake.put(&DeploymentPolicy { health_required: true, ..everywhere }).await;
         let prior = ServiceModel {
             id: Attr::Known("s-1".parse().unwrap()),
             variables: Attr::Known([("COLOUR".to_owned(), "blue".to_owned().into())].into()),
@@ -410,7 +381,7 @@ mod tests {
     #[tokio::test]
     async fn an_apply_that_is_interrupted_waits_for_no_registry() {
         let fake = railway().await;
-        put(&fake, DeploymentPolicy { signatures: Some(signed()), ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { signatures: Some(signed_by_somebody()), ..policy("e-1") }).await;
         // It accepts connections, and says nothing.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port();
