@@ -160,7 +160,10 @@ impl Failure {
             }
             Self::Image(error) | Self::Companions { source: error, .. } => error.hint(),
             Self::Signing(error) => error.hint(),
-            Self::SignaturesUnavailable(error) => registry(error).and_then(spectra_oci::Error::hint),
+            Self::SignaturesUnavailable(error) => match registry(error) {
+                Some(error) => error.hint(),
+                None => Some("the registry is slow, or has very much about the image: try again"),
+            },
             Self::Unsigned { .. } => Some(
                 "sign it with `railway-deployer image sign`, or see above why a signature does not count",
             ),

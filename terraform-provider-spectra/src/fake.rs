@@ -8,6 +8,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use spectra_delivery::settings::Settings;
+use spectra_journal::{Holder, Journal, Location};
+use spectra_rollout::DeploymentPolicy;
+use spectra_sign::{Algorithm, SignaturePolicy, SigningKey, Threshold, TrustedKey};
 use tfplugin::testing::Core;
 use tfplugin::{Attr, Configure, Provider as _, Sensitive};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +84,13 @@ impl Fake {
         format!("sqlite://{}", self.folder.path().join("journal.db").display())
     }
 
+    /// Writes a policy into its journal, under the policy's name.
+    pub(crate) async fn put(&self, policy: &DeploymentPolicy) {
+        let journal = Journal::open(&self.journal().parse::<Location>().unwrap()).await.unwrap();
+        let by = Holder::of_this_process("test");
+        Settings::of(&journal).put(&policy.name, policy, &by).await.unwrap();
+    }
+
     /// Terraform with this provider.
     pub(crate) async fn core(&self) -> Core<Spectra> {
         Core::new(Spectra, &self.config()).await.unwrap()
@@ -109,6 +120,18 @@ impl Fake {
             registry: Attr::Null,
             journal: Attr::Known(JournalModel { url: Attr::Known(Sensitive(self.journal())) }),
         }
+    }
+}
+
+/// A policy that wants a signature of a key, with which nobody signed anything.
+pub(crate) fn signed_by_somebody() -> SignaturePolicy {
+    let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+    SignaturePolicy {
+        repositories: Vec::new(),
+        keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
+        identities: Vec::new(),
+        required: Threshold::Any,
+        attestations: Vec::new(),
     }
 }
 

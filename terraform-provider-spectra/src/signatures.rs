@@ -1,14 +1,14 @@
 //! Signatures as attributes: whose an image needs, and which there are.
 
+use spectra_delivery::gathered;
 use spectra_sign::{
-    Accepted, CertificateVerifier, EvidenceSource as _, IdentityPatternError, PublicKey, SignaturePolicy,
+    Accepted, CertificateVerifier, EvidenceSource, IdentityPatternError, PublicKey, SignaturePolicy,
     SourceRepositoryError, TrustedIdentity, TrustedKey, UNAVAILABLE, UNSIGNED, judge,
 };
 use spectra_types::{PinnedImage, error_chain};
 use tfplugin::{Attr, Diagnostic, Diagnostics, Model};
 
 use crate::errors::sentence;
-use crate::provider::Cx;
 
 /// Whose signatures images need.
 #[derive(Clone, Debug, Default, Model)]
@@ -252,11 +252,11 @@ const fn certificates() -> Result<Option<&'static dyn CertificateVerifier>, Diag
 
 /// The signatures that count for an image; anything but an error says that the policy is met.
 pub(crate) async fn verified(
-    cx: &Cx,
+    source: &dyn EvidenceSource,
     policy: SignaturePolicy,
     image: &PinnedImage,
 ) -> Result<Vec<SignatureModel>, Diagnostics> {
-    let gathered = cx.client.registry().gather(image).await.map_err(|error| {
+    let gathered = gathered(source, image).await.map_err(|error| {
         let detail = format!("{} [{UNAVAILABLE}]. Nothing was changed.", sentence(&error_chain(&error)));
         Diagnostic::error("The signatures of the image cannot be read", detail).at("verify")
     })?;
@@ -267,5 +267,36 @@ pub(crate) async fn verified(
             let detail = format!("{} [{UNSIGNED}]. Nothing was changed.", sentence(&refusal.to_string()));
             Err(Diagnostic::error("The image is not signed as `verify` wants it", detail).at("verify").into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spectra_sign::EvidenceFuture;
+
+    use super::*;
+
+    /// A registry that never answers.
+    struct Silent;
+
+    impl EvidenceSource for Silent {
+        fn gather<'a>(&'a self, _: &'a PinnedImage) -> EvidenceFuture<'a> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_an_image_waited_for_its_signatures_without_end() {
+        let image = format!("ghcr.io/acme/shop@sha256:{}", "a".repeat(64)).parse().unwrap();
+        let policy = SignaturePolicyModel { required: "any".to_owned().into(), ..Default::default() };
+        let begun = tokio::time::Instant::now();
+        let failed = verified(&Silent, policy.policy("verify").unwrap(), &image).await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), 60);
+        let said: Vec<_> = failed.iter().map(|one| format!("{}: {}", one.summary, one.detail)).collect();
+        let expected = format!(
+            "The signatures of the image cannot be read: The signatures of `{image}` cannot be read: the registry had not \
+             given all of them within 1m [SPX-336]. Nothing was changed."
+        );
+        assert_eq!(said, [expected]);
     }
 }

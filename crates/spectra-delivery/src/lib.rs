@@ -46,7 +46,7 @@ pub use crate::postmortem::Written;
 pub use crate::probes::http_probe;
 pub use crate::promote::{Promoted, promote};
 pub use crate::rollback::RolledBackTo;
-pub use crate::signatures::{Signatures, signed};
+pub use crate::signatures::{Signatures, gathered, signed};
 pub use crate::standing::{Standing, entries, history, line_of, request_of, standing, standing_of};
 pub use crate::unlock::{Unlocked, unlock};
 pub use crate::unobserved::{Admitted, admitted};

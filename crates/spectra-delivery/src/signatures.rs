@@ -75,23 +75,27 @@ pub(crate) async fn judged(
     Ok(Some(whole))
 }
 
-/// Everything that is said about the image. Nothing is changed by asking, so it is let go of at any time.
+/// Everything that a registry has about an image, if it is there within a minute.
+pub async fn gathered(source: &dyn EvidenceSource, image: &PinnedImage) -> Result<Gathered, Unavailable> {
+    let Ok(gathered) = tokio::time::timeout(WITHIN, source.gather(image)).await else {
+        let limit = HumanDuration::new(WITHIN);
+        let source = format!("the registry had not given all of them within {limit}").into();
+        return Err(Unavailable { image: image.clone(), source });
+    };
+    gathered
+}
+
+/// [`gathered`], until `cancel` trips. Nothing is changed by asking, so it is let go of at any time.
 async fn gather(
     source: &dyn EvidenceSource,
     image: &PinnedImage,
     cancel: &CancellationToken,
 ) -> Result<Gathered, Error> {
-    let gathered = tokio::select! {
+    tokio::select! {
         biased;
-        () = cancel.cancelled() => return Err(Error::Interrupted { image: image.clone() }),
-        gathered = tokio::time::timeout(WITHIN, source.gather(image)) => gathered,
-    };
-    let Ok(gathered) = gathered else {
-        let limit = HumanDuration::new(WITHIN);
-        let source = format!("the registry had not given all of them within {limit}").into();
-        return Err(Unavailable { image: image.clone(), source }.into());
-    };
-    Ok(gathered?)
+        () = cancel.cancelled() => Err(Error::Interrupted { image: image.clone() }),
+        gathered = gathered(source, image) => Ok(gathered?),
+    }
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ use crate::{
     temporary::Temporary,
 };
 
-/// How many links an entry may lead through.
-const MAX_LINKS: usize = 16;
+/// Most links inside an archive that lead to an entry of it.
+const MAX_ENTRY_LINKS: usize = 16;
 
 /// An indexed tar file.
 pub(crate) struct Archive {
@@ -126,7 +126,7 @@ impl Archive {
         let Some(mut name) = normalise(name, "") else {
             return refuse(format!("the name `{wanted}` leads out of the archive"));
         };
-        for links in 0..MAX_LINKS {
+        for links in 0..MAX_ENTRY_LINKS {
             match self.entries.get(&name) {
                 None if links == 0 => return Ok(None),
                 None => {
@@ -148,7 +148,7 @@ impl Archive {
                 }
             }
         }
-        refuse(format!("the links from `{wanted}` lead in a circle, or through more than {MAX_LINKS}"))
+        refuse(format!("the links from `{wanted}` lead in a circle, or through more than {MAX_ENTRY_LINKS}"))
     }
 }
 

@@ -6,6 +6,8 @@ use crate::Error;
 
 /// Most layers of an image. Runtimes mount far fewer.
 pub(crate) const MAX_LAYERS: usize = 1024;
+/// Most links on the way to a file, as in Linux: in an image, and to an archive that is written.
+pub(crate) const MAX_LINKS: usize = 40;
 /// Most manifests, indices and configurations of one input, counted as often as they are named.
 const MAX_DOCUMENTS: usize = 1024;
 /// Most bytes of all these documents together.

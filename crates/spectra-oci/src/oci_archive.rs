@@ -17,6 +17,7 @@ use crate::{
     builder::to_json,
     content::{Blob, Hasher},
     layout::{MARKER, REF_NAME},
+    limits::MAX_LINKS,
     source::BlobStore,
     spool,
     temporary::{Existing, Life, Temporary},
@@ -31,14 +32,12 @@ pub enum Overwrite {
     Replace,
 }
 
-/// How many links may lead to a file.
-const MAX_LINKS: usize = 40;
-
 /// Where an archive called `path` is written: there, or where a link leads. What is there already is refused if it is no file, which
 /// nobody wants replaced, or if it may not be replaced. Blocking.
 pub fn archive_destination(path: &Path, overwrite: Overwrite) -> Result<PathBuf, Error> {
     let mut place = path.to_owned();
-    for _ in 0..MAX_LINKS {
+    // What the last of them names is looked at too.
+    for _ in 0..=MAX_LINKS {
         let kind = match fs::symlink_metadata(&place) {
             Ok(metadata) => metadata.file_type(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(place),
@@ -62,7 +61,10 @@ pub fn archive_destination(path: &Path, overwrite: Overwrite) -> Result<PathBuf,
         };
         return Err(Error::NotAFile { path: path.to_owned(), what });
     }
-    Err(Error::NotAFile { path: path.to_owned(), what: "a link that leads in a circle" })
+    Err(Error::NotAFile {
+        path: path.to_owned(),
+        what: "a link that leads in a circle, or through too many others",
+    })
 }
 
 impl Artifact {
@@ -208,6 +210,23 @@ mod tests {
             assert_eq!(error.to_string(), "cannot write `/dev/null`: it is a device, not a file");
             assert_eq!(error.code().to_string(), "SPX-352");
             assert!(!error.hint().unwrap().contains("give `--force`"));
+        }
+    }
+
+    #[test]
+    fn as_many_links_are_followed_as_the_system_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: usize| folder.path().join(number.to_string());
+        fs::write(path(0), "").unwrap();
+        for number in 1..=MAX_LINKS + 1 {
+            std::os::unix::fs::symlink(path(number - 1), path(number)).unwrap();
+        }
+        for (number, follows) in [(MAX_LINKS, true), (MAX_LINKS + 1, false)] {
+            // Other systems follow fewer.
+            #[cfg(target_os = "linux")]
+            assert_eq!(fs::metadata(path(number)).is_ok(), follows, "{number}");
+            let found = archive_destination(&path(number), Overwrite::Replace);
+            assert_eq!(found.ok(), follows.then(|| path(0)), "{number}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use spectra_tar::{Entry as Listed, Kind, Stream, clean};
 
-use crate::{Error, Image, layer::Owner};
+use crate::{Error, Image, layer::Owner, limits::MAX_LINKS};
 
 /// Most bytes of memory for the paths of an image, each with the directories above it. The largest images that are in use have a
 /// third of a million paths and need nine tenths of it.
@@ -16,8 +16,6 @@ const MAX_MEMORY: usize = 56 << 20;
 /// What a path takes besides its last name and its target: its place in the map, as full as that is after paths came in order, and
 /// what the allocator adds to the name.
 const NODE: usize = 144;
-/// Most links on the way to a file, as in Linux.
-const MAX_LINKS: usize = 40;
 
 /// Mode and owner of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -91,6 +91,22 @@ impl Violation {
 }
 
 impl DeploymentPolicy {
+    /// One that asks for nothing yet.
+    #[must_use]
+    pub fn new(name: impl Into<String>, reach: Reach) -> Self {
+        Self {
+            name: name.into(),
+            reach,
+            approval: None,
+            minimum_bake: None,
+            maximum_timeout: None,
+            health_required: false,
+            required_steps: Vec::new(),
+            allowed_repositories: Vec::new(),
+            signatures: None,
+        }
+    }
+
     /// Everything that is wrong with it.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

@@ -14,17 +14,7 @@ fn request() -> RolloutRequest {
 }
 
 fn policy() -> DeploymentPolicy {
-    DeploymentPolicy {
-        name: "careful".to_owned(),
-        reach: Reach::Environment { environment: "production".parse().unwrap() },
-        approval: None,
-        minimum_bake: None,
-        maximum_timeout: None,
-        health_required: false,
-        required_steps: Vec::new(),
-        allowed_repositories: Vec::new(),
-        signatures: None,
-    }
+    DeploymentPolicy::new("careful", Reach::Environment { environment: "production".parse().unwrap() })
 }
 
 fn rule(required: u32, names: &[&str], github: Option<&str>) -> ApprovalRule {

@@ -218,7 +218,7 @@ fn force_replaced_devices_and_links_and_waited_for_pipes() {
         ("to-pipe", "a pipe"),
         ("socket", "a socket"),
         ("in", "a directory"),
-        ("circle", "a link that leads in a circle"),
+        ("circle", "a link that leads in a circle, or through too many others"),
     ] {
         let run = forced(path);
         let said = format!("error[SPX-352]: cannot write `{path}`: it is {what}, not a file");

@@ -110,6 +110,29 @@ fn the_first_signal_goes_back() {
     }
 }
 
+#[test]
+fn a_signal_while_an_approval_is_waited_for_said_that_what_ran_before_is_brought_back() {
+    let world = World::new();
+    let (old, new) = (world.image("old", &[]), world.image("new", &[]));
+    world.start(&old, &[]).done();
+    let spec = format!(
+        "candidate = \"{new}\"\nhealth = {{ interval = \"20ms\" }}\nsteps = [{{ step = \"pause\", approval = \"20m\" }}, {{ step = \"swap\" }}]\n\
+         [approval]\nbefore_start = false\n\
+         approvers = [{{ name = \"ada\", public_key = \"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\" }}]\n"
+    );
+    world.place.write("spec.toml", &spec);
+    let mut command = world.place.command();
+    command.args(["rollout", "start", "--spec", "spec.toml"]);
+    let mut running = Running::of(command);
+    running.until("phase pausing");
+    running.signal(Signal::INT);
+    let (code, stdout, stderr) = running.end();
+    assert_eq!(code, 130, "{stdout}{stderr}");
+    let words = "stopping: nothing was changed yet; a second signal ends the process at once, and the journal keeps what is open";
+    assert!(stderr.contains(words), "{stderr}");
+    assert_eq!(world.serving(), digest(&old));
+}
+
 /// Lets no request of the API be answered any more.
 fn silence(world: &World) {
     let rule = r#"{"operation":"*","action":{"type":"hang","duration":"100000h"}}"#;
@@ -231,6 +254,15 @@ fn two_at_once_one_waits_or_is_told_who_acts() {
     assert!(refused.stderr.contains("error[SPX-431]: railway-deployer (process "), "{}", refused.stderr);
     let mut waiting = world.begin(&other, &["--wait-for-lease", "10m"]);
     waiting.until("waiting for railway-deployer (process ");
+    let mut leaving = world.begin(&other, &["--wait-for-lease", "10m"]);
+    leaving.until("waiting for railway-deployer (process ");
+    leaving.signal(Signal::INT);
+    let (code, _, stderr) = leaving.end();
+    assert!(
+        stderr.contains("stopping: nothing is open here that would have to be brought back; "),
+        "{stderr}"
+    );
+    assert_eq!(code, 7, "{stderr}");
     running.signal(Signal::INT);
     assert_eq!(running.end().0, 3);
     let (code, _, stderr) = waiting.end();
@@ -405,6 +437,10 @@ fn a_signal_had_no_effect_while_a_silent_registry_was_asked_for_signatures() {
     let (code, stdout, stderr) = running.end();
     assert_eq!(code, 130, "{stdout}{stderr}");
     assert!(stderr.contains("interrupted while the signatures of `127.0.0.1:"), "{stderr}");
+    assert!(
+        stderr.contains("stopping: nothing is open here that would have to be brought back; "),
+        "{stderr}"
+    );
     assert_eq!(world.serving(), digest(&old));
     let status = world.place.run(&["rollout", "status", "--json"]).done().json();
     assert_eq!((status["state"].as_str(), status["lease"].is_null()), (Some("ended"), true), "{status}");

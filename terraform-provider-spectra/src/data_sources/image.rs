@@ -82,7 +82,9 @@ impl DataSource for Image {
         })?;
         let policy = config.verify.as_known().map(|verify| verify.policy("verify")).transpose()?;
         let signatures = match (policy, &found.pinned) {
-            (Some(policy), Some(pinned)) => Attr::Known(verified(cx, policy, pinned).await?),
+            (Some(policy), Some(pinned)) => {
+                Attr::Known(verified(cx.client.registry(), policy, pinned).await?)
+            }
             // Null would read as if the signatures were there, and nobody had asked.
             (Some(_), None) => {
                 return Err(Diagnostic::error(

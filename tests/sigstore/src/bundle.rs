@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Authority, Entry, Issue, Key, Oddity, base64, der::pem, hex, sha256};
 
-const IN_TOTO: &str = "application/vnd.in-toto+json";
+pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
@@ -65,11 +65,7 @@ impl Authority {
         let (kind, signature, part, name) = match content {
             Content::Statement(payload) => {
                 let signature = key.sign(&encoding(IN_TOTO, payload));
-                let part = json!({
-                    "payload": base64(payload),
-                    "payloadType": IN_TOTO,
-                    "signatures": [{ "sig": base64(&signature) }],
-                });
+                let part = envelope(payload, &signature);
                 ("dsse", signature, part, "dsseEnvelope")
             }
             Content::Message(message) => {
@@ -98,7 +94,7 @@ impl Authority {
         let verifier = base64(pem("CERTIFICATE", certificate).as_bytes());
         let body = match content {
             Content::Statement(payload) => {
-                dsse_body(&envelope_text(payload, signature), payload, signature, &verifier)
+                dsse_body(&envelope(payload, signature).to_string(), payload, signature, &verifier)
             }
             Content::Message(message) => record_body(&hex(&sha256(message)), &base64(signature), &verifier),
         };
@@ -123,12 +119,13 @@ pub(crate) fn dsse_body(envelope: &str, payload: &[u8], signature: &[u8], verifi
     )
 }
 
-fn envelope_text(payload: &[u8], signature: &[u8]) -> String {
-    format!(
-        r#"{{"payload":"{}","payloadType":"{IN_TOTO}","signatures":[{{"sig":"{}"}}]}}"#,
-        base64(payload),
-        base64(signature)
-    )
+/// A statement and its signature.
+pub(crate) fn envelope(payload: &[u8], signature: &[u8]) -> Value {
+    json!({
+        "payload": base64(payload),
+        "payloadType": IN_TOTO,
+        "signatures": [{ "sig": base64(signature) }],
+    })
 }
 
 /// What an envelope's signature covers.

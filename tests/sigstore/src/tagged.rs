@@ -3,9 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{Authority, Content, Key, Signed, base64, bundle::encoding, der::pem, hex, sha256};
-
-const IN_TOTO: &str = "application/vnd.in-toto+json";
+use crate::{
+    Authority, Content, Key, Signed, base64,
+    bundle::{IN_TOTO, encoding, envelope},
+    der::pem,
+    hex, sha256,
+};
 
 /// As what an attestation is entered into the log. Signatures are `hashedrekord`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +46,9 @@ impl Authority {
         let (bytes, signature, raw) = match content {
             Content::Statement(payload) => {
                 let signature = key.sign(&encoding(IN_TOTO, payload));
-                let envelope = json!({
-                    "payload": base64(payload),
-                    "payloadType": IN_TOTO,
-                    "signatures": [{ "keyid": "", "sig": base64(&signature) }],
-                });
+                let mut envelope = envelope(payload, &signature);
+                // cosign writes it, and empty.
+                envelope["signatures"][0]["keyid"] = json!("");
                 (envelope.to_string().into_bytes(), String::new(), signature)
             }
             Content::Message(message) => {

@@ -19,8 +19,6 @@ use crate::world::{World, metric};
 /// Asks for what no rollback has: an approval, a canary, and another registry.
 async fn strict(world: &World) {
     let policy = DeploymentPolicy {
-        name: "careful".to_owned(),
-        reach: Reach::Everything,
         approval: Some(ApprovalRule {
             required: 1,
             before_start: true,
@@ -30,12 +28,9 @@ async fn strict(world: &World) {
             }],
             github_environment: None,
         }),
-        minimum_bake: None,
-        maximum_timeout: None,
-        health_required: false,
         required_steps: vec!["canary".to_owned()],
         allowed_repositories: vec!["ghcr.io/acme/*".to_owned()],
-        signatures: None,
+        ..DeploymentPolicy::new("careful", Reach::Everything)
     };
     let window = FreezeWindow {
         name: "christmas".to_owned(),

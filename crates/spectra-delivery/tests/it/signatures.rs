@@ -64,17 +64,7 @@ fn by(key: &SigningKey) -> SignaturePolicy {
 }
 
 fn policy(signatures: Option<SignaturePolicy>) -> DeploymentPolicy {
-    DeploymentPolicy {
-        name: "signed".to_owned(),
-        reach: Reach::Everything,
-        approval: None,
-        minimum_bake: None,
-        maximum_timeout: None,
-        health_required: false,
-        required_steps: Vec::new(),
-        allowed_repositories: Vec::new(),
-        signatures,
-    }
+    DeploymentPolicy { signatures, ..DeploymentPolicy::new("signed", Reach::Everything) }
 }
 
 async fn put_all(world: &World, policy: DeploymentPolicy) {

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use clap::{Args, builder::BoolishValueParser};
 use serde_json::{Value, json};
+use spectra_delivery::gathered;
 use spectra_oci::{Attached, Attachment, Client, Image, MAX_EVIDENCE, NoProgress};
 use spectra_sign::{
-    Accepted, BUNDLE_MEDIA_TYPE, EvidenceSource as _, SIGNATURE, SigningKey, Statement, Subject, Trust,
+    Accepted, BUNDLE_MEDIA_TYPE, EvidenceSource, SIGNATURE, SigningKey, Statement, Subject, Trust,
     TrustedKey, examine,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
@@ -119,12 +120,12 @@ impl Signing {
 
 /// Where the signature or attestation of this key is that is the `same`, if there is one.
 pub(super) async fn made_already(
-    client: &Client,
+    source: &dyn EvidenceSource,
     image: &PinnedImage,
     key: &SigningKey,
     same: impl Fn(&Accepted) -> bool,
 ) -> Result<Option<String>, Failure> {
-    let gathered = client.gather(image).await?;
+    let gathered = gathered(source, image).await?;
     let keys = [TrustedKey { name: "own".to_owned(), public_key: key.public().clone() }];
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
     let found = examine(subject, &gathered.evidence, Trust::keys(&keys)).accepted;

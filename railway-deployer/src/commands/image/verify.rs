@@ -4,9 +4,10 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
+use spectra_delivery::gathered;
 use spectra_sign::{
-    Accepted, Certified, Error, EvidenceSource as _, IdentityPattern, PredicateType, Rejected,
-    SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, judge,
+    Accepted, CertificateVerifier, Certified, Error, EvidenceSource, IdentityPattern, PredicateType,
+    Rejected, SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, Unavailable, judge,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
@@ -117,22 +118,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let certificates = arguments.root.certificates(&groups.concat())?;
     let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
-    let gathered = client.gather(&image).await?;
-    let (mut accepted, mut rejected, mut unmet): (Vec<Accepted>, Vec<Rejected>, Vec<String>) =
-        Default::default();
-    for group in &groups {
-        let (ours, not_ours) = match judge(group, &image, &gathered, certificates.verifier()) {
-            Ok(verdict) => (verdict.accepted, verdict.rejected),
-            Err(refusal) => {
-                unmet.extend(refusal.unmet);
-                (refusal.accepted, refusal.rejected)
-            }
-        };
-        accepted.extend(ours.into_iter().filter(|one| !accepted.contains(one)).collect::<Vec<_>>());
-        rejected.extend(not_ours.into_iter().filter(|one| !rejected.contains(one)).collect::<Vec<_>>());
-    }
-    // What one group's keys did not sign may be what the other's did.
-    rejected.retain(|one| !accepted.iter().any(|accepted| accepted.origin == one.origin));
+    let Found { accepted, rejected, unmet } = find(&client, &image, &groups, certificates.verifier()).await?;
     // Bills of material are long: they are shown to those who asked for them.
     let predicates: Vec<Value> = accepted
         .iter()
@@ -149,6 +135,43 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     });
     printer.data("image.verify", &value, text(&image, &accepted, &rejected))?;
     if unmet.is_empty() { Ok(ExitCode::Done) } else { Err(Failure::Unsigned { image, unmet }) }
+}
+
+/// What there is of signatures, and what is missing.
+#[derive(Debug, Default)]
+struct Found {
+    accepted: Vec<Accepted>,
+    rejected: Vec<Rejected>,
+    unmet: Vec<String>,
+}
+
+/// Holds what a registry has against all groups of policies.
+async fn find(
+    source: &dyn EvidenceSource,
+    image: &PinnedImage,
+    groups: &[Vec<(String, SignaturePolicy)>],
+    certificates: Option<&dyn CertificateVerifier>,
+) -> Result<Found, Unavailable> {
+    let gathered = gathered(source, image).await?;
+    let mut found = Found::default();
+    for group in groups {
+        let (ours, not_ours) = match judge(group, image, &gathered, certificates) {
+            Ok(verdict) => (verdict.accepted, verdict.rejected),
+            Err(refusal) => {
+                found.unmet.extend(refusal.unmet);
+                (refusal.accepted, refusal.rejected)
+            }
+        };
+        found
+            .accepted
+            .extend(ours.into_iter().filter(|one| !found.accepted.contains(one)).collect::<Vec<_>>());
+        found
+            .rejected
+            .extend(not_ours.into_iter().filter(|one| !found.rejected.contains(one)).collect::<Vec<_>>());
+    }
+    // What one group's keys did not sign may be what the other's did.
+    found.rejected.retain(|one| !found.accepted.iter().any(|accepted| accepted.origin == one.origin));
+    Ok(found)
 }
 
 /// Lines for people. Much of it is the registry's word.
@@ -189,9 +212,39 @@ fn signer(one: &Accepted) -> String {
 
 #[cfg(test)]
 mod tests {
-    use spectra_sign::Rejection;
+    use spectra_sign::{Algorithm, EvidenceFuture, Rejection, SigningKey};
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::commands::image::sign::made_already;
+
+    /// A registry that never answers.
+    struct Silent;
+
+    impl EvidenceSource for Silent {
+        fn gather<'a>(&'a self, _: &'a PinnedImage) -> EvidenceFuture<'a> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_verified_or_signed_waited_for_signatures_without_end() {
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+        let image = "ghcr.io/acme/shop".parse::<ImageRef>().unwrap().pin(digest);
+        let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
+        let begun = Instant::now();
+        let verified = Failure::from(find(&Silent, &image, &[], None).await.unwrap_err());
+        assert_eq!(begun.elapsed().as_secs(), 60);
+        let signed = made_already(&Silent, &image, &key, |_| true).await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), 120);
+        for failure in [verified, signed] {
+            let unread = format!("the signatures of `{image}` cannot be read");
+            assert_eq!(failure.chain(), [&unread, "the registry had not given all of them within 1m"]);
+            assert_eq!(failure.code(), Some(spectra_sign::UNAVAILABLE));
+            assert_eq!(failure.exit_code(), ExitCode::Failed);
+            assert!(failure.hint().is_some_and(|hint| hint.ends_with("try again")));
+        }
+    }
 
     #[test]
     fn unsigned_text_forged_lines_of_the_result() {

@@ -1,7 +1,5 @@
 //! What the verbs that change a service act through.
 
-use std::time::Duration;
-
 use clap::Args;
 use spectra_delivery::{DEFAULT_TTL, Delivered, Delivery, Error, Logged, Signatures, Waiting};
 use spectra_journal::{Held, Holder, Journal};
@@ -17,17 +15,6 @@ use super::logs::Logs;
 use super::postmortem::Folder;
 use super::signals::{Handover, unwinding};
 use crate::{commands::image::Certificates, failure::Failure, printer::Printer};
-
-/// Said at the first signal: what happens now, and what ends it.
-fn stopping(after: Option<Duration>) -> String {
-    let end = match after {
-        Some(after) => {
-            format!("{} from now, or a second signal, ends the process", HumanDuration::new(after))
-        }
-        None => "a second signal ends the process at once".to_owned(),
-    };
-    format!("stopping: what ran before is brought back; {end}, and the journal keeps what is open")
-}
 
 /// How patient it is with others.
 #[derive(Debug, Clone, Default, Args)]
@@ -65,7 +52,7 @@ impl Crew<'_> {
         let cancel = CancellationToken::new();
         let all =
             requests.iter().map(|request| self.deliver_one(request, requests.len() > 1, &screen, &cancel));
-        let told = |after| screen.say(&stopping(after));
+        let told = |after| screen.stopping(after);
         let left = || screen.left(self.journal.location());
         unwinding(handover, &cancel, told, left, futures::future::join_all(all)).await
     }
@@ -98,7 +85,7 @@ impl Crew<'_> {
         let cancel = CancellationToken::new();
         let view = screen.view(place, None);
         let acting = self.with_delivery(&view, async |delivery: &Delivery<'_>| work(delivery, &cancel).await);
-        let told = |after| view.say(&stopping(after));
+        let told = |after| screen.stopping(after);
         let left = || screen.left(self.journal.location());
         Ok(unwinding(handover, &cancel, told, left, Box::pin(acting)).await??)
     }

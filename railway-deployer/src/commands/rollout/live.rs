@@ -9,6 +9,7 @@ use spectra_rollout::{Entry, Place};
 
 use super::logs;
 use super::place::flags;
+use super::stopping::{self, Open};
 use crate::failure::Failure;
 use crate::printer::{Printer, drawn};
 
@@ -20,7 +21,7 @@ pub(super) struct Screen {
     printer: Printer,
     bars: Option<MultiProgress>,
     /// Rollouts that were begun and have not ended.
-    open: Mutex<Vec<(String, Place)>>,
+    open: Mutex<Vec<Open>>,
 }
 
 impl Screen {
@@ -45,16 +46,22 @@ impl Screen {
         }
     }
 
+    /// Says at a first signal what becomes of what was begun, and what ends the process before that.
+    pub(super) fn stopping(&self, after: Option<Duration>) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say(&stopping::words(&open, after));
+    }
+
     /// Why the process ends although something is open, and what to do about it.
     pub(super) fn left(&self, journal: &str) -> Failure {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.is_empty() {
             return Failure::Interrupted;
         }
-        let rollouts: Vec<_> = open.iter().map(|(rollout, _)| format!("`{rollout}`")).collect();
+        let rollouts: Vec<_> = open.iter().map(|one| format!("`{}`", one.rollout)).collect();
         let commands: Vec<_> = open
             .iter()
-            .map(|(_, place)| format!("`railway-deployer rollout abort {}`", flags(place)))
+            .map(|one| format!("`railway-deployer rollout abort {}`", flags(&one.place)))
             .collect();
         Failure::HandedOver {
             message: format!(
@@ -112,12 +119,14 @@ impl View<'_> {
     /// Takes one entry of the record in.
     pub(super) fn hear(&self, heard: &Heard<'_>) {
         let mut open = self.screen.open.lock().unwrap_or_else(PoisonError::into_inner);
-        match heard.entry {
-            Entry::Finished { .. } => open.retain(|(rollout, _)| rollout != heard.rollout),
-            _ if open.iter().all(|(rollout, _)| rollout != heard.rollout) => {
-                open.push((heard.rollout.to_owned(), self.place.clone()));
-            }
-            _ => {}
+        if matches!(heard.entry, Entry::Finished { .. }) {
+            open.retain(|one| one.rollout != heard.rollout);
+        } else {
+            let at = open.iter().position(|one| one.rollout == heard.rollout).unwrap_or_else(|| {
+                open.push(Open::new(heard.rollout, &self.place));
+                open.len() - 1
+            });
+            open[at].hear(heard.entry);
         }
         drop(open);
         if let (Some(spinner), Entry::Stage { phase, step }) = (&self.spinner, heard.entry) {

@@ -20,6 +20,7 @@ mod signals;
 mod spec;
 mod start;
 mod status;
+mod stopping;
 mod unlock;
 mod watch;
 mod watched;

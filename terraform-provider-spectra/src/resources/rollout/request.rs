@@ -316,39 +316,19 @@ async fn signatures(
 
 #[cfg(test)]
 mod tests {
-    use spectra_delivery::settings::Settings;
-    use spectra_journal::{Holder, Location};
     use spectra_rollout::{DeploymentPolicy, Reach};
-    use spectra_sign::{Algorithm, SignaturePolicy, SigningKey, Threshold, TrustedKey};
     use tfplugin::Severity;
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::fake::Fake;
+    use crate::fake::{Fake, signed_by_somebody};
 
     #[tokio::test]
     async fn a_plan_that_is_interrupted_waits_for_no_registry() {
         let fake = Fake::start().await;
-        let journal = Journal::open(&fake.journal().parse::<Location>().unwrap()).await.unwrap();
-        let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
-        let policy = DeploymentPolicy {
-            name: "signed".to_owned(),
-            reach: Reach::Everything,
-            approval: None,
-            minimum_bake: None,
-            maximum_timeout: None,
-            health_required: false,
-            required_steps: Vec::new(),
-            allowed_repositories: Vec::new(),
-            signatures: Some(SignaturePolicy {
-                repositories: Vec::new(),
-                keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
-                identities: Vec::new(),
-                required: Threshold::Any,
-                attestations: Vec::new(),
-            }),
-        };
-        Settings::of(&journal).put("signed", &policy, &Holder::of_this_process("test")).await.unwrap();
+        let signatures = Some(signed_by_somebody());
+        fake.put(&DeploymentPolicy { signatures, ..DeploymentPolicy::new("signed", Reach::Everything) })
+            .await;
         // It accepts connections, and says nothing.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port();

@@ -13,7 +13,7 @@ use super::ServiceModel;
 use crate::errors::{UNCHANGED, sentence};
 use crate::provider::{Cx, PROGRAM};
 
-/// Attributes whose change deploys the image. A name is none.
+/// Attributes whose change deploys the image; the tests have every other one, with why it is none.
 const DEPLOYED: [&str; 15] = [
     "project_id",
     "environment_id",
@@ -158,15 +158,17 @@ async fn pinned(cx: &Cx, image: &ImageRef) -> Option<PinnedImage> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use spectra_delivery::settings::Settings;
-    use spectra_journal::{Journal, Location};
+    use spectra_journal::Location;
     use spectra_rollout::{DeploymentPolicy, Reach};
-    use spectra_sign::{Algorithm, SignaturePolicy, SigningKey, Threshold, TrustedKey};
-    use tfplugin::{Apply, Attr, Diagnostics, Resource as _, StateSlot};
+    use tfplugin::{Apply, Attr, Diagnostics, Model as _, Resource as _, Sensitive, StateSlot};
     use tokio::net::TcpListener;
 
+    use super::super::model::{
+        HealthCheckModel, RegistryCredentialsModel, RestartPolicyModel, RestartPolicyType,
+    };
     use super::*;
-    use crate::fake::{Fake, instance, list, snapshot};
+    use crate::fake::{Fake, instance, list, signed_by_somebody, snapshot};
+    use crate::resources::managed_variables::Secrets;
     use crate::resources::service::Service;
 
     fn web(image: &str) -> ServiceModel {
@@ -180,37 +182,7 @@ mod tests {
     }
 
     fn policy(environment: &str) -> DeploymentPolicy {
-        DeploymentPolicy {
-            name: "careful".to_owned(),
-            reach: Reach::Environment { environment: environment.parse().unwrap() },
-            approval: None,
-            minimum_bake: None,
-            maximum_timeout: None,
-            health_required: false,
-            required_steps: Vec::new(),
-            allowed_repositories: Vec::new(),
-            signatures: None,
-        }
-    }
-
-    fn signed() -> SignaturePolicy {
-        let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
-        SignaturePolicy {
-            repositories: Vec::new(),
-            keys: vec![TrustedKey { name: "ci".to_owned(), public_key: key.public().clone() }],
-            identities: Vec::new(),
-            required: Threshold::Any,
-            attestations: Vec::new(),
-        }
-    }
-
-    fn location(fake: &Fake) -> Location {
-        fake.journal().parse().unwrap()
-    }
-
-    async fn put(fake: &Fake, policy: DeploymentPolicy) {
-        let journal = Journal::open(&location(fake)).await.unwrap();
-        Settings::of(&journal).put("careful", &policy, &Holder::of_this_process("test")).await.unwrap();
+        DeploymentPolicy::new("careful", Reach::Environment { environment: environment.parse().unwrap() })
     }
 
     async fn railway() -> Fake {
@@ -236,17 +208,20 @@ mod tests {
         let ours = "ghcr.io/acme/web:1";
         let plan = async |model: &ServiceModel| fake.core().await.plan::<Service>("web", model).await;
         plan(&web(ours)).await.unwrap();
-        assert!(!location(&fake).path().unwrap().exists(), "a plan makes no journal");
+        assert!(
+            !fake.journal().parse::<Location>().unwrap().path().unwrap().exists(),
+            "a plan makes no journal"
+        );
         // For another environment.
-        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-2") }).await;
+        fake.put(&DeploymentPolicy { health_required: true, ..policy("e-2") }).await;
         plan(&web(ours)).await.unwrap();
-        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
         let said = refused(&fake, ours).await;
         assert!(said.contains("SPX-438") && said.contains("`health_required`"), "{said}");
         assert!(said.contains("Leave `image` out, and bring it out with `spectra_rollout`"), "{said}");
         plan(&ServiceModel { image: Attr::Null, ..web(ours) }).await.unwrap();
         let from = vec!["ghcr.io/acme/*".to_owned()];
-        put(&fake, DeploymentPolicy { allowed_repositories: from, ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { allowed_repositories: from, ..policy("e-1") }).await;
         plan(&web(ours)).await.unwrap();
         let said = refused(&fake, "ghcr.io/other/web:1").await;
         assert!(said.contains("images may come from ghcr.io/acme/*"), "{said}");
@@ -255,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_policy_that_came_after_the_plan_is_kept_to_before_anything_is_changed() {
         let fake = railway().await;
-        put(&fake, DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { health_required: true, ..policy("e-1") }).await;
         let cx = fake.cx().await;
         let model = web("ghcr.io/acme/web:1");
         let says = |refused: Diagnostics| {
@@ -278,10 +253,135 @@ mod tests {
         assert_eq!(fake.seen(), [""; 0]);
     }
 
+    /// What an apply makes of a change.
+    enum Does {
+        Deploy,
+        /// The service is made anew, and deployed.
+        Replace,
+        /// Neither, for this reason.
+        Nothing(&'static str),
+    }
+
+    /// Changes an attribute, and says what an apply makes of that. Whoever adds an attribute decides here, and in [`DEPLOYED`].
+    fn change(attribute: &str, to: &mut ServiceModel) -> Does {
+        let command = || Attr::Known("serve --slowly".to_owned());
+        let time = || Attr::Known("20s".parse().unwrap());
+        match attribute {
+            "project_id" => to.project_id = Attr::Known("p-2".parse().unwrap()),
+            "environment_id" => to.environment_id = Attr::Known("e-2".parse().unwrap()),
+            "image" => to.image = Attr::Known("ghcr.io/acme/web:2".parse().unwrap()),
+            "health_check" => {
+                to.health_check =
+                    Attr::Known(HealthCheckModel { path: "/up".to_owned().into(), timeout: time() });
+            }
+            "replicas" => to.replicas = 2.into(),
+            "regions" => to.regions = Attr::Known([("us-west2".to_owned(), 2.into())].into()),
+            "restart_policy" => {
+                let r#type = Attr::Known(RestartPolicyType::Always);
+                to.restart_policy = Attr::Known(RestartPolicyModel { r#type, max_retries: 3.into() });
+            }
+            "start_command" => to.start_command = command(),
+            "pre_deploy_command" => to.pre_deploy_command = command(),
+            "overlap" => to.overlap = time(),
+            "draining" => to.draining = time(),
+            "variables" => {
+                to.variables = Attr::Known([("COLOUR".to_owned(), "red".to_owned().into())].into());
+            }
+            "secrets_wo_version" => to.secrets_wo_version = 2.into(),
+            "secret_names" => {
+                to.secrets_wo = secrets(&["TOKEN", "SALT"]);
+                to.secret_names = Attr::Known(["TOKEN", "SALT"].map(str::to_owned).into_iter().collect());
+            }
+            "registry_credentials" => {
+                to.registry_credentials = Attr::Known(RegistryCredentialsModel {
+                    username: "robot".to_owned().into(),
+                    password_wo: Attr::Known(Sensitive("swordfish".to_owned())),
+                    password_wo_version: Attr::Null,
+                });
+            }
+            "id" => return Does::Nothing("Railway gives it, and it stays as it is"),
+            "name" => {
+                to.name = "shop".to_owned().into();
+                return Does::Nothing("the service is called something else, and runs what it ran");
+            }
+            "secrets_wo" => {
+                to.secrets_wo = Attr::Known(
+                    [("TOKEN".to_owned(), Attr::Known(Sensitive("another-hidden".to_owned())))].into(),
+                );
+                return Does::Nothing("nobody sees it: names and version say what is written");
+            }
+            "allow_fan_out" => {
+                to.allow_fan_out = true.into();
+                return Does::Nothing("it is looked at while the service is made, and no more afterwards");
+            }
+            new => {
+                panic!("does a change of `{new}` deploy the image? Say so here, and in `DEPLOYED` if it does")
+            }
+        }
+        if matches!(attribute, "project_id" | "environment_id") { Does::Replace } else { Does::Deploy }
+    }
+
+    fn secrets(names: &[&str]) -> Secrets {
+        let secret = || Attr::Known(Sensitive("hidden-value".to_owned()));
+        Attr::Known(names.iter().map(|name| ((*name).to_owned(), secret())).collect())
+    }
+
+    /// What an apply says, to which a policy refuses to deploy the image.
+    async fn applied(fake: &Fake, prior: &ServiceModel, config: ServiceModel, does: &Does) -> String {
+        let cx = fake.cx().await;
+        let planned = ServiceModel { secrets_wo: Attr::Null, ..config.clone() };
+        let prior = Some(prior.clone()).filter(|_| !matches!(does, Does::Replace));
+        let slot = StateSlot::new(prior.clone());
+        let apply = Apply { prior: prior.clone(), planned, config };
+        let applied = match prior {
+            Some(_) => Box::pin(Service.update(&cx, apply, &slot)).await,
+            None => Box::pin(Service.create(&cx, apply, &slot)).await,
+        };
+        applied
+            .map_or_else(|refused| refused.iter().map(|one| one.detail.clone()).collect(), |_| String::new())
+    }
+
+    #[tokio::test]
+    async fn every_attribute_deploys_or_has_a_reason_why_not_and_the_plan_knows_as_the_apply_does() {
+        let schema = ServiceModel::block();
+        assert!(schema.blocks.is_empty(), "what is in blocks is not looked at here");
+        let fake = railway().await;
+        let renamed = json!({ "id": "s-1", "name": "shop", "projectId": "p-1", "deletedAt": null });
+        fake.answer("ServiceUpdate", json!({ "serviceUpdate": renamed }));
+        let everywhere = DeploymentPolicy::new("careful", Reach::Everything);
+        fake.put(&DeploymentPolicy { health_required: true, ..everywhere }).await;
+        let prior = ServiceModel {
+            id: Attr::Known("s-1".parse().unwrap()),
+            variables: Attr::Known([("COLOUR".to_owned(), "blue".to_owned().into())].into()),
+            secrets_wo_version: 1.into(),
+            secret_names: Attr::Known(["TOKEN".to_owned()].into_iter().collect()),
+            allow_fan_out: false.into(),
+            ..web("ghcr.io/acme/web:1")
+        };
+        for attribute in &schema.attributes {
+            let name = attribute.name.as_str();
+            let mut config = ServiceModel { secrets_wo: secrets(&["TOKEN"]), ..prior.clone() };
+            let does = change(name, &mut config);
+            assert_eq!(matches!(does, Does::Replace), attribute.force_new, "{name}");
+            let said = applied(&fake, &prior, config, &does).await;
+            let (deploys, why) = match does {
+                Does::Deploy => (true, "it is written to Railway, and takes effect with a deployment"),
+                Does::Replace => (true, "another service is made, and deployed"),
+                Does::Nothing(why) => (false, why),
+            };
+            assert_eq!(said.contains("SPX-438"), deploys, "{name}: {why}: {said}");
+            assert!(deploys || said.is_empty(), "{name}: {said}");
+            assert_eq!(DEPLOYED.contains(&name), deploys, "{name}: {why}");
+        }
+        for name in DEPLOYED {
+            assert!(schema.attribute(name).is_some(), "there is no `{name}`");
+        }
+    }
+
     #[tokio::test]
     async fn an_apply_that_is_interrupted_waits_for_no_registry() {
         let fake = railway().await;
-        put(&fake, DeploymentPolicy { signatures: Some(signed()), ..policy("e-1") }).await;
+        fake.put(&DeploymentPolicy { signatures: Some(signed_by_somebody()), ..policy("e-1") }).await;
         // It accepts connections, and says nothing.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = silent.local_addr().unwrap().port();
