@@ -123,11 +123,29 @@ fn comments_are_judged_where_they_leave_a_trace() {
     report(tools.path(), "git", "sub/a", &[1, 2, 3], &commit);
     let history = Options { history: true, ..options(&root.join("sub")) };
     let outcome = run_gitleaks(tools.path(), &history);
-    assert_eq!(lines(&outcome), (vec!["a:3".to_owned()], vec![1, 2]));
+    assert_eq!(lines(&outcome), (vec!["sub/a:3".to_owned()], vec![1, 2]), "from the top level");
     assert_eq!(outcome.findings[0].commit.as_ref(), Some(&commit));
     // Outside of what is searched.
     report(tools.path(), "git", "other/a", &[3], &commit);
     assert_eq!(lines(&run_gitleaks(tools.path(), &history)), (vec![], vec![]));
+}
+
+#[test]
+fn what_gitleaks_finds_in_a_part_of_a_repository_has_its_place_in_the_whole() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, "sub/deep/a", "x # gitleaks:allow\nx\n");
+    report(tools.path(), "dir", "ROOT/deep/a", &[1, 2], "");
+    let part = run_gitleaks(tools.path(), &options(&root.join("sub")));
+    assert_eq!(places(&part), [("sub/deep/a".to_owned(), 2)]);
+    assert_eq!(part.by_comment(), 1, "its lines are those of the copy");
+    report(tools.path(), "dir", "ROOT/sub/deep/a", &[2], "");
+    let whole = run_gitleaks(tools.path(), &options(root));
+    assert_eq!(whole.findings, part.findings);
+    report(tools.path(), "dir", "ROOT/a", &[2], "");
+    let file = run_gitleaks(tools.path(), &options(&root.join("sub/deep/a")));
+    assert_eq!(file.findings, part.findings);
 }
 
 #[test]
