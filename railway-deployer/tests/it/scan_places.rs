@@ -1,4 +1,6 @@
-//! `secrets scan`: where its findings are, for code hosts and for lists of what may stay.
+//! `secrets scan`: where its findings are, for code hosts and for lists of what may stay, and what links hold.
+
+use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
@@ -85,4 +87,49 @@ fn the_real_gitleaks_has_the_places_of_the_repository() {
     place.write("src/sec/sub/b.txt", "fine\n");
     let (_, at, gone) = sarif(&place, &["src/sec/sub", "--history"]);
     assert_eq!((at, gone), (json!({ "uri": "sec/sub/a.txt" }), here));
+}
+
+/// What a scan of `src` finds, in its files and then in its history alone.
+fn of_link(place: &Place, scanner: &str) -> [Value; 2] {
+    let scan = |more: &[&str]| {
+        let run = place
+            .run(&[&["secrets", "scan", "src", "--scanner", scanner, "--strict", "--json"], more].concat());
+        assert_eq!(run.code, 5, "{}", run.shown());
+        let findings = run.json()["findings"].clone();
+        let places: Vec<_> =
+            findings.as_array().unwrap().iter().map(|finding| &finding["location"]).collect();
+        assert_eq!(places, ["link"], "and nothing of where the other one leads");
+        findings[0]["fingerprint"].clone()
+    };
+    place.write("outside", &format!("token {}\n", secret()));
+    place.write("src/a.txt", "fine\n");
+    git(place, &["init", "--quiet"]);
+    symlink(format!("token {}", secret()), place.path("src/link")).unwrap();
+    symlink("../outside", place.path("src/other")).unwrap();
+    git(place, &["add", "."]);
+    git(place, &["commit", "--quiet", "-m", "one"]);
+    let here = scan(&[]);
+    std::fs::remove_file(place.path("src/link")).unwrap();
+    [here, scan(&["--history"])]
+}
+
+#[test]
+fn a_link_hid_a_secret_from_a_scan_that_trusts_nothing() {
+    let place = Place::new();
+    let [here, past] = of_link(&place, "builtin");
+    assert_eq!(here, past, "one entry in a list is for both");
+    assert_eq!(
+        place.run(&["secrets", "scan", "src", "--scanner", "builtin"]).code,
+        0,
+        "the other one holds none"
+    );
+}
+
+#[test]
+fn a_link_hid_a_secret_from_the_real_gitleaks() {
+    let Some(gitleaks) = tool("gitleaks") else { return };
+    let place = Place::new();
+    place.link(&gitleaks);
+    let [here, past] = of_link(&place, "gitleaks");
+    assert_eq!(here, past);
 }

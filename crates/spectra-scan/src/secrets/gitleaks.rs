@@ -220,7 +220,13 @@ fn mirror(root: &Path, places: &Places, place: &Path, max_size: u64, trust: Trus
     let mut outcome = Outcome::default();
     for name in walk::paths(root, places, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
-        match copy(&source, place, &Path::new(FILES).join(&name), max_size) {
+        let target = Path::new(FILES).join(&name);
+        let copied = if places.is_link(&source) {
+            copy_link(&source, place, &target, max_size)
+        } else {
+            copy(&source, place, &target, max_size)
+        };
+        match copied {
             Ok(Copied::Text) => outcome.files += 1,
             Ok(Copied::Binary) if trust == Trust::Given => {
                 outcome.files += 1;
@@ -241,7 +247,7 @@ enum Copied {
 
 fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<Copied> {
     if std::fs::metadata(source)?.len() > max_size {
-        return Err(std::io::Error::other(format!("it has more than {max_size} bytes")));
+        return Err(too_large(max_size));
     }
     create_folders(place, name)?;
     let target = place.join(name);
@@ -256,6 +262,22 @@ fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Res
     // A link costs nothing, where both are on one file system.
     std::fs::hard_link(source, &target).or_else(|_| std::fs::copy(source, &target).map(drop))?;
     Ok(if is_binary(&head) { Copied::Binary } else { Copied::Text })
+}
+
+/// Puts a file with what git has of a link in its place: where it leads. A link itself would lead there.
+fn copy_link(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<Copied> {
+    let target = walk::target(source)?;
+    if target.len() as u64 > max_size {
+        return Err(too_large(max_size));
+    }
+    create_folders(place, name)?;
+    let (Ok(text) | Err(text)) = text(target);
+    std::fs::write(place.join(name), text)?;
+    Ok(Copied::Text)
+}
+
+fn too_large(max_size: u64) -> std::io::Error {
+    std::io::Error::other(format!("it has more than {max_size} bytes"))
 }
 
 /// Makes the folders of a file below `root`. Where `root` is gone, because whoever waited for this was ended, it stays so.

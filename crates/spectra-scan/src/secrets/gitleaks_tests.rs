@@ -18,6 +18,7 @@ fn gitleaks(folder: &Path) -> Searcher {
     let script = format!(
         "#!/bin/sh\nenv > '{here}/environment'\necho \"$@\" > '{here}/arguments'\nls -A \"$2\" > '{here}/given'\n\
          [ ! -e \"$2/files/wide.txt\" ] || cp \"$2/files/wide.txt\" '{here}/wide'\n\
+         [ ! -d \"$2/files\" ] || (cd \"$2/files\" && ls -AlR && cat link) > '{here}/mirror' 2>&1\n\
          report=\"{here}/$1-report\"\nif [ -e \"$report\" ]; then sed \"s,ROOT,$2/files,g\" \"$report\"; else echo '[]'; fi\n"
     );
     std::fs::write(&path, script).unwrap();
@@ -171,6 +172,24 @@ fn a_text_of_two_bytes_a_character_is_given_as_one_that_gitleaks_reads() {
     run_gitleaks(tools.path(), &options(folder.path()));
     assert_eq!(said(tools.path(), "wide"), "one\ntwo");
     assert_eq!(std::fs::read(folder.path().join("wide.txt")).unwrap(), wide, "the file itself stays");
+}
+
+#[test]
+fn gitleaks_is_given_where_a_link_leads_and_no_link() {
+    use std::os::unix::fs::symlink;
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    symlink(OsStr::from_bytes(b"/etc/../etc/\xffpasswd"), root.join("link")).unwrap();
+    symlink("/etc", root.join("folder")).unwrap();
+    report(tools.path(), "dir", "ROOT/link", &[1], "");
+    let outcome = run_gitleaks(tools.path(), &options(root));
+    assert_eq!((places(&outcome), outcome.files), (vec![("link".to_owned(), 1)], 2));
+    let mirror = std::fs::read(tools.path().join("mirror")).unwrap();
+    assert!(mirror.ends_with(b"/etc/../etc/\xffpasswd"), "{}", String::from_utf8_lossy(&mirror));
+    let listed = String::from_utf8_lossy(&mirror);
+    assert!(!listed.contains("->") && listed.contains("folder"), "{listed}");
+    let small = run_gitleaks(tools.path(), &Options { max_size: 4, ..options(root) });
+    assert_eq!((small.unread, small.files), (vec!["`link`: it has more than 4 bytes".to_owned()], 1));
 }
 
 #[test]

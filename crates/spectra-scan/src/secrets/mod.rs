@@ -85,7 +85,7 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What was found and may stay, each with who says so.
     pub allowed: Vec<Allowed>,
-    /// How many files, and versions of files in the history, were read; of gitleaks, files alone.
+    /// How many files and links, and versions of them in the history, were read; of gitleaks, those of the directory alone.
     pub files: u64,
     /// How many bytes were searched. Unknown of gitleaks.
     pub bytes: u64,
@@ -180,6 +180,9 @@ mod tests;
 
 #[cfg(test)]
 mod gitleaks_tests;
+
+#[cfg(test)]
+mod links_tests;
 
 #[cfg(test)]
 mod places_tests;

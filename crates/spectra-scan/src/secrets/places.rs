@@ -45,6 +45,12 @@ impl Places {
         self.file.as_ref().map_or_else(|| path.strip_prefix(&self.root).unwrap_or(path), Path::new)
     }
 
+    /// Whether a path that was walked is a link, of which nothing but its own text is searched. One that was named itself is what it
+    /// leads to.
+    pub(super) fn is_link(&self, path: &Path) -> bool {
+        self.file.is_none() && path.is_symlink()
+    }
+
     /// What a path that was walked is called in reports.
     pub(super) fn name(&self, path: &Path) -> String {
         self.name_within(self.relative(path))

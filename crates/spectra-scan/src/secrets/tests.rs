@@ -89,7 +89,7 @@ fn a_directory_as_git_would_take_it() {
         [(".hidden/b.env".to_owned(), 1), ("a.txt".to_owned(), 2), ("wide.txt".to_owned(), 3)]
     );
     assert_eq!(outcome.unread, ["`large`: it has more than 1048576 bytes"]);
-    assert_eq!((outcome.files, outcome.binary), (4, 1));
+    assert_eq!((outcome.files, outcome.binary), (5, 1), "four files and the link");
     let distrustful = run(&Options { trust: Trust::Withheld, ..options(root) }, Ignores::default()).unwrap();
     let more: Vec<_> = places(&distrustful).into_iter().map(|(path, _)| path).collect();
     assert_eq!(

@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs::File,
+    fs::{File, FileType},
     io::{ErrorKind, Read as _},
-    os::unix::ffi::OsStrExt as _,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -23,7 +23,8 @@ use crate::Error;
 /// Searches a directory, or one file, with all cores.
 ///
 /// Files that `.gitignore` names are left out, unless git has them all the same. Links are not followed, so that nothing outside is
-/// read. What is too large or cannot be read is listed in the outcome.
+/// read; what is searched of one is where it leads, which is all that git has of it. What is too large or cannot be read is listed in
+/// the outcome.
 pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, Error> {
     let places = &Places::of(root).map_err(Error::io("scan", root))?;
     let total = Mutex::new(Outcome::default());
@@ -31,7 +32,7 @@ pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, 
     builder(root, trust).build_parallel().run(|| {
         Box::new(|entry| {
             match entry {
-                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                Ok(entry) if entry.file_type().is_some_and(has_content) => {
                     add(file(places, entry.path(), max_size, trust));
                 }
                 Ok(_) => {}
@@ -59,7 +60,7 @@ pub(super) fn paths(
     let mut paths = BTreeSet::new();
     for entry in builder(root, trust).build() {
         match entry {
-            Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+            Ok(entry) if entry.file_type().is_some_and(has_content) => {
                 paths.insert(places.relative(entry.path()).to_owned());
             }
             Ok(_) => {}
@@ -87,18 +88,36 @@ fn builder(root: &Path, trust: Trust) -> WalkBuilder {
     builder
 }
 
-/// Searches one file. Where what is searched is not trusted, a byte that makes git call it binary hides nothing in it.
+/// Whether git keeps content of such a thing: that of a file, or where a link leads.
+fn has_content(kind: FileType) -> bool {
+    kind.is_file() || kind.is_symlink()
+}
+
+/// Where a link leads, as git keeps it.
+pub(super) fn target(link: &Path) -> std::io::Result<Vec<u8>> {
+    Ok(std::fs::read_link(link)?.into_os_string().into_vec())
+}
+
+/// Searches one file, or where a link leads. Where what is searched is not trusted, a byte that makes git call it binary hides nothing
+/// in it.
 pub(super) fn file(places: &Places, path: &Path, max_size: u64, trust: Trust) -> Outcome {
     let name = places.name(path);
     let mut outcome = Outcome::default();
-    let mut bytes = Vec::new();
-    // One byte more than may be, since a file can grow.
-    let read =
-        File::open(path).and_then(|file| file.take(max_size.saturating_add(1)).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        outcome.unread.push(format!("`{name}`: {error}"));
-        return outcome;
-    }
+    let read = if places.is_link(path) {
+        target(path)
+    } else {
+        let mut bytes = Vec::new();
+        // One byte more than may be, since a file can grow.
+        let read = |file: File| file.take(max_size.saturating_add(1)).read_to_end(&mut bytes);
+        File::open(path).and_then(read).map(|_| bytes)
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            outcome.unread.push(format!("`{name}`: {error}"));
+            return outcome;
+        }
+    };
     let too_large = bytes.len() as u64 > max_size;
     let text = match text(bytes) {
         Ok(text) => text,
@@ -188,8 +207,7 @@ fn tracked_though_ignored(root: &Path, places: &Places, mut unread: impl FnMut(S
     for name in names {
         let path = root.join(name);
         match std::fs::symlink_metadata(&path) {
-            // No links.
-            Ok(metadata) if metadata.is_file() => paths.push(path),
+            Ok(metadata) if has_content(metadata.file_type()) => paths.push(path),
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(error) => unread(format!("`{}`: {error}", places.name(&path))),
