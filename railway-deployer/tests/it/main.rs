@@ -29,6 +29,7 @@ mod sandbox;
 mod sandbox_start;
 mod scan;
 mod scan_layers;
+mod scan_places;
 mod scan_tools;
 mod signing;
 mod support;

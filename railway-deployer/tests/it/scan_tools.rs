@@ -9,7 +9,8 @@ use crate::{
     support::{Place, tool},
 };
 
-fn git(place: &Place, arguments: &[&str]) {
+/// git, in the folder `src` of the place.
+pub(crate) fn git(place: &Place, arguments: &[&str]) {
     let output = Command::new("git")
         .arg("-C")
         .arg(place.path("src"))

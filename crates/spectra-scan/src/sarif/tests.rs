@@ -1,5 +1,9 @@
 //! Reading and writing SARIF.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
+use serde_json::json;
+
 use super::*;
 use crate::{Finding, Severity};
 
@@ -114,6 +118,7 @@ fn what_is_written_is_read_back() {
         program: "p",
         version: "1",
         fallback: "ghcr.io/team/web:v1",
+        base: None,
         tools: &tools,
     };
     let suppressed =
@@ -159,7 +164,7 @@ fn what_is_written_is_read_back() {
 
 #[test]
 fn a_place_is_a_reference_in_the_log_and_a_path_outside() {
-    let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &[] };
+    let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", base: None, tools: &[] };
     for (location, reference) in [
         ("100% ü:a#b?.txt", "100%25%20%C3%BC%3Aa%23b%3F.txt"),
         ("a%20b", "a%2520b"),
@@ -177,4 +182,28 @@ fn a_place_is_a_reference_in_the_log_and_a_path_outside() {
         assert_eq!(url, "https://x.test/a%20b#c%23d%7C%C3%BC%25zz%20");
         assert_eq!(read("x", text.as_bytes()).unwrap().findings[0].location.as_deref(), Some(location));
     }
+}
+
+#[test]
+fn files_of_a_folder_are_below_its_uri() {
+    let mut finding = Finding::new("t", "A", Severity::High, "a");
+    finding.location = Some("sub/a b.txt".to_owned());
+    let log = |base: Option<&Path>| {
+        let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", base, tools: &[] };
+        let text = writer.write(std::slice::from_ref(&finding), &[]);
+        let run = serde_json::from_str::<serde_json::Value>(&text).unwrap()["runs"][0].clone();
+        let place = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"].clone();
+        (run.get("originalUriBaseIds").cloned(), place)
+    };
+    let id = "%SRCROOT%";
+    for (folder, uri) in [
+        (&b"/in/a%20b?#\xff"[..], "file:///in/a%2520b%3F%23%FF/"),
+        (b"/in/", "file:///in/"),
+        (b"/", "file:///"),
+    ] {
+        let base = Path::new(OsStr::from_bytes(folder));
+        let place = json!({ "uri": "sub/a%20b.txt", "uriBaseId": id });
+        assert_eq!(log(Some(base)), (Some(json!({ id: { "uri": uri } })), place));
+    }
+    assert_eq!(log(None), (None, json!({ "uri": "sub/a%20b.txt" })), "from the top of the repository");
 }

@@ -1,6 +1,10 @@
 //! Writing SARIF as code hosts read it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -29,6 +33,9 @@ pub struct Suppressed<'a> {
 /// The property that holds a finding's own id.
 pub(super) const ID: &str = "spectraId";
 
+/// The name of the folder that files are relative to, as other tools have it.
+const BASE: &str = "%SRCROOT%";
+
 /// The most characters that GitHub takes as a rule's description.
 const MAX_DESCRIPTION: usize = 1024;
 
@@ -43,6 +50,9 @@ pub struct Writer<'a> {
     pub version: &'a str,
     /// Where findings without a file are shown: code hosts want a file for each.
     pub fallback: &'a str,
+    /// The folder that files are relative to, absolute; without one, it is for the reader to know: code hosts take the top level of the
+    /// repository, whatever is said here.
+    pub base: Option<&'a Path>,
     /// The tools that ran, also those that found nothing: an empty run says that old findings are gone.
     pub tools: &'a [String],
 }
@@ -98,12 +108,16 @@ impl Writer<'_> {
         if tool == self.program {
             driver["version"] = self.version.into();
         }
-        json!({
+        let mut run = json!({
             "tool": { "driver": driver },
             "automationDetails": { "id": format!("{}/{tool}/", self.category) },
             "columnKind": "utf16CodeUnits",
             "results": results,
-        })
+        });
+        if let Some(base) = self.base {
+            run["originalUriBaseIds"] = json!({ BASE: { "uri": folder(base) } });
+        }
+        run
     }
 
     fn result(
@@ -126,13 +140,17 @@ impl Writer<'_> {
         ] {
             properties.extend(value.as_ref().map(|value| (name.to_owned(), value.as_str().into())));
         }
+        let mut place = json!({ "uri": uri(location) });
+        if self.base.is_some() {
+            place["uriBaseId"] = BASE.into();
+        }
         let mut result = json!({
             "ruleId": rule,
             "ruleIndex": index,
             "level": level(finding.severity),
             "message": { "text": message(finding) },
             "locations": [{ "physicalLocation": {
-                "artifactLocation": { "uri": uri(location) },
+                "artifactLocation": place,
                 "region": { "startLine": finding.line.unwrap_or(1).max(1) },
             }}],
             "partialFingerprints": {
@@ -185,8 +203,8 @@ fn rule(id: &str, finding: &Finding) -> Value {
 fn reference(url: &str) -> String {
     const PLAIN: &[u8] = b"-._~/@+=,$&!'()*;%:?";
     let (place, part) = url.split_once('#').map_or((url, None), |(place, part)| (place, Some(part)));
-    let part = part.map(|part| format!("#{}", encoded(part, PLAIN))).unwrap_or_default();
-    format!("{}{part}", encoded(place, PLAIN))
+    let part = part.map(|part| format!("#{}", encoded(part.as_bytes(), PLAIN))).unwrap_or_default();
+    format!("{}{part}", encoded(place.as_bytes(), PLAIN))
 }
 
 const fn level(severity: Severity) -> &'static str {
@@ -215,14 +233,22 @@ fn message(finding: &Finding) -> String {
 fn uri(path: &str) -> String {
     let path = path.trim_start_matches('/');
     let path = path.strip_prefix("./").unwrap_or(path);
-    let output = encoded(path, b"-._~/@+=,$&!'()*;");
+    let output = encoded(path.as_bytes(), PATH);
     if output.is_empty() { ".".to_owned() } else { output }
 }
 
-/// The text with everything but letters, digits and these characters as its bytes; a `%` among them has to begin such a byte.
-fn encoded(text: &str, plain: &[u8]) -> String {
+/// What stands in the path of a URI as it is.
+const PATH: &[u8] = b"-._~/@+=,$&!'()*;";
+
+/// An absolute path as the URI of a folder, with a slash at the end: without it, the last part is none of what is below it.
+fn folder(path: &Path) -> String {
+    let path = encoded(path.as_os_str().as_bytes(), PATH);
+    format!("file://{}/", path.trim_end_matches('/'))
+}
+
+/// A text with everything but letters, digits and these characters as its bytes; a `%` among them has to begin such a byte.
+fn encoded(bytes: &[u8], plain: &[u8]) -> String {
     use std::fmt::Write as _;
-    let bytes = text.as_bytes();
     let mut output = String::new();
     for (at, byte) in bytes.iter().enumerate() {
         let is_hex = |offset: usize| bytes.get(at + offset).is_some_and(u8::is_ascii_hexdigit);

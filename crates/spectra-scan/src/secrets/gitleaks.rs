@@ -18,6 +18,7 @@ use super::{
     Allowed, By, Options, Outcome, Trust,
     detect::{HEAD, has_mark, is_binary, report, text},
     history::Repository,
+    places::Places,
     walk,
 };
 use crate::{
@@ -101,8 +102,12 @@ pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> R
     // It reads everything that is there, build folders and all; what is to be searched is said by git's rules.
     let (max_size, trust, target) = (options.max_size, options.trust, folder.join(FILES));
     let (source, copy) = (root.clone(), folder.clone());
-    let mirrored = tokio::task::spawn_blocking(move || mirror(&source, &copy, max_size, trust)).await;
-    let mut outcome = mirrored.map_err(lost)?;
+    let places = Places::of(&root).map_err(Error::io("scan", &options.root))?;
+    let mirrored = tokio::task::spawn_blocking(move || {
+        let outcome = mirror(&source, &places, &copy, max_size, trust);
+        (places, outcome)
+    });
+    let (places, mut outcome) = mirrored.await.map_err(lost)?;
     let used = options.gitleaks_config.as_ref().and_then(|rules| std::fs::canonicalize(rules).ok());
     for (name, advice) in SETTINGS {
         let path = root.join(name);
@@ -116,10 +121,10 @@ pub(super) async fn scan(gitleaks: &Tool, options: &Options, history: bool) -> R
     outcome.warnings.extend(warnings);
     for leak in found {
         let path = Path::new(&leak.file);
-        let path = path.strip_prefix(&target).unwrap_or(path).to_string_lossy().into_owned();
+        let path = path.strip_prefix(&target).unwrap_or(path);
         // A line that cannot be had allows nothing.
-        let content = std::fs::read(target.join(&path)).unwrap_or_default();
-        outcome.take(&leak, &path, &content, options.trust);
+        let content = std::fs::read(target.join(path)).unwrap_or_default();
+        outcome.take(&leak, &places.name_within(path), &content, options.trust);
     }
     Ok(outcome)
 }
@@ -211,18 +216,24 @@ async fn run(
 ///
 /// gitleaks leaves out kinds of files that it knows by how they begin. Where what is searched is not trusted, our own rules look into
 /// all that is no text.
-fn mirror(root: &Path, place: &Path, max_size: u64, trust: Trust) -> Outcome {
+fn mirror(root: &Path, places: &Places, place: &Path, max_size: u64, trust: Trust) -> Outcome {
     let mut outcome = Outcome::default();
-    for name in walk::paths(root, trust, &mut outcome.unread) {
+    for name in walk::paths(root, places, trust, &mut outcome.unread) {
         let source = if root.is_dir() { root.join(&name) } else { root.to_owned() };
-        match copy(&source, place, &Path::new(FILES).join(&name), max_size) {
+        let target = Path::new(FILES).join(&name);
+        let copied = if places.is_link(&source) {
+            copy_link(&source, place, &target, max_size)
+        } else {
+            copy(&source, place, &target, max_size)
+        };
+        match copied {
             Ok(Copied::Text) => outcome.files += 1,
             Ok(Copied::Binary) if trust == Trust::Given => {
                 outcome.files += 1;
                 outcome.binary += 1;
             }
-            Ok(Copied::Binary) => outcome.add(walk::file(root, &source, max_size, trust)),
-            Err(error) => outcome.unread.push(format!("`{}`: {error}", name.to_string_lossy())),
+            Ok(Copied::Binary) => outcome.add(walk::file(places, &source, max_size, trust)),
+            Err(error) => outcome.unread.push(format!("`{}`: {error}", places.name_within(&name))),
         }
     }
     outcome
@@ -236,7 +247,7 @@ enum Copied {
 
 fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<Copied> {
     if std::fs::metadata(source)?.len() > max_size {
-        return Err(std::io::Error::other(format!("it has more than {max_size} bytes")));
+        return Err(too_large(max_size));
     }
     create_folders(place, name)?;
     let target = place.join(name);
@@ -251,6 +262,22 @@ fn copy(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Res
     // A link costs nothing, where both are on one file system.
     std::fs::hard_link(source, &target).or_else(|_| std::fs::copy(source, &target).map(drop))?;
     Ok(if is_binary(&head) { Copied::Binary } else { Copied::Text })
+}
+
+/// Puts a file with what git has of a link in its place: where it leads. A link itself would lead there.
+fn copy_link(source: &Path, place: &Path, name: &Path, max_size: u64) -> std::io::Result<Copied> {
+    let target = walk::target(source)?;
+    if target.len() as u64 > max_size {
+        return Err(too_large(max_size));
+    }
+    create_folders(place, name)?;
+    let (Ok(text) | Err(text)) = text(target);
+    std::fs::write(place.join(name), text)?;
+    Ok(Copied::Text)
+}
+
+fn too_large(max_size: u64) -> std::io::Error {
+    std::io::Error::other(format!("it has more than {max_size} bytes"))
 }
 
 /// Makes the folders of a file below `root`. Where `root` is gone, because whoever waited for this was ended, it stays so.
@@ -282,7 +309,9 @@ fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, trust:
     // Those of one file stand together.
     let (mut known, mut content) = (String::new(), Vec::new());
     for leak in found {
-        let Some(path) = repository.within(&leak.file) else { continue };
+        if !repository.holds(&leak.file) {
+            continue;
+        }
         let object = format!("{}:{}", leak.commit, leak.file);
         if known != object {
             let output = walk::git(root).args(["cat-file", "blob", &object]).output();
@@ -290,7 +319,7 @@ fn of_history(mut found: Vec<Leak>, root: &Path, repository: &Repository, trust:
             content = output.map(|output| output.stdout).unwrap_or_default();
             known = object;
         }
-        outcome.take(&leak, path, &content, trust);
+        outcome.take(&leak, &leak.file, &content, trust);
     }
     let mut seen = BTreeSet::new();
     outcome.findings.retain(|finding| seen.insert(finding.fingerprint.clone()));

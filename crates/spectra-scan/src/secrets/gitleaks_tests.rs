@@ -18,6 +18,7 @@ fn gitleaks(folder: &Path) -> Searcher {
     let script = format!(
         "#!/bin/sh\nenv > '{here}/environment'\necho \"$@\" > '{here}/arguments'\nls -A \"$2\" > '{here}/given'\n\
          [ ! -e \"$2/files/wide.txt\" ] || cp \"$2/files/wide.txt\" '{here}/wide'\n\
+         [ ! -d \"$2/files\" ] || (cd \"$2/files\" && ls -AlR && cat link) > '{here}/mirror' 2>&1\n\
          report=\"{here}/$1-report\"\nif [ -e \"$report\" ]; then sed \"s,ROOT,$2/files,g\" \"$report\"; else echo '[]'; fi\n"
     );
     std::fs::write(&path, script).unwrap();
@@ -123,11 +124,29 @@ fn comments_are_judged_where_they_leave_a_trace() {
     report(tools.path(), "git", "sub/a", &[1, 2, 3], &commit);
     let history = Options { history: true, ..options(&root.join("sub")) };
     let outcome = run_gitleaks(tools.path(), &history);
-    assert_eq!(lines(&outcome), (vec!["a:3".to_owned()], vec![1, 2]));
+    assert_eq!(lines(&outcome), (vec!["sub/a:3".to_owned()], vec![1, 2]), "from the top level");
     assert_eq!(outcome.findings[0].commit.as_ref(), Some(&commit));
     // Outside of what is searched.
     report(tools.path(), "git", "other/a", &[3], &commit);
     assert_eq!(lines(&run_gitleaks(tools.path(), &history)), (vec![], vec![]));
+}
+
+#[test]
+fn what_gitleaks_finds_in_a_part_of_a_repository_has_its_place_in_the_whole() {
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    git(root, &["init", "--quiet"]);
+    write(root, "sub/deep/a", "x # gitleaks:allow\nx\n");
+    report(tools.path(), "dir", "ROOT/deep/a", &[1, 2], "");
+    let part = run_gitleaks(tools.path(), &options(&root.join("sub")));
+    assert_eq!(places(&part), [("sub/deep/a".to_owned(), 2)]);
+    assert_eq!(part.by_comment(), 1, "its lines are those of the copy");
+    report(tools.path(), "dir", "ROOT/sub/deep/a", &[2], "");
+    let whole = run_gitleaks(tools.path(), &options(root));
+    assert_eq!(whole.findings, part.findings);
+    report(tools.path(), "dir", "ROOT/a", &[2], "");
+    let file = run_gitleaks(tools.path(), &options(&root.join("sub/deep/a")));
+    assert_eq!(file.findings, part.findings);
 }
 
 #[test]
@@ -153,6 +172,24 @@ fn a_text_of_two_bytes_a_character_is_given_as_one_that_gitleaks_reads() {
     run_gitleaks(tools.path(), &options(folder.path()));
     assert_eq!(said(tools.path(), "wide"), "one\ntwo");
     assert_eq!(std::fs::read(folder.path().join("wide.txt")).unwrap(), wide, "the file itself stays");
+}
+
+#[test]
+fn gitleaks_is_given_where_a_link_leads_and_no_link() {
+    use std::os::unix::fs::symlink;
+    let (folder, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = folder.path();
+    symlink(OsStr::from_bytes(b"/etc/../etc/\xffpasswd"), root.join("link")).unwrap();
+    symlink("/etc", root.join("folder")).unwrap();
+    report(tools.path(), "dir", "ROOT/link", &[1], "");
+    let outcome = run_gitleaks(tools.path(), &options(root));
+    assert_eq!((places(&outcome), outcome.files), (vec![("link".to_owned(), 1)], 2));
+    let mirror = std::fs::read(tools.path().join("mirror")).unwrap();
+    assert!(mirror.ends_with(b"/etc/../etc/\xffpasswd"), "{}", String::from_utf8_lossy(&mirror));
+    let listed = String::from_utf8_lossy(&mirror);
+    assert!(!listed.contains("->") && listed.contains("folder"), "{listed}");
+    let small = run_gitleaks(tools.path(), &Options { max_size: 4, ..options(root) });
+    assert_eq!((small.unread, small.files), (vec!["`link`: it has more than 4 bytes".to_owned()], 1));
 }
 
 #[test]

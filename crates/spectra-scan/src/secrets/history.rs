@@ -64,10 +64,10 @@ impl Repository {
         self.shallow.then(|| SHALLOW.to_owned())
     }
 
-    /// A path of the repository as one of the directory that is searched; nothing if it is outside of what is.
-    pub(super) fn within<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let path = path.strip_prefix(self.prefix.as_str())?;
-        self.file.as_ref().is_none_or(|file| file == path).then_some(path)
+    /// Whether a path of the repository is in what is searched.
+    pub(super) fn holds(&self, path: &str) -> bool {
+        let path = path.strip_prefix(self.prefix.as_str());
+        path.is_some_and(|path| self.file.as_ref().is_none_or(|file| file == path))
     }
 }
 
@@ -76,9 +76,12 @@ fn wrong(root: &Path) -> impl Fn(String) -> Error {
     move |reason| Error::History { path: path.clone(), reason: plain(&reason) }
 }
 
-/// Searches what the commits of all branches have added, oldest first. The first commit with a secret is named.
+/// Searches what the commits of all branches have added, oldest first. The first commit with a secret is named. Places are from the
+/// top level of the repository.
 pub(super) fn scan(root: &Path, trust: Trust) -> Result<Outcome, Error> {
     let wrong = wrong(root);
+    // The history of a file that a link was named for, as it is the file that is searched.
+    let root = &std::fs::canonicalize(root).map_err(Error::io("scan", root))?;
     let repository = Repository::of(root)?;
     let mut outcome = Outcome::default();
     outcome.warnings.extend(repository.warning());
@@ -99,7 +102,6 @@ pub(super) fn scan(root: &Path, trust: Trust) -> Result<Outcome, Error> {
     ]);
     command.args([
         "--no-textconv",
-        "--relative",
         "--format=tformat:%x00%H",
         "--src-prefix=a/",
         "--dst-prefix=b/",

@@ -79,11 +79,21 @@ impl Ignores {
         allowed
     }
 
-    /// A warning for each fingerprint that no finding had.
-    pub(super) fn unused(&self) -> impl Iterator<Item = String> {
+    /// A warning for each fingerprint that no finding had. If but a part of a repository was searched, it may be one of another part.
+    pub(super) fn unused(&self, part: Option<&str>) -> impl Iterator<Item = String> {
+        let advice = part.map_or_else(
+            || "; remove it".to_owned(),
+            |part| {
+                format!(
+                    " in `{}`; remove it, unless it stands for one elsewhere in the repository",
+                    plain(part)
+                )
+            },
+        );
         let unused = self.entries.iter().filter(|(_, entry)| !entry.used);
-        unused
-            .map(|(fingerprint, _)| format!("`{fingerprint}` in `{}` fits no finding; remove it", self.file))
+        unused.map(move |(fingerprint, _)| {
+            format!("`{fingerprint}` in `{}` fits no finding{advice}", self.file)
+        })
     }
 
     /// A warning, if a list lets something stay and does not say why.

@@ -9,6 +9,7 @@ mod detect;
 mod gitleaks;
 mod history;
 mod ignores;
+mod places;
 mod rules;
 mod walk;
 
@@ -19,6 +20,7 @@ pub use checks::Candidate;
 pub use ignores::{IGNORE_FILE, Ignores};
 pub use rules::{RULES, Rule};
 
+use self::places::Places;
 use crate::{Error, Finding, Tool, text::plain};
 
 /// Who searches.
@@ -83,7 +85,7 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// What was found and may stay, each with who says so.
     pub allowed: Vec<Allowed>,
-    /// How many files, and versions of files in the history, were read; of gitleaks, files alone.
+    /// How many files and links, and versions of them in the history, were read; of gitleaks, those of the directory alone.
     pub files: u64,
     /// How many bytes were searched. Unknown of gitleaks.
     pub bytes: u64,
@@ -94,6 +96,8 @@ pub struct Outcome {
     pub unread: Vec<String>,
     /// What else should be known.
     pub warnings: Vec<String>,
+    /// The folder that places are relative to, if it is in no repository. In one, places are from its top level, whatever was searched.
+    pub base: Option<PathBuf>,
 }
 
 impl Outcome {
@@ -122,6 +126,7 @@ impl Outcome {
 
 /// Searches. Findings that `ignores` lists do not count, and entries that fit nothing are warned of.
 pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) -> Result<Outcome, Error> {
+    let places = Places::of(&options.root).map_err(Error::io("scan", &options.root))?;
     let mut outcome = match searcher {
         Searcher::Gitleaks(tool) => {
             let mut outcome = gitleaks::scan(tool, options, false).await?;
@@ -154,8 +159,9 @@ pub async fn scan(searcher: &Searcher, options: &Options, mut ignores: Ignores) 
     outcome.warnings.extend(ignores.without_reason());
     // A scan of the files alone does not see what the history holds.
     if options.history {
-        outcome.warnings.extend(ignores.unused());
+        outcome.warnings.extend(ignores.unused(places.part().as_deref()));
     }
+    outcome.base = places.outside();
     Ok(outcome)
 }
 
@@ -174,6 +180,12 @@ mod tests;
 
 #[cfg(test)]
 mod gitleaks_tests;
+
+#[cfg(test)]
+mod links_tests;
+
+#[cfg(test)]
+mod places_tests;
 
 #[cfg(test)]
 mod rules_tests;

@@ -89,7 +89,7 @@ fn a_directory_as_git_would_take_it() {
         [(".hidden/b.env".to_owned(), 1), ("a.txt".to_owned(), 2), ("wide.txt".to_owned(), 3)]
     );
     assert_eq!(outcome.unread, ["`large`: it has more than 1048576 bytes"]);
-    assert_eq!((outcome.files, outcome.binary), (4, 1));
+    assert_eq!((outcome.files, outcome.binary), (5, 1), "four files and the link");
     let distrustful = run(&Options { trust: Trust::Withheld, ..options(root) }, Ignores::default()).unwrap();
     let more: Vec<_> = places(&distrustful).into_iter().map(|(path, _)| path).collect();
     assert_eq!(
@@ -127,7 +127,7 @@ fn a_file_that_git_has_was_missed_for_a_name_that_is_no_utf_8() {
     let outcome = run(&options(root), Ignores::default()).unwrap();
     assert_eq!(places(&outcome), [("\u{fffd}.env".to_owned(), 1)]);
     let mut unread = Vec::new();
-    let paths = walk::paths(root, Trust::Withheld, &mut unread);
+    let paths = walk::paths(root, &Places::of(root).unwrap(), Trust::Withheld, &mut unread);
     assert!(paths.contains(Path::new(name)) && unread.is_empty(), "{paths:?}");
 }
 
@@ -355,7 +355,7 @@ proptest! {
         let text = format!("{}\n'{secret}'", lead.replace(['g', 's'], ""));
         let hits = search(&path, text.as_bytes(), 1, Trust::Given);
         let tools = ["spectra-secrets".to_owned()];
-        let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", tools: &tools };
+        let writer = Writer { category: "c", program: "p", version: "1", fallback: ".", base: None, tools: &tools };
         let suppressed: Vec<Suppressed<'_>> = hits
             .findings
             .iter()

@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs::File,
+    fs::{File, FileType},
     io::{ErrorKind, Read as _},
-    os::unix::ffi::OsStrExt as _,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
@@ -16,22 +16,24 @@ use ignore::{WalkBuilder, WalkState};
 use super::{
     Allowed, By, Outcome, Trust,
     detect::{search, text},
+    places::Places,
 };
 use crate::Error;
 
 /// Searches a directory, or one file, with all cores.
 ///
 /// Files that `.gitignore` names are left out, unless git has them all the same. Links are not followed, so that nothing outside is
-/// read. What is too large or cannot be read is listed in the outcome.
+/// read; what is searched of one is where it leads, which is all that git has of it. What is too large or cannot be read is listed in
+/// the outcome.
 pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, Error> {
-    std::fs::symlink_metadata(root).map_err(Error::io("scan", root))?;
+    let places = &Places::of(root).map_err(Error::io("scan", root))?;
     let total = Mutex::new(Outcome::default());
     let add = |outcome: Outcome| total.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
     builder(root, trust).build_parallel().run(|| {
         Box::new(|entry| {
             match entry {
-                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                    add(file(root, entry.path(), max_size, trust));
+                Ok(entry) if entry.file_type().is_some_and(has_content) => {
+                    add(file(places, entry.path(), max_size, trust));
                 }
                 Ok(_) => {}
                 Err(error) => add(Outcome { unread: vec![error.to_string()], ..Outcome::default() }),
@@ -39,29 +41,34 @@ pub(super) fn scan(root: &Path, max_size: u64, trust: Trust) -> Result<Outcome, 
             WalkState::Continue
         })
     });
-    let tracked = tracked_though_ignored(root, |reason| {
+    let tracked = tracked_though_ignored(root, places, |reason| {
         add(Outcome { unread: vec![reason], ..Outcome::default() });
     });
     for path in tracked {
-        add(file(root, &path, max_size, trust));
+        add(file(places, &path, max_size, trust));
     }
     Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The paths that [`scan`] reads, relative; what could not be looked into goes to `unread`.
-pub(super) fn paths(root: &Path, trust: Trust, unread: &mut Vec<String>) -> BTreeSet<PathBuf> {
+pub(super) fn paths(
+    root: &Path,
+    places: &Places,
+    trust: Trust,
+    unread: &mut Vec<String>,
+) -> BTreeSet<PathBuf> {
     let mut paths = BTreeSet::new();
     for entry in builder(root, trust).build() {
         match entry {
-            Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
-                paths.insert(relative(root, entry.path()).to_owned());
+            Ok(entry) if entry.file_type().is_some_and(has_content) => {
+                paths.insert(places.relative(entry.path()).to_owned());
             }
             Ok(_) => {}
             Err(error) => unread.push(error.to_string()),
         }
     }
-    let tracked = tracked_though_ignored(root, |reason| unread.push(reason));
-    paths.extend(tracked.iter().map(|path| relative(root, path).to_owned()));
+    let tracked = tracked_though_ignored(root, places, |reason| unread.push(reason));
+    paths.extend(tracked.iter().map(|path| places.relative(path).to_owned()));
     paths
 }
 
@@ -81,24 +88,36 @@ fn builder(root: &Path, trust: Trust) -> WalkBuilder {
     builder
 }
 
-/// The path in the directory; of a file that is the root itself, its name.
-fn relative<'a>(root: &Path, path: &'a Path) -> &'a Path {
-    let relative = path.strip_prefix(root).ok().filter(|path| !path.as_os_str().is_empty());
-    relative.or_else(|| path.file_name().map(Path::new)).unwrap_or(path)
+/// Whether git keeps content of such a thing: that of a file, or where a link leads.
+fn has_content(kind: FileType) -> bool {
+    kind.is_file() || kind.is_symlink()
 }
 
-/// Searches one file. Where what is searched is not trusted, a byte that makes git call it binary hides nothing in it.
-pub(super) fn file(root: &Path, path: &Path, max_size: u64, trust: Trust) -> Outcome {
-    let name = relative(root, path).to_string_lossy().into_owned();
+/// Where a link leads, as git keeps it.
+pub(super) fn target(link: &Path) -> std::io::Result<Vec<u8>> {
+    Ok(std::fs::read_link(link)?.into_os_string().into_vec())
+}
+
+/// Searches one file, or where a link leads. Where what is searched is not trusted, a byte that makes git call it binary hides nothing
+/// in it.
+pub(super) fn file(places: &Places, path: &Path, max_size: u64, trust: Trust) -> Outcome {
+    let name = places.name(path);
     let mut outcome = Outcome::default();
-    let mut bytes = Vec::new();
-    // One byte more than may be, since a file can grow.
-    let read =
-        File::open(path).and_then(|file| file.take(max_size.saturating_add(1)).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        outcome.unread.push(format!("`{name}`: {error}"));
-        return outcome;
-    }
+    let read = if places.is_link(path) {
+        target(path)
+    } else {
+        let mut bytes = Vec::new();
+        // One byte more than may be, since a file can grow.
+        let read = |file: File| file.take(max_size.saturating_add(1)).read_to_end(&mut bytes);
+        File::open(path).and_then(read).map(|_| bytes)
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            outcome.unread.push(format!("`{name}`: {error}"));
+            return outcome;
+        }
+    };
     let too_large = bytes.len() as u64 > max_size;
     let text = match text(bytes) {
         Ok(text) => text,
@@ -152,7 +171,8 @@ pub(super) fn git(root: &Path) -> Command {
         "core.quotePath=false",
     ]);
     command.args(["-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "log.follow=false"]);
-    command.args(["-c", "core.hooksPath=/dev/null"]);
+    // Paths are those from the top level.
+    command.args(["-c", "core.hooksPath=/dev/null", "-c", "diff.relative=false"]);
     for name in OF_HOOKS {
         command.env_remove(name);
     }
@@ -163,7 +183,7 @@ pub(super) fn git(root: &Path) -> Command {
 /// Files that `.gitignore` names and git has nevertheless: whoever clones the repository gets them.
 ///
 /// What git names and nobody can look at goes to `unread`, but for files that are not there: deleted ones, not yet committed.
-fn tracked_though_ignored(root: &Path, mut unread: impl FnMut(String)) -> Vec<PathBuf> {
+fn tracked_though_ignored(root: &Path, places: &Places, mut unread: impl FnMut(String)) -> Vec<PathBuf> {
     if !root.is_dir() || !in_repository(root) {
         return Vec::new();
     }
@@ -187,11 +207,10 @@ fn tracked_though_ignored(root: &Path, mut unread: impl FnMut(String)) -> Vec<Pa
     for name in names {
         let path = root.join(name);
         match std::fs::symlink_metadata(&path) {
-            // No links.
-            Ok(metadata) if metadata.is_file() => paths.push(path),
+            Ok(metadata) if has_content(metadata.file_type()) => paths.push(path),
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => unread(format!("`{}`: {error}", name.to_string_lossy())),
+            Err(error) => unread(format!("`{}`: {error}", places.name(&path))),
         }
     }
     paths
@@ -199,5 +218,5 @@ fn tracked_though_ignored(root: &Path, mut unread: impl FnMut(String)) -> Vec<Pa
 
 /// Whether there is a repository around.
 fn in_repository(root: &Path) -> bool {
-    std::path::absolute(root).is_ok_and(|path| path.ancestors().any(|folder| folder.join(".git").exists()))
+    std::fs::canonicalize(root).is_ok_and(|path| path.ancestors().any(|folder| folder.join(".git").exists()))
 }

@@ -187,6 +187,8 @@ fn document(
                 program: env!("CARGO_PKG_NAME"),
                 version: env!("CARGO_PKG_VERSION"),
                 fallback,
+                // Places in an image are no files of a folder.
+                base: None,
                 tools: &scan.tools,
             };
             Document::Json(writer.write(&judged.findings, &suppressed))

@@ -181,6 +181,7 @@ fn sarif(category: &str, searcher: &Searcher, outcome: &Outcome) -> String {
         program: Searcher::Builtin.name(),
         version: env!("CARGO_PKG_VERSION"),
         fallback: ".",
+        base: outcome.base.as_deref(),
         tools: &[searcher.name().to_owned()],
     };
     let suppressed: Vec<Suppressed<'_>> = outcome.allowed.iter().map(secrets::Allowed::suppressed).collect();
