@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// A file operation or the like.
     #[error("cannot {action}")]
     Io { action: String, source: io::Error },
+    /// A result that could not be printed.
+    #[error("cannot write to standard output")]
+    Output { source: io::Error },
     /// Images and registries.
     #[error(transparent)]
     Image(#[from] spectra_oci::Error),
@@ -146,6 +149,8 @@ impl Failure {
             Self::Railway(error) => Some(error.kind().code()),
             Self::Delivery(error) => Some(error.code()),
             Self::Journal(error) => Some(error.code()),
+            // That of files of images, for everything that is read and written here.
+            Self::Io { .. } | Self::Output { .. } => Some(ErrorCode::new("SPX-300")),
             Self::Recipe { .. } => Some(ErrorCode::new("SPX-355")),
             Self::Builder { code, .. } => Some(ErrorCode::new(code)),
             _ => None,
@@ -179,6 +184,9 @@ impl Failure {
             Self::SandboxState { hint, .. } | Self::State { hint, .. } | Self::Builder { hint, .. } => {
                 Some(hint)
             }
+            Self::Output { .. } => Some(
+                "the result alone is lost, and what the command changed is changed; see whether the disk or quota behind standard output is full",
+            ),
             Self::Recipe { .. } => Some("docs/cli.md describes the file"),
             _ => None,
         }

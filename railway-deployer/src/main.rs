@@ -73,8 +73,8 @@ async fn interrupted() {
 fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => printer::usage(&text, ExitCode::Done),
-        _ => printer::usage(&text, ExitCode::Usage),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => printer::help(&text),
+        _ => printer::usage(&text),
     }
 }
 

@@ -75,24 +75,37 @@ impl Printer {
         value: &impl Serialize,
         text: impl Into<Lines>,
     ) -> Result<(), Failure> {
-        if self.json {
-            to_stdout(&Self::document(kind, value)?);
-        } else {
-            self.text(&text.into());
+        if self.json { to_stdout(&Self::document(kind, value)?) } else { self.text(&text.into()) }
+    }
+
+    /// Prints what became of something, as [`Printer::data`] does, and returns its exit code. One that says more than that something
+    /// failed stays when the result cannot be printed, which is then said on standard error: 1 would say that nothing was changed.
+    pub(crate) fn outcome(
+        self,
+        kind: &str,
+        value: &impl Serialize,
+        text: impl Into<Lines>,
+        exit: ExitCode,
+    ) -> Result<ExitCode, Failure> {
+        match self.data(kind, value, text) {
+            Err(failure) if exit != ExitCode::Done => {
+                self.fail(&failure);
+                Ok(exit)
+            }
+            result => result.map(|()| exit),
         }
-        Ok(())
     }
 
     /// Prints lines, whatever the flags say, as the result that was asked for in that form.
     #[expect(clippy::unused_self, reason = "printing is the printer's")]
-    pub(crate) fn text(self, text: &Lines) {
-        to_stdout(&format!("{}\n", text.as_str().trim_end()));
+    pub(crate) fn text(self, text: &Lines) -> Result<(), Failure> {
+        to_stdout(&format!("{}\n", text.as_str().trim_end()))
     }
 
     /// Prints a document of JSON, as the result that was asked for in that form.
     #[expect(clippy::unused_self, reason = "printing is the printer's")]
-    pub(crate) fn json(self, document: &str) {
-        to_stdout(&harmless_json(document));
+    pub(crate) fn json(self, document: &str) -> Result<(), Failure> {
+        to_stdout(&harmless_json(document))
     }
 
     /// The document of a result: the value with `version` and `kind` added, and a line feed behind it.
@@ -220,15 +233,38 @@ impl Drop for RedactingLines {
     }
 }
 
-/// Writes to standard output. A reader that has gone away is not our failure.
-fn to_stdout(text: &str) {
-    script_to_stdout(&harmless(&Redactor::global().redact(text)));
+/// Standard output without the standard library's buffer, of which a rest could fail when nobody looks any more, and without its
+/// indulgence: it takes a descriptor that is not open for writing for one that swallows everything.
+pub(crate) struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What it means that standard output did not take a result.
+pub(crate) fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        // A reader that has gone away, such as `head`, had what it wanted. The command did what it was asked for, and its exit code
+        // says how that went: a pipeline under `pipefail` must not fail because its last part was content early.
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(|source| Failure::Output { source }),
+    }
+}
+
+/// Writes to standard output.
+fn to_stdout(text: &str) -> Result<(), Failure> {
+    script_to_stdout(&harmless(&Redactor::global().redact(text)))
 }
 
 /// Writes a script of ours to standard output as it is: nothing in it is of others, and a shell reads it.
-pub(crate) fn script_to_stdout(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(Redactor::global().redact(text).as_bytes()).and_then(|()| stdout.flush());
+pub(crate) fn script_to_stdout(text: &str) -> Result<(), Failure> {
+    written(Stdout.write_all(Redactor::global().redact(text).as_bytes()))
 }
 
 /// Writes to standard error.
@@ -236,14 +272,19 @@ fn to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(harmless(&Redactor::global().redact(text)).as_bytes());
 }
 
-/// Prints help, or what is wrong with a command line, which may have several lines.
-pub(crate) fn usage(text: &str, exit: ExitCode) -> ExitCode {
-    if exit == ExitCode::Done {
-        to_stdout(text);
-    } else {
-        to_stderr(text);
+/// Prints what was asked for about the command line itself: help or the version.
+pub(crate) fn help(text: &str) -> ExitCode {
+    match to_stdout(text) {
+        Ok(()) => ExitCode::Done,
+        // No flag was read that would say how.
+        Err(failure) => Printer { json: false, quiet: false, progress: false, color: false }.fail(&failure),
     }
-    exit
+}
+
+/// Prints what is wrong with a command line, which may have several lines.
+pub(crate) fn usage(text: &str) -> ExitCode {
+    to_stderr(text);
+    ExitCode::Usage
 }
 
 /// A line that something else than this module puts on the terminal, above bars or in a window.

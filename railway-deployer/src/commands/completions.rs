@@ -13,10 +13,9 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "has the form of every command")]
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut crate::command(), "railway-deployer", &mut script);
-    script_to_stdout(&String::from_utf8_lossy(&script));
+    script_to_stdout(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::Done)
 }

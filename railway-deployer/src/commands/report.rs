@@ -63,13 +63,10 @@ pub(crate) fn deliver(
         Some(_) if !printer.is_json() && summary.is_empty() => Ok(()),
         Some(_) => printer.data(kind, value, summary),
         None if printer.is_json() => printer.data(kind, value, ""),
-        None => {
-            match document {
-                Document::Table(table) => printer.text(table),
-                Document::Json(text) => printer.json(text),
-            }
-            Ok(())
-        }
+        None => match document {
+            Document::Table(table) => printer.text(table),
+            Document::Json(text) => printer.json(text),
+        },
     }
 }
 

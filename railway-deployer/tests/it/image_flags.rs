@@ -53,15 +53,56 @@ fn no_platform_could_be_chosen_of_an_archive_in_parts() {
             refused.stderr
         );
     }
-    // A whole index stays whole.
-    let whole =
-        place.run(&["image", "push", "layout", &target, "--platform", "linux/arm64", "--json"]).done().json();
-    assert_eq!(whole["media_type"], "application/vnd.oci.image.index.v1+json");
     let found =
         place.run(&["image", "inspect", "layout", "--platform", "linux/arm64", "--json"]).done().json();
     assert_eq!(found["platforms"].as_array().unwrap().len(), 3);
     let several = ["image", "push", "layout", &target, "--platform", "linux/arm64,linux/amd64"];
     assert_eq!(place.run(&several).code, 2);
+}
+
+#[test]
+fn a_platform_to_push_was_not_taken_out_of_a_whole_index() {
+    let mut place = Place::new();
+    let running = registry(&mut place, RegistryAuth::Anonymous);
+    let index = build(&place, "linux/amd64,linux/arm64");
+    let target = format!("{}/team/app:v1", running.address);
+    let push = |place: &Place, further: &[&str]| {
+        place.run(&[&["image", "push", "layout", &target, "--no-progress"], further].concat())
+    };
+    let inspected = |place: &Place, further: &[&str]| {
+        place.run(&[&["image", "inspect", &target, "--json"], further].concat()).done().json()
+    };
+    // One that is not there leaves the tag as it is: there is none.
+    let absent = push(&place, &["--platform", "linux/s390x"]);
+    assert_eq!((absent.code, absent.stdout.as_str()), (1, ""), "{}", absent.stderr);
+    assert!(
+        absent.stderr.contains("there is no image for `linux/s390x`, but for `linux/amd64`"),
+        "{}",
+        absent.stderr
+    );
+    assert_eq!(place.run(&["image", "inspect", &target]).code, 1);
+
+    let one = push(&place, &["--platform", "linux/arm64"]).done();
+    let found = inspected(&place, &["--platform", "linux/arm64"]);
+    assert_eq!(found["digest"], one.stdout.trim());
+    assert_eq!(found["media_type"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(found["platform"]["architecture"], "arm64");
+    let copied =
+        place.run(&["image", "copy", "oci:layout", "oci:copied", "--platform", "linux/arm64"]).done();
+    assert_eq!(copied.stdout, one.stdout, "as `image copy` does it");
+
+    // The variable may be meant for `image build`; what is typed is not, also beside one.
+    for variable in ["linux/arm64", "linux/amd64,linux/arm64"] {
+        place.set("SPECTRA_PLATFORM", variable);
+        let whole = push(&place, &[]).done();
+        assert_eq!(whole.stdout.trim(), index);
+        let said =
+            whole.stderr.contains("SPECTRA_PLATFORM is not used: an index is pushed with all its platforms");
+        assert_eq!(said, !variable.contains(','), "{}", whole.stderr);
+        let amd = push(&place, &["--platform", "linux/amd64"]).done();
+        assert_ne!(amd.stdout.trim(), index);
+        assert!(amd.stderr.contains(", the image for linux/amd64 alone is pushed"), "{}", amd.stderr);
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod keyless;
 mod keyless_cosign;
 #[cfg(not(feature = "keyless"))]
 mod no_keyless;
+mod output;
 mod rollout;
 mod rollout_start;
 mod rollout_verbs;

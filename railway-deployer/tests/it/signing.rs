@@ -232,7 +232,7 @@ fn what_cannot_be_signed_says_why() {
     exit 1
     --- stdout
     --- stderr
-    error: cannot write `ci.key`
+    error[SPX-300]: cannot write `ci.key`
       caused by: File exists (os error 17)
     ");
     place.set("COSIGN_PASSWORD", "another");

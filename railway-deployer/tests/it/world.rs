@@ -130,7 +130,7 @@ impl Drop for World {
     }
 }
 
-fn start_arguments<'a>(image: &'a str, further: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn start_arguments<'a>(image: &'a str, further: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["rollout", "start", "--image", image, "--health-interval", "20ms"];
     all.extend(further);
     all

@@ -8,7 +8,10 @@ use spectra_types::ExitCode;
 
 use super::Filter;
 use crate::commands::rollout::open_existing;
-use crate::{failure::Failure, printer::Printer};
+use crate::{
+    failure::Failure,
+    printer::{Printer, Stdout, written},
+};
 
 /// Arguments of `audit export`.
 #[derive(Debug, Args)]
@@ -25,7 +28,14 @@ pub(super) async fn run(arguments: &Arguments, journal: &str, printer: Printer) 
     let journal = open_existing(journal).await?;
     let query = arguments.filter.query();
     let written = match &arguments.output {
-        None => journal.export(&mut BufWriter::new(std::io::stdout()), &query).await?,
+        None => match journal.export(&mut BufWriter::new(Stdout), &query).await {
+            // It is not the journal that failed.
+            Err(spectra_journal::Error::Export { source, .. }) => {
+                written(Err(source))?;
+                return Ok(ExitCode::Done);
+            }
+            result => result?,
+        },
         Some(path) => {
             let file = std::fs::File::create(path).map_err(Failure::file("write", path))?;
             let mut writer = BufWriter::new(file);

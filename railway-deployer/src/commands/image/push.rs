@@ -6,7 +6,7 @@ use spectra_oci::{Artifact, Codec, Compression, Platform, PushOptions, Pushed};
 use spectra_types::{ExitCode, ImageRef};
 
 use super::{
-    Login, Notes, Unpacking, from_variable,
+    Login, Notes, Unpacking,
     source::{FileKind, Source},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Which image, if the source holds several
     #[arg(long, env = "SPECTRA_NAME")]
     name: Option<String>,
-    /// Which image to take of an index that an archive or engine has in parts, linux/amd64 by default; a whole index is pushed whole
+    /// Push the image for one platform alone; without it an index is pushed whole, or of one that an archive or engine has in parts, the image for linux/amd64
     #[arg(long, env = "SPECTRA_PLATFORM", value_delimiter = ',')]
     platform: Vec<Platform>,
     /// Another tag for the same image
@@ -80,7 +80,14 @@ impl Print {
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
-    let optional = from_variable("SPECTRA_PLATFORM");
+    // What is typed counts before the variable, and looks like it only if it says the same.
+    let optional = std::env::var("SPECTRA_PLATFORM").is_ok_and(|value| {
+        value.split(',').map(|text| text.parse::<Platform>().ok()).eq(arguments
+            .platform
+            .iter()
+            .cloned()
+            .map(Some))
+    });
     let platform = match arguments.platform.as_slice() {
         [] => None,
         [one] => Some(one),
@@ -88,7 +95,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         _ if optional => None,
         _ => {
             return Err(Failure::usage(
-                "`--platform` takes one platform here; an index that is all there is pushed with all its platforms",
+                "`--platform` takes one platform here; without it, an index is pushed with all its platforms",
             ));
         }
     };
@@ -105,9 +112,21 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let client = arguments.login.client(&arguments.image, printer)?;
     let mut artifact =
         source.open_whole(&client, platform, arguments.unpacking, push_progress(printer)).await?;
-    if let (Artifact::Image(_), Some(platform), false) = (&artifact, platform, optional) {
+    match (platform, artifact.digest().filter(|_| matches!(artifact, Artifact::Index(_)))) {
         // The one image that is there may be another.
-        artifact = artifact.for_platform(platform)?;
+        (Some(platform), index) if !optional => {
+            if let Some(index) = index {
+                printer.note(&format!(
+                    "of the index {}, the image for {platform} alone is pushed",
+                    index.short()
+                ));
+            }
+            artifact = artifact.for_platform(platform)?;
+        }
+        (Some(_), Some(_)) => {
+            printer.note("SPECTRA_PLATFORM is not used: an index is pushed with all its platforms unless `--platform` is given");
+        }
+        _ => {}
     }
     if let Some(note) = artifact.note() {
         printer.warn(note);

@@ -81,13 +81,13 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
                 "environment_id": place.environment,
                 "service_id": place.service,
             });
-            printer.data("rollout.result", &value, format!("rollout {rollout} ended: {outcome}"))?;
-            Ok(outcome.exit_code())
+            let text = format!("rollout {rollout} ended: {outcome}");
+            printer.outcome("rollout.result", &value, text, outcome.exit_code())
         }
         Aborted::Recovered(report) => {
             let text = outcome::text(&report, &[], &arguments.folder);
-            printer.data("rollout.result", &outcome::value(&report, &[], &arguments.folder), text)?;
-            Ok(report.outcome.exit_code())
+            let value = outcome::value(&report, &[], &arguments.folder);
+            printer.outcome("rollout.result", &value, text, report.outcome.exit_code())
         }
         Aborted::Asked { rollout } => {
             printer.note(&format!("rollout {rollout} was asked to go back, and is not waited for"));

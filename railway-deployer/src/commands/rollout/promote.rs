@@ -39,12 +39,12 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
                 "message": outcome.to_string(),
                 "exit_code": outcome.exit_code().code(),
             });
-            printer.data(
+            printer.outcome(
                 "rollout.promote",
                 &value,
                 format!("rollout {rollout} ended before it heard: {outcome}"),
-            )?;
-            Ok(outcome.exit_code())
+                outcome.exit_code(),
+            )
         }
         Promoted::NothingRuns => Err(Failure::State {
             message: format!("no process runs a rollout of {place}"),

@@ -66,6 +66,5 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         .await?;
     let text = outcome::delivered_text(&image, &delivered, &arguments.folder);
     let value = outcome::delivered_value(&image, &delivered, &arguments.folder);
-    printer.data("rollout.result", &value, text)?;
-    Ok(delivered.report.outcome.exit_code())
+    printer.outcome("rollout.result", &value, text, delivered.report.outcome.exit_code())
 }

@@ -71,8 +71,7 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
         let delivered = result?;
         let text = outcome::delivered_text(&request.candidate, &delivered, &arguments.folder);
         let value = outcome::delivered_value(&request.candidate, &delivered, &arguments.folder);
-        printer.data("rollout.result", &value, text)?;
-        return Ok(delivered.report.outcome.exit_code());
+        return printer.outcome("rollout.result", &value, text, delivered.report.outcome.exit_code());
     }
     several(&requests, &results, &arguments.folder, printer)
 }
@@ -109,6 +108,5 @@ fn several(
         }
     }
     let value = json!({ "exit_code": worst.code(), "results": values });
-    printer.data("rollout.results", &value, text)?;
-    Ok(worst)
+    printer.outcome("rollout.results", &value, text, worst)
 }

@@ -74,8 +74,8 @@ pub(super) async fn run(arguments: Arguments, journal: &str, printer: Printer) -
                 "environment_id": place.environment,
                 "service_id": place.service,
             });
-            printer.data("rollout.result", &value, format!("rollout {rollout} ended: {outcome}"))?;
-            Ok(outcome.exit_code())
+            let text = format!("rollout {rollout} ended: {outcome}");
+            printer.outcome("rollout.result", &value, text, outcome.exit_code())
         }
         End::Abandoned => {
             let flags = flags(&place);

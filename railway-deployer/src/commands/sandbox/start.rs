@@ -135,7 +135,11 @@ async fn serve(
     if !arguments.detached
         && let Found::Running(info, _) = find(&arguments.state.state_dir).await?
     {
-        show(&info, printer)?;
+        // Nobody learned where it is.
+        if let Err(failure) = show(&info, printer) {
+            sandbox.shutdown().await;
+            return Err(failure);
+        }
     }
     let watched = arguments.watch.and_then(Pid::from_raw);
     let parent_gone = async {
