@@ -86,6 +86,7 @@ impl Client {
             return Ok(Base { name, pinned, platform: platform.clone(), image });
         }
         let artifact = self.open(&pinned.image_ref(), Some(platform), Arc::clone(&progress)).await?;
+        artifact.need_layers()?;
         let layout = cache.clone();
         let artifact = blocking(move || artifact.reuse(&layout)).await?;
         // No flag of a build raises the limit.
@@ -121,7 +122,11 @@ fn cached(cache: &Layout, key: &str) -> Result<Option<Image>, Error> {
         return Ok(None);
     }
     // Whatever is wrong with the cache is cured by fetching again.
-    let Ok(Artifact::Image(image)) = open(cache.root(), Some(key)) else { return Ok(None) };
+    let Ok(artifact) = open(cache.root(), Some(key)) else { return Ok(None) };
+    if artifact.need_layers().is_err() {
+        return Ok(None);
+    }
+    let Artifact::Image(image) = artifact else { return Ok(None) };
     for blob in image.ready_layers() {
         if !cache.is_whole(&blob.content, &blob.descriptor.digest)? {
             return Ok(None);

@@ -237,7 +237,7 @@ fn merge(there: &Artifact, more: &Artifact) -> Result<Option<Artifact>, Error> {
     for layer in &added {
         let found = more.layers.iter().find(|source| match source {
             LayerSource::Ready(blob) => layer["digest"].as_str() == Some(&blob.descriptor.digest.to_string()),
-            LayerSource::Raw { .. } => false,
+            LayerSource::Raw { .. } | LayerSource::Elsewhere(_) => false,
         });
         let Some(found) = found else { return Ok(None) };
         image.layers.push(found.clone());

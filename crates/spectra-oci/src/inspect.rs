@@ -110,6 +110,7 @@ impl Artifact {
         let (image, config, platforms) = self.choose(platform)?;
         let layers = image.layers.iter().map(|layer| match layer {
             LayerSource::Ready(blob) => summary(&blob.descriptor),
+            LayerSource::Elsewhere(descriptor) => summary(descriptor),
             LayerSource::Raw { content, diff_id } => LayerSummary {
                 media_type: media_type::LAYER_TAR.to_owned(),
                 digest: diff_id.clone(),

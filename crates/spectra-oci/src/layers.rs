@@ -11,6 +11,7 @@ use spectra_types::Digest;
 use crate::{
     Artifact, Error, Image, ImageConfig, ImageIndex, Platform,
     content::{Content, Hasher},
+    elsewhere::not_here,
     gzip::{GZIP_MAGIC, ZSTD_MAGIC},
     inspect::no_platform,
     limits::OpenLimits,
@@ -118,6 +119,7 @@ impl Layer<'_> {
         match self.source {
             LayerSource::Ready(blob) => &blob.descriptor.digest,
             LayerSource::Raw { diff_id, .. } => diff_id,
+            LayerSource::Elsewhere(descriptor) => &descriptor.digest,
         }
     }
 
@@ -126,11 +128,12 @@ impl Layer<'_> {
     ///
     /// Whoever reads to the end gets an error of the kind `InvalidData` if the stored bytes do not have the layer's digest.
     /// A layer of more than 64 GiB, or of 2000 times its size as stored, is an error there.
-    /// A layer that is still in a registry is refused: see [`Artifact::download`].
+    /// A layer that is still in a registry is refused: see [`Artifact::download`]. So is one of [`Artifact::elsewhere`].
     pub fn reader(&self) -> Result<Box<dyn Read + Send>, Error> {
         let content = match self.source {
             LayerSource::Ready(blob) => &blob.content,
             LayerSource::Raw { content, .. } => content,
+            LayerSource::Elsewhere(descriptor) => return Err(not_here(self.origin, descriptor)),
         };
         let failed = Error::io("read a layer of", self.origin);
         let mut stored = Verified::new(content.reader()?, self.digest());

@@ -19,6 +19,7 @@ mod compress;
 mod content;
 mod credentials;
 mod document;
+mod elsewhere;
 mod engine;
 mod error;
 mod evidence;

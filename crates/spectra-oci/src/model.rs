@@ -23,6 +23,10 @@ pub mod media_type {
     pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     /// zstd-compressed layer.
     pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// OCI's layer that registries need not have.
+    const OCI_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    /// Docker's name for such a layer.
+    const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
     /// Docker's manifest, schema 2.
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     /// Docker's manifest list.
@@ -39,6 +43,13 @@ pub mod media_type {
     pub fn is_manifest(text: &str) -> bool {
         matches!(text, MANIFEST | DOCKER_MANIFEST)
     }
+
+    /// Whether the type is a layer that may not be distributed, as bases of Windows had it.
+    #[must_use]
+    pub fn is_foreign(text: &str) -> bool {
+        text.strip_prefix(OCI_FOREIGN).is_some_and(|packed| matches!(packed, "" | "+gzip" | "+zstd"))
+            || text.strip_prefix(DOCKER_FOREIGN).is_some_and(|packed| matches!(packed, "" | ".gzip"))
+    }
 }
 
 /// What a document says about other content: type, digest, size in bytes.
@@ -52,6 +63,9 @@ pub struct Descriptor {
     /// Size of the content in bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
+    /// Where else the content can be had. Nothing is ever fetched from there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// What the image runs on, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
@@ -71,6 +85,7 @@ impl Descriptor {
             media_type: media_type.into(),
             digest,
             size,
+            urls: Vec::new(),
             platform: None,
             artifact_type: None,
             annotations: BTreeMap::new(),

@@ -80,6 +80,7 @@ impl Artifact {
         progress: &Arc<dyn Progress>,
     ) -> Result<Descriptor, Error> {
         let destination = archive_destination(path, overwrite)?;
+        self.need_layers()?;
         let path = destination.as_path();
         let mut blobs = BTreeMap::new();
         let earlier = if overwrite == Overwrite::Replace { Archive::open_plain(path) } else { None };

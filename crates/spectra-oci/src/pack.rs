@@ -162,6 +162,10 @@ impl Image {
                     layers.push(blob.descriptor.clone());
                     continue;
                 }
+                LayerSource::Elsewhere(descriptor) => {
+                    layers.push(descriptor.clone());
+                    continue;
+                }
                 LayerSource::Raw { content, diff_id } => (content, diff_id),
             };
             if let Some(descriptor) = made.get(diff_id) {

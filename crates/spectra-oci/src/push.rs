@@ -114,7 +114,7 @@ impl Client {
     /// Pushes an artifact as `target`: under its tag (`latest` if it has neither tag nor digest), or by digest alone.
     ///
     /// The manifest is written last, so that a push that fails leaves the registry with at most unused blobs; pushing again
-    /// skips what has arrived. One that is about another image is then listed under the fallback tag, unless the registry lists it itself. Raw layers are compressed, always to the same bytes, while others are being sent; the temporary file of each
+    /// skips what has arrived. What is [elsewhere](Artifact::elsewhere) stays there. A manifest that is about another image is then listed under the fallback tag, unless the registry lists it itself. Raw layers are compressed, always to the same bytes, while others are being sent; the temporary file of each
     /// goes when the registry has it.
     pub async fn push(
         &self,
@@ -407,6 +407,7 @@ fn assemble(artifact: &Artifact, compressed: &HashMap<&Digest, &Descriptor>) -> 
     };
     let layers = layers.iter().map(|layer| match layer {
         LayerSource::Ready(blob) => Ok(blob.descriptor.clone()),
+        LayerSource::Elsewhere(descriptor) => Ok(descriptor.clone()),
         LayerSource::Raw { diff_id, .. } => compressed
             .get(diff_id)
             .map(|descriptor| (*descriptor).clone())

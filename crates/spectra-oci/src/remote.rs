@@ -399,17 +399,28 @@ async fn read(
     check_layers(origin, manifest.layers.len())?;
     budget.take(origin, manifest.config.size)?;
     let config = session.config(&attempt, &manifest.config).await?;
-    let layers = manifest.layers.iter().map(|layer| {
-        let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };
-        LayerSource::Ready(Blob { descriptor: layer.clone(), content: Content::Remote(Arc::new(remote)) })
-    });
+    let mut layers = Vec::new();
+    for layer in &manifest.layers {
+        layers.push(remote_layer(session, &attempt, layer).await?);
+    }
     Ok(Artifact::Image(Image {
         origin: PathBuf::from(image.to_string()),
         config: document(manifest.config.clone(), config),
-        layers: layers.collect(),
+        layers,
         manifest: Some(document(descriptor, bytes)),
         note: None,
     }))
+}
+
+/// A layer of a registry. Of one that may be elsewhere, the registry is asked whether it has it nevertheless.
+async fn remote_layer(session: &Session, attempt: &str, layer: &Descriptor) -> Result<LayerSource, Error> {
+    if layer.may_be_elsewhere()
+        && !session.with_retries(attempt, || session.has_blob(attempt, &layer.digest)).await?
+    {
+        return Ok(LayerSource::Elsewhere(layer.clone()));
+    }
+    let remote = RemoteBlob { session: session.clone(), descriptor: layer.clone() };
+    Ok(LayerSource::Ready(Blob { descriptor: layer.clone(), content: Content::Remote(Arc::new(remote)) }))
 }
 
 impl Artifact {

@@ -15,10 +15,11 @@ use crate::{
 };
 
 impl Artifact {
-    /// Fails if an archive of this artifact could not be written at `path`: something is there already, or there is no room or no
-    /// permission. Nothing stays of the question. Blocking.
+    /// Fails if an archive of this artifact could not be written at `path`: something is there already, there is no room or no
+    /// permission, or a layer is [elsewhere](Artifact::elsewhere). Nothing stays of the question. Blocking.
     pub fn check_archive(&self, path: &Path, overwrite: Overwrite) -> Result<(), Error> {
         let destination = archive_destination(path, overwrite)?;
+        self.need_layers()?;
         let folder = destination.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or_else(|| Path::new("."));
         let raw: u64 = self.images().iter().flat_map(|image| &image.layers).map(least_of).sum();
@@ -76,7 +77,7 @@ impl Artifact {
 fn least_of(layer: &LayerSource) -> u64 {
     match layer {
         LayerSource::Raw { content, .. } => spool::least(content.len()),
-        LayerSource::Ready(_) => 0,
+        LayerSource::Ready(_) | LayerSource::Elsewhere(_) => 0,
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) enum LayerSource {
     /// An uncompressed tar of a docker archive, to be compressed first. `diff_id` is what the configuration
     /// promises its digest to be.
     Raw { content: Content, diff_id: Digest },
+    /// Not where the image is: one that may not be distributed, and says where it can be had.
+    Elsewhere(Descriptor),
 }
 
 impl Artifact {
@@ -116,7 +118,7 @@ impl Image {
     pub(crate) fn ready_layers(&self) -> impl Iterator<Item = &Blob> {
         self.layers.iter().filter_map(|layer| match layer {
             LayerSource::Ready(blob) => Some(blob),
-            LayerSource::Raw { .. } => None,
+            LayerSource::Raw { .. } | LayerSource::Elsewhere(_) => None,
         })
     }
 
@@ -278,7 +280,8 @@ impl<'a> Loader<'a> {
         let manifest: ImageManifest = serde_json::from_slice(&bytes).map_err(malformed)?;
         check_layers(store.path(), manifest.layers.len())?;
         self.budget.take(store.path(), manifest.config.size)?;
-        for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
+        let needed = manifest.layers.iter().filter(|layer| !layer.may_be_elsewhere());
+        for blob in std::iter::once(&manifest.config).chain(needed) {
             if !self.has(blob)? {
                 return Ok(None);
             }
@@ -287,14 +290,17 @@ impl<'a> Loader<'a> {
         Ok(Some(Artifact::Image(Image {
             origin: store.path().to_owned(),
             config: store.document(&manifest.config, document::CONFIG)?,
-            layers: manifest
-                .layers
-                .iter()
-                .map(|layer| store.blob(layer).map(LayerSource::Ready))
-                .collect::<Result<_, _>>()?,
+            layers: manifest.layers.iter().map(|layer| self.layer(layer)).collect::<Result<_, _>>()?,
             manifest: Some(file),
             note: None,
         })))
+    }
+
+    fn layer(&self, layer: &Descriptor) -> Result<LayerSource, Error> {
+        if layer.may_be_elsewhere() && self.store.content(&layer.digest)?.is_none() {
+            return Ok(LayerSource::Elsewhere(layer.clone()));
+        }
+        self.store.blob(layer).map(LayerSource::Ready)
     }
 
     /// Whether a blob is there, or else whether it is for [`BlobStore::blob`] to complain.

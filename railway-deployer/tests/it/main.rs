@@ -3,6 +3,7 @@
 
 mod audit;
 mod disk;
+mod foreign_layers;
 mod forged;
 mod general;
 mod hostile;

@@ -63,6 +63,44 @@ fn an_image_is_signed_once_and_verified_by_its_digest() {
 }
 
 #[test]
+fn what_copy_prints_was_refused_and_a_layout_was_looked_for_on_docker_hub() {
+    let (place, running, pinned) = signed_place();
+    let prefixed = format!("docker://{pinned}");
+    let attest = ["--key", "ci.key", "--type", "slsaprovenance1", "--predicate", "provenance.json"];
+    place.run(&["image", "sign", &prefixed, "--key", "ci.key"]).done();
+    place.run(&[&["image", "attest", &prefixed], &attest[..]].concat()).done();
+    let verified = place.run(&["image", "verify", &prefixed, "--key", "ci.pub", "--json"]).done().json();
+    assert_eq!(verified["image"], pinned.as_str());
+    insta::assert_snapshot!(place.run(&["image", "verify", "layout", "--key", "ci.pub"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: invalid value 'layout' for '<IMAGE>': `layout` is taken for a layout, an archive or an engine's image, and signatures lie beside an image in a registry: push it, and name it as it is called there; an image of a registry is `docker://layout`
+
+    For more information, try '--help'.
+    ");
+    place.write("app.tar", "");
+    for name in [
+        "./layout",
+        "oci:layout",
+        "oci-archive:app.tar",
+        "docker-archive:app.tar",
+        "app.tar",
+        "docker-daemon:app",
+    ] {
+        for verb in [
+            &["verify", name, "--key", "ci.pub"] as &[&str],
+            &["sign", name, "--key", "ci.key"],
+            &[&["attest", name], &attest[..]].concat(),
+        ] {
+            let run = place.run(&[&["image"], verb].concat());
+            assert!(run.code == 2 && run.stderr.contains("in a registry"), "{verb:?}: {}", run.stderr);
+        }
+    }
+    assert!(running.registry.violations().is_empty(), "{:?}", running.registry.violations());
+}
+
+#[test]
 fn a_policy_file_says_who_and_how_many() {
     let (place, running, pinned) = signed_place();
     place.run(&["image", "keygen", "--output", "release", "--algorithm", "ed25519"]).done();

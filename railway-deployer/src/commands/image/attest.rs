@@ -12,6 +12,7 @@ use super::{
     keyless::{Signer, SignerFlags},
     keys::pinned,
     sign::made_already,
+    source::in_registry,
 };
 use crate::{failure::Failure, printer::Printer};
 
@@ -19,6 +20,7 @@ use crate::{failure::Failure, printer::Printer};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The image; the statement is about its digest, also where a tag is given
+    #[arg(value_parser = in_registry)]
     image: ImageRef,
     /// JSON file with what is stated; `-` reads standard input
     #[arg(long, env = "SPECTRA_PREDICATE", value_name = "FILE")]

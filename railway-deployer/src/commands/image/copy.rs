@@ -120,6 +120,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         _ => None,
     };
     warn_of_strangers(&companions, printer);
+    let layers_left = super::warn_of_layers_left(&artifact, printer);
     let also = match companions.copied.len() {
         0 => String::new(),
         1 => " and one companion".to_owned(),
@@ -142,6 +143,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "digest": digest,
         "media_type": copied.descriptor.media_type,
         "image": copied.image,
+        "layers_left": layers_left,
         "referrers_left": left,
         "referrers": companions.copied.iter().map(|companion| json!({
             "subject": companion.subject, "digest": companion.digest, "kind": companion.kind

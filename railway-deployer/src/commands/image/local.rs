@@ -56,6 +56,7 @@ impl Source {
         // Of an index, the layers of one image are enough.
         let chosen = Artifact::Image(opened.select(self.platform.as_ref())?.clone());
         let others = opened.left_out(self.platform.as_ref())?;
+        chosen.need_layers()?;
         let artifact = chosen.download(4, &self.unpacking.limits()).await?;
         let repository =
             place.image().map(|reference| format!("{}/{}", reference.registry(), reference.repository()));

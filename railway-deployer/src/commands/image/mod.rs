@@ -20,8 +20,8 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, builder::BoolishValueParser};
 use spectra_oci::{
-    Cache, Client, ClientOptions, Compression, Credential, Environment, Keychain, OpenLimits, Packing,
-    Platform, PlatformError, Trust,
+    Artifact, Cache, Client, ClientOptions, Compression, Credential, Environment, Keychain, OpenLimits,
+    Packing, Platform, PlatformError, Trust,
 };
 use spectra_types::{ExitCode, HumanDuration, ImageRef, Secret};
 
@@ -29,7 +29,10 @@ pub(crate) use self::{
     keyless::{Certificates, RootFlags},
     keys::policy_file,
 };
-use crate::{failure::Failure, printer::Printer};
+use crate::{
+    failure::Failure,
+    printer::{Printer, bytes},
+};
 
 /// Commands of `image`.
 #[derive(Debug, Subcommand)]
@@ -241,6 +244,21 @@ impl Login {
         }
         Ok(Client::new(Keychain::new(Environment::from_process()), ClientOptions::default()))
     }
+}
+
+/// Says which layers stayed where their manifest says that they are, and returns how many.
+fn warn_of_layers_left(artifact: &Artifact, printer: Printer) -> usize {
+    let left = artifact.elsewhere();
+    for layer in &left {
+        let urls: Vec<String> = layer.urls.iter().map(|url| format!("`{}`", url.escape_debug())).collect();
+        printer.warn(&format!(
+            "left out: layer {} ({}), which may not be distributed and is not with the image; it says that it is at {}",
+            layer.digest,
+            bytes(layer.size),
+            urls.join(", ")
+        ));
+    }
+    left.len()
 }
 
 pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, Failure> {

@@ -147,6 +147,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         bytes(pushed.bytes),
         pushed.skipped
     ));
+    let layers_left = super::warn_of_layers_left(&artifact, printer);
     let value = json!({
         "image": pushed.image,
         "digest": pushed.image.digest(),
@@ -155,6 +156,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "uploaded_blobs": pushed.uploaded,
         "skipped_blobs": pushed.skipped,
         "uploaded_bytes": pushed.bytes,
+        "layers_left": layers_left,
     });
     printer.data("image.push", &value, arguments.print.text(&pushed))?;
     Ok(ExitCode::Done)

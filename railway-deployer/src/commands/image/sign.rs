@@ -16,6 +16,7 @@ use super::{
     Login,
     keyless::{Signer, SignerFlags},
     keys::pinned,
+    source::in_registry,
 };
 use crate::{failure::Failure, printer::Printer};
 
@@ -23,6 +24,7 @@ use crate::{failure::Failure, printer::Printer};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The image; its digest is signed, also where a tag is given
+    #[arg(value_parser = in_registry)]
     image: ImageRef,
     #[command(flatten)]
     signer: SignerFlags,

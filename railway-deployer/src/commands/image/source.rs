@@ -92,6 +92,20 @@ impl FromStr for Source {
     }
 }
 
+/// An image for commands about signatures, which lie beside it in a registry: named as any other, and refused elsewhere.
+pub(super) fn in_registry(text: &str) -> Result<ImageRef, String> {
+    let source = text.parse()?;
+    if let Source::Registry { image, .. } = source {
+        return Ok(image);
+    }
+    // A path may have the name of an image.
+    let bare = matches!(source, Source::File { kind: FileKind::Any, .. }) && text.parse::<ImageRef>().is_ok();
+    let other = if bare { format!("; an image of a registry is `docker://{text}`") } else { String::new() };
+    Err(format!(
+        "`{text}` is taken for a layout, an archive or an engine's image, and signatures lie beside an image in a registry: push it, and name it as it is called there{other}"
+    ))
+}
+
 /// Splits `PATH[:NAME]` at the first colon, unless all of it is a path that exists.
 pub(super) fn split_name(text: &str) -> (&str, Option<&str>) {
     if Path::new(text).exists() {
@@ -249,6 +263,9 @@ mod tests {
             Source::Registry { image: image.clone(), bare: Some("ghcr.io/team/app:v1".into()) }
         );
         assert_eq!(source("docker://ghcr.io/team/app:v1"), Source::Registry { image, bare: None });
+        for text in ["docker://ghcr.io/team/app:v1", "ghcr.io/team/app:v1"] {
+            assert_eq!(in_registry(text).unwrap().to_string(), "ghcr.io/team/app:v1");
+        }
         for text in ["oci:", "docker-daemon:", "docker-daemon:../x", "docker://UPPER", "NO"] {
             assert!(text.parse::<Source>().is_err(), "{text}");
         }

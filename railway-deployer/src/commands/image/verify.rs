@@ -14,6 +14,7 @@ use spectra_types::{ExitCode, ImageRef, PinnedImage};
 use super::{
     Login, RootFlags,
     keys::{KeySource, pinned, policy_file},
+    source::in_registry,
 };
 use crate::{failure::Failure, lines::Lines, printer::Printer};
 
@@ -21,6 +22,7 @@ use crate::{failure::Failure, lines::Lines, printer::Printer};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The image; a tag is resolved once
+    #[arg(value_parser = in_registry)]
     image: ImageRef,
     /// Public key that may have signed: a file, or `env:NAME` for a variable that holds it; of several, `--required` says how many
     #[arg(long, env = "SPECTRA_PUBLIC_KEY", hide_env_values = true, allow_hyphen_values = true, value_name = "FILE|env:NAME", required_unless_present_any = ["policy", "certificate_identity"])]
