@@ -146,7 +146,12 @@ fn candidates(path: &str, text: &[u8]) -> BTreeMap<usize, Hit> {
 pub(super) fn text(bytes: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
     let wide = |bytes: &[u8], read: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| read([pair[0], pair[1]])).collect();
-        Ok(String::from_utf16_lossy(&units).into_bytes())
+        let mut text = String::from_utf16_lossy(&units).into_bytes();
+        // Two bytes in front make no text of two bytes a character: what reads without them is searched as it stands, too.
+        if has_words(bytes) {
+            text.extend_from_slice(bytes);
+        }
+        Ok(text)
     };
     match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
@@ -154,6 +159,12 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<Vec<u8>, Vec<u8>> {
         _ if is_binary(&bytes) => Err(bytes),
         _ => Ok(bytes),
     }
+}
+
+/// Whether something in it reads as one byte a character, and is long enough for a secret.
+fn has_words(bytes: &[u8]) -> bool {
+    const SHORTEST: usize = 8;
+    bytes.split(|byte| !(b' '..=b'~').contains(byte)).any(|word| word.len() >= SHORTEST)
 }
 
 /// How much of a file's beginning says whether it is text.

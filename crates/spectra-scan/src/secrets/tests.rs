@@ -66,6 +66,24 @@ pub(super) fn places(outcome: &Outcome) -> Vec<(String, u64)> {
 }
 
 #[test]
+fn two_bytes_in_front_hid_everything_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (name, mark) in [("little", b"\xff\xfe"), ("large", b"\xfe\xff")] {
+        // With and without what makes the rest of the file stand on odd places.
+        for (more, filling) in [("", ""), ("-odd", "x")] {
+            let text = format!("{filling}one\ntwo {}\n", secret('a'));
+            std::fs::write(root.join(format!("{name}{more}")), [mark, text.as_bytes()].concat()).unwrap();
+        }
+    }
+    let expected = ["large", "large-odd", "little", "little-odd"].map(|name| (name.to_owned(), 2));
+    for trust in [Trust::Given, Trust::Withheld] {
+        let outcome = run(&Options { trust, ..options(root) }, Ignores::default()).unwrap();
+        assert_eq!(places(&outcome), expected);
+    }
+}
+
+#[test]
 fn a_directory_as_git_would_take_it() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
