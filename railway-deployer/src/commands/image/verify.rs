@@ -6,13 +6,14 @@ use clap::Args;
 use serde_json::{Value, json};
 use spectra_sign::{
     Accepted, Certified, Error, EvidenceSource as _, IdentityPattern, PredicateType, Rejected,
-    SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, judge,
+    SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, judge_annotated,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{
     Login, RootFlags,
     keys::{KeySource, pinned, policy_file},
+    sign::annotation,
     source::in_registry,
 };
 use crate::{failure::Failure, lines::Lines, printer::Printer};
@@ -61,6 +62,9 @@ pub(crate) struct Arguments {
     /// An attestation that has to be there: slsaprovenance1, cyclonedx, spdxjson, vuln, … or a URI
     #[arg(long, env = "SPECTRA_ATTESTATION", value_name = "TYPE")]
     attestation: Vec<PredicateType>,
+    /// What a signature of the image has to carry in order to count; of several, all of them, each with this value
+    #[arg(long, env = "SPECTRA_VERIFY_ANNOTATION", value_name = "NAME=VALUE", value_parser = annotation)]
+    annotation: Vec<(String, String)>,
     #[command(flatten)]
     login: Login,
 }
@@ -68,6 +72,11 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// What the file and the flags ask for: two groups, which both have to let the image in. A file that is not about it does not.
     fn groups(&self) -> Result<Vec<Vec<(String, SignaturePolicy)>>, Failure> {
+        if self.required == Some(Threshold::None) && !self.annotation.is_empty() {
+            return Err(Failure::usage(
+                "`--annotation` asks for a signature, and `--required none` for none",
+            ));
+        }
         let mut groups = Vec::new();
         if let Some(path) = &self.policy {
             let mut policies = policy_file(path)?.policies;
@@ -90,7 +99,8 @@ impl Arguments {
                 ));
             }
         } else {
-            let default = if self.attestation.is_empty() { Threshold::Any } else { Threshold::None };
+            let signed = self.attestation.is_empty() || !self.annotation.is_empty();
+            let default = if signed { Threshold::Any } else { Threshold::None };
             let policy = SignaturePolicy {
                 repositories: Vec::new(),
                 keys: self.key.iter().map(KeySource::trusted).collect::<Result<_, _>>()?,
@@ -123,13 +133,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let (mut accepted, mut rejected, mut unmet): (Vec<Accepted>, Vec<Rejected>, Vec<String>) =
         Default::default();
     for group in &groups {
-        let (ours, not_ours) = match judge(group, &image, &gathered, certificates.verifier()) {
-            Ok(verdict) => (verdict.accepted, verdict.rejected),
-            Err(refusal) => {
-                unmet.extend(refusal.unmet);
-                (refusal.accepted, refusal.rejected)
-            }
-        };
+        let (ours, not_ours) =
+            match judge_annotated(group, &arguments.annotation, &image, &gathered, certificates.verifier()) {
+                Ok(verdict) => (verdict.accepted, verdict.rejected),
+                Err(refusal) => {
+                    unmet.extend(refusal.unmet);
+                    (refusal.accepted, refusal.rejected)
+                }
+            };
         accepted.extend(ours.into_iter().filter(|one| !accepted.contains(one)).collect::<Vec<_>>());
         rejected.extend(not_ours.into_iter().filter(|one| !rejected.contains(one)).collect::<Vec<_>>());
     }
