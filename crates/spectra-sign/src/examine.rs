@@ -144,6 +144,17 @@ pub enum Rejection {
         /// The key's name in the policy.
         key: String,
     },
+    /// It does not carry an annotation that has to be signed with it.
+    OtherAnnotation {
+        /// What the policy calls the key or the identity.
+        signer: String,
+        /// The annotation's name.
+        name: String,
+        /// Its value as it has to be.
+        wanted: String,
+        /// Its value, if it is there.
+        found: Option<String>,
+    },
     /// A trusted key signed it, but it is about something else.
     OtherImage(Vec<String>),
     /// The manifest does not have the digest that was asked about.
@@ -151,7 +162,7 @@ pub enum Rejection {
 }
 
 /// How much is told of one text that is somebody else's, in characters.
-const TOLD: usize = 200;
+pub(crate) const TOLD: usize = 200;
 /// How many images are told.
 const IMAGES: usize = 8;
 
@@ -183,7 +194,7 @@ impl Rejection {
     }
 }
 
-fn cut(mut text: String, most: usize) -> String {
+pub(crate) fn cut(mut text: String, most: usize) -> String {
     if let Some((end, _)) = text.char_indices().nth(most) {
         text.truncate(end);
         text.push('…');
@@ -224,6 +235,14 @@ impl fmt::Display for Rejection {
             Self::BadSignature { key } => {
                 write!(f, "it names the key `{key}`, and the signature is not that key's; it was changed or forged")
             }
+            Self::OtherAnnotation { signer, name, wanted, found: Some(found) } => write!(
+                f,
+                "it is signed by `{signer}` with the annotation `{name}={found}`, and `{name}={wanted}` is asked for"
+            ),
+            Self::OtherAnnotation { signer, name, wanted, found: None } => write!(
+                f,
+                "it is signed by `{signer}` without an annotation `{name}`, and `{name}={wanted}` is asked for"
+            ),
             Self::OtherImage(subjects) if subjects.is_empty() => f.write_str("it is about no image"),
             Self::OtherImage(subjects) => write!(f, "it is about another image: {}", subjects.join(", ")),
             Self::OtherManifest => f.write_str("the manifest that it is about does not have the image's digest"),

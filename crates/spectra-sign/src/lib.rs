@@ -11,6 +11,7 @@
 //! | simple signing | tag `sha256-….sig` | a JSON document that names the digest |
 //! | envelope | tag `sha256-….att` | a DSSE envelope with an in-toto statement |
 
+mod annotations;
 mod bundle;
 mod dsse;
 mod encrypted;
@@ -40,7 +41,7 @@ pub use identity::{
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use policy::{
     PolicyFile, Problem, Refusal, SignaturePolicy, Threshold, ThresholdError, TrustedKey, Verdict,
-    is_repository_pattern, judge, repository_matches,
+    is_repository_pattern, judge, judge_annotated, repository_matches,
 };
 pub use predicate::{PredicateType, PredicateTypeError, SIGNATURE};
 pub use repository::{SourceRepository, SourceRepositoryError};

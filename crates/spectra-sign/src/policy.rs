@@ -7,7 +7,7 @@ use spectra_types::PinnedImage;
 
 use crate::{
     Accepted, CertificateVerifier, Error, Gathered, IdentityPattern, KeyError, PredicateType, PublicKey,
-    Rejected, SourceRepository, Subject, Trust, TrustedIdentity, examine,
+    Rejected, SourceRepository, Subject, Trust, TrustedIdentity, annotations::with_annotations, examine,
 };
 
 /// The version of policy files.
@@ -426,6 +426,18 @@ pub fn judge(
     gathered: &Gathered,
     certificates: Option<&dyn CertificateVerifier>,
 ) -> Result<Verdict, Box<Refusal>> {
+    judge_annotated(policies, &[], image, gathered, certificates)
+}
+
+/// As [`judge`]; if there are `annotations`, names with values, a signature of the image counts only if it carries all of them, and
+/// every policy wants at least one, also one that is content with attestations.
+pub fn judge_annotated(
+    policies: &[(String, SignaturePolicy)],
+    annotations: &[(String, String)],
+    image: &PinnedImage,
+    gathered: &Gathered,
+    certificates: Option<&dyn CertificateVerifier>,
+) -> Result<Verdict, Box<Refusal>> {
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
     let mut unmet = Vec::new();
     let (mut accepted, mut rejected): (Vec<Accepted>, Vec<Rejected>) = Default::default();
@@ -433,8 +445,8 @@ pub fn judge(
     for (name, policy) in policies.iter().filter(|(_, policy)| policy.covers(image)) {
         about += 1;
         let trust = Trust { keys: &policy.keys, identities: &policy.identities, certificates };
-        let found = examine(subject, &gathered.evidence, trust);
-        unmet.extend(missing(name, policy, &found.accepted));
+        let found = examine(subject, &gathered.evidence, trust).carrying(annotations);
+        unmet.extend(missing(name, policy, annotations, &found.accepted));
         for one in found.accepted {
             if !accepted.contains(&one) {
                 accepted.push(one);
@@ -460,21 +472,27 @@ pub fn judge(
 }
 
 /// What a policy wants and does not have.
-fn missing(name: &str, policy: &SignaturePolicy, accepted: &[Accepted]) -> Vec<String> {
+fn missing(
+    name: &str,
+    policy: &SignaturePolicy,
+    annotations: &[(String, String)],
+    accepted: &[Accepted],
+) -> Vec<String> {
     let mut unmet = Vec::new();
     // Keys, identities and their names are there once each.
     let signers: BTreeSet<_> =
         accepted.iter().filter(|one| one.predicate_type.is_none()).map(|one| &one.key).collect();
-    let required = policy.required.of(policy.signers());
+    let required = policy.required.of(policy.signers()).max(usize::from(!annotations.is_empty()));
     // A policy without keys is refused before; here it must not pass as one that is fulfilled.
     if signers.len() < required || policy.signers() == 0 {
         let names = policy.keys.iter().map(|key| &key.name);
         let names = names.chain(policy.identities.iter().map(|identity| &identity.name));
         let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
         unmet.push(format!(
-            "policy `{name}` wants the signatures of {required} of the {} {}, and there {}",
+            "policy `{name}` wants the signatures of {required} of the {} {}{} and there {}",
             policy.kinds(),
             names.join(", "),
+            with_annotations(annotations),
             match signers.len() {
                 0 => "is none".to_owned(),
                 1 => "is 1".to_owned(),

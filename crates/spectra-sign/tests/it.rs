@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use spectra_sign::{
     Algorithm, Evidence, Examination, Form, Gathered, KeyError, Material, PolicyFile, PredicateType,
     PublicKey, Rejection, SignaturePolicy, SigningKey, Statement, Subject, TaggedCertificate, Threshold,
-    Trust, TrustedKey, examine, judge, sign_statement,
+    Trust, TrustedKey, examine, judge, judge_annotated, sign_statement,
 };
 use spectra_types::{Digest, ImageRef, PinnedImage, Secret};
 
@@ -225,6 +225,48 @@ fn a_threshold_counts_different_keys_and_signatures_alone() {
     let attested = [policy(&[&b], "none", &["slsaprovenance1"])];
     assert!(unmet(&attested, &[attestation]).is_empty());
     insta::assert_snapshot!(unmet(&attested, &[signature(&b)]).join("\n"), @"policy `shop` wants an attestation `slsaprovenance1`, and there is none that counts");
+}
+
+#[test]
+fn a_signature_counts_only_with_all_annotations_that_are_asked_for() {
+    let [a, b] = [(); 2].map(|()| SigningKey::generate(Algorithm::Ed25519).unwrap());
+    let with = |key: &SigningKey, annotations: &[(&str, &str)]| {
+        let annotations = annotations.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        signed(key, &Statement::signature(image().digest(), &annotations.collect()))
+    };
+    let judged = |policy: SignaturePolicy, wanted: &[(&str, &str)], evidence: &[Evidence]| {
+        let wanted: Vec<_> =
+            wanted.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let gathered = Gathered { manifest: cosign!("manifest.json").to_vec(), evidence: evidence.to_vec() };
+        judge_annotated(&[("shop".to_owned(), policy)], &wanted, &image(), &gathered, None)
+            .map(|verdict| verdict.accepted.len())
+            .map_err(|refusal| {
+                refusal.to_string().replace(&format!("`{}` is not signed as it has to be: ", image()), "")
+            })
+    };
+    let production = ("env", "production");
+    let both = [production, ("run", "7")];
+    let evidence = [with(&a, &[]), with(&a, &[("env", "staging"), ("run", "7")]), with(&b, &[production])];
+    let one = |key| policy(&[key], "any", &[]);
+    assert_eq!(judged(one(&a), &[], &evidence), Ok(2));
+    assert_eq!(judged(one(&b), &[production], &evidence), Ok(1));
+    assert_eq!(judged(one(&a), &[("run", "7")], &evidence), Ok(1));
+    insta::assert_snapshot!(judged(one(&a), &[production], &evidence[..2]).unwrap_err().replace(&a.public().hint(), "[A]"), @"policy `shop` wants the signatures of 1 of the keys `key-0`, with the annotation `env=production`, and there is none; not counted, `[A]`: it is signed by `key-0` without an annotation `env`, and `env=production` is asked for; not counted, `[A]`: it is signed by `key-0` with the annotation `env=staging`, and `env=production` is asked for");
+    assert!(judged(one(&b), &both, &evidence).is_err(), "one of two is not enough");
+    // Two signatures do not make one that carries both.
+    assert!(judged(one(&b), &both, &[with(&b, &[production]), with(&b, &[("run", "7")])]).is_err());
+    assert!(judged(one(&b), &[("env", "")], &[with(&b, &[])]).is_err(), "what is missing is not empty");
+    assert!(judged(one(&b), &[production, ("env", "test")], &evidence).is_err(), "it cannot be both");
+    let two = policy(&[&a, &b], "all", &[]);
+    assert!(judged(two.clone(), &[production], &evidence).is_err(), "each of them has to");
+    assert_eq!(judged(two, &[production], &[with(&a, &both), with(&b, &both)]), Ok(2));
+    // Attestations have no annotations, and do not stand in for a signature that has them.
+    let kind: PredicateType = "slsaprovenance1".parse().unwrap();
+    let attestation = signed(&b, &Statement::attestation("shop", image().digest(), &kind, json!({})));
+    let attested = policy(&[&b], "none", &["slsaprovenance1"]);
+    assert_eq!(judged(attested.clone(), &[], std::slice::from_ref(&attestation)), Ok(1));
+    insta::assert_snapshot!(judged(attested.clone(), &both, std::slice::from_ref(&attestation)).unwrap_err(), @"policy `shop` wants the signatures of 1 of the keys `key-0`, with the annotations `env=production`, `run=7`, and there is none");
+    assert_eq!(judged(attested, &both, &[attestation, with(&b, &both)]), Ok(2));
 }
 
 #[test]

@@ -101,6 +101,61 @@ fn what_copy_prints_was_refused_and_a_layout_was_looked_for_on_docker_hub() {
 }
 
 #[test]
+fn annotations_were_signed_and_nobody_could_ask_for_them() {
+    let (mut place, _running, pinned) = signed_place();
+    let sign = |annotation: &str| {
+        place.run(&["image", "sign", &pinned, "--key", "ci.key", "--annotation", annotation]).done()
+    };
+    let verify =
+        |more: &[&str]| place.run(&[&["image", "verify", &pinned, "--key", "ci.pub"], more].concat());
+    sign("env=staging");
+    insta::assert_snapshot!(verify(&["--annotation", "env=production"]).shown(), @"
+    exit 5
+    --- stdout
+    image     [REGISTRY]/team/app@sha256:[HEX]
+    rejected  sha256:[HEX]: it is signed by `ci.pub` with the annotation `env=staging`, and `env=production` is asked for
+    --- stderr
+    error[SPX-335]: `[REGISTRY]/team/app@sha256:[HEX]` is not signed as it has to be: policy `--key` wants the signatures of 1 of the keys `ci.pub`, with the annotation `env=production`, and there is none
+    hint: sign it with `railway-deployer image sign`, or see above why a signature does not count
+    ");
+    let attest = ["--key", "ci.key", "--type", "slsaprovenance1", "--predicate", "provenance.json"];
+    place.run(&[&["image", "attest", &pinned], &attest[..]].concat()).done();
+    let attested = ["--attestation", "slsaprovenance1"];
+    verify(&attested).done();
+    let asked = [&attested[..], &["--annotation", "env=production"]].concat();
+    assert_eq!(verify(&asked).code, 5, "it asks for a signature besides");
+    sign("env=production");
+    verify(&asked).done();
+    let json = verify(&["--annotation", "env=production", "--json"]).done().json();
+    assert_eq!(
+        json["accepted"].as_array().unwrap().iter().filter(|one| one["predicate_type"].is_null()).count(),
+        1
+    );
+    assert_eq!(verify(&["--annotation", "env=production", "--annotation", "run=7"]).code, 5);
+    place.write("policy.toml", "version = 1\n[[policy]]\nkeys = [{ name = \"ci\", file = \"ci.pub\" }]\n");
+    let by_policy = |annotation: &str| {
+        place.run(&["image", "verify", &pinned, "--policy", "policy.toml", "--annotation", annotation]).code
+    };
+    assert_eq!((by_policy("env=production"), by_policy("env=test")), (0, 5));
+    insta::assert_snapshot!(verify(&["--annotation", "env=production", "--required", "none"]).shown(), @"
+    exit 2
+    --- stdout
+    --- stderr
+    error: `--annotation` asks for a signature, and `--required none` for none
+    ");
+    assert_eq!(verify(&["--annotation", "env"]).code, 2);
+    let help = place.run(&["image", "verify", "--help"]).done().stdout;
+    let lines: Vec<_> = help.lines().skip_while(|line| !line.contains("--annotation ")).take(4).collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    --annotation <NAME=VALUE>
+        What a signature of the image has to carry in order to count; of several, all of them,
+        each with this value
+    ");
+    place.set("SPECTRA_VERIFY_ANNOTATION", "env=test");
+    assert_eq!(place.run(&["image", "verify", &pinned, "--key", "ci.pub"]).code, 5);
+}
+
+#[test]
 fn a_policy_file_says_who_and_how_many() {
     let (place, running, pinned) = signed_place();
     place.run(&["image", "keygen", "--output", "release", "--algorithm", "ed25519"]).done();
@@ -361,7 +416,7 @@ fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
             continue;
         }
         let form = format!("--new-bundle-format={form}");
-        cosign.make("sign", &pinned, &["--key", "cosign.key", &form]);
+        cosign.make("sign", &pinned, &["--key", "cosign.key", "-a", "env=production", &form]);
         let predicate = ["--type", "slsaprovenance1", "--predicate", "provenance.json"];
         cosign.make("attest", &pinned, &[["--key", "cosign.key", &form].as_slice(), &predicate].concat());
         let verify = ["image", "verify", &pinned, "--key", "cosign.pub", "--required", "any", "--json"];
@@ -369,6 +424,9 @@ fn we_accept_what_cosign_signs_and_attests_in_both_of_its_forms() {
             place.run(&[verify.as_slice(), &["--attestation", "slsaprovenance1"]].concat()).done().json();
         assert_eq!(found["accepted"][0]["form"], shown, "{found}");
         assert_eq!(found["rejected"], serde_json::json!([]));
+        let carries =
+            |annotation: &str| place.run(&[&verify[..], &["--annotation", annotation]].concat()).code;
+        assert_eq!((carries("env=production"), carries("env=staging")), (0, 5), "{form}");
         assert_eq!(place.run(&["image", "verify", &pinned, "--key", "ci.pub"]).code, 5);
         // A key pair of cosign's signs here, too.
         place.run(&["image", "sign", &pinned, "--key", "cosign.key", "--again"]).done();

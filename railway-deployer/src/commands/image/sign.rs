@@ -41,7 +41,8 @@ pub(crate) struct Arguments {
     login: Login,
 }
 
-fn annotation(text: &str) -> Result<(String, String), &'static str> {
+/// `NAME=VALUE`; the value may be empty.
+pub(super) fn annotation(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("it is no NAME=VALUE"),

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use spectra_delivery::gathered;
 use spectra_sign::{
     Accepted, CertificateVerifier, Certified, Error, EvidenceSource, IdentityPattern, PredicateType,
-    Rejected, SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, Unavailable, judge,
+    Rejected, SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, Unavailable, judge_annotated,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
 
 use super::{
     Login, RootFlags,
     keys::{KeySource, pinned, policy_file},
+    sign::annotation,
     source::in_registry,
 };
 use crate::{failure::Failure, lines::Lines, printer::Printer};
@@ -62,6 +63,9 @@ pub(crate) struct Arguments {
     /// An attestation that has to be there: slsaprovenance1, cyclonedx, spdxjson, vuln, … or a URI
     #[arg(long, env = "SPECTRA_ATTESTATION", value_name = "TYPE")]
     attestation: Vec<PredicateType>,
+    /// What a signature of the image has to carry in order to count; of several, all of them, each with this value
+    #[arg(long, env = "SPECTRA_VERIFY_ANNOTATION", value_name = "NAME=VALUE", value_parser = annotation)]
+    annotation: Vec<(String, String)>,
     #[command(flatten)]
     login: Login,
 }
@@ -69,6 +73,11 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// What the file and the flags ask for: two groups, which both have to let the image in. A file that is not about it does not.
     fn groups(&self) -> Result<Vec<Vec<(String, SignaturePolicy)>>, Failure> {
+        if self.required == Some(Threshold::None) && !self.annotation.is_empty() {
+            return Err(Failure::usage(
+                "`--annotation` asks for a signature, and `--required none` for none",
+            ));
+        }
         let mut groups = Vec::new();
         if let Some(path) = &self.policy {
             let mut policies = policy_file(path)?.policies;
@@ -91,7 +100,8 @@ impl Arguments {
                 ));
             }
         } else {
-            let default = if self.attestation.is_empty() { Threshold::Any } else { Threshold::None };
+            let signed = self.attestation.is_empty() || !self.annotation.is_empty();
+            let default = if signed { Threshold::Any } else { Threshold::None };
             let policy = SignaturePolicy {
                 repositories: Vec::new(),
                 keys: self.key.iter().map(KeySource::trusted).collect::<Result<_, _>>()?,
@@ -120,7 +130,8 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let certificates = arguments.root.certificates(&groups.concat())?;
     let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
-    let Found { accepted, rejected, unmet } = find(&client, &image, &groups, certificates.verifier()).await?;
+    let Found { accepted, rejected, unmet } =
+        find(&client, &image, &groups, &arguments.annotation, certificates.verifier()).await?;
     // Bills of material are long: they are shown to those who asked for them.
     let predicates: Vec<Value> = accepted
         .iter()
@@ -152,12 +163,13 @@ async fn find(
     source: &dyn EvidenceSource,
     image: &PinnedImage,
     groups: &[Vec<(String, SignaturePolicy)>],
+    annotations: &[(String, String)],
     certificates: Option<&dyn CertificateVerifier>,
 ) -> Result<Found, Unavailable> {
     let gathered = gathered(source, image).await?;
     let mut found = Found::default();
     for group in groups {
-        let (ours, not_ours) = match judge(group, image, &gathered, certificates) {
+        let (ours, not_ours) = match judge_annotated(group, annotations, image, &gathered, certificates) {
             Ok(verdict) => (verdict.accepted, verdict.rejected),
             Err(refusal) => {
                 found.unmet.extend(refusal.unmet);
@@ -235,7 +247,7 @@ mod tests {
         let image = "ghcr.io/acme/shop".parse::<ImageRef>().unwrap().pin(digest);
         let key = SigningKey::generate(Algorithm::Ed25519).unwrap();
         let begun = Instant::now();
-        let verified = Failure::from(find(&Silent, &image, &[], None).await.unwrap_err());
+        let verified = Failure::from(find(&Silent, &image, &[], &[], None).await.unwrap_err());
         assert_eq!(begun.elapsed().as_secs(), 60);
         let signed = made_already(&Silent, &image, &key, |_| true).await.unwrap_err();
         assert_eq!(begun.elapsed().as_secs(), 120);
