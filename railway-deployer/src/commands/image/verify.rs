@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use spectra_sign::{
-    Accepted, Certified, Error, EvidenceSource as _, IdentityPattern, PredicateType, Rejected,
+    Accepted, Certified, Error, EvidenceSource as _, IdentityPattern, Lacks, PredicateType, Rejected,
     SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, judge,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
@@ -120,11 +120,14 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let gathered = client.gather(&image).await?;
     let (mut accepted, mut rejected, mut unmet): (Vec<Accepted>, Vec<Rejected>, Vec<String>) =
         Default::default();
+    let mut lacks = Lacks::default();
     for group in &groups {
         let (ours, not_ours) = match judge(group, &image, &gathered, certificates.verifier()) {
             Ok(verdict) => (verdict.accepted, verdict.rejected),
             Err(refusal) => {
                 unmet.extend(refusal.unmet);
+                lacks.signatures |= refusal.lacks.signatures;
+                lacks.attestations |= refusal.lacks.attestations;
                 (refusal.accepted, refusal.rejected)
             }
         };
@@ -148,7 +151,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "predicates": predicates,
     });
     printer.data("image.verify", &value, text(&image, &accepted, &rejected))?;
-    if unmet.is_empty() { Ok(ExitCode::Done) } else { Err(Failure::Unsigned { image, unmet }) }
+    if unmet.is_empty() { Ok(ExitCode::Done) } else { Err(Failure::Unsigned { image, unmet, lacks }) }
 }
 
 /// Lines for people. Much of it is the registry's word.
