@@ -26,12 +26,15 @@ pub(crate) enum Failure {
     /// Keys, signatures and policies about them.
     #[error(transparent)]
     Signing(#[from] spectra_sign::Error),
+    /// A key would be replaced.
+    #[error("cannot write `{}`: it exists, and keys are never replaced", path.display())]
+    KeyExists { path: PathBuf },
     /// Nobody could be asked for the signatures of an image.
     #[error(transparent)]
     SignaturesUnavailable(#[from] spectra_sign::Unavailable),
     /// An image is not signed as it has to be. What was found has been printed.
     #[error("`{image}` is not signed as it has to be: {}", unmet.join("; "))]
-    Unsigned { image: PinnedImage, unmet: Vec<String> },
+    Unsigned { image: PinnedImage, unmet: Vec<String>, lacks: spectra_sign::Lacks },
     /// Keyless signatures.
     #[cfg(feature = "keyless")]
     #[error(transparent)]
@@ -151,6 +154,7 @@ impl Failure {
             Self::Journal(error) => Some(error.code()),
             // That of files of images, for everything that is read and written here.
             Self::Io { .. } | Self::Output { .. } => Some(ErrorCode::new("SPX-300")),
+            Self::KeyExists { .. } => Some(ErrorCode::new("SPX-352")),
             Self::Recipe { .. } => Some(ErrorCode::new("SPX-355")),
             Self::Builder { code, .. } => Some(ErrorCode::new(code)),
             _ => None,
@@ -169,9 +173,19 @@ impl Failure {
                 Some(error) => error.hint(),
                 None => Some("the registry is slow, or has very much about the image: try again"),
             },
-            Self::Unsigned { .. } => Some(
-                "sign it with `railway-deployer image sign`, or see above why a signature does not count",
-            ),
+            Self::Unsigned { lacks, .. } => Some(match (lacks.signatures, lacks.attestations) {
+                (true, false) => {
+                    "sign it with `railway-deployer image sign`, or see above why a signature does not count"
+                }
+                (false, true) => {
+                    "attest it with `railway-deployer image attest`, or see above why an attestation does not count"
+                }
+                (true, true) => {
+                    "sign it with `railway-deployer image sign` and attest it with `railway-deployer image attest`, or see above why \
+                     something does not count"
+                }
+                (false, false) => "the file of `--policy` says which repositories its policies are about",
+            }),
             #[cfg(feature = "keyless")]
             Self::Keyless(error) => error.hint(),
             #[cfg(feature = "keyless")]
@@ -184,6 +198,9 @@ impl Failure {
             Self::SandboxState { hint, .. } | Self::State { hint, .. } | Self::Builder { hint, .. } => {
                 Some(hint)
             }
+            Self::KeyExists { .. } => Some(
+                "name other files with `--output PREFIX`, or move the old pair away: a private key cannot be made again, and what it signed is verified with its public one",
+            ),
             Self::Output { .. } => Some(
                 "the result alone is lost, and what the command changed is changed; see whether the disk or quota behind standard output is full",
             ),

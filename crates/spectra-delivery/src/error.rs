@@ -218,6 +218,10 @@ impl Error {
                 "change the rollout, or the `spectra_deployment_policy` that asks for it; only a way back to a version that was \
                  stable passes it over",
             ),
+            Self::Unsigned(refusal) if refusal.lacks.attestations && !refusal.lacks.signatures => Some(
+                "attest the image with `railway-deployer image attest`, or change the policy; `railway-deployer image verify` \
+                 shows what is there",
+            ),
             Self::Unsigned(_) => Some(
                 "sign the image with `railway-deployer image sign`, or change the policy; `railway-deployer image verify` shows \
                  what is there",

@@ -42,6 +42,7 @@ pub enum Credential {
 #[derive(Debug, Clone)]
 pub(crate) struct FoundCredential {
     pub(crate) credential: Credential,
+    /// What stands for the credential in a sentence, such as ``the credentials from `FILE` ``.
     pub(crate) origin: String,
 }
 
@@ -156,7 +157,7 @@ impl Keychain {
     pub(crate) async fn find(&self, registry: &str, repository: &str) -> Result<FoundCredential, Error> {
         let registry = canonical_host(registry);
         if let Some(credential) = self.explicit.get(registry) {
-            let origin = format!("the credentials configured for `{registry}`");
+            let origin = format!("the credentials given for `{registry}`");
             return Ok(FoundCredential { credential: credential.clone(), origin });
         }
         if let Some((host, username, password)) = self.environment.login()
@@ -165,16 +166,19 @@ impl Keychain {
             let credential = Credential::Basic { username: username.to_owned(), password: password.clone() };
             return Ok(FoundCredential {
                 credential,
-                origin: "DOCKER_USERNAME and DOCKER_PASSWORD".to_owned(),
+                origin: "the credentials from DOCKER_USERNAME and DOCKER_PASSWORD".to_owned(),
             });
         }
         let mut failed = None;
         for path in self.files() {
             let file = AuthFile::read(&path, registry)?;
             for helper in file.helpers_for(registry, &path)? {
-                let origin = format!("credential helper `docker-credential-{helper}`");
-                match self.ask_helper(helper, registry, &origin).await {
-                    Ok(Some(credential)) => return Ok(FoundCredential { credential, origin }),
+                let from = format!("credential helper `docker-credential-{helper}`");
+                match self.ask_helper(helper, registry, &from).await {
+                    Ok(Some(credential)) => {
+                        let origin = format!("the credentials from {from}");
+                        return Ok(FoundCredential { credential, origin });
+                    }
                     Ok(None) => {}
                     // A later place may still have an answer, as when a configuration was copied to a
                     // machine without the helper.
@@ -182,7 +186,8 @@ impl Keychain {
                 }
             }
             if let Some(credential) = file.lookup(registry, repository, &path)? {
-                return Ok(FoundCredential { credential, origin: format!("`{}`", path.display()) });
+                let origin = format!("the credentials from `{}`", path.display());
+                return Ok(FoundCredential { credential, origin });
             }
         }
         match failed {

@@ -67,7 +67,8 @@ impl Client {
         let (root, bytes) = session.manifest(image).await?;
         let attempt = format!("inspect `{image}`");
         let (manifest, bytes, platforms) = if media_type::is_index(&root.media_type) {
-            let index: ImageIndex = parse(&bytes).map_err(|reason| session.protocol(&attempt, reason))?;
+            let index: ImageIndex =
+                parse("index", &root, &bytes).map_err(|reason| session.protocol(&attempt, reason))?;
             let wanted = platform.cloned().unwrap_or_default();
             let platforms = index.platforms();
             let chosen = index
@@ -83,9 +84,11 @@ impl Client {
             let reason = format!("it has the type `{}`, expected an image or index", manifest.media_type);
             return Err(session.protocol(&attempt, reason));
         }
-        let document: ImageManifest = parse(&bytes).map_err(|reason| session.protocol(&attempt, reason))?;
+        let document: ImageManifest =
+            parse("manifest", &manifest, &bytes).map_err(|reason| session.protocol(&attempt, reason))?;
         let config = session.config(&attempt, &document.config).await?;
-        let config: ImageConfig = parse(&config).map_err(|reason| session.protocol(&attempt, reason))?;
+        let config: ImageConfig = parse("configuration", &document.config, &config)
+            .map_err(|reason| session.protocol(&attempt, reason))?;
         if let Some(wanted) =
             platform.filter(|wanted| platforms.is_empty() && !config.platform().satisfies(wanted))
         {
@@ -129,8 +132,16 @@ impl Artifact {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("malformed document: {error}"))
+/// Reads a document. Its type is told too: that of an artifact that is no image may be anything.
+fn parse<T: serde::de::DeserializeOwned>(
+    what: &str,
+    descriptor: &Descriptor,
+    bytes: &Bytes,
+) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let Descriptor { digest, media_type, .. } = descriptor;
+        format!("the {what} `{digest}` of the type `{media_type}` is malformed: {error}")
+    })
 }
 
 pub(crate) fn no_platform(wanted: &Platform, available: &[Platform]) -> String {

@@ -17,7 +17,7 @@ use spectra_types::{Digest, ImageRef, SafeUrl};
 use url::Url;
 
 use crate::{
-    Cache, Client, Credential, Descriptor, Error, Progress,
+    Cache, Client, Descriptor, Error, Progress,
     auth::{Challenge, Scopes, is_safe_target, parse_challenges},
     authorize::Shown,
     client::Registry,
@@ -433,8 +433,7 @@ impl Session {
         let error = match status {
             401 | 403 => {
                 let used = match self.credential().await {
-                    Ok(found) if found.credential == Credential::Anonymous => found.origin,
-                    Ok(found) => format!("the credentials from {}", found.origin),
+                    Ok(found) => found.origin,
                     Err(_) => "the request".to_owned(),
                 };
                 Error::NotAuthorised { attempt, host, status, used, message }

@@ -40,7 +40,7 @@ pub use identity::{
 };
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 pub use policy::{
-    PolicyFile, Problem, Refusal, SignaturePolicy, Threshold, ThresholdError, TrustedKey, Verdict,
+    Lacks, PolicyFile, Problem, Refusal, SignaturePolicy, Threshold, ThresholdError, TrustedKey, Verdict,
     is_repository_pattern, judge, judge_annotated, repository_matches,
 };
 pub use predicate::{PredicateType, PredicateTypeError, SIGNATURE};

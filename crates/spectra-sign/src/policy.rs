@@ -387,6 +387,15 @@ pub struct Verdict {
     pub rejected: Vec<Rejected>,
 }
 
+/// What has to be made for an image before policies let it in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Signatures.
+    pub signatures: bool,
+    /// Attestations.
+    pub attestations: bool,
+}
+
 /// The image is not signed as it has to be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Refusal {
@@ -394,6 +403,9 @@ pub struct Refusal {
     pub image: PinnedImage,
     /// What is missing, each with the policy that wants it.
     pub unmet: Vec<String>,
+    /// What of that can be made; neither if no policy is about the image.
+    #[serde(skip)]
+    pub lacks: Lacks,
     /// What counted.
     pub accepted: Vec<Accepted>,
     /// What did not, and why.
@@ -439,14 +451,17 @@ pub fn judge_annotated(
     certificates: Option<&dyn CertificateVerifier>,
 ) -> Result<Verdict, Box<Refusal>> {
     let subject = Subject { digest: image.digest(), manifest: &gathered.manifest };
-    let mut unmet = Vec::new();
+    let (mut unmet, mut lacks) = (Vec::new(), Lacks::default());
     let (mut accepted, mut rejected): (Vec<Accepted>, Vec<Rejected>) = Default::default();
     let mut about = 0;
     for (name, policy) in policies.iter().filter(|(_, policy)| policy.covers(image)) {
         about += 1;
         let trust = Trust { keys: &policy.keys, identities: &policy.identities, certificates };
         let found = examine(subject, &gathered.evidence, trust).carrying(annotations);
-        unmet.extend(missing(name, policy, annotations, &found.accepted));
+        let (signatures, attestations) = missing(name, policy, annotations, &found.accepted);
+        lacks.signatures |= signatures.is_some();
+        lacks.attestations |= !attestations.is_empty();
+        unmet.extend(signatures.into_iter().chain(attestations));
         for one in found.accepted {
             if !accepted.contains(&one) {
                 accepted.push(one);
@@ -467,28 +482,27 @@ pub fn judge_annotated(
     if unmet.is_empty() {
         Ok(Verdict { accepted, rejected })
     } else {
-        Err(Box::new(Refusal { image: image.clone(), unmet, accepted, rejected }))
+        Err(Box::new(Refusal { image: image.clone(), unmet, lacks, accepted, rejected }))
     }
 }
 
-/// What a policy wants and does not have.
+/// What a policy wants and does not have: signatures, and attestations.
 fn missing(
     name: &str,
     policy: &SignaturePolicy,
     annotations: &[(String, String)],
     accepted: &[Accepted],
-) -> Vec<String> {
-    let mut unmet = Vec::new();
+) -> (Option<String>, Vec<String>) {
     // Keys, identities and their names are there once each.
     let signers: BTreeSet<_> =
         accepted.iter().filter(|one| one.predicate_type.is_none()).map(|one| &one.key).collect();
     let required = policy.required.of(policy.signers()).max(usize::from(!annotations.is_empty()));
     // A policy without keys is refused before; here it must not pass as one that is fulfilled.
-    if signers.len() < required || policy.signers() == 0 {
+    let signatures = (signers.len() < required || policy.signers() == 0).then(|| {
         let names = policy.keys.iter().map(|key| &key.name);
         let names = names.chain(policy.identities.iter().map(|identity| &identity.name));
         let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-        unmet.push(format!(
+        format!(
             "policy `{name}` wants the signatures of {required} of the {} {}{} and there {}",
             policy.kinds(),
             names.join(", "),
@@ -498,14 +512,14 @@ fn missing(
                 1 => "is 1".to_owned(),
                 count => format!("are {count}"),
             }
-        ));
-    }
-    for wanted in &policy.attestations {
-        if !accepted.iter().any(|one| one.predicate_type.as_deref() == Some(wanted.uri())) {
-            unmet.push(format!(
-                "policy `{name}` wants an attestation `{wanted}`, and there is none that counts"
-            ));
-        }
-    }
-    unmet
+        )
+    });
+    let is_there = |wanted: &PredicateType| {
+        accepted.iter().any(|one| one.predicate_type.as_deref() == Some(wanted.uri()))
+    };
+    let attestations = policy.attestations.iter().filter(|wanted| !is_there(wanted));
+    let attestations = attestations.map(|wanted| {
+        format!("policy `{name}` wants an attestation `{wanted}`, and there is none that counts")
+    });
+    (signatures, attestations.collect())
 }

@@ -37,4 +37,5 @@ mod signing;
 mod support;
 mod tls;
 mod trivy;
+mod words;
 mod world;

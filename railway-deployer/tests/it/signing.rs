@@ -325,8 +325,8 @@ fn what_cannot_be_signed_says_why() {
     exit 1
     --- stdout
     --- stderr
-    error[SPX-300]: cannot write `ci.key`
-      caused by: File exists (os error 17)
+    error[SPX-352]: cannot write `ci.key`: it exists, and keys are never replaced
+    hint: name other files with `--output PREFIX`, or move the old pair away: a private key cannot be made again, and what it signed is verified with its public one
     ");
     place.set("COSIGN_PASSWORD", "another");
     insta::assert_snapshot!(place.run(&["image", "sign", &pinned, "--key", "ci.key"]).shown(), @"

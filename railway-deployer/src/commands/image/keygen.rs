@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -88,7 +88,11 @@ fn write_both(files: [(&Path, &str, u32); 2]) -> Result<(), Failure> {
         for (path, text, mode) in files {
             let mut options = OpenOptions::new();
             let file = options.write(true).create_new(true).mode(mode).open(path);
-            opened.push((path, file.map_err(Failure::file("write", path))?, text));
+            let file = file.map_err(|source| match source.kind() {
+                ErrorKind::AlreadyExists => Failure::KeyExists { path: path.to_owned() },
+                _ => Failure::file("write", path)(source),
+            })?;
+            opened.push((path, file, text));
         }
         for (path, file, text) in &mut opened {
             file.write_all(text.as_bytes()).map_err(Failure::file("write", *path))?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use spectra_delivery::gathered;
 use spectra_sign::{
-    Accepted, CertificateVerifier, Certified, Error, EvidenceSource, IdentityPattern, PredicateType,
+    Accepted, CertificateVerifier, Certified, Error, EvidenceSource, IdentityPattern, Lacks, PredicateType,
     Rejected, SignaturePolicy, SourceRepository, Threshold, TrustedIdentity, Unavailable, judge_annotated,
 };
 use spectra_types::{ExitCode, ImageRef, PinnedImage};
@@ -130,7 +130,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
     let certificates = arguments.root.certificates(&groups.concat())?;
     let client = arguments.login.client(&arguments.image, printer)?;
     let image = pinned(&client, &arguments.image, printer).await?;
-    let Found { accepted, rejected, unmet } =
+    let Found { accepted, rejected, unmet, lacks } =
         find(&client, &image, &groups, &arguments.annotation, certificates.verifier()).await?;
     // Bills of material are long: they are shown to those who asked for them.
     let predicates: Vec<Value> = accepted
@@ -147,7 +147,7 @@ pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCo
         "predicates": predicates,
     });
     printer.data("image.verify", &value, text(&image, &accepted, &rejected))?;
-    if unmet.is_empty() { Ok(ExitCode::Done) } else { Err(Failure::Unsigned { image, unmet }) }
+    if unmet.is_empty() { Ok(ExitCode::Done) } else { Err(Failure::Unsigned { image, unmet, lacks }) }
 }
 
 /// What there is of signatures, and what is missing.
@@ -156,6 +156,7 @@ struct Found {
     accepted: Vec<Accepted>,
     rejected: Vec<Rejected>,
     unmet: Vec<String>,
+    lacks: Lacks,
 }
 
 /// Holds what a registry has against all groups of policies.
@@ -173,6 +174,8 @@ async fn find(
             Ok(verdict) => (verdict.accepted, verdict.rejected),
             Err(refusal) => {
                 found.unmet.extend(refusal.unmet);
+                found.lacks.signatures |= refusal.lacks.signatures;
+                found.lacks.attestations |= refusal.lacks.attestations;
                 (refusal.accepted, refusal.rejected)
             }
         };

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use spectra_oci::{Artifact, BuiltImage, Compression, Layout, Packing, Platform};
 use spectra_types::{ExitCode, ImageRef};
 
-use self::recipe::{Entry, FILE_NAME, Port, Recipe, Text, User};
+use self::recipe::{Account, Entry, FILE_NAME, Port, Recipe, Text, User, twice};
 use super::{Login, from_variable};
 use crate::{
     failure::Failure,
@@ -92,13 +92,13 @@ struct Content {
     annotation: Vec<String>,
     /// User, or user:group, that the program runs as
     #[arg(long, env = "SPECTRA_USER")]
-    user: Option<String>,
+    user: Option<Account>,
     /// Where the program starts
     #[arg(long, env = "SPECTRA_WORKDIR")]
     workdir: Option<String>,
     /// A port that the program listens on, such as 8080 or 53/udp
     #[arg(long, env = "SPECTRA_EXPOSE", value_name = "PORT")]
-    expose: Vec<String>,
+    expose: Vec<Port>,
     /// The signal that asks the program to end
     #[arg(long, env = "SPECTRA_STOP_SIGNAL", value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -162,6 +162,11 @@ enum Way {
 }
 
 pub(super) async fn run(arguments: Arguments, printer: Printer) -> Result<ExitCode, Failure> {
+    if let Some(platform) = twice(&arguments.platform) {
+        return Err(Failure::usage(format!("`--platform` names `{platform}` twice; leave one out")));
+    }
+    // What lies in it decides what the other flags mean.
+    std::fs::metadata(&arguments.context).map_err(Failure::file("read", &arguments.context))?;
     match choose(&arguments, printer)? {
         Way::Dockerfile(file) => build_dockerfile(&file, arguments, printer).await,
         Way::Recipe(file) => {
@@ -266,7 +271,7 @@ impl Content {
                 map.insert(name.to_owned(), value.to_owned());
             }
         }
-        recipe.ports.extend(self.expose.iter().cloned().map(Port));
+        recipe.ports.extend(self.expose.iter().cloned());
         // A new program has no use for the arguments of another.
         if !self.entrypoint.is_empty() {
             recipe.entrypoint.clone_from(&self.entrypoint);
@@ -275,14 +280,15 @@ impl Content {
         if !self.cmd.is_empty() {
             recipe.cmd.clone_from(&self.cmd);
         }
-        for (flag, field) in [
-            (&self.user, &mut recipe.user),
-            (&self.workdir, &mut recipe.workdir),
-            (&self.stop_signal, &mut recipe.stop_signal),
-        ] {
+        for (flag, field) in
+            [(&self.workdir, &mut recipe.workdir), (&self.stop_signal, &mut recipe.stop_signal)]
+        {
             if flag.is_some() {
                 field.clone_from(flag);
             }
+        }
+        if let Some(user) = &self.user {
+            recipe.user = Some(Text(user.clone()));
         }
         if self.base.is_some() {
             recipe.base.clone_from(&self.base);

@@ -26,7 +26,7 @@ pub(super) struct Recipe {
     pub(super) platforms: Vec<Text<Platform>>,
     pub(super) entrypoint: Vec<String>,
     pub(super) cmd: Vec<String>,
-    pub(super) user: Option<String>,
+    pub(super) user: Option<Text<Account>>,
     pub(super) workdir: Option<String>,
     pub(super) ports: Vec<Port>,
     pub(super) stop_signal: Option<String>,
@@ -151,9 +151,49 @@ impl FromStr for User {
     }
 }
 
+/// `USER` or `USER:GROUP` that the program runs as, by names or numbers, which an engine looks up in the image. Empty for none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account(String);
+
+impl FromStr for Account {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let odd =
+            |part: &str| part.is_empty() || part.contains(|c: char| c.is_whitespace() || c.is_control());
+        if !text.is_empty() && (text.matches(':').count() > 1 || text.split(':').any(odd)) {
+            return Err(format!(
+                "`{}` is not a user; write USER or USER:GROUP, names or numbers, such as `65532:65532`",
+                text.escape_debug()
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A platform that is named twice, in whatever way: an index has one image for each.
+pub(super) fn twice(platforms: &[Platform]) -> Option<&Platform> {
+    let again =
+        |(number, platform): &(usize, &Platform)| platforms[..*number].iter().any(|one| one.is(platform));
+    platforms.iter().enumerate().find(again).map(|(_, platform)| platform)
+}
+
 /// A port, as a number or as text with a protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Port(pub(super) String);
+pub(super) struct Port(String);
+
+impl FromStr for Port {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The builder knows what a port is; here it is only asked, so that the place of the error is known.
+        ImageBuilder::new().expose(text).map_err(|error| {
+            let text = error.to_string();
+            text.strip_prefix("cannot build an image: ").unwrap_or(&text).to_owned()
+        })?;
+        Ok(Self(text.to_owned()))
+    }
+}
 
 impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -174,12 +214,7 @@ impl<'de> Deserialize<'de> for Port {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Port, E> {
-                // The builder knows what a port is; here it is only asked, so that the place of the error is known.
-                ImageBuilder::new().expose(text).map_err(|error| {
-                    let text = error.to_string();
-                    E::custom(text.strip_prefix("cannot build an image: ").unwrap_or(&text))
-                })?;
-                Ok(Port(text.to_owned()))
+                text.parse().map_err(E::custom)
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -190,8 +225,12 @@ impl Recipe {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path).map_err(Failure::file("read", path))?;
-        let recipe = Self::parse(&text)
-            .map_err(|problem| Failure::Recipe { message: format!("{}:{problem}", path.display()) })?;
+        let refused = |problem| Failure::Recipe { message: format!("{}:{problem}", path.display()) };
+        let recipe = Self::parse(&text).map_err(refused)?;
+        let platforms: Vec<Platform> = recipe.platforms.iter().map(|platform| platform.0.clone()).collect();
+        if let Some(platform) = twice(&platforms) {
+            return Err(refused(format!(" `platforms` names `{platform}` twice")));
+        }
         Ok(Self { file: path.to_owned(), ..recipe })
     }
 
@@ -225,7 +264,7 @@ impl Recipe {
             builder = builder.expose(&port.0)?;
         }
         if let Some(user) = &self.user {
-            builder = builder.user(user);
+            builder = builder.user(&user.0.0);
         }
         if let Some(directory) = &self.workdir {
             builder = builder.working_dir(directory);
