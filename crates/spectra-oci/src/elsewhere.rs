@@ -3,12 +3,18 @@
 
 use std::{collections::HashSet, path::Path};
 
-use crate::{Artifact, Descriptor, Error, Image, media_type, source::LayerSource};
+use crate::{Artifact, Descriptor, Error, Image, media_type, source::LayerSource, text::list};
 
 impl Descriptor {
     /// Whether the content need not be where the manifest is.
     pub(crate) fn may_be_elsewhere(&self) -> bool {
         !self.urls.is_empty() && media_type::is_foreign(&self.media_type)
+    }
+
+    /// The `urls` as a message lists them: on one line, and of many or long ones only so much as anybody reads.
+    #[must_use]
+    pub fn listed_urls(&self) -> String {
+        list(&self.urls)
     }
 }
 
@@ -40,12 +46,27 @@ impl Artifact {
 
 /// The error of a layer whose content is needed.
 pub(crate) fn not_here(origin: &Path, descriptor: &Descriptor) -> Error {
-    let urls: Vec<String> = descriptor.urls.iter().map(|url| format!("`{}`", url.escape_debug())).collect();
     let reason = format!(
         "its layer `{}` ({}) may not be distributed and is not with the image; it says that it is at {}, and nothing is fetched from there",
         descriptor.digest,
         descriptor.media_type,
-        urls.join(", ")
+        descriptor.listed_urls()
     );
     Error::input(origin, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_a_hostile_manifest_filled_the_message() {
+        let digest = format!("sha256:{:064x}", 1).parse().unwrap();
+        let mut layer =
+            Descriptor::new("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", digest, 2);
+        layer.urls = vec![format!("https://example.com/{}\n::error::", "x".repeat(10_000)); 10_000];
+        assert!(layer.may_be_elsewhere());
+        let text = not_here(Path::new("image"), &layer).to_string();
+        assert!(text.len() < 10_000 && text.contains("…`, and 9980 more") && !text.contains('\n'), "{text}");
+    }
 }

@@ -63,8 +63,8 @@ pub struct Descriptor {
     /// Size of the content in bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
-    /// Where else the content can be had. Nothing is ever fetched from there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Where else the content can be had. Nothing is ever fetched from there. Some tools write `null` for none.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// What the image runs on, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -449,6 +449,22 @@ mod tests {
         let no_config: ImageConfig = serde_json::from_str(r#"{"config":null}"#).unwrap();
         assert_eq!(no_config.config, Config::default());
     }
+
+    #[test]
+    fn a_layer_without_urls_may_say_null() {
+        let digest = format!("sha256:{:064x}", 1);
+        let layer = Descriptor::new(LAYER, digest.parse().unwrap(), 2);
+        let read = |urls: &str| {
+            serde_json::from_str(&format!(r#"{{"mediaType":"{LAYER}","digest":"{digest}","size":2{urls}}}"#))
+        };
+        for urls in ["", r#","urls":null"#, r#","urls":[]"#] {
+            assert_eq!(read(urls).ok().as_ref(), Some(&layer), "{urls}");
+        }
+        let there: Descriptor = read(r#","urls":["https://example.com/x"]"#).unwrap();
+        assert_eq!(there.urls, ["https://example.com/x"]);
+    }
+
+    const LAYER: &str = media_type::LAYER_GZIP;
 
     #[test]
     fn every_field_of_a_configuration_has_its_name_in_the_list() {

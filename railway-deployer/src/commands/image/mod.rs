@@ -250,12 +250,11 @@ impl Login {
 fn warn_of_layers_left(artifact: &Artifact, printer: Printer) -> usize {
     let left = artifact.elsewhere();
     for layer in &left {
-        let urls: Vec<String> = layer.urls.iter().map(|url| format!("`{}`", url.escape_debug())).collect();
         printer.warn(&format!(
             "left out: layer {} ({}), which may not be distributed and is not with the image; it says that it is at {}",
             layer.digest,
             bytes(layer.size),
-            urls.join(", ")
+            layer.listed_urls()
         ));
     }
     left.len()
@@ -273,5 +272,22 @@ pub(crate) async fn run(command: Command, printer: Printer) -> Result<ExitCode, 
         Command::Attest(arguments) => Box::pin(attest::run(*arguments, printer)).await,
         Command::Sbom(arguments) => Box::pin(sbom::run(arguments, printer)).await,
         Command::Scan(arguments) => Box::pin(scan::run(arguments, printer)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    use super::*;
+
+    #[test]
+    fn help_names_the_time_out_that_holds_without_the_flag() {
+        let login = Login::augment_args(clap::Command::new("image"));
+        let timeout = login.get_arguments().find(|argument| argument.get_id() == "registry_timeout").unwrap();
+        let help = timeout.get_help().unwrap().to_string();
+        let (_, default) = help.split_once("[default: ").unwrap();
+        let default: HumanDuration = default.trim_end_matches(']').parse().unwrap();
+        assert_eq!(default.get(), ClientOptions::default().stall_timeout);
     }
 }
