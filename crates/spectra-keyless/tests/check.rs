@@ -12,7 +12,7 @@ use spectra_keyless::{Deferred, Keyless};
 use spectra_sign::{CertificateVerifier as _, Proof, Proven, Subject};
 use spectra_test_sigstore::{Authority, Content, Oddity, Signed};
 
-use support::{ISSUER, MANIFEST, WHO, World, digest_of, statement};
+use support::{ISSUER, MANIFEST, ODDITIES, WHO, World, digest_of, statement};
 
 const SHOP: &str = "https://github.com/acme/shop";
 
@@ -130,15 +130,7 @@ fn a_certificate_that_was_not_valid_when_it_was_used_does_not_hold() {
 #[test]
 fn an_odd_certificate_does_not_hold() {
     let world = World::new();
-    for (oddity, said) in [
-        (Oddity::NoSct, "missing SCT extension"),
-        (Oddity::ForeignSct, "SCT signature verification failed"),
-        (Oddity::SctOfAnother, "SCT signature verification failed"),
-        (Oddity::ForServers, "RequiredEkuNotFound"),
-        (Oddity::TwoIdentities, "2 names"),
-        (Oddity::NoIssuer, "does not say who vouched"),
-        (Oddity::TwoRepositories, "has an extension twice"),
-    ] {
+    for (oddity, said) in ODDITIES {
         let bundle = world.bundle(|signed| {
             signed.oddity = oddity;
             signed.source_repository = Some(SHOP);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use spectra_sign::{CertificateVerifier as _, Proof, Proven, Subject, TaggedCertificate};
 use spectra_test_sigstore::{Content, Entered, Issue, Oddity, Signed, Tagged, pem};
 
-use support::{ISSUER, MANIFEST, WHO, World, digest_of, statement};
+use support::{ISSUER, MANIFEST, ODDITIES, WHO, World, digest_of, statement};
 
 /// What it is about is not looked at here.
 const DOCUMENT: &[u8] = br#"{"critical":{"type":"cosign container image signature"}}"#;
@@ -163,15 +163,7 @@ fn a_promise_that_no_trusted_log_made_does_not_hold() {
 fn a_certificate_that_does_not_hold_does_not_hold_under_a_tag() {
     let (world, other) = (World::new(), World::new());
     for form in FORMS {
-        for (oddity, said) in [
-            (Oddity::NoSct, "missing SCT extension"),
-            (Oddity::ForeignSct, "SCT signature verification failed"),
-            (Oddity::SctOfAnother, "SCT signature verification failed"),
-            (Oddity::ForServers, "RequiredEkuNotFound"),
-            (Oddity::TwoIdentities, "2 names"),
-            (Oddity::NoIssuer, "does not say who vouched"),
-            (Oddity::TwoRepositories, "has an extension twice"),
-        ] {
+        for (oddity, said) in ODDITIES {
             let tagged = world.make(form, |signed| {
                 signed.oddity = oddity;
                 signed.source_repository = Some("https://github.com/acme/shop");

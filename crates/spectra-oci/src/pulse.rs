@@ -20,17 +20,32 @@ pub(crate) struct Stalled(pub(crate) Duration);
 
 /// The ends of a pulse for one request: for its body, and for who waits for the answer.
 pub(crate) fn pulse() -> (Beats, Pulse) {
-    let last = Arc::new(AtomicU64::new(0));
-    let begin = Instant::now();
+    let last = Arc::new(Last { begin: Instant::now(), after: AtomicU64::new(0) });
     let (sender, out) = oneshot::channel();
-    (Beats { begin, last: Arc::clone(&last), out: sender }, Pulse { begin, last, out })
+    (Beats { last: Arc::clone(&last), out: sender }, Pulse { last, out })
+}
+
+/// The time of the last beat.
+struct Last {
+    begin: Instant,
+    /// Milliseconds after `begin`.
+    after: AtomicU64,
+}
+
+impl Last {
+    fn beat(&self) {
+        let after = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.after.store(after, Ordering::Relaxed);
+    }
+
+    fn after(&self) -> Duration {
+        Duration::from_millis(self.after.load(Ordering::Relaxed))
+    }
 }
 
 /// Goes with the body, and is dropped with it.
 pub(crate) struct Beats {
-    begin: Instant,
-    /// Milliseconds after `begin`.
-    last: Arc<AtomicU64>,
+    last: Arc<Last>,
     #[expect(dead_code, reason = "what it tells is that it was dropped")]
     out: oneshot::Sender<Infallible>,
 }
@@ -38,14 +53,13 @@ pub(crate) struct Beats {
 impl Beats {
     /// Something was sent.
     pub(crate) fn beat(&self) {
-        self.last.store(since(self.begin), Ordering::Relaxed);
+        self.last.beat();
     }
 }
 
 /// Waits as long as there are beats.
 pub(crate) struct Pulse {
-    begin: Instant,
-    last: Arc<AtomicU64>,
+    last: Arc<Last>,
     out: oneshot::Receiver<Infallible>,
 }
 
@@ -61,12 +75,11 @@ impl Pulse {
         let mut allowed = stall;
         let mut sending = true;
         // Getting at the body may have taken long, and is not this registry's time.
-        self.last.store(since(self.begin), Ordering::Relaxed);
+        self.last.beat();
         loop {
-            let last = self.last.load(Ordering::Relaxed);
+            let last = self.last.after();
             // A limit beyond what clocks have is none.
-            let due = Duration::from_millis(last).checked_add(allowed);
-            let due = due.and_then(|due| self.begin.checked_add(due));
+            let due = last.checked_add(allowed).and_then(|due| self.last.begin.checked_add(due));
             let silence = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due).await,
@@ -78,20 +91,16 @@ impl Pulse {
                 answer = &mut answer => return Ok(answer),
                 _ = &mut self.out, if sending => {
                     (sending, allowed) = (false, patience);
-                    self.last.store(since(self.begin), Ordering::Relaxed);
+                    self.last.beat();
                 }
                 () = silence => {
-                    if self.last.load(Ordering::Relaxed) == last {
+                    if self.last.after() == last {
                         return Err(Stalled(allowed));
                     }
                 }
             }
         }
     }
-}
-
-fn since(begin: Instant) -> u64 {
-    u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -396,6 +396,13 @@ pub struct Lacks {
     pub attestations: bool,
 }
 
+impl std::ops::BitOrAssign for Lacks {
+    fn bitor_assign(&mut self, more: Self) {
+        self.signatures |= more.signatures;
+        self.attestations |= more.attestations;
+    }
+}
+
 /// The image is not signed as it has to be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Refusal {
@@ -459,8 +466,7 @@ pub fn judge_annotated(
         let trust = Trust { keys: &policy.keys, identities: &policy.identities, certificates };
         let found = examine(subject, &gathered.evidence, trust).carrying(annotations);
         let (signatures, attestations) = missing(name, policy, annotations, &found.accepted);
-        lacks.signatures |= signatures.is_some();
-        lacks.attestations |= !attestations.is_empty();
+        lacks |= Lacks { signatures: signatures.is_some(), attestations: !attestations.is_empty() };
         unmet.extend(signatures.into_iter().chain(attestations));
         for one in found.accepted {
             if !accepted.contains(&one) {

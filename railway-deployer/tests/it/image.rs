@@ -49,6 +49,16 @@ pub(crate) fn registry(place: &mut Place, auth: RegistryAuth) -> Running {
     Running { registry, address, runtime }
 }
 
+/// Lets in nobody but `bot` with `corr3ct-horse`.
+pub(crate) fn closed() -> RegistryAuth {
+    RegistryAuth::Bearer {
+        user: "bot".to_owned(),
+        password: "corr3ct-horse".into(),
+        token_lifetime: std::time::Duration::from_mins(1),
+        anonymous_pull: false,
+    }
+}
+
 /// Builds an image and pushes it; its name by digest.
 pub(crate) fn pushed(place: &Place, running: &Running) -> String {
     build(place);
@@ -190,13 +200,7 @@ fn what_cannot_be_found() {
 #[test]
 fn credentials_are_needed_and_never_shown() {
     let mut place = Place::new();
-    let auth = RegistryAuth::Bearer {
-        user: "bot".to_owned(),
-        password: "corr3ct-horse".into(),
-        token_lifetime: std::time::Duration::from_mins(1),
-        anonymous_pull: false,
-    };
-    let running = registry(&mut place, auth);
+    let running = registry(&mut place, closed());
     build(&place);
     let target = format!("{}/team/app:v1", running.address);
     insta::assert_snapshot!(place.run(&["image", "push", "layout", &target]).shown(), @"

@@ -5,7 +5,7 @@ use sha2::Digest as _;
 use spectra_sandbox::registry::RegistryAuth;
 
 use crate::{
-    image::{pushed, registry},
+    image::{closed, pushed, registry},
     support::{Place, content},
 };
 
@@ -131,13 +131,7 @@ fn a_malformed_document_was_not_named() {
 #[test]
 fn credentials_that_were_refused_came_from_credentials() {
     let mut place = Place::new();
-    let auth = RegistryAuth::Bearer {
-        user: "bot".to_owned(),
-        password: "corr3ct-horse".into(),
-        token_lifetime: std::time::Duration::from_mins(1),
-        anonymous_pull: false,
-    };
-    let running = registry(&mut place, auth);
+    let running = registry(&mut place, closed());
     let target = format!("{}/team/app:v1", running.address);
     let host = running.address.to_string();
     let refused = |place: &Place, flags: &[&str], said: &str| {

@@ -4,12 +4,23 @@ use std::collections::BTreeMap;
 
 use spectra_keyless::Keyless;
 use spectra_sign::Statement;
-use spectra_test_sigstore::Authority;
+use spectra_test_sigstore::{Authority, Oddity};
 use spectra_types::Digest;
 
 pub(crate) const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
 pub(crate) const WHO: &str = "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main";
 pub(crate) const ISSUER: &str = "https://token.actions.githubusercontent.com";
+
+/// What makes a certificate worthless, and what is said of it. It takes one that names a source repository.
+pub(crate) const ODDITIES: [(Oddity, &str); 7] = [
+    (Oddity::NoSct, "missing SCT extension"),
+    (Oddity::ForeignSct, "SCT signature verification failed"),
+    (Oddity::SctOfAnother, "SCT signature verification failed"),
+    (Oddity::ForServers, "RequiredEkuNotFound"),
+    (Oddity::TwoIdentities, "2 names"),
+    (Oddity::NoIssuer, "does not say who vouched"),
+    (Oddity::TwoRepositories, "has an extension twice"),
+];
 
 pub(crate) fn digest_of(manifest: &[u8]) -> Digest {
     let hash = <sha2::Sha256 as sha2::Digest>::digest(manifest);

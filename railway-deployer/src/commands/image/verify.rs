@@ -174,8 +174,7 @@ async fn find(
             Ok(verdict) => (verdict.accepted, verdict.rejected),
             Err(refusal) => {
                 found.unmet.extend(refusal.unmet);
-                found.lacks.signatures |= refusal.lacks.signatures;
-                found.lacks.attestations |= refusal.lacks.attestations;
+                found.lacks |= refusal.lacks;
                 (refusal.accepted, refusal.rejected)
             }
         };
